@@ -1,0 +1,177 @@
+"""LoRA-trains a translator on forge programs to plan in K latent words and then write the program.
+
+`python -m parallax_lib adapt --out data/adapter ...` made the adapter that ships.  Knows forge and the prompt form;
+knows no reward.  A sample is: prompt, K plan words, opening fence, program, closing fence, end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from parallax_lib import forge, models, prompts
+from parallax_lib.params import DIRECTIONS, Translator, UserError
+from parallax_lib.store import derive_seed, write_json
+
+PLAN_LENGTHS = (4, 4, 4, 4, 4, 4, 3, 6, 2, 0)  # K varies, so that K stays free at inference
+IGNORE = -100
+
+
+@dataclass(frozen=True)
+class AdaptConfig:
+    """What the adapter's training used; written beside it."""
+
+    samples: int = 24_000
+    rank: int = 24
+    lr: float = 1e-3
+    tokens_per_step: int = 49_152
+    max_tokens: int = 2_600  # longer samples are left out
+    warmup: float = 0.05
+    seed: int = 0
+    minutes: float = 0.0  # 0: no time limit; else the schedule ends when the time does
+    workers: int = 8
+
+
+def sample_ids(tokenizer, seed: int) -> tuple[list[int], list[int]]:
+    """(token ids, labels) of one training sample; labels are IGNORE where nothing is learnt."""
+    rng = random.Random(seed)
+    source, target = rng.choice(DIRECTIONS).split("-")
+    pair = forge.training_pair(forge.sample(seed), source, target, rng)
+    length = rng.choice(PLAN_LENGTHS)
+    words = (*pair.plan, *["none"] * length)[:length]
+    ask = tokenizer(prompts.prompt(tokenizer, source, target, pair.source)).input_ids
+    plan = [plan_token(tokenizer, word) for word in words]
+    fence = tokenizer(prompts.OPENING).input_ids
+    code = tokenizer(pair.target.strip() + prompts.CLOSING).input_ids + [tokenizer.eos_token_id]
+    ids = ask + plan + fence + code
+    labels = [IGNORE] * len(ask) + plan + [IGNORE] * len(fence) + code
+    return ids, labels
+
+
+def plan_token(tokenizer, word: str) -> int:
+    """A strategy word is one token, with its leading space."""
+    ids = tokenizer(" " + word).input_ids
+    assert len(ids) == 1, f"plan word {word!r} is {len(ids)} tokens"
+    return ids[0]
+
+
+def _make(job: tuple[str, int, int]) -> list[tuple[list[int], list[int]]]:
+    folder, start, count = job
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    return [sample_ids(tokenizer, seed) for seed in range(start, start + count)]
+
+
+def corpus(folder: str, config: AdaptConfig) -> list[tuple[list[int], list[int]]]:
+    """All samples, made by `workers` processes; sample i depends on the seed and i only."""
+    chunk = 250
+    start = derive_seed("adapt", config.seed) % 10**9 * 10
+    jobs = [(folder, start + i, min(chunk, config.samples - i)) for i in range(0, config.samples, chunk)]
+    with get_context("spawn").Pool(config.workers) as pool:
+        made = [s for part in pool.imap(_make, jobs) for s in part]
+    return [s for s in made if len(s[0]) <= config.max_tokens]
+
+
+def batches(samples: list, tokens: int, seed: int) -> Iterator[list]:
+    """Batches of similar length, at most `tokens` after padding, in random order."""
+    rng = random.Random(seed)
+    order = sorted(samples, key=lambda s: len(s[0]) + rng.random() * 60)
+    groups: list[list] = [[]]
+    for sample in order:
+        if (len(groups[-1]) + 1) * len(sample[0]) > tokens:
+            groups.append([])
+        groups[-1].append(sample)
+    rng.shuffle(groups)
+    yield from (g for g in groups if g)
+
+
+def collate(group: list, device) -> tuple[torch.Tensor, torch.Tensor]:
+    """(ids, labels), both (B, T), padded on the right: under a causal mask padding changes nothing before it."""
+    width = max(len(ids) for ids, _ in group)
+    ids = torch.zeros(len(group), width, dtype=torch.long)
+    labels = torch.full((len(group), width), IGNORE)
+    for row, (i, y) in enumerate(group):
+        ids[row, : len(i)] = torch.tensor(i)
+        labels[row, : len(y)] = torch.tensor(y)
+    return ids.to(device), labels.to(device)
+
+
+def loss_of(model, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy over labelled tokens; logits are made for those positions only."""
+    inner = model.get_base_model()
+    hidden = inner.base_model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
+    wanted = labels[:, 1:]
+    at = wanted != IGNORE
+    return F.cross_entropy(inner.get_output_embeddings()(hidden[at]).float(), wanted[at])
+
+
+def train(config: AdaptConfig, base: str, out: Path) -> dict:
+    """Train and save the adapter with its record; returns the record."""
+    from peft import LoraConfig, get_peft_model
+
+    folder = str(models.small_lm() if base == "smollm2" else base)
+    clock = time.time()
+    samples = corpus(folder, config)
+    if not samples:
+        raise UserError("adapt: no sample fits --max-tokens; raise it")
+    device = models.pick_device("auto")
+    model, _ = models._load(folder, torch.float32)
+    lora = LoraConfig(r=config.rank, lora_alpha=2 * config.rank, target_modules="all-linear", lora_dropout=0.0)
+    torch.manual_seed(config.seed)
+    model = get_peft_model(model, lora).to(device).train()
+    plan = list(batches(samples, config.tokens_per_step, config.seed))
+    print(f"{len(samples)} samples, {sum(len(s[0]) for s in samples):,} tokens, {len(plan)} steps, made in {time.time() - clock:.0f} s", flush=True)
+    history = _loop(model, plan, config, device)
+    model.to(torch.bfloat16).save_pretrained(str(out))
+    record = {"config": asdict(config), "base": models.WHEEL if base == "smollm2" else base, "samples": len(samples),
+              "families": list(forge.TRAIN_FAMILIES), "seconds": round(time.time() - clock), "history": history}  # fmt: skip
+    write_json(out / "training.json", record)
+    return record
+
+
+def _loop(model, plan: list, config: AdaptConfig, device: str) -> list[dict]:
+    weights = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(weights, lr=config.lr, betas=(0.9, 0.98), weight_decay=0.0)
+    start, history, seen = time.time(), [], 0
+    for step, group in enumerate(plan):
+        elapsed = (time.time() - start) / (60 * config.minutes) if config.minutes else 0.0
+        done = max(step / len(plan), elapsed)
+        if done >= 1:
+            break
+        for g in optimizer.param_groups:
+            g["lr"] = config.lr * min(1.0, (step + 1) / max(1, config.warmup * len(plan))) * 0.5 * (1 + math.cos(math.pi * done))
+        ids, labels = collate(group, device)
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=device != "cpu"):
+            loss = loss_of(model, ids, labels)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(weights, 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        seen += ids.numel()
+        if step % 20 == 0 or step == len(plan) - 1:
+            row = {"step": step, "loss": round(loss.item(), 4), "tokens": seen, "seconds": round(time.time() - start, 1)}
+            history.append(row)
+            print(json.dumps(row), flush=True)
+    return history
+
+
+def main(argv: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m parallax_lib adapt", description="LoRA-train the translator on forge programs")
+    parser.add_argument("--base", default="smollm2", help="smollm2, or a causal LM's folder")
+    parser.add_argument("--out", required=True, type=Path)
+    for name, value in asdict(AdaptConfig()).items():
+        parser.add_argument("--" + name.replace("_", "-"), type=type(value), default=value)
+    args = vars(parser.parse_args(argv))
+    base, out = args.pop("base"), args.pop("out")
+    train(AdaptConfig(**args), base, out)

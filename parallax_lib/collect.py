@@ -1,0 +1,140 @@
+"""Generates rollouts: for every task one original and one continuation branching off at each latent index.
+
+Knows the tree (task, branch depth, resample) and where rows are kept.  Knows no verdict and no reward.
+
+B rows, K latent steps, D translator width, R resamples.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from parallax_lib import decode, engine, latents, prompts
+from parallax_lib.executors import ExecutorConfig, run_map
+from parallax_lib.models import Translator, load_translator
+from parallax_lib.params import Params, UserError, check, dump
+from parallax_lib.store import Journal, derive_seed, digest, read_vectors, slug, write_vectors
+from parallax_lib.suite import Task
+
+ORIGINAL = -1
+
+
+def branches(params: Params) -> list[tuple[int, int]]:
+    """(branch depth v, resample r) of every rollout of one task; the original first."""
+    return [(ORIGINAL, 0)] + [(v, r) for v in range(params.latent.steps) for r in range(params.collect.resamples)]
+
+
+def capture_id(task: Task, params: Params, v: int, r: int) -> str:
+    """Published naming: `<id>` for the original, `<id>_v{i}_r{j}` for a branch-off."""
+    recipe = dump(params)
+    root = slug(task.id, [task.id, task.source_code, recipe["translator"]["model"], recipe["translator"]["adapter"], recipe["latent"], params.seed])
+    return root if v == ORIGINAL else f"{root}_v{v}_r{r}"
+
+
+def token_limit(source_tokens: int, params: Params) -> int:
+    """A translation is rarely over twice its source: a runaway answer stops early."""
+    return min(params.decode.max_new_tokens, 2 * source_tokens + 300)
+
+
+def ask(translator: Translator, tasks: list[Task]) -> list[list[int]]:
+    """Prompt token ids of each task."""
+    text = [prompts.prompt(translator.tokenizer, t.source, t.target, t.source_code) for t in tasks]
+    return [translator.tokenizer(p).input_ids for p in text]
+
+
+def write_answers(translator: Translator, thought: latents.Thought, ids: list[list[int]], params: Params, temperature: float,
+                  seeds: list[int], progress: Callable | None = None) -> list[dict]:  # fmt: skip
+    """Decode every row of a thought; code is None where the answer holds no program."""
+    start = translator.tokenizer(prompts.OPENING).input_ids
+    limits = [token_limit(len(row), params) for row in ids]
+    answers = decode.decode(translator, thought.state, ids, start, limits=limits, temperature=temperature, seeds=seeds,
+                            draft=params.decode.draft, progress=progress)  # fmt: skip
+    rows = []
+    for answer, words in zip(answers, thought.words, strict=True):
+        text = prompts.OPENING + translator.tokenizer.decode(answer.tokens, skip_special_tokens=True)
+        rows.append({"plan": " ".join(words), "code": prompts.extract(text), "tokens": len(answer.tokens),
+                     "mean_logprob": answer.mean_logprob, "finished": answer.finished})  # fmt: skip
+    return rows
+
+
+@torch.inference_mode()
+def generate(translator: Translator, tasks: list[Task], params: Params, progress: Callable | None = None) -> tuple[list[dict], np.ndarray]:
+    """Rollout rows of some tasks and their latents, float16 [n, K, D]."""
+    plan = branches(params)
+    ids = ask(translator, tasks)
+    state = engine.prefill(translator, ids)
+    rows = torch.arange(len(tasks), device=translator.device).repeat_interleave(len(plan))
+    tree = [(task, v, r) for task in tasks for v, r in plan]
+    depth = torch.tensor([v for _, v, _ in tree], device=translator.device)
+    seeds = [derive_seed(params.seed, task.id, v, r) for task, v, r in tree]
+    thought = latents.think(translator, engine.select(state, rows), latents.aligner(translator, params.latent), params.latent,
+                            candidates=2, choose=lambda t, _: (depth == t).long(), row_seeds=seeds)  # fmt: skip
+    answers = write_answers(translator, thought, [ids[i] for i in rows.tolist()], params, params.decode.temperature, seeds, progress)
+    out = [row_of(task, params, v, r) | answer for (task, v, r), answer in zip(tree, answers, strict=True)]
+    return out, thought.latents.float().cpu().numpy().astype(np.float16)
+
+
+def row_of(task: Task, params: Params, v: int, r: int) -> dict:
+    return {"capture_id": capture_id(task, params, v, r), "root": capture_id(task, params, ORIGINAL, 0), "task": task.id,
+            "kernel": task.kernel.name, "family": task.kernel.family, "direction": task.direction, "branch_depth": v, "resample": r}  # fmt: skip
+
+
+@cache
+def _loaded(text: str) -> Translator:
+    return load_translator(check(json.loads(text), {}, Path("item")).translator)
+
+
+def generate_item(item: dict[str, Any]) -> dict[str, Any]:
+    """`generate` on plain data, so that it can run in another process or container."""
+    params = check(item["params"], {}, Path("item"))
+    translator = _loaded(json.dumps({"translator": item["params"]["translator"]}, sort_keys=True))
+    rows, vectors = generate(translator, item["tasks"], params)
+    return {"rows": rows, "vectors": vectors}
+
+
+def collect(tasks: list[Task], params: Params, journal: Journal, folder: Path, progress: Callable[[str, int, int], None]) -> None:
+    """Rollouts of all tasks into the journal (kind "rollout") and vector shards; finished chunks are skipped.
+
+    Chunks depend on the task list only, and a chunk's rows are written in one transaction after its shard: kill -9 at
+    any moment loses at most the chunk in hand and doubles nothing.
+    """
+    size = max(1, params.decode.batch // len(branches(params)))
+    chunks = [tasks[i : i + size] for i in range(0, len(tasks), size)]
+    keys = [digest([[capture_id(t, params, v, r) for v, r in branches(params)] for t in chunk])[:16] for chunk in chunks]
+    todo = [i for i, key in enumerate(keys) if journal.get("chunk", key) is None]
+    progress("collect", len(chunks) - len(todo), len(chunks))
+    items = [{"params": dump(params), "tasks": chunks[i]} for i in todo]
+    for done, (index, result) in enumerate(run_map(generate_item, items, executor_config(params))):
+        if isinstance(result, Exception):
+            raise result
+        key = keys[todo[index]]
+        write_vectors(folder / f"{key}.safetensors", result["vectors"])
+        rows = [(row["capture_id"], row | {"shard": key, "row": i}) for i, row in enumerate(result["rows"])]
+        journal.put_many("rollout", rows)
+        journal.put("chunk", key, {"rollouts": len(rows)})
+        progress("collect", len(chunks) - len(todo) + done + 1, len(chunks))
+
+
+def executor_config(params: Params) -> ExecutorConfig:
+    e = params.executor
+    return ExecutorConfig(kind=e.kind, workers=e.workers, gpu=e.gpu or None, timeout_s=e.timeout_s, retries=e.retries, volume=e.volume or None)
+
+
+def load_rollouts(journal: Journal, folder: Path, wanted: set[str] | None = None):
+    """(frame of the journal's rollouts, their latents float16 [n, K, D]), row by row."""
+    import pandas as pd
+
+    rows = [r for r in journal.rows("rollout").values() if wanted is None or r["task"] in wanted]
+    if not rows:
+        raise UserError("no rollouts in this run; raise collect.limit or name collect.shipped")
+    frame = pd.DataFrame(rows).sort_values(["task", "branch_depth", "resample"], ignore_index=True)
+    shards = {name: read_vectors(folder / f"{name}.safetensors") for name in frame["shard"].unique()}
+    vectors = np.stack([shards[s][i] for s, i in zip(frame["shard"], frame["row"], strict=True)])
+    return frame.drop(columns=["shard", "row"]), vectors

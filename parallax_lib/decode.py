@@ -1,0 +1,171 @@
+"""Decode B rows to token lists, checking several copied tokens in one forward (prompt-lookup speculation, lossless).
+
+A draft token is kept only if it is the token that plain decoding would have drawn, so drafts change the cost and
+nothing else.  Knows tokens; knows no task, no PRM.   Source of the idea: prompt lookup decoding (Saxena, 2023).
+
+B rows, Q columns of one forward (last token + drafts), T decoded tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+
+from parallax_lib import engine
+from parallax_lib.models import Translator
+
+NGRAM = 3  # tokens that must agree before the continuation is copied
+
+
+@dataclass
+class Answer:
+    """One decoded row; mean_logprob is under temperature 1."""
+
+    tokens: list[int] = field(default_factory=list)
+    logprob: float = 0.0
+    finished: bool = False
+
+    @property
+    def mean_logprob(self) -> float:
+        return self.logprob / max(1, len(self.tokens))
+
+
+class Lookup:
+    """The latest place of every n-gram of one row's text, to copy what followed it."""
+
+    def __init__(self, tokens: list[int]):
+        self.tokens: list[int] = []
+        self.after: dict[tuple[int, ...], int] = {}
+        self.extend(tokens)
+
+    def extend(self, tokens: list[int]) -> None:
+        for token in tokens:
+            for n in range(1, NGRAM + 1):  # the gram that ends just before this token
+                if len(self.tokens) >= n:
+                    self.after[tuple(self.tokens[-n:])] = len(self.tokens)
+            self.tokens.append(token)
+
+    def draft(self, length: int) -> list[int]:
+        for n in range(NGRAM, 1, -1):
+            at = self.after.get(tuple(self.tokens[-n:]))
+            if at is not None:
+                return self.tokens[at : at + length]
+        return []
+
+
+def draw(logits: torch.Tensor, temperature: float, uniform: torch.Tensor) -> torch.Tensor:
+    """Token ids (...,) from logits (..., V): argmax, or the inverse CDF at `uniform` (...,)."""
+    if temperature == 0:
+        return logits.argmax(-1)
+    cumulative = (logits.double() / temperature).softmax(-1).cumsum(-1)
+    return torch.searchsorted(cumulative, uniform[..., None].double()).squeeze(-1).clamp(max=logits.shape[-1] - 1)
+
+
+def uniforms(seeds: list[int], length: int) -> torch.Tensor:
+    """(B, length) draws in [0, 1), row by row from its own seed."""
+    rows = [torch.rand(length, generator=torch.Generator().manual_seed(s % (1 << 63))) for s in seeds]
+    return torch.stack(rows)
+
+
+def stop_tokens(translator: Translator) -> set[int]:
+    """End-of-text tokens and every token that contains a code fence."""
+    tokenizer = translator.tokenizer
+    ends = translator.model.generation_config.eos_token_id
+    ends = set(ends if isinstance(ends, list) else [ends]) | {tokenizer.eos_token_id}
+    fences = {i for piece, i in tokenizer.get_vocab().items() if "```" in piece}
+    return {e for e in ends if e is not None} | fences
+
+
+@torch.inference_mode()
+def decode(translator: Translator, state: engine.State, prompts: list[list[int]], start: list[int], *, limits: list[int],
+           temperature: float = 0.0, seeds: list[int] | None = None, draft: int = 10,
+           progress: Callable[[int], None] | None = None) -> list[Answer]:  # fmt: skip
+    """Continue every row of `state` after feeding `start`, up to `limits[b]` tokens.
+
+    prompts: what each row has read, for the look-up only.  `draft` 0 is plain decoding.
+    """
+    answers = [Answer() for _ in prompts]
+    if not start:
+        raise ValueError("decode: start must hold at least one token")
+    for token in start[:-1]:
+        state = engine.step(translator, state, _embed(translator, torch.full((state.rows,), token, device=translator.device)))
+    noise = uniforms(seeds or [0] * len(prompts), max(limits) + 1).to(translator.device) if temperature else None
+    lookups = [Lookup(p + start) for p in prompts]
+    stops = stop_tokens(translator)
+    alive = list(range(len(prompts)))
+    last = [start[-1]] * len(alive)
+    while alive:
+        drafts = [lookups[b].draft(min(draft, limits[b] - len(answers[b].tokens) - 1)) if draft else [] for b in alive]
+        chosen, logprobs = _check(translator, state, last, drafts, temperature, _window(noise, alive, answers, drafts))
+        taken = [_accept(answers[b], d, c, lp, limits[b], stops) for b, d, c, lp in zip(alive, drafts, chosen, logprobs, strict=True)]
+        for b, new in zip(alive, taken, strict=True):
+            lookups[b].extend(new)
+        state = _settle(state, drafts, taken)
+        if progress:
+            progress(sum(len(t) for t in taken))
+        stay = [i for i, b in enumerate(alive) if not answers[b].finished and len(answers[b].tokens) < limits[b]]
+        last = [taken[i][-1] for i in stay]
+        if len(stay) < len(alive):
+            state = engine.select(state, torch.tensor(stay, dtype=torch.long, device=translator.device)) if stay else state
+            alive = [alive[i] for i in stay]
+        if stay and state.slab.length > int(state.visible.sum(1).max()) + engine.GROW:
+            state = engine.compact(state)
+    return answers
+
+
+def _embed(translator: Translator, tokens: torch.Tensor) -> torch.Tensor:
+    return translator.model.get_input_embeddings()(tokens)
+
+
+def _window(noise, alive, answers, drafts):
+    """The uniform draws (B, Q) that belong to the next positions of each row."""
+    if noise is None:
+        return None
+    width = 1 + max(map(len, drafts))
+    at = torch.tensor([len(answers[b].tokens) for b in alive], device=noise.device)[:, None]
+    columns = (at + torch.arange(width, device=noise.device)).clamp(max=noise.shape[1] - 1)
+    return noise[torch.tensor(alive, device=noise.device)[:, None], columns]
+
+
+def _check(translator, state, last, drafts, temperature, window):
+    """Feed each row its last token and its draft; return what plain decoding draws at every position, with log p."""
+    device = translator.device
+    width = 1 + max(map(len, drafts))
+    tokens = torch.zeros(len(last), width, dtype=torch.long)
+    live = torch.zeros(len(last), width, dtype=torch.bool)
+    for row, (token, d) in enumerate(zip(last, drafts, strict=True)):
+        tokens[row, : 1 + len(d)] = torch.tensor([token, *d])
+        live[row, : 1 + len(d)] = True
+    hidden = engine.forward(translator.model, state, _embed(translator, tokens.to(device)), live.to(device))
+    logits = translator.model.get_output_embeddings()(hidden).float()  # (B, Q, V)
+    chosen = draw(logits, temperature, window)
+    logprobs = logits.gather(-1, chosen[..., None]).squeeze(-1) - logits.logsumexp(-1)
+    return chosen.tolist(), logprobs.tolist()
+
+
+def _accept(answer: Answer, draft: list[int], chosen: list[int], logprobs: list[float], limit: int, stops: set[int]) -> list[int]:
+    """Tokens of this forward that stand: while the draft agrees with the draw, then the draw itself."""
+    new: list[int] = []
+    for i in range(len(draft) + 1):
+        token = chosen[i]
+        new.append(token)
+        answer.tokens.append(token)
+        answer.logprob += logprobs[i]
+        if token in stops:
+            answer.finished = True
+            break
+        if len(answer.tokens) >= limit or i == len(draft) or draft[i] != token:
+            break
+    return new
+
+
+def _settle(state: engine.State, drafts: list[list[int]], taken: list[list[int]]) -> engine.State:
+    """Hide the rejected columns; the last taken token is not in the cache yet."""
+    width = 1 + max(map(len, drafts))
+    kept = torch.tensor([len(t) for t in taken], device=state.visible.device)
+    columns = torch.arange(width, device=kept.device)
+    state.visible[:, -width:] &= columns[None] < kept[:, None]
+    state.position = state.position + kept
+    return state

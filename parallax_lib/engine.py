@@ -1,0 +1,176 @@
+"""Prefill, step, fork, decode over any HF causal LM whose logits are `lm_head(last hidden state)`.
+
+One idea carries everything: a slab of cached keys and values to which every forward appends columns, and per row a
+mask of the columns it may see.  Padding, losing candidates and rejected drafts are columns nobody sees; `compact`
+squeezes them out.  Knows no PRM, no task and no alignment.
+
+B rows, Q new columns, L cached columns, P prompt tokens, T decoded tokens, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from transformers import AttentionInterface
+
+from parallax_lib.models import Translator
+
+GROW = 256  # columns added when the slab is full
+
+
+def grouped_attention(module, query, key, value, attention_mask, scaling=None, dropout=0.0, **_):
+    """SDPA that folds the query heads of a group into query rows, so shared keys are never copied.
+
+    query (B, heads, Q, d), key and value (B, kv_heads, L, d), attention_mask (B, 1, Q, L) bool.
+    """
+    B, heads, Q, d = query.shape
+    groups = heads // key.shape[1]
+    folded = query.reshape(B, key.shape[1], groups * Q, d)
+    mask = attention_mask.expand(B, 1, Q, -1).repeat(1, 1, groups, 1)
+    out = F.scaled_dot_product_attention(folded, key, value, attn_mask=mask, scale=scaling)
+    return out.reshape(B, heads, Q, d).transpose(1, 2).contiguous(), None
+
+
+AttentionInterface.register("parallax_grouped", grouped_attention)
+
+
+class Slab:
+    """Keys and values of all layers, (B, kv_heads, capacity, d) each; the first `length` columns are in use."""
+
+    is_compileable = False
+
+    def __init__(self):
+        self.layers: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self.length = 0
+
+    def update(self, key, value, layer_idx, *_, **__):
+        """What HF attention calls: append Q columns to one layer, return all columns of it."""
+        end = self.length + key.shape[2]
+        if layer_idx == len(self.layers):
+            shape = (*key.shape[:2], end + GROW, key.shape[3])
+            self.layers.append((key.new_zeros(shape), value.new_zeros(shape)))
+        keys, values = self.layers[layer_idx]
+        if end > keys.shape[2]:
+            extra = max(GROW, keys.shape[2] // 2)
+            keys, values = (F.pad(x, (0, 0, 0, end - x.shape[2] + extra)) for x in (keys, values))
+            self.layers[layer_idx] = keys, values
+        keys[:, :, self.length : end] = key
+        values[:, :, self.length : end] = value
+        return keys[:, :, :end], values[:, :, :end]
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        return self.length
+
+    def apply(self, fn: Callable[[torch.Tensor], torch.Tensor], length: int) -> Slab:
+        out = Slab()
+        out.layers = [(fn(k), fn(v)) for k, v in self.layers]
+        out.length = length
+        return out
+
+
+@dataclass
+class State:
+    """Where B rows stand: cache, which columns each row sees, its next position, its last hidden state."""
+
+    slab: Slab
+    visible: torch.Tensor  # (B, L) bool
+    position: torch.Tensor  # (B,) long
+    hidden: torch.Tensor  # (B, D), after the final norm
+
+    @property
+    def rows(self) -> int:
+        return self.visible.shape[0]
+
+
+def forward(model, state: State, embeds: torch.Tensor, live: torch.Tensor, packed: bool = False) -> torch.Tensor:
+    """Append Q columns, return their hidden states (B, Q, D); `state.slab` and `state.visible` grow, nothing else moves.
+
+    live (B, Q): False marks padding.  packed: the Q columns are rivals for one position, each sees the past and itself.
+    """
+    B, Q, _ = embeds.shape
+    eye = torch.eye(Q, dtype=torch.bool, device=embeds.device)
+    among = eye if packed else torch.ones_like(eye).tril()
+    new = (among & live[:, None, :]) | eye  # a padded query sees itself: no empty softmax
+    past = state.visible[:, None, :].expand(B, Q, -1)
+    mask = torch.cat([past, new], dim=2)[:, None]  # (B, 1, Q, L + Q)
+    ahead = torch.zeros_like(live, dtype=torch.long) if packed else live.long().cumsum(1) - 1
+    positions = state.position[:, None] + ahead.clamp(min=0)
+    was = model.config._attn_implementation
+    model.config._attn_implementation = "parallax_grouped"
+    try:
+        out = model.base_model(inputs_embeds=embeds, attention_mask=mask, position_ids=positions, past_key_values=state.slab, use_cache=True)
+    finally:
+        model.config._attn_implementation = was
+    state.slab.length += Q
+    state.visible = torch.cat([state.visible, live], dim=1)
+    return out.last_hidden_state
+
+
+@torch.inference_mode()
+def prefill(translator: Translator, ids: list[list[int]]) -> State:
+    """Run B prompts; afterwards `hidden` is the last prompt token's state."""
+    device, model = translator.device, translator.model
+    lengths = torch.tensor([len(row) for row in ids], device=device)
+    tokens = torch.zeros(len(ids), int(lengths.max()), dtype=torch.long, device=device)
+    for row, values in enumerate(ids):
+        tokens[row, : len(values)] = torch.tensor(values, device=device)
+    live = torch.arange(tokens.shape[1], device=device)[None] < lengths[:, None]
+    state = State(Slab(), live[:, :0], torch.zeros_like(lengths), torch.empty(0, device=device))
+    hidden = forward(model, state, model.get_input_embeddings()(tokens), live)
+    state.hidden = hidden[torch.arange(len(ids), device=device), lengths - 1]
+    state.position = lengths
+    return state
+
+
+@torch.inference_mode()
+def step(translator: Translator, state: State, embeds: torch.Tensor) -> State:
+    """Feed one embedding (B, D) a row."""
+    live = torch.ones(state.rows, 1, dtype=torch.bool, device=embeds.device)
+    state.hidden = forward(translator.model, state, embeds[:, None].to(translator.model.dtype), live)[:, 0]
+    state.position = state.position + 1
+    return state
+
+
+@torch.inference_mode()
+def step_candidates(translator: Translator, state: State, embeds: torch.Tensor) -> torch.Tensor:
+    """Hidden states (B, N, D) that N rival embeddings (B, N, D) would lead to, in one forward.
+
+    The N columns stay in the cache unseen; `keep_candidate` shows each row its winner.
+    """
+    live = torch.ones(embeds.shape[:2], dtype=torch.bool, device=embeds.device)
+    hidden = forward(translator.model, state, embeds.to(translator.model.dtype), live, packed=True)
+    state.visible[:, -embeds.shape[1] :] = False
+    return hidden
+
+
+def keep_candidate(state: State, hidden: torch.Tensor, winner: torch.Tensor) -> State:
+    """After `step_candidates`: the winner (B,) of each row becomes its next position."""
+    B, N, _ = hidden.shape
+    rows = torch.arange(B, device=hidden.device)
+    state.visible[rows, state.visible.shape[1] - N + winner] = True
+    state.hidden = hidden[rows, winner]
+    state.position = state.position + 1
+    return state
+
+
+def select(state: State, rows: torch.Tensor) -> State:
+    """The given rows (repeats allowed: that is a fork), in that order."""
+    slab = state.slab.apply(lambda x: x.index_select(0, rows), state.slab.length)
+    return State(slab, state.visible[rows], state.position[rows], state.hidden[rows])
+
+
+def compact(state: State, room: int = GROW) -> State:
+    """Squeeze out the columns nobody sees; every row's columns move to the front in order."""
+    count = state.visible.sum(1)
+    length = int(count.max())
+    order = state.visible.long().argsort(dim=1, descending=True, stable=True)[:, :length]  # (B, length)
+
+    def gather(x: torch.Tensor) -> torch.Tensor:
+        index = order[:, None, :, None].expand(-1, x.shape[1], -1, x.shape[3])
+        return F.pad(x.gather(2, index), (0, 0, 0, room))
+
+    visible = torch.arange(length, device=count.device)[None] < count[:, None]
+    return State(state.slab.apply(gather, length), visible, state.position, state.hidden)

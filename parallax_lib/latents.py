@@ -1,0 +1,124 @@
+"""Latent steps: propose candidate states, let the caller choose one, align it into the input space, feed it.
+
+Knows states and the translator.  Knows nothing of rewards: who chooses is a function given by the caller.
+
+B rows, N candidates, K latent steps, D translator width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from parallax_lib import engine
+from parallax_lib.models import Translator
+from parallax_lib.params import Latent
+from parallax_lib.store import derive_seed
+
+Align = Callable[[torch.Tensor], torch.Tensor]
+Choose = Callable[[int, torch.Tensor], torch.Tensor]  # (step, candidates (B, N, D)) -> index (B,)
+
+
+@dataclass(frozen=True)
+class Thought:
+    """K latent steps of B rows: the chosen states before alignment, which candidate each was, the nearest words."""
+
+    latents: torch.Tensor  # (B, K, D)
+    picks: torch.Tensor  # (B, K) long, 0 is the unperturbed state
+    words: list[list[str]]  # B x K, argmax token of every chosen state: what the plan reads like
+    state: engine.State
+
+
+def aligner(translator: Translator, params: Latent) -> Align:
+    """State (..., D) -> input embedding (..., D).
+
+    identity: Coconut (2412.06769).  ridge: W_a = (W_out' W_out + r I)^-1 W_out' W_in, rescaled to the mean embedding
+    norm, as LatentMAS (2511.20639) does for frozen models.  soft: softmax(logits / tau) @ W_in.
+    """
+    w_in = translator.model.get_input_embeddings().weight  # (V, D)
+    head = translator.model.get_output_embeddings()
+    if params.align == "identity":
+        return lambda h: h
+    if params.align == "soft":
+        return lambda h: (head(h).float() / params.tau).softmax(-1).to(w_in.dtype) @ w_in
+    matrix = ridge_map(head.weight, w_in, params.ridge)
+    norm = w_in.float().norm(dim=-1).mean()
+
+    def ridge(h: torch.Tensor) -> torch.Tensor:
+        z = h.float() @ matrix
+        return (z * (norm / z.norm(dim=-1, keepdim=True).clamp(min=1e-6))).to(h.dtype)
+
+    return ridge
+
+
+def ridge_map(w_out: torch.Tensor, w_in: torch.Tensor, ridge: float) -> torch.Tensor:
+    """(D, D) map from output space to input space; the identity, up to `ridge`, when the embeddings are tied."""
+    out, inp = w_out.double(), w_in.double()
+    gram = out.T @ out
+    return torch.linalg.solve(gram + ridge * torch.eye(len(gram), dtype=gram.dtype, device=gram.device), out.T @ inp).float()
+
+
+def propose(hidden: torch.Tensor, count: int, params: Latent, seeds: list[int]) -> torch.Tensor:
+    """Candidates (B, N, D) around states (B, D); row 0 is the state itself.
+
+    gaussian: sigma is absolute (the published 1.42) or relative to rms(h).  mc_dropout: units of the state dropped with
+    probability sigma, the rest rescaled.  seeds: one a row, so a row's draws do not depend on its batch.
+    """
+    B, D = hidden.shape
+    rivals = hidden[:, None].repeat(1, count, 1)
+    if count == 1 or params.proposal == "none" or params.sigma == 0:
+        return rivals
+    h = hidden.float()[:, None]
+    if params.proposal == "gaussian":
+        noise = _normal(seeds, (count - 1, D)).to(hidden.device)
+        scale = params.sigma * (h.pow(2).mean(-1, keepdim=True).sqrt() if params.unit == "rms" else 1.0)
+        perturbed = h + scale * noise
+    else:
+        keep = _uniform(seeds, (count - 1, D)).to(hidden.device) >= params.sigma
+        perturbed = h * keep / (1 - params.sigma)
+    rivals[:, 1:] = perturbed.to(hidden.dtype)
+    return rivals
+
+
+def _normal(seeds: list[int], shape: tuple[int, ...]) -> torch.Tensor:
+    return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(s)) for s in seeds])
+
+
+def _uniform(seeds: list[int], shape: tuple[int, ...]) -> torch.Tensor:
+    return torch.stack([torch.rand(shape, generator=torch.Generator().manual_seed(s)) for s in seeds])
+
+
+def always_original(step: int, candidates: torch.Tensor) -> torch.Tensor:
+    return torch.zeros(len(candidates), dtype=torch.long, device=candidates.device)
+
+
+@torch.inference_mode()
+def think(translator: Translator, state: engine.State, align: Align, params: Latent, *, candidates: int, choose: Choose,
+          row_seeds: list[int]) -> Thought:  # fmt: skip
+    """K latent steps from a prefilled state.  The translator consumes K positions whatever N is.
+
+    row_seeds: one a row; step t draws with a seed derived from it, so resuming and regrouping change no draw.
+    """
+    rows = torch.arange(state.rows, device=state.hidden.device)
+    latents, picks = [], []
+    for t in range(params.steps):
+        rivals = propose(state.hidden, candidates, params, [derive_seed(s, t) for s in row_seeds])
+        pick = choose(t, rivals)
+        chosen = rivals[rows, pick]
+        latents.append(chosen)
+        picks.append(pick)
+        state = engine.step(translator, state, align(chosen))
+    if not latents:
+        empty = state.hidden.new_zeros(state.rows, 0, state.hidden.shape[-1])
+        return Thought(empty, empty[..., 0].long(), [[] for _ in row_seeds], state)
+    path = torch.stack(latents, dim=1)
+    return Thought(path, torch.stack(picks, dim=1), read_plan(translator, path), state)
+
+
+@torch.inference_mode()
+def read_plan(translator: Translator, latents: torch.Tensor) -> list[list[str]]:
+    """The nearest word of every latent (B, K, D): B lists of K."""
+    tokens = translator.model.get_output_embeddings()(latents).argmax(-1)
+    return [[translator.tokenizer.decode([t]).strip() or "·" for t in row] for row in tokens.tolist()]

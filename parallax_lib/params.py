@@ -1,0 +1,242 @@
+"""Typed stage parameters with YAML overrides.
+
+Knows the name, type and default of every setting.  Knows nothing of what the stages do with them.
+A YAML file in `params/` holds only what differs from the defaults here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+ROOT = Path(__file__).resolve().parents[1]
+DIRECTIONS = ("serial-omp", "serial-cuda", "omp-cuda", "cuda-omp")
+
+
+class UserError(ValueError):
+    """Something the user can mend; its text is one line that says what, where and how."""
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class Suite(Section):
+    kinds: tuple[Literal["minibench", "forge", "hecbench"], ...] = ("minibench",)
+    root: str = ""  # HeCBench checkout, for kind hecbench
+    forge_count: int = 100  # programs to draw, for kind forge
+    forge_seed: int = 1_000_000
+    forge_families: Literal["train", "heldout"] = "heldout"
+    directions: tuple[str, ...] = DIRECTIONS
+    test_fraction: float = 0.4  # of the kernels, by whole families
+    valid_fraction: float = 0.15
+    split_seed: int = 0
+
+
+class Translator(Section):
+    model: str = "smollm2"  # "smollm2", "random", a folder, or a model-hub id
+    adapter: str = ""  # folder of a LoRA adapter; relative to the repository
+    device: str = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+
+
+class Latent(Section):
+    steps: int = 4  # K
+    align: Literal["soft", "ridge", "identity"] = "soft"
+    tau: float = 0.1  # temperature of the soft alignment
+    ridge: float = 1e-3
+    proposal: Literal["gaussian", "mc_dropout", "none"] = "gaussian"
+    sigma: float = 0.5
+    unit: Literal["rms", "absolute"] = "rms"
+
+
+class Decode(Section):
+    max_new_tokens: int = 1600
+    temperature: float = 0.0
+    redecode_temperature: float = 0.7  # for the re-decode control
+    batch: int = 16
+    draft: int = 10  # prompt-lookup tokens checked in one forward; 0: plain decoding
+
+
+class Collect(Section):
+    limit: int = 8  # tasks collected live
+    resamples: int = 1  # R: branch-offs at each latent index
+    shipped: str = ""  # folder of rollouts collected earlier, added to the live ones
+    influence_sigmas: tuple[float, ...] = (0.0, 0.5, 1.0)
+    influence_limit: int = 2  # tasks of the latent-influence probe
+    influence_branches: int = 4
+
+
+class Reward(Section):
+    spec: Literal["executable", "paper"] = "executable"
+
+
+class Prm(Section):
+    kind: str = "transformer"  # "transformer", "gru", "ridge", or a causal LM by id or folder
+    width: int = 128
+    layers: int = 2
+    heads: int = 4
+    dropout: float = 0.1
+    loss: Literal["mse", "huber", "bce", "orm", "rank", "listwise"] = "mse"
+    epochs: int = 20
+    lr: float = 1e-3
+    batch: int = 64
+    device_batch: int = 64
+    unfreeze_step: int = 50
+    backbone_lr_factor: float = 0.3
+    zeta: float = 4.0
+    threshold: float = 0.5
+    checkpoint: str = ""  # use this trained PRM in stages 03 and 04 instead of the run's own
+    baselines: tuple[str, ...] = ("ridge", "gru")
+
+
+class Search(Section):
+    limit: int = 6  # test tasks translated by every arm
+    branches: int = 4  # N, row 0 unperturbed
+    samples: int = 4  # pool of whole programs for best-of-N and the oracle
+    margin: float = 0.0
+    arms: tuple[str, ...] = ("unguided", "random", "guided", "redecode", "best_of_n", "oracle")
+    seeds: tuple[int, ...] = (0,)
+
+
+class Validate(Section):
+    cpu_s: float = 10.0
+    memory_mb: int = 2048
+    workers: int = 2
+    unsafe: bool = False  # run generated programs without a sandbox
+
+
+class Executor(Section):
+    kind: Literal["local", "modal"] = "local"
+    workers: int = 1
+    gpu: str = ""
+    timeout_s: int = 3600
+    retries: int = 2
+    volume: str = ""
+
+
+class Params(Section):
+    run: str = "demo"
+    seed: int = 0
+    suite: Suite = Suite()
+    translator: Translator = Translator()
+    latent: Latent = Latent()
+    decode: Decode = Decode()
+    collect: Collect = Collect()
+    reward: Reward = Reward()
+    prm: Prm = Prm()
+    search: Search = Search()
+    validation: Validate = Validate()
+    executor: Executor = Executor()
+
+
+SECTIONS = tuple(k for k in Params.model_fields if k not in ("run", "seed"))
+
+
+def load(run: str = "demo", **overrides: Any) -> Params:
+    """Parameters of a run: defaults, then `params/<run>.yaml` if there is one, then `overrides` (nested dicts).
+
+    Raises UserError naming file, line, key and the nearest valid key.
+    """
+    file = ROOT / "params" / f"{run}.yaml"
+    values, lines = read_yaml(file) if file.exists() else ({}, {})
+    return check(merge(merge(values, overrides), {"run": run}), lines, file)
+
+
+def load_file(path: str | Path, sets: tuple[str, ...] = ()) -> Params:
+    """Parameters of a YAML file; `sets` are command-line overrides such as `search.branches=8`."""
+    path = Path(path)
+    if not path.exists():
+        known = ", ".join(sorted(p.name for p in (ROOT / "params").glob("*.yaml")))
+        raise UserError(f"{path}: no such parameter file; params/ holds {known}")
+    values, lines = read_yaml(path)
+    values.setdefault("run", path.stem)
+    for item in sets:
+        values = merge(values, _parse_set(item))
+    return check(values, lines, path)
+
+
+def check(values: dict, lines: dict[tuple, int], file: Path) -> Params:
+    try:
+        params = Params.model_validate(values)
+    except ValidationError as e:
+        raise UserError(_explain(e.errors()[0], lines, file)) from None
+    for name in params.suite.directions:
+        if name not in DIRECTIONS:
+            raise UserError(f"{file.name}: suite.directions: {name!r} is not one of {', '.join(DIRECTIONS)}{_nearest(name, DIRECTIONS)}")
+    if "/" in params.run or params.run.startswith("."):
+        raise UserError(f"{file.name}: run: {params.run!r} must be a plain name, it becomes a folder under data/runs")
+    return params
+
+
+def read_yaml(path: Path) -> tuple[dict, dict[tuple, int]]:
+    """Values of a YAML file and the line of every key; a duplicate key is refused."""
+    try:
+        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except yaml.YAMLError as e:
+        raise UserError(f"{path.name}: not valid YAML: {' '.join(str(e).split())}") from None
+    lines: dict[tuple, int] = {}
+    if node is None:
+        return {}, lines
+    if not isinstance(node, yaml.MappingNode):
+        raise UserError(f"{path.name}: line 1: expected 'key: value' lines")
+    _walk(node, (), lines, path)
+    return yaml.safe_load(path.read_text(encoding="utf-8")), lines
+
+
+def _walk(node: yaml.Node, at: tuple, lines: dict[tuple, int], path: Path) -> None:
+    if not isinstance(node, yaml.MappingNode):
+        return
+    for key, value in node.value:
+        here, line = (*at, key.value), key.start_mark.line + 1
+        if here in lines:
+            raise UserError(f"{path.name}: line {line}: duplicate key {'.'.join(here)!r}, first given on line {lines[here]}")
+        lines[here] = line
+        _walk(value, here, lines, path)
+
+
+def merge(base: dict, over: dict) -> dict:
+    """`base` with the values of `over` laid on top, sections merged key by key."""
+    out = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(out.get(key), dict)
+        out[key] = merge(out[key], value) if both else value
+    return out
+
+
+def dump(params: Params) -> dict:
+    """Every value, JSON-ready: what a run writes beside what it made."""
+    return json.loads(params.model_dump_json())
+
+
+def _parse_set(item: str) -> dict:
+    key, eq, text = item.partition("=")
+    if not eq:
+        raise UserError(f"--set {item}: expected section.key=value")
+    value: Any = yaml.safe_load(text)
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return value
+
+
+def _explain(error: dict, lines: dict[tuple, int], file: Path) -> str:
+    loc = tuple(str(p) for p in error["loc"])
+    named = next((loc[:i] for i in range(len(loc), 0, -1) if loc[:i] in lines), loc)
+    where = f"{file.name}: line {lines[named]}" if named in lines else file.name
+    key = ".".join(loc)
+    if error["type"] == "extra_forbidden":
+        model = Params
+        for part in loc[:-1]:
+            model = model.model_fields[part].annotation
+        return f"{where}: unknown key {key!r}{_nearest(loc[-1], model.model_fields)}"
+    return f"{where}: {key}: {error['msg'].lower()}, got {error['input']!r}"
+
+
+def _nearest(word: str, names) -> str:
+    close = difflib.get_close_matches(word, list(names), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else f"; it takes {', '.join(names)}"

@@ -1,0 +1,149 @@
+"""The arms: one latent loop, guided or not, over a batch of rows that may belong to different arms.
+
+Knows the PRM only as a scorer of candidates.  Knows no compiler: arms that need verdicts are derived afterwards from
+the pool of decoded programs.
+
+B rows, N candidates, K latent steps, D translator width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+
+from parallax_lib import engine, latents, prm
+from parallax_lib.collect import ask, write_answers
+from parallax_lib.models import Translator
+from parallax_lib.params import Params
+from parallax_lib.store import derive_seed
+from parallax_lib.suite import Task
+
+LIVE_ARMS = ("unguided", "random", "guided", "redecode")  # decoded one program a task
+POOL_ARMS = ("best_of_n", "compile_filter", "oracle")  # chosen among `samples` programs of the pool
+COST = ["prefill_tokens", "latent_steps", "prm_calls", "decode_tokens", "validator_runs"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One program to write: which task, by which arm, which sample of it, how its latents are chosen."""
+
+    task: Task
+    arm: str
+    sample: int
+    seed: int
+
+    @property
+    def policy(self) -> str:
+        if self.arm == "guided":
+            return "guided"
+        return "random" if self.arm == "random" or (self.arm == "pool" and self.sample > 0) else "original"
+
+    @property
+    def draw(self) -> int:
+        """The random arm is the pool's second program, so the two cost one decode."""
+        return derive_seed(self.seed, self.task.id, "pool", 1 if self.arm == "random" else self.sample)
+
+
+def plan_rows(tasks: Sequence[Task], params: Params) -> list[Row]:
+    """Every program that the arms need; the pool reuses the unguided and the random program as its first two."""
+    rows = []
+    for seed in params.search.seeds:
+        for task in tasks:
+            rows += [Row(task, arm, 0, seed) for arm in LIVE_ARMS if arm in params.search.arms]
+            if set(POOL_ARMS) & set(params.search.arms):
+                rows += [Row(task, "pool", i, seed) for i in range(params.search.samples)]
+    return rows
+
+
+def chooser(rows: Sequence[Row], scorer, margin: float, device) -> tuple[Callable, list[torch.Tensor]]:
+    """(choose for `latents.think`, the list it fills with each step's winning scores (G,)).
+
+    original: row 0.  random: uniform over the N candidates.  guided: best score; a gain under `margin` goes to row 0.
+    """
+    guided = torch.tensor([r.policy == "guided" for r in rows], device=device)
+    scores: list[torch.Tensor] = []
+
+    def choose(step: int, candidates: torch.Tensor) -> torch.Tensor:
+        N = candidates.shape[1]
+        drawn = [derive_seed(r.draw, "pick", step) % N if r.policy == "random" else 0 for r in rows]
+        pick = torch.tensor(drawn, device=device)
+        if guided.any():
+            mine = candidates[guided]
+            values = scorer.score_next(mine)  # (G, N)
+            best = select(values, margin)
+            scores.append(values.gather(1, best[:, None])[:, 0])
+            scorer.commit(mine[torch.arange(len(mine), device=device), best])
+            pick[guided] = best
+        return pick
+
+    return choose, scores
+
+
+def select(values: torch.Tensor, margin: float) -> torch.Tensor:
+    """Index (B,) of the best of values (B, N); ties and gains under `margin` go to row 0."""
+    best = values.argmax(dim=1)
+    gain = values.gather(1, best[:, None])[:, 0] - values[:, 0]
+    return torch.where(gain > margin, best, torch.zeros_like(best))
+
+
+@torch.inference_mode()
+def translate(translator: Translator, model, rows: Sequence[Row], params: Params, progress: Callable | None = None) -> list[dict]:
+    """One result row per program: its plan, code, PRM score and what it cost.  `model` scores; None without guided rows."""
+    order = list({r.task.id: r.task for r in rows}.values())
+    where = {t.id: i for i, t in enumerate(order)}
+    ids = ask(translator, order)
+    device = translator.device
+    index = torch.tensor([where[r.task.id] for r in rows], device=device)
+    state = engine.select(engine.prefill(translator, ids), index)
+    count = sum(r.policy == "guided" for r in rows)
+    scorer = prm.start(model, count) if count else None
+    choose, scores = chooser(rows, scorer, params.search.margin, device)
+    thought = latents.think(translator, state, latents.aligner(translator, params.latent), params.latent,
+                            candidates=params.search.branches, choose=choose, row_seeds=[r.draw for r in rows])  # fmt: skip
+    prompts_of = [ids[i] for i in index.tolist()]
+    answers: list[dict] = [{} for _ in rows]
+    for temperature in sorted({_temperature(r, params) for r in rows}):
+        part = [i for i, r in enumerate(rows) if _temperature(r, params) == temperature]
+        state = engine.select(thought.state, torch.tensor(part, device=device))
+        some = latents.Thought(thought.latents[part], thought.picks[part], [thought.words[i] for i in part], state)
+        seeds = [derive_seed(rows[i].seed, rows[i].task.id, rows[i].arm, "decode") for i in part]
+        for i, answer in zip(part, write_answers(translator, some, [prompts_of[i] for i in part], params, temperature, seeds, progress), strict=True):
+            answers[i] = answer
+    final = iter(scores[-1].tolist() if scores else [])
+    return [_result(r, a, len(p), params, next(final) if r.policy == "guided" else float("nan"), thought.picks[i].tolist())
+            for i, (r, a, p) in enumerate(zip(rows, answers, prompts_of, strict=True))]  # fmt: skip
+
+
+def _temperature(row: Row, params: Params) -> float:
+    return params.decode.redecode_temperature if row.arm == "redecode" else params.decode.temperature
+
+
+def _result(row: Row, answer: dict, prompt_tokens: int, params: Params, score: float, picks: list[int]) -> dict:
+    K, N = params.latent.steps, params.search.branches
+    return {"task": row.task.id, "kernel": row.task.kernel.name, "family": row.task.kernel.family, "direction": row.task.direction,
+            "seed": row.seed, "arm": row.arm, "sample": row.sample, "score": score, "picks": " ".join(map(str, picks)),
+            "prefill_tokens": prompt_tokens, "latent_steps": K, "prm_calls": K * N if row.policy == "guided" else 0,
+            "decode_tokens": answer["tokens"], "validator_runs": 0} | {k: v for k, v in answer.items() if k != "tokens"}  # fmt: skip
+
+
+def derive_arms(results: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
+    """The validated rows plus the arms that choose from the pool; each carries the cost of all that it looked at.
+
+    best_of_n: highest mean log-probability.  compile_filter: the same among programs that compile.  oracle: a validated
+    program if the pool holds one, which no real chooser can know; it is the ceiling.
+    """
+    live = results[results["arm"] != "pool"]
+    parts = [live[live["arm"].isin(arms)]]
+    for _, pool in results[results["arm"] == "pool"].groupby(["seed", "task"]):
+        ranked = pool.sort_values(["mean_logprob", "sample"], ascending=[False, True], ignore_index=True)
+        choices = {"best_of_n": (0, 0), "compile_filter": (int((ranked["level"] >= 2).argmax()), len(pool)),
+                   "oracle": (int(ranked["validated"].argmax()), len(pool))}  # fmt: skip
+        for arm, (at, checks) in choices.items():
+            if arm in arms:
+                row = ranked.iloc[[at]].assign(arm=arm, validator_runs=checks)
+                spent = pool[["latent_steps", "decode_tokens", "prm_calls"]].sum()
+                parts.append(row.assign(**{name: int(spent[name]) for name in spent.index}))
+    return pd.concat(parts, ignore_index=True)
