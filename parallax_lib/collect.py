@@ -21,7 +21,7 @@ from parallax_lib.executors import ExecutorConfig, run_map
 from parallax_lib.models import Translator, load_translator
 from parallax_lib.params import Params, UserError, check, dump
 from parallax_lib.store import Journal, derive_seed, digest, read_vectors, slug, write_vectors
-from parallax_lib.suite import Task
+from parallax_lib.kernels import Task
 
 ORIGINAL = -1
 

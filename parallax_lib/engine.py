@@ -146,6 +146,7 @@ def step_candidates(translator: Translator, state: State, embeds: torch.Tensor) 
     return hidden
 
 
+@torch.inference_mode()
 def keep_candidate(state: State, hidden: torch.Tensor, winner: torch.Tensor) -> State:
     """After `step_candidates`: the winner (B,) of each row becomes its next position."""
     B, N, _ = hidden.shape

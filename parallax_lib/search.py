@@ -19,7 +19,7 @@ from parallax_lib.collect import ask, write_answers
 from parallax_lib.models import Translator
 from parallax_lib.params import Params
 from parallax_lib.store import derive_seed
-from parallax_lib.suite import Task
+from parallax_lib.kernels import Task
 
 LIVE_ARMS = ("unguided", "random", "guided", "redecode")  # decoded one program a task
 POOL_ARMS = ("best_of_n", "compile_filter", "oracle")  # chosen among `samples` programs of the pool
@@ -43,8 +43,13 @@ class Row:
 
     @property
     def draw(self) -> int:
-        """The random arm is the pool's second program, so the two cost one decode."""
+        """Seed of the latent draws; the random arm draws as the pool's second program does."""
         return derive_seed(self.seed, self.task.id, "pool", 1 if self.arm == "random" else self.sample)
+
+    @property
+    def program(self) -> tuple:
+        """Rows with equal values are the same program: it is written once."""
+        return self.task.id, self.seed, self.policy, self.draw, self.arm == "redecode"
 
 
 def plan_rows(tasks: Sequence[Task], params: Params) -> list[Row]:
@@ -89,44 +94,57 @@ def select(values: torch.Tensor, margin: float) -> torch.Tensor:
     return torch.where(gain > margin, best, torch.zeros_like(best))
 
 
-@torch.inference_mode()
 def translate(translator: Translator, model, rows: Sequence[Row], params: Params, progress: Callable | None = None) -> list[dict]:
-    """One result row per program: its plan, code, PRM score and what it cost.  `model` scores; None without guided rows."""
+    """One result row per program: its plan, code, PRM score and what it cost.  `model` scores; None without guided rows.
+
+    The pool's first two programs are the unguided and the random arm's: such twins are written once.
+    """
+    once = list({row.program: row for row in rows}.values())
+    written = dict(zip([r.program for r in once], _write(translator, model, once, params, progress), strict=True))
+    return [_result(row, written[row.program], params) for row in rows]
+
+
+@torch.inference_mode()
+def _write(translator: Translator, model, rows: Sequence[Row], params: Params, progress: Callable | None) -> list[dict]:
     order = list({r.task.id: r.task for r in rows}.values())
     where = {t.id: i for i, t in enumerate(order)}
     ids = ask(translator, order)
     device = translator.device
-    index = torch.tensor([where[r.task.id] for r in rows], device=device)
-    state = engine.select(engine.prefill(translator, ids), index)
+    index = [where[r.task.id] for r in rows]
+    state = engine.select(engine.prefill(translator, ids), torch.tensor(index, device=device))
     count = sum(r.policy == "guided" for r in rows)
-    scorer = prm.start(model, count) if count else None
-    choose, scores = chooser(rows, scorer, params.search.margin, device)
+    choose, scores = chooser(rows, prm.start(model, count) if count else None, params.search.margin, device)
     thought = latents.think(translator, state, latents.aligner(translator, params.latent), params.latent,
                             candidates=params.search.branches, choose=choose, row_seeds=[r.draw for r in rows])  # fmt: skip
-    prompts_of = [ids[i] for i in index.tolist()]
     answers: list[dict] = [{} for _ in rows]
     for temperature in sorted({_temperature(r, params) for r in rows}):
         part = [i for i, r in enumerate(rows) if _temperature(r, params) == temperature]
-        state = engine.select(thought.state, torch.tensor(part, device=device))
-        some = latents.Thought(thought.latents[part], thought.picks[part], [thought.words[i] for i in part], state)
-        seeds = [derive_seed(rows[i].seed, rows[i].task.id, rows[i].arm, "decode") for i in part]
-        for i, answer in zip(part, write_answers(translator, some, [prompts_of[i] for i in part], params, temperature, seeds, progress), strict=True):
+        for i, answer in zip(part, _decode(translator, thought, part, [ids[index[i]] for i in part], rows, params, temperature, progress), strict=True):
             answers[i] = answer
     final = iter(scores[-1].tolist() if scores else [])
-    return [_result(r, a, len(p), params, next(final) if r.policy == "guided" else float("nan"), thought.picks[i].tolist())
-            for i, (r, a, p) in enumerate(zip(rows, answers, prompts_of, strict=True))]  # fmt: skip
+    for i, (row, answer) in enumerate(zip(rows, answers, strict=True)):
+        answer["score"] = next(final) if row.policy == "guided" else float("nan")
+        answer["picks"] = " ".join(map(str, thought.picks[i].tolist()))
+        answer["prefill_tokens"] = len(ids[index[i]])
+    return answers
+
+
+def _decode(translator, thought, part: list[int], prompt_ids, rows, params: Params, temperature: float, progress) -> list[dict]:
+    state = engine.select(thought.state, torch.tensor(part, device=translator.device))
+    some = latents.Thought(thought.latents[part], thought.picks[part], [thought.words[i] for i in part], state)
+    seeds = [derive_seed(rows[i].seed, rows[i].task.id, rows[i].arm, "decode") for i in part]
+    return write_answers(translator, some, prompt_ids, params, temperature, seeds, progress)
 
 
 def _temperature(row: Row, params: Params) -> float:
     return params.decode.redecode_temperature if row.arm == "redecode" else params.decode.temperature
 
 
-def _result(row: Row, answer: dict, prompt_tokens: int, params: Params, score: float, picks: list[int]) -> dict:
+def _result(row: Row, answer: dict, params: Params) -> dict:
     K, N = params.latent.steps, params.search.branches
-    return {"task": row.task.id, "kernel": row.task.kernel.name, "family": row.task.kernel.family, "direction": row.task.direction,
-            "seed": row.seed, "arm": row.arm, "sample": row.sample, "score": score, "picks": " ".join(map(str, picks)),
-            "prefill_tokens": prompt_tokens, "latent_steps": K, "prm_calls": K * N if row.policy == "guided" else 0,
-            "decode_tokens": answer["tokens"], "validator_runs": 0} | {k: v for k, v in answer.items() if k != "tokens"}  # fmt: skip
+    cost = {"latent_steps": K, "prm_calls": K * N if row.policy == "guided" else 0, "decode_tokens": answer["tokens"], "validator_runs": 0}
+    who = {"task": row.task.id, "kernel": row.task.kernel.name, "family": row.task.kernel.family, "direction": row.task.direction}
+    return who | {"seed": row.seed, "arm": row.arm, "sample": row.sample} | cost | {k: v for k, v in answer.items() if k != "tokens"}
 
 
 def derive_arms(results: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:

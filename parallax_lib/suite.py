@@ -1,56 +1,19 @@
-"""Kernels, tasks and family splits: the bundled suite, forge programs or a HeCBench checkout through one interface.
+"""Reads kernels: the bundled suite, forge programs or a HeCBench checkout through one interface.
 
-Knows sources, arguments and families.  Knows nothing of models, compilers or verdicts.
+Knows folders, Makefiles and indexes.  Knows nothing of models, compilers or verdicts.
 """
 
 from __future__ import annotations
 
-import random
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
+from parallax_lib.kernels import APIS, FILE, Kernel, Task  # noqa: F401
 from parallax_lib.params import ROOT, Suite, UserError
 
-APIS = ("serial", "omp", "cuda")
-FILE = {"serial": "main.cpp", "omp": "main.cpp", "cuda": "main.cu"}
 MINIBENCH = ROOT / "data" / "minibench"
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """One benchmark program in up to three APIs, each a single file, with the arguments its oracle uses."""
-
-    name: str
-    family: str
-    suite: str
-    sources: dict[str, str]
-    public_args: tuple[str, ...]
-    hidden_args: tuple[tuple[str, ...], ...]
-    flags: dict[str, tuple[str, ...]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Task:
-    """Translate `kernel` from one API to another."""
-
-    kernel: Kernel
-    source: str
-    target: str
-
-    @property
-    def direction(self) -> str:
-        return f"{self.source}-{self.target}"
-
-    @property
-    def id(self) -> str:
-        return f"{self.kernel.name}.{self.direction}"
-
-    @property
-    def source_code(self) -> str:
-        return self.kernel.sources[self.source]
 
 
 def load_suite(params: Suite) -> list[Kernel]:
@@ -152,46 +115,3 @@ def _run_arguments(makefile: Path) -> tuple[str, ...]:
     found = re.search(r"^run:.*\n\t\s*(?:\S*LAUNCHER\S*\s+)?\./\S+[ \t]*(.*)$", makefile.read_text(errors="replace"), re.M)
     return tuple(found.group(1).split()) if found else ()
 
-
-def tasks(kernels: list[Kernel], directions: tuple[str, ...]) -> list[Task]:
-    """Every (kernel, direction) whose two APIs the kernel has; a suite with none is refused."""
-    made = []
-    for kernel in kernels:
-        for direction in directions:
-            source, target = direction.split("-")
-            if source in kernel.sources and (target in kernel.sources or kernel.suite != "hecbench"):
-                made.append(Task(kernel, source, target))
-    if not made:
-        raise UserError(f"suite: no kernel has the sources that {', '.join(directions)} need; check suite.root and suite.directions")
-    return made
-
-
-def split_families(kernels: list[Kernel], params: Suite) -> dict[str, str]:
-    """family -> "train" | "valid" | "test"; whole families only, drawn with `split_seed`, sized by kernel count."""
-    sizes: dict[str, int] = {}
-    for kernel in kernels:
-        sizes[kernel.family] = sizes.get(kernel.family, 0) + 1
-    order = sorted(sizes)
-    random.Random(params.split_seed).shuffle(order)
-    total, split, taken = sum(sizes.values()), {}, {"test": 0, "valid": 0}
-    for family in order:
-        part = "train"
-        for name, fraction in (("test", params.test_fraction), ("valid", params.valid_fraction)):
-            if taken[name] < fraction * total:
-                part = name
-                taken[name] += sizes[family]
-                break
-        split[family] = part
-    return split
-
-
-def spread(chosen: list[Task], limit: int, seed: int = 0) -> list[Task]:
-    """At most `limit` tasks, directions and kernels taken in turn, the same ones for the same seed."""
-    by_direction: dict[str, list[Task]] = {}
-    for task in chosen:
-        by_direction.setdefault(task.direction, []).append(task)
-    for direction, group in sorted(by_direction.items()):
-        random.Random(f"{seed}:{direction}").shuffle(group)
-    rounds = max((len(g) for g in by_direction.values()), default=0)
-    turn = [g[i] for i in range(rounds) for _, g in sorted(by_direction.items()) if i < len(g)]
-    return turn[:limit]

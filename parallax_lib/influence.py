@@ -1,0 +1,68 @@
+"""Do the latents decide anything?  Programs written under noise of several sizes, beside a re-decode-only control.
+
+Knows tasks and latents.  Knows no verdict: counting distinct programs and changed outcomes is `metrics.influence`.
+Run this before training any PRM: where noise changes no outcome, no reward model can help.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from parallax_lib import engine, latents
+from parallax_lib.collect import ask, write_answers
+from parallax_lib.models import Translator
+from parallax_lib.params import Params
+from parallax_lib.store import derive_seed
+from parallax_lib.kernels import Task
+
+CONTROL = "re-decode"
+
+
+def probe_rows(tasks: Sequence[Task], params: Params) -> list[tuple[Task, str, float, int]]:
+    """(task, kind, sigma, branch): one unperturbed, then `influence_branches` per sigma and as many re-decodes."""
+    c = params.collect
+    rows = []
+    for task in tasks:
+        rows.append((task, "unperturbed", 0.0, 0))
+        rows += [(task, "noise", s, b) for s in c.influence_sigmas if s > 0 for b in range(c.influence_branches)]
+        rows += [(task, CONTROL, 0.0, b) for b in range(c.influence_branches)]
+    return rows
+
+
+@torch.inference_mode()
+def probe(translator: Translator, tasks: Sequence[Task], params: Params, progress: Callable | None = None) -> list[dict]:
+    """One row a program: task, direction, kind, sigma, branch, plan, code, tokens.  Noise is added at every latent step."""
+    rows = probe_rows(tasks, params)
+    size = max(1, params.decode.batch)
+    out: list[dict] = []
+    for at in range(0, len(rows), size):
+        out += _write(translator, rows[at : at + size], params)
+        if progress:
+            progress("influence", len(out), len(rows))
+    return out
+
+
+def _write(translator: Translator, rows: list, params: Params) -> list[dict]:
+    order = list({task.id: task for task, *_ in rows}.values())
+    ids = ask(translator, order)
+    where = {task.id: i for i, task in enumerate(order)}
+    index = [where[task.id] for task, *_ in rows]
+    base = engine.prefill(translator, ids)
+    align = latents.aligner(translator, params.latent)
+    out: list[dict] = [{} for _ in rows]
+    for kind, sigma in sorted({(kind, sigma) for _, kind, sigma, _ in rows}):
+        part = [i for i, (_, k, s, _) in enumerate(rows) if (k, s) == (kind, sigma)]
+        state = engine.select(base, torch.tensor([index[i] for i in part], device=translator.device))
+        seeds = [derive_seed(params.seed, "influence", rows[i][0].id, sigma, rows[i][3]) for i in part]
+        noisy = params.latent.model_copy(update={"sigma": sigma})
+        pick = 1 if kind == "noise" else 0
+        thought = latents.think(translator, state, align, noisy, candidates=1 + pick, row_seeds=seeds,
+                                choose=lambda t, c, pick=pick: torch.full((len(c),), pick, device=c.device))  # fmt: skip
+        temperature = params.decode.redecode_temperature if kind == CONTROL else params.decode.temperature
+        answers = write_answers(translator, thought, [ids[index[i]] for i in part], params, temperature, seeds)
+        for i, answer in zip(part, answers, strict=True):
+            task, _, _, branch = rows[i]
+            out[i] = {"task": task.id, "direction": task.direction, "kind": kind, "sigma": sigma, "branch": branch} | answer
+    return out

@@ -1,0 +1,165 @@
+"""Runs the numbered notebooks with papermill from one parameter file: progress, skip when unchanged, resume.
+
+Knows stages, files and notebooks.  Knows nothing of what a stage computes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from parallax_lib.params import ROOT, Params, UserError, dump
+from parallax_lib.store import digest, run_folder, write_json
+
+NOTEBOOKS = ROOT / "notebooks"
+PART = {"01": ("suite", "translator", "latent", "decode", "collect", "reward", "validation", "executor"), "02": ("suite", "reward", "prm"),
+        "03": ("prm",), "04": ("suite", "translator", "latent", "decode", "prm", "search", "executor"),
+        "05": ("search", "validation"), "06": ()}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One notebook of the study and the parameters that can change what it makes."""
+
+    number: str
+    notebook: Path
+
+    def key(self, params: Params, before: str) -> str:
+        """Identity of this stage's result: notebook, library, its parameters, and the stage before it."""
+        values = dump(params)
+        used = {name: values[name] for name in PART[self.number]} | {"run": params.run, "seed": params.seed}
+        return digest([self.notebook.read_text(encoding="utf-8"), library_digest(), used, before])
+
+
+def stages(only: str = "") -> list[Stage]:
+    """Stages 01-06, or those whose numbers are in `only` ("01,02" or "03-05")."""
+    found = [Stage(n, next(NOTEBOOKS.glob(f"{n}_*.ipynb"))) for n in PART]
+    if not only:
+        return found
+    wanted: set[str] = set()
+    for part in only.split(","):
+        first, _, last = part.strip().partition("-")
+        wanted |= {s.number for s in found if first.zfill(2) <= s.number <= (last or first).zfill(2)}
+    if not wanted:
+        raise UserError(f"--only {only}: no such stage; stages are {', '.join(s.number for s in found)}")
+    return [s for s in found if s.number in wanted]
+
+
+def library_digest() -> str:
+    """Hash of every library module: a changed line reruns the stages."""
+    text = b"".join(p.read_bytes() for p in sorted((ROOT / "parallax_lib").rglob("*")) if p.suffix in (".py", ".txt"))
+    return hashlib.sha256(text).hexdigest()
+
+
+def run(params: Params, only: str = "", force: bool = False, say: Callable[[str], None] = print) -> Path:
+    """Execute the stages in order; returns the run folder.  A stage whose key is recorded as done is skipped."""
+    folder = run_folder(params.run)
+    write_json(folder / "manifest.json", manifest(params))
+    before = ""
+    for stage in stages(only):
+        key = stage.key(params, before)
+        record = folder / "notebooks" / f"{stage.notebook.stem}.run.json"
+        if not force and _done(record, key):
+            say(f"[{stage.number}] {stage.notebook.stem}: unchanged, skipped")
+        else:
+            force = True  # a stage that ran again makes the later ones run again
+            execute(stage, params, folder, key, record, say)
+        before = key
+    return folder
+
+
+def _done(record: Path, key: str) -> bool:
+    if not record.exists() or not record.with_suffix("").with_suffix(".ipynb").exists():
+        return False
+    found = json.loads(record.read_text())
+    return found["status"] == "ok" and found["key"] == key
+
+
+def execute(stage: Stage, params: Params, folder: Path, key: str, record: Path, say: Callable[[str], None]) -> None:
+    """Run one notebook; its record says ok only after papermill returned without an exception.
+
+    After a dead kernel papermill leaves a file that looks finished, so the output is written under another name first.
+    """
+    import papermill
+
+    out = folder / "notebooks" / stage.notebook.name
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = out.with_suffix(".part.ipynb")
+    entry = {"notebook": stage.notebook.name, "key": key, "status": "failed"}
+    clock = time.time()
+    say(f"[{stage.number}] {stage.notebook.stem} ...")
+    try:
+        with _watch(folder / "progress.json", stage.number, say):
+            papermill.execute_notebook(str(stage.notebook), str(part), parameters=dump(params), cwd=str(NOTEBOOKS), **_engine())
+        entry["status"] = "ok"
+        os.replace(part, out)
+    except papermill.PapermillExecutionError as e:
+        os.replace(part, out.with_suffix(".failed.ipynb"))
+        entry["error"] = f"{e.ename}: {e.evalue}"
+        where = f"{stage.notebook.name}, cell {e.exec_count}"
+        raise UserError(f"{e.evalue}" if e.ename == "UserError" else f"{where}: {e.ename}: {e.evalue} (see {out.with_suffix('.failed.ipynb')})") from None
+    finally:
+        entry["seconds"] = round(time.time() - clock, 1)
+        write_json(record, entry)
+    say(f"[{stage.number}] {stage.notebook.stem}: done in {entry['seconds']} s")
+
+
+def _engine() -> dict:
+    from traitlets.config import Config
+
+    kernel = Config({"AsyncKernelManager": {"transport_encryption": "auto"}})
+    return {"progress_bar": False, "coalesce_streams": True, "store_widget_state": False, "iopub_timeout": 120, "config": kernel, "kernel_name": "python3"}
+
+
+@contextmanager
+def _watch(path: Path, number: str, say: Callable[[str], None]) -> Iterator[None]:
+    """Print what the notebook writes to `progress.json` while it runs."""
+    stop, seen = threading.Event(), [""]
+    path.unlink(missing_ok=True)
+
+    def look() -> None:
+        if path.exists():
+            text = path.read_text()
+            if text != seen[0] and text:
+                seen[0] = text
+                p = json.loads(text)
+                say(f"[{number}]   {p['what']}: {p['done']}/{p['total']}")
+
+    def loop() -> None:
+        while not stop.wait(1.0):
+            look()
+
+    thread = threading.Thread(target=loop, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def progress_writer(folder: Path) -> Callable[[str, int, int], None]:
+    """progress(what, done, total) for a notebook: `run` shows it on the terminal, a person sees it in the file."""
+    from parallax_lib.store import write_atomic
+
+    def progress(what: str, done: int, total: int) -> None:
+        write_atomic(folder / "progress.json", json.dumps({"what": what, "done": done, "total": total}).encode())
+
+    return progress
+
+
+def manifest(params: Params) -> dict:
+    """What made this run: every parameter, library and package versions, machine."""
+    import platform
+    from importlib.metadata import version
+
+    packages = {name: version(name) for name in ("torch", "transformers", "peft", "papermill", "pandas", "plotly")}
+    return {"params": dump(params), "library": library_digest()[:12], "python": platform.python_version(), "packages": packages,
+            "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"}  # fmt: skip

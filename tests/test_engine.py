@@ -1,0 +1,142 @@
+"""The engine against naive twins: no cache, one row at a time, the model's own mask."""
+
+import pytest
+import torch
+
+from parallax_lib import decode, engine, models, prompts
+
+TEXTS = ["int main() { return 0; }", "#pragma omp parallel for\nfor (int i = 0; i < n; i++) a[i] = b[i] + b[i];", "x"]
+
+
+@pytest.fixture(scope="module")
+def translator():
+    model, tokenizer = models.random_model()
+    return models.Translator(model.eval().requires_grad_(False), tokenizer, "random")
+
+
+@pytest.fixture(scope="module")
+def ids(translator):
+    return [translator.tokenizer(t).input_ids for t in TEXTS]
+
+
+def naive_hidden(translator, embeds):
+    """Last hidden states (Q, D) of one row of embeddings (Q, D), no cache, HF's own causal mask."""
+    return translator.model.base_model(inputs_embeds=embeds[None], use_cache=False).last_hidden_state[0]
+
+
+def embed(translator, tokens):
+    return translator.model.get_input_embeddings()(torch.tensor(tokens))
+
+
+def test_prefill_of_a_padded_batch_equals_each_row_alone(translator, ids):
+    state = engine.prefill(translator, ids)
+    for row, tokens in enumerate(ids):
+        torch.testing.assert_close(state.hidden[row], naive_hidden(translator, embed(translator, tokens))[-1], atol=1e-5, rtol=1e-4)
+
+
+def candidates_three_ways(translator, ids, vectors):
+    """Hidden states (B, N, D) after rival embeddings (B, N, D): packed, expanded, recomputed."""
+    B, N, D = vectors.shape
+    packed = engine.step_candidates(translator, engine.prefill(translator, ids), vectors)
+    repeated = engine.select(engine.prefill(translator, ids), torch.arange(B).repeat_interleave(N))
+    expanded = engine.step(translator, repeated, vectors.reshape(B * N, D)).hidden.view(B, N, D)
+    alone = [[naive_hidden(translator, torch.cat([embed(translator, ids[b]), vectors[b, n : n + 1]]))[-1] for n in range(N)] for b in range(B)]
+    return packed, expanded, torch.stack([torch.stack(row) for row in alone])
+
+
+def test_packed_expanded_and_recomputed_candidates_agree(translator, ids):
+    vectors = torch.randn(len(ids), 4, translator.width, generator=torch.Generator().manual_seed(0))
+    packed, expanded, alone = candidates_three_ways(translator, ids, vectors)
+    torch.testing.assert_close(packed, alone, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(expanded, alone, atol=1e-5, rtol=1e-4)
+
+
+def test_candidates_that_see_each_other_are_caught(translator, ids):
+    """Negative control: the plain causal mask among rivals gives other states."""
+    vectors = torch.randn(len(ids), 4, translator.width, generator=torch.Generator().manual_seed(0))
+    state = engine.prefill(translator, ids)
+    with torch.inference_mode():
+        wrong = engine.forward(translator.model, state, vectors, torch.ones(len(ids), 4, dtype=torch.bool))
+    _, _, alone = candidates_three_ways(translator, ids, vectors)
+    assert (wrong[:, 1:] - alone[:, 1:]).abs().max() > 1e-2
+
+
+def test_keeping_a_candidate_equals_having_fed_only_it(translator, ids):
+    vectors = torch.randn(len(ids), 3, translator.width, generator=torch.Generator().manual_seed(1))
+    winner = torch.tensor([2, 0, 1])
+    state = engine.prefill(translator, ids)
+    hidden = engine.step_candidates(translator, state, vectors)
+    state = engine.step(translator, engine.keep_candidate(state, hidden, winner), vectors[:, 0])
+    for row, tokens in enumerate(ids):
+        alone = torch.cat([embed(translator, tokens), vectors[row, winner[row]][None], vectors[row, :1]])
+        torch.testing.assert_close(state.hidden[row], naive_hidden(translator, alone)[-1], atol=1e-5, rtol=1e-4)
+
+
+def naive_decode(translator, tokens, count, stops):
+    """Greedy decoding that recomputes everything: the twin."""
+    out = []
+    while len(out) < count:
+        hidden = naive_hidden(translator, embed(translator, tokens + out))[-1]
+        out.append(int(translator.model.get_output_embeddings()(hidden).argmax()))
+        if out[-1] in stops:
+            break
+    return out
+
+
+@pytest.mark.parametrize("draft", [0, 1, 7])
+def test_greedy_decoding_equals_the_recomputing_twin(translator, ids, draft):
+    start, stops = translator.tokenizer(prompts.OPENING).input_ids, decode.stop_tokens(translator)
+    answers = decode.decode(translator, engine.prefill(translator, ids), ids, start, limits=[40, 12, 25], draft=draft)
+    for tokens, limit, answer in zip(ids, [40, 12, 25], answers, strict=True):
+        assert answer.tokens == naive_decode(translator, tokens + start, limit, stops)
+
+
+def test_drafts_change_neither_sampled_tokens_nor_log_probabilities(translator, ids):
+    start = translator.tokenizer(prompts.OPENING).input_ids
+    runs = [
+        decode.decode(translator, engine.prefill(translator, ids), ids, start, limits=[60] * 3, temperature=0.8, seeds=[5, 6, 7], draft=d)
+        for d in (0, 6)
+    ]
+    assert [a.tokens for a in runs[0]] == [a.tokens for a in runs[1]]
+    assert [a.logprob for a in runs[0]] == pytest.approx([a.logprob for a in runs[1]], rel=1e-4)
+
+
+@pytest.mark.parametrize(("right", "forwards"), [(True, 13), (False, 65)])
+def test_right_drafts_save_forwards_and_wrong_ones_cost_none(translator, monkeypatch, right, forwards):
+    """Counts work, not seconds: 65 tokens in forwards of one token and four drafts."""
+    ids = [translator.tokenizer("abc").input_ids]
+    truth = decode.decode(translator, engine.prefill(translator, ids), ids, [65], limits=[65], draft=0)[0].tokens
+    calls, real = [], engine.forward
+
+    def draft(lookup, length):
+        written = len(lookup.tokens) - len(ids[0]) - 1
+        return [t if right else t + 1 for t in truth[written : written + min(4, length)]]
+
+    state = engine.prefill(translator, ids)
+    monkeypatch.setattr(decode.Lookup, "draft", draft)
+    monkeypatch.setattr(engine, "forward", lambda *a, **k: (calls.append(1), real(*a, **k))[1])
+    assert decode.decode(translator, state, ids, [65], limits=[65], draft=4)[0].tokens == truth
+    assert len(calls) == forwards
+
+
+def test_lookup_copies_what_followed_the_same_words():
+    lookup = decode.Lookup([1, 2, 3, 4, 5, 6, 7, 2, 3, 4])
+    assert lookup.draft(3) == [5, 6, 7]
+    lookup.extend([9])
+    assert lookup.draft(3) == []
+
+
+def test_compacting_changes_nothing(translator, ids):
+    state = engine.prefill(translator, ids)
+    squeezed = engine.compact(engine.select(state, torch.arange(len(ids))))
+    z = torch.randn(len(ids), translator.width, generator=torch.Generator().manual_seed(2))
+    assert squeezed.slab.length == max(map(len, ids))
+    torch.testing.assert_close(engine.step(translator, squeezed, z).hidden, engine.step(translator, state, z).hidden, atol=1e-5, rtol=1e-4)
+
+
+def test_inverse_cdf_draws_follow_the_softmax():
+    logits = torch.tensor([0.0, 1.0, 2.0])
+    u = (torch.arange(6000) + 0.5) / 6000
+    drawn = decode.draw(logits.expand(6000, 3), 2.0, u)
+    expected = (logits / 2.0).softmax(0) * 6000
+    assert torch.bincount(drawn, minlength=3).tolist() == pytest.approx(expected.tolist(), abs=1.5)

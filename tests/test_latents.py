@@ -1,0 +1,86 @@
+"""Latent steps against hand-made twins."""
+
+import pytest
+import torch
+
+from parallax_lib import engine, latents, models
+from parallax_lib.params import Latent
+
+
+@pytest.fixture(scope="module")
+def translator():
+    model, tokenizer = models.random_model()
+    return models.Translator(model.eval().requires_grad_(False), tokenizer, "random")
+
+
+def test_ridge_map_is_the_identity_for_tied_embeddings(translator):
+    w = translator.model.get_input_embeddings().weight
+    torch.testing.assert_close(latents.ridge_map(w, w, 1e-9), torch.eye(w.shape[1]), atol=1e-4, rtol=0)
+
+
+def test_ridge_map_solves_the_least_squares_problem():
+    g = torch.Generator().manual_seed(0)
+    w_out, w_in = torch.randn(50, 8, generator=g), torch.randn(50, 8, generator=g)
+    expected = torch.linalg.lstsq(w_out.double(), w_in.double()).solution
+    torch.testing.assert_close(latents.ridge_map(w_out, w_in, 0.0), expected.float(), atol=1e-4, rtol=1e-3)
+
+
+def test_ridge_alignment_has_the_mean_embedding_norm(translator):
+    z = latents.aligner(translator, Latent(align="ridge"))(torch.randn(5, translator.width))
+    mean = translator.model.get_input_embeddings().weight.norm(dim=-1).mean()
+    torch.testing.assert_close(z.norm(dim=-1), mean.expand(5), atol=1e-4, rtol=1e-4)
+
+
+def test_cold_soft_alignment_is_the_embedding_of_the_likeliest_token(translator):
+    h = torch.randn(6, translator.width, generator=torch.Generator().manual_seed(3))
+    z = latents.aligner(translator, Latent(align="soft", tau=1e-4))(h)
+    best = translator.model.get_output_embeddings()(h).argmax(-1)
+    torch.testing.assert_close(z, translator.model.get_input_embeddings().weight[best], atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("proposal", ["gaussian", "mc_dropout", "none"])
+def test_row_zero_is_the_state_itself(proposal):
+    h = torch.randn(3, 16)
+    made = latents.propose(h, 5, Latent(proposal=proposal, sigma=0.3), [1, 2, 3])
+    assert made.shape == (3, 5, 16) and torch.equal(made[:, 0], h)
+    assert torch.equal(made[:, 1], h) == (proposal == "none")
+
+
+@pytest.mark.parametrize(("unit", "expected"), [("rms", 0.5 * 3.0), ("absolute", 0.5)])
+def test_noise_has_the_size_that_sigma_says(unit, expected):
+    h = torch.full((1, 20_000), 3.0)
+    noise = latents.propose(h, 2, Latent(sigma=0.5, unit=unit), [0])[0, 1] - h[0]
+    assert noise.std().item() == pytest.approx(expected, rel=0.03)
+
+
+def test_dropout_keeps_the_mean_and_drops_the_share():
+    h = torch.ones(1, 20_000)
+    made = latents.propose(h, 2, Latent(proposal="mc_dropout", sigma=0.25), [0])[0, 1]
+    assert (made == 0).float().mean().item() == pytest.approx(0.25, abs=0.02)
+    assert made.mean().item() == pytest.approx(1.0, abs=0.03)
+
+
+def test_draws_of_a_row_do_not_depend_on_its_batch():
+    h = torch.randn(4, 8)
+    together = latents.propose(h, 3, Latent(sigma=1.0), [7, 8, 9, 10])
+    alone = latents.propose(h[2:3], 3, Latent(sigma=1.0), [9])
+    torch.testing.assert_close(together[2:3], alone)
+
+
+def test_thinking_equals_feeding_aligned_states_one_by_one(translator):
+    ids = [translator.tokenizer(t).input_ids for t in ("abc", "translate this")]
+    params = Latent(steps=3, sigma=2.0, align="soft", tau=0.5)
+    align = latents.aligner(translator, params)
+    wanted = torch.tensor([[1, 0, 2], [0, 2, 2]])
+    thought = latents.think(translator, engine.prefill(translator, ids), align, params, candidates=3, choose=lambda t, _: wanted[:, t], row_seeds=[4, 5])
+    assert torch.equal(thought.picks, wanted)
+    for row, tokens in enumerate(ids):  # no cache: grow the embedding sequence and recompute
+        embeds = translator.model.get_input_embeddings()(torch.tensor(tokens))
+        for t in range(3):
+            torch.testing.assert_close(align(thought.latents[row, t]), align(thought.latents[row, t]))
+            h = translator.model.base_model(inputs_embeds=embeds[None], use_cache=False).last_hidden_state[0, -1]
+            if wanted[row, t] == 0:
+                torch.testing.assert_close(thought.latents[row, t], h, atol=1e-5, rtol=1e-4)
+            embeds = torch.cat([embeds, align(thought.latents[row, t])[None]])
+        h = translator.model.base_model(inputs_embeds=embeds[None], use_cache=False).last_hidden_state[0, -1]
+        torch.testing.assert_close(thought.state.hidden[row], h, atol=1e-5, rtol=1e-4)

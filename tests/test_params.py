@@ -1,0 +1,63 @@
+"""Every wrong parameter gets one line: what, where, how to mend it."""
+
+import pytest
+
+from parallax_lib.params import ROOT, Params, UserError, load, load_file
+
+
+def write(tmp_path, text):
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("run: a\nsearch:\n  branchs: 4\n", "x.yaml: line 3: unknown key 'search.branchs'; did you mean 'branches'?"),
+        ("serch: {}\n", "x.yaml: line 1: unknown key 'serch'; did you mean 'search'?"),
+        ("prm:\n  epochs: 3\n  epochs: 4\n", "x.yaml: line 3: duplicate key 'prm.epochs', first given on line 2"),
+        ("latent: {steps: many}\n", "x.yaml: line 1: latent.steps: input should be a valid integer"),
+        ("suite: {directions: [omp-serail]}\n", "x.yaml: suite.directions: 'omp-serail' is not one of serial-omp, serial-cuda, omp-cuda, cuda-omp"),
+        ("- 1\n", "x.yaml: line 1: expected 'key: value' lines"),
+        ("a: [\n", "x.yaml: not valid YAML"),
+        ("run: ../x\n", "must be a plain name"),
+        ("reward: {spec: best}\n", "input should be 'executable' or 'paper'"),
+    ],
+)
+def test_bad_files_are_named_in_one_line(tmp_path, text, message):
+    with pytest.raises(UserError) as e:
+        load_file(write(tmp_path, text))
+    assert message in str(e.value) and "\n" not in str(e.value)
+
+
+def test_a_missing_file_names_those_there_are():
+    with pytest.raises(UserError, match=r"nope.yaml: no such parameter file; params/ holds .*demo.yaml"):
+        load_file(ROOT / "params" / "nope.yaml")
+
+
+def test_exponents_without_a_dot_are_numbers(tmp_path):
+    assert load_file(write(tmp_path, "prm: {lr: 1e-5}\n")).prm.lr == 1e-5
+
+
+def test_sets_win_over_the_file(tmp_path):
+    params = load_file(write(tmp_path, "search: {branches: 3, limit: 9}\n"), ("search.branches=5", "suite.directions=[omp-cuda]"))
+    assert (params.search.branches, params.search.limit, params.suite.directions) == (5, 9, ("omp-cuda",))
+
+
+def test_a_notebook_override_goes_on_top_of_the_named_file():
+    params = load("tiny", search={"branches": 9})
+    assert params.translator.model == "random" and params.search.branches == 9
+    assert params.search.limit == load("tiny").search.limit
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "params").glob("*.yaml")), ids=lambda p: p.stem)
+def test_shipped_files_load_and_hold_only_differences(path):
+    params = load_file(path)
+    assert params.run == path.stem
+    lines = [line for line in path.read_text().splitlines() if line.strip() and not line.startswith("#")]
+    assert len(lines) <= 12
+    default = Params()
+    for section, value in params:
+        for name in getattr(value, "model_fields_set", ()):
+            assert getattr(value, name) != getattr(getattr(default, section), name), f"{path.name}: {section}.{name} repeats the default"
