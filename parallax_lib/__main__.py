@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from parallax_lib.params import UserError, load_file
+from parallax_lib.params import Params, UserError, load_file
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -50,18 +50,32 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _run(args) -> None:
-    from parallax_lib import pipeline, study
+    from parallax_lib import findings, pipeline
 
     params = load_file(args.params, tuple(args.set))
-    study.check_machine(params)
+    check_machine(params)
     folder = pipeline.run(params, args.only, args.force, say=lambda line: print(line, flush=True))
-    print(study.summary(folder), flush=True)
+    print(findings.summary(folder), flush=True)
 
 
 def _collect(args) -> None:
-    from parallax_lib import study
+    """Stage 01 without notebooks: collect, judge, probe the latents' influence, write a folder others can add."""
+    from parallax_lib import pipeline, study
 
-    study.collect_to(load_file(args.params, tuple(args.set)), args.out)
+    params = load_file(args.params, tuple(args.set))
+    check_machine(params.model_copy(update={"collect": params.collect.model_copy(update={"shipped": ""})}))
+    study.collect_to(params, args.out, pipeline.manifest(params))
+
+
+def check_machine(params: Params) -> None:
+    """Refuse before anything is loaded: compiler, sandbox, shipped rollouts, adapter."""
+    from parallax_lib import models, sandbox, toolchain
+
+    toolchain.detect()
+    sandbox.probe(unsafe=params.validation.unsafe)
+    for key, path in (("collect.shipped", params.collect.shipped), ("translator.adapter", params.translator.adapter)):
+        if path and not models.resolve(path).exists():
+            raise UserError(f"{key}: {path} does not exist; correct the path or set it to \'\'")
 
 
 def _tools(args) -> None:

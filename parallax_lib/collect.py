@@ -40,7 +40,7 @@ def capture_id(task: Task, params: Params, v: int, r: int) -> str:
 
 def token_limit(source_tokens: int, params: Params) -> int:
     """A translation is rarely over twice its source: a runaway answer stops early."""
-    return min(params.decode.max_new_tokens, 2 * source_tokens + 300)
+    return min(params.decode.max_new_tokens, int(1.8 * source_tokens) + 200)
 
 
 def ask(translator: Translator, tasks: list[Task]) -> list[list[int]]:
@@ -131,7 +131,7 @@ def load_rollouts(journal: Journal, folder: Path, wanted: set[str] | None = None
     """(frame of the journal's rollouts, their latents float16 [n, K, D]), row by row."""
     import pandas as pd
 
-    rows = [r for r in journal.rows("rollout").values() if wanted is None or r["task"] in wanted]
+    rows = [r for r in journal.rows("rollout").values() if wanted is None or r["capture_id"] in wanted]
     if not rows:
         raise UserError("no rollouts in this run; raise collect.limit or name collect.shipped")
     frame = pd.DataFrame(rows).sort_values(["task", "branch_depth", "resample"], ignore_index=True)

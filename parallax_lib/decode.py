@@ -84,7 +84,7 @@ def decode(translator: Translator, state: engine.State, prompts: list[list[int]]
            progress: Callable[[int], None] | None = None) -> list[Answer]:  # fmt: skip
     """Continue every row of `state` after feeding `start`, up to `limits[b]` tokens.
 
-    prompts: what each row has read, for the look-up only.  `draft` 0 is plain decoding.
+    prompts: what each row has read, for the look-up only.  `draft` 0 is plain decoding.  `state` is used up.
     """
     answers = [Answer() for _ in prompts]
     if not start:
@@ -107,9 +107,9 @@ def decode(translator: Translator, state: engine.State, prompts: list[list[int]]
             progress(sum(len(t) for t in taken))
         stay = [i for i, b in enumerate(alive) if not answers[b].finished and len(answers[b].tokens) < limits[b]]
         last = [taken[i][-1] for i in stay]
-        if len(stay) < len(alive):
-            state = engine.select(state, torch.tensor(stay, dtype=torch.long, device=translator.device)) if stay else state
-            alive = [alive[i] for i in stay]
+        if stay and len(stay) < len(alive):
+            state = engine.drop(state, torch.tensor(stay, dtype=torch.long, device=translator.device))
+        alive = [alive[i] for i in stay]
         if stay and state.slab.length > int(state.visible.sum(1).max()) + engine.GROW:
             state = engine.compact(state)
     return answers

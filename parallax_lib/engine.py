@@ -9,7 +9,6 @@ B rows, Q new columns, L cached columns, P prompt tokens, T decoded tokens, D wi
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -54,7 +53,7 @@ class Slab:
             self.layers.append((key.new_zeros(shape), value.new_zeros(shape)))
         keys, values = self.layers[layer_idx]
         if end > keys.shape[2]:
-            extra = max(GROW, keys.shape[2] // 2)
+            extra = max(GROW, keys.shape[2] // 4)
             keys, values = (F.pad(x, (0, 0, 0, end - x.shape[2] + extra)) for x in (keys, values))
             self.layers[layer_idx] = keys, values
         keys[:, :, self.length : end] = key
@@ -64,10 +63,10 @@ class Slab:
     def get_seq_length(self, layer_idx: int = 0) -> int:
         return self.length
 
-    def apply(self, fn: Callable[[torch.Tensor], torch.Tensor], length: int) -> Slab:
+    def select(self, rows: torch.Tensor) -> Slab:
         out = Slab()
-        out.layers = [(fn(k), fn(v)) for k, v in self.layers]
-        out.length = length
+        out.layers = [(k.index_select(0, rows), v.index_select(0, rows)) for k, v in self.layers]
+        out.length = self.length
         return out
 
 
@@ -159,12 +158,19 @@ def keep_candidate(state: State, hidden: torch.Tensor, winner: torch.Tensor) -> 
 
 def select(state: State, rows: torch.Tensor) -> State:
     """The given rows (repeats allowed: that is a fork), in that order."""
-    slab = state.slab.apply(lambda x: x.index_select(0, rows), state.slab.length)
-    return State(slab, state.visible[rows], state.position[rows], state.hidden[rows])
+    return State(state.slab.select(rows), state.visible[rows], state.position[rows], state.hidden[rows])
+
+
+def drop(state: State, rows: torch.Tensor) -> State:
+    """Keep only the given rows, in place, layer by layer: never a second copy of the whole cache."""
+    for i, (keys, values) in enumerate(state.slab.layers):
+        state.slab.layers[i] = keys.index_select(0, rows), values.index_select(0, rows)
+    state.visible, state.position, state.hidden = state.visible[rows], state.position[rows], state.hidden[rows]
+    return state
 
 
 def compact(state: State, room: int = GROW) -> State:
-    """Squeeze out the columns nobody sees; every row's columns move to the front in order."""
+    """Squeeze out the columns nobody sees, in place, layer by layer; every row's columns move to the front in order."""
     count = state.visible.sum(1)
     length = int(count.max())
     order = state.visible.long().argsort(dim=1, descending=True, stable=True)[:, :length]  # (B, length)
@@ -173,5 +179,8 @@ def compact(state: State, room: int = GROW) -> State:
         index = order[:, None, :, None].expand(-1, x.shape[1], -1, x.shape[3])
         return F.pad(x.gather(2, index), (0, 0, 0, room))
 
-    visible = torch.arange(length, device=count.device)[None] < count[:, None]
-    return State(state.slab.apply(gather, length), visible, state.position, state.hidden)
+    for i, (keys, values) in enumerate(state.slab.layers):
+        state.slab.layers[i] = gather(keys), gather(values)
+    state.slab.length = length
+    state.visible = torch.arange(length, device=count.device)[None] < count[:, None]
+    return state

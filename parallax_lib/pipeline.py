@@ -158,8 +158,9 @@ def progress_writer(folder: Path) -> Callable[[str, int, int], None]:
 def manifest(params: Params) -> dict:
     """What made this run: every parameter, library and package versions, machine."""
     import platform
-    from importlib.metadata import version
+    from importlib.metadata import distributions
 
-    packages = {name: version(name) for name in ("torch", "transformers", "peft", "papermill", "pandas", "plotly")}
+    wanted = ("torch", "transformers", "peft", "papermill", "pandas", "plotly")
+    packages = {d.name: d.version for d in distributions() if d.name in wanted}
     return {"params": dump(params), "library": library_digest()[:12], "python": platform.python_version(), "packages": packages,
             "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"}  # fmt: skip

@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from parallax_lib import collect, influence, metrics, rewards, sandbox, suite, toolchain, validate
+from parallax_lib import collect, forge, influence, metrics, prm, rewards, sandbox, search, suite, toolchain, train, validate
 from parallax_lib.kernels import Task, spread, split_of, tasks
 from parallax_lib.models import load_translator, resolve
 from parallax_lib.params import Params, UserError, dump, load
-from parallax_lib.pipeline import manifest, progress_writer
-from parallax_lib.store import Journal, read_table, read_vectors, run_folder, write_atomic, write_json, write_table, write_vectors
+from parallax_lib.pipeline import progress_writer
+from parallax_lib.store import Journal, digest, read_table, read_vectors, run_folder, write_atomic, write_json, write_table, write_vectors
 
 SHARD_ROWS = 3000
 
@@ -71,17 +71,22 @@ def collect_live(run: Run, chosen: Sequence[Task]) -> tuple[pd.DataFrame, np.nda
     return judge_frame(run, frame, chosen).assign(origin="live"), vectors
 
 
+def open_bench(run: Run) -> tuple:
+    """(toolchains, sandbox level, limits, journal): what `validate.judge(code, task, *bench)` takes besides the program."""
+    v = run.params.validation
+    limits = sandbox.Limits(cpu_s=v.cpu_s, wall_s=10 * v.cpu_s, memory_mb=v.memory_mb)
+    return toolchain.detect(), sandbox.probe(unsafe=v.unsafe), limits, run.journal
+
+
 def judge_frame(run: Run, frame: pd.DataFrame, chosen: Sequence[Task], what: str = "validate") -> pd.DataFrame:
     """The rows with their verdict columns, `validated` and `reward`."""
     by_id = {t.id: t for t in chosen}
     items = [(code if isinstance(code, str) else None, by_id[task]) for code, task in zip(frame["code"], frame["task"], strict=True)]
-    v = run.params.validation
-    limits = sandbox.Limits(cpu_s=v.cpu_s, wall_s=10 * v.cpu_s, memory_mb=v.memory_mb)
-    verdicts = validate.judge_many(items, toolchain.detect(), sandbox.probe(unsafe=v.unsafe), limits, journal=run.journal,
-                                   workers=v.workers, progress=lambda done, total: run.progress(what, done, total))  # fmt: skip
+    workers = run.params.validation.workers
+    verdicts = validate.judge_many(items, *open_bench(run), workers=workers, progress=lambda done, total: run.progress(what, done, total))
     table = pd.DataFrame([validate.to_row(v) for v in verdicts], index=frame.index)
     out = frame.drop(columns=[c for c in table if c in frame]).join(table)
-    return out.assign(validated=out["level"] >= 5, reward=rewards.rewards(out, run.params.reward.spec))
+    return out.assign(reward=rewards.rewards(out, run.params.reward.spec))
 
 
 def influence_rows(run: Run, chosen: Sequence[Task]) -> pd.DataFrame:
@@ -117,3 +122,146 @@ def read_shipped(path: str, width: int | None = None) -> tuple[pd.DataFrame, np.
     if len(frame) != len(vectors):
         raise UserError(f"{folder}: {len(frame)} rollouts but {len(vectors)} latents; the folder is incomplete, restore it")
     return frame.assign(origin="shipped"), vectors
+
+
+def with_shipped(run: Run, live: pd.DataFrame, vectors: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
+    """Live rollouts, then the shipped ones of `collect.shipped`; split by family, leakage refused.
+
+    Shipped latents are cut to the run's K; one made with fewer steps is refused.
+    """
+    frames, parts = [live], [vectors]
+    if run.params.collect.shipped:
+        frame, more = read_shipped(run.params.collect.shipped, vectors.shape[2])
+        steps = vectors.shape[1]
+        if more.shape[1] < steps:
+            raise UserError(f"collect.shipped: latents have {more.shape[1]} steps, latent.steps is {steps}; lower it or collect again")
+        inside = frame["branch_depth"] < steps
+        frames.append(frame[inside & ~frame["capture_id"].isin(live["capture_id"])])
+        parts.append(more[frames[1].index, :steps])
+    rollouts = pd.concat(frames, ignore_index=True)
+    splits = {f: split_of(f, run.params.suite, forge.TRAIN_FAMILIES) for f in rollouts["family"].unique()}
+    return rewards.assign_split(rollouts, splits), np.concatenate(parts)
+
+
+def keep_rollouts(run: Run, rollouts: pd.DataFrame, vectors: np.ndarray) -> None:
+    write_vectors(run.folder / "latents.safetensors", vectors)
+    run.keep("rollouts", rollouts)
+
+
+def load_rollouts(run: Run) -> tuple[pd.DataFrame, np.ndarray]:
+    return run.table("rollouts"), read_vectors(run.folder / "latents.safetensors")
+
+
+# ---- 02 and 03: the reward model -------------------------------------------------------------------------------------
+
+
+def train_prm(run: Run, kind: str, rows: pd.DataFrame, vectors: np.ndarray):
+    """(model, history) of one kind, trained on the rows' paths; kept in `<run>/prm-<kind>/final`, checkpoints beside it."""
+    p = run.params.prm
+    targets, counts = rewards.label(rows, vectors.shape[1])
+    groups = rows["root"].astype("category").cat.codes.to_numpy()
+    config = train.TrainConfig(loss=p.loss, epochs=p.epochs, lr=p.lr, batch=p.batch, device_batch=p.device_batch, unfreeze_step=p.unfreeze_step,
+                               backbone_lr_factor=p.backbone_lr_factor, zeta=p.zeta, threshold=p.threshold, seed=run.params.seed, save_every=50)  # fmt: skip
+    shape = prm.PRMConfig(width=p.width, layers=p.layers, heads=p.heads, dropout=p.dropout)
+    folder = run.folder / f"prm-{Path(kind).name}"
+    model, history = train.fit_model(kind, vectors.astype(np.float32), targets, counts, groups, rows["split"].to_numpy(), config, folder, prm=shape,
+                                     progress=lambda row: run.progress(f"train {kind}", int(row["step"]), 0))  # fmt: skip
+    prm.save(model, folder / "final")
+    return model, history
+
+
+def score_table(models: dict, rows: pd.DataFrame, vectors: np.ndarray) -> pd.DataFrame:
+    """Long form for every model: capture_id, depth, score, target, n, split, direction, model."""
+    targets, counts = rewards.label(rows, vectors.shape[1])
+    labels = rewards.label_table(rows, targets, counts)
+    steps = vectors.shape[1]
+    labels["split"], labels["direction"] = np.repeat(rows["split"].to_numpy(), steps), np.repeat(rows["direction"].to_numpy(), steps)
+    parts = [labels.assign(model=name, score=prm.scores(model, vectors.astype(np.float32)).numpy().ravel()) for name, model in models.items()]
+    return pd.concat(parts, ignore_index=True)
+
+
+def load_prm(run: Run, width: int | None = None):
+    """The PRM that stages 03 and 04 use: `prm.checkpoint`, else the run's own."""
+    p = run.params.prm
+    folder = resolve(p.checkpoint) if p.checkpoint else run.folder / f"prm-{Path(p.kind).name}" / "final"
+    return prm.load(folder, latent_width=width)
+
+
+# ---- 04, 05, 06: arms, verdicts, recheck -----------------------------------------------------------------------------
+
+
+def test_tasks(run: Run) -> list[Task]:
+    """At most `search.limit` tasks of the test families."""
+    held_out = [t for t in all_tasks(run) if split_of(t.kernel.family, run.params.suite, forge.TRAIN_FAMILIES) == "test"]
+    if not held_out:
+        raise UserError("suite: no kernel of a test family; raise suite.test_fraction or change suite.split_seed")
+    return spread(held_out, run.params.search.limit, run.params.seed)
+
+
+def translate_all(run: Run, chosen: Sequence[Task]) -> pd.DataFrame:
+    """Every arm's programs for the chosen tasks; finished tasks are read from the journal."""
+    translator = load_translator(run.params.translator)
+    model = load_prm(run, translator.width)
+    rows = search.plan_rows(chosen, run.params)
+    per_task = max(1, len(rows) // max(1, len(chosen) * len(run.params.search.seeds)))
+    size = max(1, run.params.decode.batch // per_task)
+    groups = [(seed, chosen[i : i + size]) for seed in run.params.search.seeds for i in range(0, len(chosen), size)]
+    out: list[dict] = []
+    for done, (seed, some) in enumerate(groups):
+        run.progress("translate", done, len(groups))
+        mine = [r for r in rows if r.seed == seed and r.task in some]
+        out += _kept(run, "translation", [translator.name, dump(run.params), [(r.task.id, r.task.source_code, r.arm, r.sample, r.seed) for r in mine]],
+                     lambda mine=mine: search.translate(translator, model, mine, run.params))  # fmt: skip
+    run.progress("translate", len(groups), len(groups))
+    return pd.DataFrame(out)
+
+
+def _kept(run: Run, kind: str, identity, make: Callable[[], list[dict]]) -> list[dict]:
+    """Rows from the journal, or made now and put there."""
+    key = digest(identity)
+    found = run.journal.get(kind, key)
+    if found is None:
+        found = {"rows": make()}
+        run.journal.put(kind, key, found)
+    return found["rows"]
+
+
+def paired_table(results: pd.DataFrame, against: str = "unguided") -> pd.DataFrame:
+    """Each arm minus `against`: difference in points, bootstrap interval, wins, ties, losses, sign test, detectable effect."""
+    arms = [a for a in results["arm"].unique() if a != against]
+    return pd.DataFrame([{"arm": a, "against": against} | metrics.paired(results, a, against) for a in arms])
+
+
+def branch_table(model, rows: pd.DataFrame, vectors: np.ndarray) -> pd.DataFrame:
+    """Sibling groups of stage 03 with the model's scores."""
+    return rewards.branch_groups(rows, prm.scores(model, vectors.astype(np.float32)).numpy())
+
+
+def tasks_of(run: Run, rows: pd.DataFrame) -> list[Task]:
+    """The suite's tasks that the rows name."""
+    wanted = set(rows["task"])
+    return [t for t in all_tasks(run) if t.id in wanted]
+
+
+def tour_task(run: Run) -> Task:
+    """The first serial-omp task of the suite: what the tour shows."""
+    return min((t for t in all_tasks(run) if t.direction == "serial-omp"), key=lambda t: (len(t.source_code), t.id))
+
+
+def machine_text() -> str:
+    """Compilers, GPU and sandbox level of this machine."""
+    lines = [f"{api:7} {toolchain.describe(t)}" for api, t in toolchain.detect().items()]
+    return "\n".join([*lines, f"sandbox {sandbox.probe().name}"])
+
+
+def collect_to(params: Params, out: Path, card: dict) -> None:
+    """Stage 01 without a notebook: collect, judge, probe the latents' influence, write a folder that others can add."""
+    folder = run_folder(params.run)
+    run = Run(params, folder, Journal(folder / "journal.sqlite"), lambda what, done, total: print(f"{what}: {done}/{total}", flush=True))
+    pool = all_tasks(run)
+    frame, vectors = collect_live(run, spread(pool, params.collect.limit, params.seed))
+    unseen = [t for t in pool if t.kernel.family not in forge.TRAIN_FAMILIES]
+    probe = influence_rows(run, spread(unseen, params.collect.influence_limit, params.seed))
+    write_shipped(out, frame, vectors, card)
+    write_atomic(out / "influence.jsonl.gz", gzip.compress(probe.to_json(orient="records", lines=True).encode(), mtime=0))
+    print(frame.groupby("direction")["reason"].value_counts().to_string())

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import yaml
 
-from parallax_lib.kernels import APIS, FILE, Kernel, Task  # noqa: F401
+from parallax_lib import forge
+from parallax_lib.kernels import APIS, FILE, Kernel
 from parallax_lib.params import ROOT, Suite, UserError
 
 MINIBENCH = ROOT / "data" / "minibench"
@@ -33,9 +34,8 @@ def _minibench(params: Suite) -> list[Kernel]:
 
 
 def _forge(params: Suite) -> list[Kernel]:
-    from parallax_lib import forge  # a layer below: forge builds Kernel objects
-
-    families = forge.TRAIN_FAMILIES if params.forge_families == "train" else forge.HELDOUT_FAMILIES
+    chosen = {"train": forge.TRAIN_FAMILIES, "heldout": forge.HELDOUT_FAMILIES, "all": forge.TRAIN_FAMILIES + forge.HELDOUT_FAMILIES}
+    families = chosen[params.forge_families]
     seeds = range(params.forge_seed, params.forge_seed + params.forge_count)
     return [forge.as_kernel(forge.sample(seed, families)) for seed in seeds]
 

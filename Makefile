@@ -1,0 +1,25 @@
+PY := .venv/bin/python
+SANITIZE := $(addprefix --nbval-sanitize-with ,$(wildcard notebooks/sanitize.cfg))
+
+.PHONY: demo test lab clean venv
+
+demo: venv  ## the whole study, small: bundled programs, a small language model, this machine
+	$(PY) -m parallax_lib run params/demo.yaml
+
+test: venv  ## style, import layers, tests, and every notebook against its committed outputs
+	$(PY) -m ruff check .
+	.venv/bin/lint-imports --no-logo
+	$(PY) -m pytest -q -n 2 --dist loadfile tests
+ifneq ($(wildcard notebooks/*.ipynb),)
+	$(PY) -m pytest -q --nbval --nbval-cell-timeout=600 $(SANITIZE) notebooks
+endif
+
+lab: venv  ## the notebooks in the browser
+	.venv/bin/jupyter lab notebooks
+
+venv:
+	@scripts/venv.sh
+
+clean:  ## everything that is made again on demand; data/runs stays
+	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,50 @@
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <vector>
+
+static unsigned state = 1;
+static double rnd() { state = state * 1664525u + 1013904223u; return (state >> 8) / 16777216.0; }
+
+template <class T> void report(const char *name, const std::vector<T> &a) {
+  double s = 0, w = 0;
+  for (size_t i = 0; i < a.size(); i++) { s += a[i]; w += a[i] * ((i * 37 + 11) % 101); }
+  printf("%s %.9e %.9e %.9e\n", name, s, w, (double)a[a.size() / 2]);
+}
+
+int propagate(int n, const int *row, const int *col, const int *label, int *next) {
+  int changed = 0;
+  #pragma omp parallel for reduction(+:changed)
+  for (int i = 0; i < n; i++) {
+    int best = label[i];
+    for (int k = row[i]; k < row[i + 1]; k++) best = std::min(best, label[col[k]]);
+    next[i] = best;
+    changed += best != label[i];
+  }
+  return changed;
+}
+
+void build(int n, const std::vector<int> &from, const std::vector<int> &to, std::vector<int> &row,
+           std::vector<int> &col) {
+  for (int e = 0; e < n; e++) { row[from[e] + 1]++; row[to[e] + 1]++; }
+  for (int i = 0; i < n; i++) row[i + 1] += row[i];
+  std::vector<int> at(row);
+  for (int e = 0; e < n; e++) { col[at[from[e]]++] = to[e]; col[at[to[e]]++] = from[e]; }
+}
+
+int main(int argc, char **argv) {
+  int n = argc > 1 ? atoi(argv[1]) : 1000;
+  state = argc > 2 ? atoi(argv[2]) : 1;
+  std::vector<int> from(n), to(n), row(n + 1), col(2 * n), label(n), next(n), history;
+  for (auto &v : from) v = (int)(rnd() * n);
+  for (auto &v : to) v = (int)(rnd() * n);
+  build(n, from, to, row, col);
+  for (int i = 0; i < n; i++) label[i] = i;
+  do {
+    history.push_back(propagate(n, row.data(), col.data(), label.data(), next.data()));
+    label.swap(next);
+  } while (history.back() > 0);
+  report("label", label);
+  report("changed", history);
+  return 0;
+}

@@ -1,0 +1,36 @@
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <vector>
+
+static unsigned state = 1;
+static double rnd() { state = state * 1664525u + 1013904223u; return (state >> 8) / 16777216.0; }
+
+template <class T> void report(const char *name, const std::vector<T> &a) {
+  double s = 0, w = 0;
+  for (size_t i = 0; i < a.size(); i++) { s += a[i]; w += a[i] * ((i * 37 + 11) % 101); }
+  printf("%s %.9e %.9e %.9e\n", name, s, w, (double)a[a.size() / 2]);
+}
+
+void add_item(int n, int weight, double value, const double *best, double *next) {
+  for (int c = 0; c <= n; c++) {
+    next[c] = best[c];
+    if (c >= weight) next[c] = std::max(best[c], best[c - weight] + value);
+  }
+}
+
+int main(int argc, char **argv) {
+  int n = argc > 1 ? atoi(argv[1]) : 1000;
+  state = argc > 2 ? atoi(argv[2]) : 1;
+  int items = 150;
+  std::vector<int> weight(items);
+  std::vector<double> value(items), best(n + 1), next(n + 1);
+  for (auto &v : weight) v = 1 + (int)(rnd() * n / 30);
+  for (auto &v : value) v = 1 + 9 * rnd();
+  for (int i = 0; i < items; i++) {
+    add_item(n, weight[i], value[i], best.data(), next.data());
+    best.swap(next);
+  }
+  report("best", best);
+  return 0;
+}

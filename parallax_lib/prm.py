@@ -1,0 +1,297 @@
+"""Process reward model: a latent prefix in, a score at every position out; beside it the GRU and ridge baselines.
+
+Knows latent vectors and how a prefix grows during search.  Knows nothing of labels, training or the translator.
+
+All three kinds share `forward(latents, lengths, context) -> raw scores [B, K]`, `scores(model, latents)` in 0..1, and,
+for search, `scorer = start(model, B)`, `scorer.score_next(candidates)`, `scorer.commit(chosen)`.
+
+Letters: B rows, N candidates, K latent steps, D translator width, H PRM width, M rows in one step (B or B * N).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from parallax_lib.backbones import CausalBody, Recurrent, from_saved_config, pretrained, small_llama
+from parallax_lib.losses import find_loss, to_probability
+from parallax_lib.params import UserError
+
+
+@dataclass(frozen=True)
+class PRMConfig:
+    backbone: str = "transformer"  # "transformer", "gru", "ridge", or a causal LM by id or folder
+    latent_width: int = 0  # D; training fills it from the data
+    width: int = 128  # H; a causal LM brings its own
+    layers: int = 2
+    heads: int = 4
+    dropout: float = 0.0
+    context: str = "none"  # "pooled": a prompt state [B, D] is read before the first latent
+    loss: str = "mse"  # decides how a raw score becomes a probability; training sets it
+    steps: int = 0  # K, one probe each (ridge only)
+
+
+class PRM(nn.Module):
+    """Standardise, adapter, causal backbone, scalar head at every position."""
+
+    def __init__(self, config: PRMConfig, backbone: nn.Module):
+        super().__init__()
+        self.config = replace(config, width=backbone.width)
+        self.backbone = backbone
+        self.adapter = _adapter(self.config)
+        self.head = nn.Linear(self.config.width, 1)
+        self.dropout = nn.Dropout(config.dropout)
+        for name in ("mean", "context_mean") if config.context == "pooled" else ("mean",):
+            self.register_buffer(name, torch.zeros(config.latent_width))
+            self.register_buffer(name.replace("mean", "std"), torch.ones(config.latent_width))
+        if config.context == "pooled":
+            self.context_adapter = _adapter(self.config)
+
+    def forward(self, latents: Tensor, lengths: Tensor | None = None, context: Tensor | None = None) -> Tensor:
+        """latents [B, K, D] -> raw scores [B, K]; positions at or past `lengths` [B] are not read and score 0."""
+        inputs = self.embed(latents)  # (B, K, H)
+        past_end = None
+        if lengths is not None:
+            past_end = torch.arange(latents.shape[1], device=inputs.device) >= lengths.to(inputs.device)[:, None]
+            inputs = inputs.masked_fill(past_end[..., None], 0)
+        if self.config.context == "pooled":
+            inputs = torch.cat([self.embed_context(context)[:, None], inputs], 1)
+        hidden, _ = self.backbone.run(inputs)
+        raw = self.head(hidden[:, -latents.shape[1] :])[..., 0]
+        return raw if past_end is None else raw.masked_fill(past_end, 0)
+
+    def embed(self, latents: Tensor) -> Tensor:
+        check_width(self.config, latents)
+        return self.dropout(self.adapter((latents.to(self.mean) - self.mean) / self.std))
+
+    def embed_context(self, context: Tensor | None) -> Tensor:
+        if context is None:
+            raise UserError("this PRM reads a pooled prompt state: pass context [B, D], or train without it")
+        check_width(self.config, context)
+        return self.dropout(self.context_adapter((context.to(self.mean) - self.context_mean) / self.context_std))
+
+    def begin(self, rows: int, context: Tensor | None = None):
+        state = self.backbone.begin(rows)
+        if self.config.context == "pooled":
+            _, state = self.backbone.run(self.embed_context(context)[:, None], state)
+        return state
+
+    def step(self, latents: Tensor, state):
+        """One latent each [M, D] after `state` -> raw scores [M] and the new state."""
+        hidden, state = self.backbone.run(self.embed(latents)[:, None], state)
+        return self.head(hidden[:, 0])[:, 0], state
+
+    def repeat(self, state, times: int):
+        return self.backbone.repeat(state, times)
+
+    def select(self, state, rows: Tensor):
+        return self.backbone.select(state, rows)
+
+
+class RidgeProbe(nn.Module):
+    """Linear baseline: for each position one probe of the latent there; the last one serves beyond K."""
+
+    def __init__(self, config: PRMConfig):
+        super().__init__()
+        self.config = config
+        self.register_buffer("mean", torch.zeros(config.latent_width))
+        self.register_buffer("std", torch.ones(config.latent_width))
+        self.register_buffer("weight", torch.zeros(config.steps, config.latent_width))
+        self.register_buffer("bias", torch.zeros(config.steps))
+
+    def forward(self, latents: Tensor, lengths: Tensor | None = None, context: Tensor | None = None) -> Tensor:
+        steps = torch.arange(latents.shape[1], device=self.mean.device)
+        raw = self.probe(latents, steps)
+        return raw if lengths is None else raw.masked_fill(steps >= lengths.to(steps)[:, None], 0)
+
+    def probe(self, latents: Tensor, steps: Tensor) -> Tensor:
+        check_width(self.config, latents)
+        steps = steps.clamp_max(self.config.steps - 1)
+        return (((latents.to(self.mean) - self.mean) / self.std) * self.weight[steps]).sum(-1) + self.bias[steps]
+
+    def begin(self, rows: int, context: Tensor | None = None) -> int:
+        return 0
+
+    def step(self, latents: Tensor, state: int):
+        return self.probe(latents, torch.tensor(state, device=self.mean.device)), state + 1
+
+    def repeat(self, state: int, times: int) -> int:
+        return state
+
+    def select(self, state: int, rows: Tensor) -> int:
+        return state
+
+
+def build(config: PRMConfig) -> PRM | RidgeProbe:
+    """A fresh model of that configuration.  UserError for an impossible one."""
+    find_loss(config.loss)
+    if config.latent_width < 1:
+        raise UserError("PRMConfig.latent_width is 0: give the width D of the translator's hidden states")
+    if config.context not in ("none", "pooled"):
+        raise UserError(f"PRMConfig.context {config.context!r}: choose 'none' or 'pooled'")
+    if config.backbone == "ridge":
+        return RidgeProbe(config)
+    if config.backbone == "gru":
+        return PRM(config, Recurrent(config.width, config.layers, config.dropout))
+    if config.backbone == "transformer":
+        return PRM(config, small_llama(config.width, config.layers, config.heads, config.dropout))
+    return PRM(config, pretrained(config.backbone))
+
+
+def check_width(config: PRMConfig, latents: Tensor) -> None:
+    _match(latents.shape[-1], config.latent_width, "this PRM")
+
+
+@torch.no_grad()
+def scores(model, latents, contexts=None, batch: int = 256) -> Tensor:
+    """Scores in 0..1 of every prefix: latents [n, K, D], array or tensor -> float32 [n, K] on the CPU."""
+    model.eval()
+    latents, out = _tensor(latents), []
+    for i in range(0, len(latents), batch):
+        context = None if contexts is None else _tensor(contexts[i : i + batch])
+        raw = model(latents[i : i + batch].to(model.mean.device), context=context)
+        out.append(to_probability(model.config.loss, raw.float()).cpu())
+    return torch.cat(out) if out else torch.zeros(latents.shape[:2])
+
+
+class Scorer:
+    """Scores prefix + candidate for B searches at once; every prefix is kept as backbone state, made by `start`."""
+
+    def __init__(self, model, state):
+        self.model, self.state = model, state
+        self.pending = None  # the last candidates and the states they lead to
+        self.positions = 0  # latents sent through the model so far
+
+    @torch.no_grad()
+    def score_next(self, candidates: Tensor) -> Tensor:
+        """candidates [B, N, D] -> probabilities [B, N], as if each were the next latent; nothing is committed."""
+        rows, branches, width = candidates.shape
+        state = self.model.repeat(self.state, branches)
+        raw, state = self.model.step(candidates.to(self.model.mean).reshape(-1, width), state)
+        self.pending = candidates, state
+        self.positions += rows * branches
+        return to_probability(self.model.config.loss, raw.float()).view(rows, branches)
+
+    @torch.no_grad()
+    def commit(self, chosen: Tensor) -> None:
+        """Append chosen [B, D] to the prefixes; vectors that were just scored cost no further forward."""
+        pending, self.pending = self.pending, None
+        if pending is not None:
+            candidates, state = pending
+            same = (candidates == chosen.to(candidates)[:, None]).all(-1)  # (B, N)
+            if same.any(1).all():
+                first = torch.arange(len(chosen), device=same.device) * candidates.shape[1]
+                rows = (first + same.int().argmax(1)).to(self.model.mean.device)
+                self.state = self.model.select(state, rows)
+                return
+        _, self.state = self.model.step(chosen.to(self.model.mean), self.state)
+        self.positions += len(chosen)
+
+
+class Recompute:
+    """A model whose state is the whole prefix: for backbones whose cache cannot be forked, and as the scorer's twin."""
+
+    def __init__(self, model):
+        self.model, self.config, self.mean = model, model.config, model.mean
+
+    def begin(self, rows: int, context: Tensor | None = None):
+        return self.mean.new_zeros(rows, 0, len(self.mean)), context
+
+    def step(self, latents: Tensor, state):
+        prefix = torch.cat([state[0], latents[:, None]], 1)  # (M, t + 1, D)
+        return self.model(prefix, context=state[1])[:, -1], (prefix, state[1])
+
+    def repeat(self, state, times: int):
+        return tuple(None if part is None else part.repeat_interleave(times, 0) for part in state)
+
+    def select(self, state, rows: Tensor):
+        return tuple(None if part is None else part[rows] for part in state)
+
+
+@torch.no_grad()
+def start(model, rows: int, context: Tensor | None = None, recompute: bool = False) -> Scorer:
+    """A scorer of `rows` empty prefixes; `context` [B, D] for a PRM with pooled context."""
+    model = Recompute(model.eval()) if recompute else model.eval()
+    return Scorer(model, model.begin(rows, context))
+
+
+def save(model, folder: str | Path, extra: Callable[[Path], None] | None = None) -> Path:
+    """Write prm.json, model.safetensors, the backbone's config.json; the folder appears whole or not at all.
+
+    `extra(part)` may add files to the folder before it gets its name.
+    """
+    folder = Path(folder)
+    part = folder.with_name(folder.name + ".tmp")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    (part / "prm.json").write_text(json.dumps(asdict(model.config), indent=1) + "\n")
+    save_file({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}, part / "model.safetensors")
+    if isinstance(getattr(model, "backbone", None), CausalBody):
+        model.backbone.body.config.save_pretrained(part)
+    if extra is not None:
+        extra(part)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(part, folder)
+    return folder
+
+
+def load(folder: str | Path, latent_width: int | None = None, device: str = "cpu") -> PRM | RidgeProbe:
+    """A saved model in eval mode.  `latent_width`: the translator's, checked before anything large is read.
+
+    UserError for a missing path, a folder of checkpoints, another width, damaged or foreign files.
+    """
+    folder = Path(folder)
+    config = _read_config(folder)
+    if latent_width is not None:
+        _match(latent_width, config.latent_width, f"the PRM in {folder}")
+    try:
+        body = config.backbone not in ("ridge", "gru")
+        model = PRM(config, from_saved_config(folder)) if body else build(config)
+        model.load_state_dict(load_file(folder / "model.safetensors"))
+    except FileNotFoundError:
+        raise UserError(f"{folder}: model.safetensors is missing; copy the whole folder") from None
+    except SafetensorError as e:
+        raise UserError(f"{folder / 'model.safetensors'}: truncated or damaged ({e}); copy it again") from None
+    except UserError:
+        raise
+    except (OSError, RuntimeError, ValueError) as e:
+        raise UserError(f"{folder}: its files do not fit together: {' '.join(str(e).split())[:160]}") from None
+    return model.to(device).eval()
+
+
+def _read_config(folder: Path) -> PRMConfig:
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; a PRM is a folder with prm.json and model.safetensors")
+    file = folder / "prm.json"
+    if not file.exists():
+        found = sorted((p.parent for p in folder.glob("*/prm.json")), key=lambda p: (len(p.name), p.name))
+        hint = f"it holds {', '.join(p.name for p in found)}: give one of these" if found else "is it the right folder?"
+        raise UserError(f"{folder}: no prm.json here; {hint}")
+    try:
+        return PRMConfig(**json.loads(file.read_text()))
+    except (json.JSONDecodeError, TypeError) as e:
+        raise UserError(f"{file}: not a PRM's description ({e})") from None
+
+
+def _match(given: int, expected: int, owner: str) -> None:
+    if given != expected:
+        hint = "use the translator it was trained with, or train a PRM for this one"
+        raise UserError(f"latents are {given} wide, {owner} takes {expected}: {hint}")
+
+
+def _adapter(config: PRMConfig) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(config.latent_width, config.width), nn.GELU(), nn.LayerNorm(config.width))
+
+
+def _tensor(values) -> Tensor:
+    return values if torch.is_tensor(values) else torch.from_numpy(np.asarray(values))

@@ -1,0 +1,126 @@
+"""What a kernel's own programs print on the hidden inputs: the numbers that a translation is compared with.
+
+Knows kernels, inputs and reference runs.  Knows nothing of translations or verdicts.
+
+References run in the same sandbox, under the same limits, as what they judge.  A reference that fails is a failure on
+our side: nothing is scored by it, and it is not kept.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass, field
+
+from parallax_lib import oracle
+from parallax_lib.build import BUILD_LIMITS, Ran, build, execute
+from parallax_lib.kernels import Kernel
+from parallax_lib.sandbox import Level, Limits
+from parallax_lib.store import Journal, digest
+from parallax_lib.toolchain import Toolchain
+
+HARNESS_VERSION = 1  # part of every cache key: raise it when a change here or in what this imports can change a verdict
+RETRIES = 2  # of what fails on our side
+RUN_ENV = {"OMP_DYNAMIC": "false", "OMP_STACKSIZE": "16M", "OMP_WAIT_POLICY": "passive", "CUDA_CACHE_DISABLE": "1"}
+THREADS = {"serial": (1, 1), "omp": (1, 4), "cuda": (1, 1)}  # of the reference runs on each input
+UNSEEN = re.compile(r"[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where verdicts are made: compilers, sandbox level, limits of a run, and the journal that remembers."""
+
+    toolchains: dict[str, Toolchain]
+    level: Level
+    limits: Limits = field(default_factory=Limits)
+    journal: Journal | None = None
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Expected numbers of every hidden input.
+
+    `failure` says what went wrong on our side (infra_error), `unable` why nothing can be checked here (not_checkable).
+    """
+
+    cases: tuple[oracle.Expected, ...] = ()
+    failure: str = ""
+    unable: str = ""
+
+
+def make_reference(kernel: Kernel, source: str, bench: Bench) -> Reference:
+    """The kernel's reference, from the journal when known.  `source` stands in for a missing serial or omp program."""
+    key = reference_key(kernel, source, bench)
+    known = bench.journal.get("reference", key) if bench.journal else None
+    if known:
+        return Reference(tuple(_expected(case) for case in known["cases"]), unable=known["unable"])
+    made = Reference()
+    for _ in range(1 + RETRIES):
+        made = _make(kernel, reference_apis(kernel, source), bench)
+        if not made.failure.startswith("infra_error"):
+            break
+    if bench.journal and not made.failure:
+        row = {"kernel": kernel.name, "cases": [asdict(case) for case in made.cases], "unable": made.unable}
+        bench.journal.put("reference", key, row)
+    return made
+
+
+def reference_key(kernel: Kernel, source: str, bench: Bench) -> str:
+    """sha256 of everything that can change the reference: programs, compilers, inputs, limits, level, version."""
+    parts = [
+        [api, kernel.sources[api], tool_facts(bench.toolchains[api]), kernel.flags.get(api, ())]
+        for api in reference_apis(kernel, source)
+    ]
+    limits = [asdict(bench.limits), asdict(BUILD_LIMITS)]
+    return digest([HARNESS_VERSION, parts, inputs(kernel), limits, asdict(bench.level)])
+
+
+def reference_apis(kernel: Kernel, source: str) -> list[str]:
+    """The program that says what is right, then one whose differences widen the tolerance."""
+    first = next((api for api in ("serial", "omp") if api in kernel.sources), source)
+    return [first] + (["omp"] if first == "serial" and "omp" in kernel.sources else [])
+
+
+def inputs(kernel: Kernel) -> tuple[tuple[str, ...], ...]:
+    """Arguments of every checked run: the hidden ones, or the program's own where a suite fixes them."""
+    return tuple(map(tuple, kernel.hidden_args)) or (tuple(kernel.public_args),)
+
+
+def tool_facts(toolchain: Toolchain) -> list:
+    return [toolchain.compiler, toolchain.version, toolchain.flags, toolchain.can_build, toolchain.can_run]
+
+
+def run_once(program: bytes, api: str, args: tuple[str, ...], threads: int, bench: Bench) -> Ran:
+    """One run of a built program on one input with that many OpenMP threads."""
+    env = {**RUN_ENV, "OMP_NUM_THREADS": str(threads)}
+    return execute(program, bench.toolchains[api], args, bench.limits, bench.level, env)
+
+
+def visible(text: str) -> str:
+    """Control and bidirectional characters as \\u escapes, so that a log cannot hide or reorder what it shows."""
+    return UNSEEN.sub(lambda m: f"\\u{ord(m[0]):04x}", text)
+
+
+def _make(kernel: Kernel, apis: list[str], bench: Bench) -> Reference:
+    runs: list[list[list[tuple[oracle.Line, ...]]]] = []  # program -> input -> runs
+    for api in apis:
+        toolchain = bench.toolchains[api]
+        if not (toolchain.can_build and toolchain.can_run):
+            return Reference(unable=f"the reference needs {api}: {toolchain.why_not}")
+        built = build(kernel.sources[api], toolchain, kernel.flags.get(api, ()), bench.level)
+        if built.reason != "ok":
+            return Reference(failure=f"{built.reason}: {kernel.name}, its {api} program: {visible(built.log)[:500]}")
+        runs.append([])
+        for i, args in enumerate(inputs(kernel), 1):
+            ran = [run_once(built.program, api, args, n, bench) for n in THREADS[api]]
+            bad = next((r for r in ran if r.reason != "ok"), None)
+            if bad:
+                where = f"{kernel.name}, its {api} program on input {i}"
+                return Reference(failure=f"{bad.reason}: {where}: {visible(bad.log)[:500]}")
+            runs[-1].append([oracle.read(r.text) for r in ran])
+    learned = [oracle.learn(own, other) for own, other in zip(runs[0], runs[-1], strict=True)]
+    unable = next((case for case in learned if isinstance(case, str)), "")
+    return Reference(unable=unable) if unable else Reference(tuple(learned))
+
+
+def _expected(case: dict) -> oracle.Expected:
+    return oracle.Expected(*(tuple(map(tuple, case[name])) for name in ("words", "values", "tolerances")))

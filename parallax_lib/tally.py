@@ -1,0 +1,69 @@
+"""Verdict rows -> counts per direction and in total, and the files that publish them.
+
+Knows verdict columns.  Knows nothing of how verdicts fall or of which interval is drawn: the caller passes that in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from parallax_lib.store import write_atomic, write_json
+
+LEVELS = ("nothing extracted", "extracted", "compiles", "runs", "comparable output", "validated")
+UNKNOWN = ("not_checkable", "infra_error")  # no verdict: listed apart, in no rate
+HEADER = ("direction", "n", "judged", "validated", "rate", "interval", "timeouts", "nondeterministic")
+
+
+def stats(rows, interval: Callable[[int, int], tuple[float, float]] | None = None) -> dict:
+    """Counts of a frame with `direction`, `level` and `reason`: {direction or "total": counts}.
+
+    `interval(k, n)` gives the bounds of a rate; without it there are none.  Rates are over judged rows only.
+    """
+    groups = {d: rows[rows["direction"] == d] for d in sorted(rows["direction"].unique())}
+    return {name: _count(group, interval) for name, group in {**groups, "total": rows}.items()}
+
+
+def _count(rows, interval) -> dict:
+    judged = rows[~rows["reason"].isin(UNKNOWN)]
+    n, k = len(judged), int((judged["level"] == 5).sum())
+    failed = judged[judged["level"] < 5]["reason"].value_counts()
+    apart = rows[rows["reason"].isin(UNKNOWN)]["reason"].value_counts()
+    return {
+        "n": len(rows),
+        "judged": n,
+        "validated": k,
+        "rate": k / n if n else None,
+        "interval": list(interval(k, n)) if interval and n else None,
+        "levels": {name: int((judged["level"] == i).sum()) for i, name in enumerate(LEVELS)},
+        "first_failure": {reason: int(count) for reason, count in sorted(failed.items())},
+        "timeouts": int((judged["reason"] == "timeout").sum()),
+        "nondeterministic": int((judged["reason"] == "nondeterministic").sum()),
+        "unjudged": {reason: int(count) for reason, count in sorted(apart.items())},
+    }
+
+
+def write_stats(counts: dict, folder: Path, run: str) -> tuple[Path, Path]:
+    """`validators_stats_<run>.json` and the same as an aligned `.txt`."""
+    paths = folder / f"validators_stats_{run}.json", folder / f"validators_stats_{run}.txt"
+    write_json(paths[0], {"run": run, "stats": counts})
+    write_atomic(paths[1], render(counts, run).encode())
+    return paths
+
+
+def render(counts: dict, run: str) -> str:
+    """The counts as aligned plain text."""
+    table = [HEADER, *(_row(name, c) for name, c in counts.items())]
+    widths = [max(len(row[i]) for row in table) for i in range(len(HEADER))]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in table]
+    total = counts["total"]
+    for title, part in (("ladder", "levels"), ("first failure", "first_failure"), ("not judged", "unjudged")):
+        lines += ["", f"{title} (total)", *(f"  {name:<20}{count:>6}" for name, count in total[part].items())]
+    return "\n".join([f"run {run}", "", *lines]) + "\n"
+
+
+def _row(name: str, c: dict) -> tuple[str, ...]:
+    rate = "-" if c["rate"] is None else f"{100 * c['rate']:.1f} %"
+    bounds = "-" if c["interval"] is None else f"{100 * c['interval'][0]:.1f}-{100 * c['interval'][1]:.1f} %"
+    counts = (str(c["n"]), str(c["judged"]), str(c["validated"]))
+    return (name, *counts, rate, bounds, str(c["timeouts"]), str(c["nondeterministic"]))

@@ -1,0 +1,128 @@
+"""Which compilers this machine has, with which flags, and whether it can run what they build.
+
+Knows compilers, flags and devices.  Knows nothing of sandboxes, programs or verdicts.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from parallax_lib.params import UserError
+
+INSTALL = "sudo apt-get install -y g++ bubblewrap make python3-venv"
+FALLBACK_ARCH = "sm_90"
+BASE = ("-O2", "-std=c++17")
+LANGUAGE = {"serial": "c++", "omp": "c++", "cuda": "cu"}
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """One API's compiler on this machine.
+
+    `compiler` is an absolute path ("" when there is none),
+    `roots` the folders outside /usr that building or running needs to see, `libraries` folders for LD_LIBRARY_PATH.
+    """
+
+    api: str
+    compiler: str
+    version: str
+    flags: tuple[str, ...]
+    can_build: bool
+    can_run: bool
+    why_not: str = ""
+    roots: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = ()
+
+
+def detect() -> dict[str, Toolchain]:
+    """api -> Toolchain for serial, omp and cuda.  Raises UserError when there is no g++: nothing can be judged then."""
+    compiler = shutil.which("g++")
+    if compiler is None:
+        raise UserError(f"g++ not found, no program can be judged; install it with: {INSTALL}")
+    version, roots = _first_line([compiler, "--version"]), _outside_usr(compiler)
+    return {
+        "serial": Toolchain("serial", compiler, version, BASE, True, True, roots=roots),
+        "omp": Toolchain("omp", compiler, version, (*BASE, "-fopenmp"), True, True, roots=roots),
+        "cuda": _cuda(version),
+    }
+
+
+def describe(toolchain: Toolchain) -> str:
+    """What a result row says of the compiler."""
+    if not toolchain.can_build:
+        return toolchain.why_not
+    return f"{toolchain.version} {' '.join(toolchain.flags)}"
+
+
+def _cuda(host_version: str) -> Toolchain:
+    gpu = gpu_name()
+    home = cuda_home()
+    if home is None:
+        return Toolchain("cuda", "", "", (), False, False, "no nvcc")
+    compiler = str(home / "bin" / "nvcc")
+    version = f"nvcc {_nvcc_release(compiler)} with {host_version}"
+    flags = (*BASE, f"-arch={_arch()}")
+    libraries = tuple(str(p) for p in (home / "lib64", Path("/usr/local/nvidia/lib64")) if p.is_dir())
+    return Toolchain(
+        "cuda", compiler, version, flags, True, bool(gpu), "" if gpu else "no GPU", _outside_usr(compiler), libraries
+    )
+
+
+def cuda_home() -> Path | None:
+    """Folder of the real toolkit: nvcc on PATH (often a wrapper script) is asked, else the usual places are tried."""
+    found = shutil.which("nvcc")
+    if found:
+        text = _output([found, "--dryrun", "-E", "-x", "cu", "/dev/null"])
+        top = re.search(r"^#\$ TOP=(.+)$", text, re.M)
+        for home in ([Path(top.group(1).strip())] if top else []) + [Path(found).resolve().parents[1]]:
+            if (home / "bin" / "nvcc").exists():
+                return home.resolve()
+    usual = [Path("/usr/local/cuda"), *sorted(Path("/usr/local").glob("cuda-*"), reverse=True), Path("/opt/cuda")]
+    return next((h.resolve() for h in usual if (h / "bin" / "nvcc").exists()), None)
+
+
+def gpu_name() -> str:
+    """Name of the first NVIDIA GPU, "" without one."""
+    listed = _output(["nvidia-smi", "-L"])
+    match = re.search(r"^GPU 0: (.+?)(?: \(UUID|$)", listed, re.M)
+    if match:
+        return match.group(1)
+    return "NVIDIA GPU" if Path("/dev/nvidiactl").exists() else ""
+
+
+def _arch() -> str:
+    """sm_NN of the first GPU, FALLBACK_ARCH without one."""
+    match = re.search(
+        r"^(\d+)\.(\d+)$", _output(["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]), re.M
+    )
+    return f"sm_{match.group(1)}{match.group(2)}" if match else FALLBACK_ARCH
+
+
+def _nvcc_release(compiler: str) -> str:
+    match = re.search(r"release [\d.]+, V([\d.]+)", _output([compiler, "--version"]))
+    return match.group(1) if match else "of unknown release"
+
+
+def _outside_usr(compiler: str) -> tuple[str, ...]:
+    """The compiler's installation folder when the sandbox's read-only /usr does not already hold it."""
+    home = Path(compiler).resolve().parents[1]
+    return () if home.is_relative_to("/usr") or home == Path("/") else (str(home),)
+
+
+def _first_line(command: list[str]) -> str:
+    return (_output(command).splitlines() or ["unknown version"])[0].strip()
+
+
+def _output(command: list[str]) -> str:
+    """stdout and stderr of a command, "" when it cannot run."""
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=60, stdin=subprocess.DEVNULL
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout + done.stderr

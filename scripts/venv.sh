@@ -1,0 +1,28 @@
+#!/bin/sh
+# Makes .venv from the lock, once for each state of pyproject.toml and constraints.txt.  One line says what is missing.
+set -eu
+cd "$(dirname "$0")/.."
+
+suits() { "$1" -c 'import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null; }
+python=
+for candidate in python3.11 python3.12 python3; do
+  if suits "$candidate"; then python=$candidate; break; fi
+done
+
+packages=
+[ -n "$python" ] || packages="$packages python3.11 python3.11-venv"
+command -v g++ >/dev/null || packages="$packages g++"
+command -v bwrap >/dev/null || packages="$packages bubblewrap"
+if [ -n "$packages" ]; then
+  echo "parallax: missing system packages; on Debian or Ubuntu: sudo apt-get install$packages" >&2
+  exit 1
+fi
+
+stamp=$(cat pyproject.toml constraints.txt | cksum)
+if [ -x .venv/bin/python ] && [ "$(cat .venv/stamp 2>/dev/null)" = "$stamp" ]; then exit 0; fi
+echo "parallax: making .venv from constraints.txt (about 2 GB, a few minutes)"
+begun=$(date +%s)
+[ -x .venv/bin/python ] || "$python" -m venv .venv
+.venv/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[modal,test]'
+printf '%s' "$stamp" >.venv/stamp
+echo "parallax: .venv ready after $(($(date +%s) - begun)) s"

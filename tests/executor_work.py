@@ -1,0 +1,83 @@
+"""Plain functions for the executor tests to run; small, because every spawned worker imports this file."""
+
+import os
+import time
+from pathlib import Path
+
+
+def double(x):
+    return {"double": 2 * x, "pid": os.getpid(), "remote": "MODAL_IS_REMOTE" in os.environ}
+
+
+def refuse(x):
+    raise ValueError(f"bad input {x}")
+
+
+def odd_fails(item):
+    return refuse(item["n"]) if item["n"] % 2 else item["n"]
+
+
+def count_try(file) -> int:
+    """How often this was called with `file`, this call included; counted across processes."""
+    with open(file, "a") as out:
+        out.write(".")
+    return len(Path(file).read_text())
+
+
+def succeeds_at(file, attempt):
+    tries = count_try(file)
+    if tries < attempt:
+        raise OSError(f"try {tries}")
+    return tries
+
+
+def needs_memory(file, batch, shrink=1):
+    """Runs out of memory until at most 8 rows are asked for."""
+    count_try(file)
+    if batch // shrink > 8:
+        raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB")
+    return batch // shrink
+
+
+def needs_memory_without_hint(file, attempt):
+    if count_try(file) < attempt:
+        raise MemoryError("out of memory")
+    return "fits now"
+
+
+def dies_once(file):
+    if count_try(file) == 1:
+        os._exit(3)
+    return "alive"
+
+
+def sleeps(seconds):
+    time.sleep(seconds)
+
+
+def hangs_once(file):
+    if count_try(file) == 1:
+        time.sleep(600)
+    return "awake"
+
+
+def echo(payload):
+    return payload
+
+
+def bad_for_the_user(file):
+    from parallax_lib.params import UserError
+
+    count_try(file)
+    raise UserError("translator.model: no such folder")
+
+
+class TwoPart(Exception):
+    """Pickles, but cannot be unpickled: its arguments are not what the constructor takes."""
+
+    def __init__(self, part, other):
+        super().__init__(f"{part} and {other}")
+
+
+def raises_two_part():
+    raise TwoPart("this", "that")

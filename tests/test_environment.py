@@ -1,0 +1,107 @@
+"""pyproject.toml is the one list of dependencies; the lock, environment.yml and the scripts must agree with it."""
+
+import re
+import subprocess
+import tomllib
+from importlib.metadata import distribution
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+LOCK = (ROOT / "constraints.txt").read_text().splitlines()
+PINS = {canonicalize_name(name): Version(version) for name, _, version in (line.partition("==") for line in LOCK)}
+CONDA = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+PIP = next(d["pip"] for d in CONDA if isinstance(d, dict))
+INSTALLED_EXTRAS = {"modal", "test"}  # what environment.yml and scripts/venv.sh install
+
+
+def declared(extras):
+    return [Requirement(text) for text in PROJECT["dependencies"] + sum((EXTRAS[e] for e in sorted(extras)), [])]
+
+
+def closure(requirements):
+    """Every package that `requirements` bring in, by what the installed ones say they need: name -> requirements."""
+    needed, todo, seen = {}, list(requirements), set()
+    while todo:
+        requirement = todo.pop()
+        name = canonicalize_name(requirement.name)
+        needed.setdefault(name, []).append(requirement)
+        if (name, *sorted(requirement.extras)) in seen:
+            continue
+        seen.add((name, *sorted(requirement.extras)))
+        for text in distribution(name).requires or []:
+            child = Requirement(text)
+            if child.marker is None or any(child.marker.evaluate({"extra": e}) for e in requirement.extras or {""}):
+                todo.append(child)
+    return needed
+
+
+def test_the_lock_holds_nothing_but_exact_versions():
+    assert [line for line in LOCK if not re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][0-9A-Za-z.]*", line)] == []
+    assert len(PINS) == len(LOCK)
+    assert sorted(LOCK, key=str.lower) == LOCK
+
+
+@pytest.mark.parametrize("requirement", declared(EXTRAS), ids=str)
+def test_the_lock_pins_each_declared_dependency_inside_its_range(requirement):
+    assert requirement.specifier.contains(PINS[canonicalize_name(requirement.name)])
+
+
+def test_the_lock_pins_everything_that_gets_installed():
+    needed = closure(declared(INSTALLED_EXTRAS))
+    assert sorted(needed.keys() - PINS.keys() - {"pip"}) == []
+    outside = [
+        str(r) for name, rs in needed.items() for r in rs if name in PINS and not r.specifier.contains(PINS[name])
+    ]
+    assert outside == []
+
+
+def test_conda_installs_python_and_pip_and_pip_the_project():
+    conda = [d for d in CONDA if isinstance(d, str)]
+    assert {re.split(r"[=<> ]", d)[0] for d in conda} == {"python", "pip"}
+    python = next(d for d in conda if d.startswith("python")).partition("=")[2].strip("=")
+    assert f"{python}.0" in SpecifierSet(PROJECT["requires-python"])
+    assert PIP == ["-c constraints.txt", "-e .[modal,test]"]
+
+
+def test_the_scripts_install_what_environment_yml_does():
+    script = (ROOT / "scripts" / "venv.sh").read_text()
+    (install,) = [line for line in script.splitlines() if "pip install" in line]
+    assert set(re.search(r"-e '\.\[(.*)\]'", install)[1].split(",")) == INSTALLED_EXTRAS <= set(EXTRAS)
+    assert "-c constraints.txt" in install
+    assert set(re.search(r"\[(.*)\]", PIP[1])[1].split(",")) == INSTALLED_EXTRAS
+
+
+@pytest.mark.parametrize("missing, package", [("g++", "g++"), ("bwrap", "bubblewrap"), ("python3.11", "python3.11")])
+def test_a_missing_system_package_is_named_in_one_line(tmp_path, missing, package):
+    """On a PATH with all that the script needs but `missing`; the repository is a copy, so nothing is installed."""
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts" / "venv.sh").write_text((ROOT / "scripts" / "venv.sh").read_text())
+    bin_folder = tmp_path / "bin"
+    bin_folder.mkdir()
+    for tool in {"g++", "bwrap", "python3.11"} - {missing}:
+        (bin_folder / tool).write_text("#!/bin/sh\n")
+        (bin_folder / tool).chmod(0o755)
+    (bin_folder / "dirname").symlink_to("/usr/bin/dirname")
+    command = ["/bin/sh", str(tmp_path / "scripts" / "venv.sh")]
+    done = subprocess.run(command, env={"PATH": str(bin_folder)}, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("parallax: missing system packages; on Debian or Ubuntu: sudo apt-get install")
+    assert package in done.stderr.split("install")[1].split() and done.stderr.count("\n") == 1
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_ci_runs_the_readme_s_test_command():
+    assert re.search(r"^make test$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert {"demo", "test"} <= set(targets)
+    shown = re.findall(r"\bmake ([a-z]+)\b", (ROOT / "README.md").read_text())
+    assert {"demo", "test"} <= set(shown) <= set(targets)

@@ -1,0 +1,237 @@
+"""One function, three places to run: this thread, spawned processes, and Modal's own client against a fake server.
+
+Not proven here, because it needs Modal's machines: that the image builds, that the GPU is there, what the volume keeps.
+"""
+
+import asyncio
+import itertools
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import CancelledError
+from functools import partial
+from pathlib import Path
+
+import executor_work as work
+import pytest
+from fake_modal import serve
+
+from parallax_lib import params
+from parallax_lib.executors import NO_PACKAGE, NO_TOKEN, ExecutorConfig, ItemFailed, WorkerDied, open_executor, run_map
+
+TESTS = Path(__file__).parent
+KINDS = {
+    "here": {"kind": "local", "workers": 1},
+    "processes": {"kind": "local", "workers": 2},
+    "modal": {"kind": "modal", "workers": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def modal_server():
+    with serve(pythonpath=[TESTS, TESTS.parent]) as fake:
+        yield fake
+        assert fake.refused == []
+
+
+@pytest.fixture
+def config(request):
+    """`config(**changes)`: an ExecutorConfig of the kind that the test is run for."""
+    if request.param == "modal":
+        request.getfixturevalue("modal_server")
+    return partial(ExecutorConfig, **KINDS[request.param], backoff_s=0.01)
+
+
+everywhere = pytest.mark.parametrize("config", KINDS, indirect=True)
+elsewhere = pytest.mark.parametrize("config", ["processes", "modal"], indirect=True)
+modal_only = pytest.mark.parametrize("config", ["modal"], indirect=True)
+
+
+def call(config, fn, *args):
+    with open_executor(config) as executor:
+        return executor.submit(fn, *args).result()
+
+
+@everywhere
+def test_where_the_call_runs(config, request):
+    kind = request.node.callspec.params["config"]
+    got = call(config(), work.double, 4)
+    assert got["double"] == 8
+    assert (got["pid"] == os.getpid()) == (kind == "here")
+    assert got["remote"] == (kind == "modal")
+
+
+@everywhere
+def test_map_keeps_the_order(config):
+    with open_executor(config()) as executor:
+        assert [r["double"] for r in executor.map(work.double, range(8))] == [2 * i for i in range(8)]
+
+
+@everywhere
+def test_run_map_names_the_item_that_failed_and_goes_on(config):
+    seen = []
+    items = [{"n": n} for n in range(6)]
+    results = dict(run_map(work.odd_fails, items, config(retries=0), lambda done, total: seen.append((done, total))))
+    assert [results[i] for i in (0, 2, 4)] == [0, 2, 4]
+    assert seen == [(n, 6) for n in range(1, 7)]
+    failed = results[3]
+    assert isinstance(failed, ItemFailed) and (failed.index, failed.item) == (3, {"n": 3})
+    assert str(failed) == "item 3 ({'n': 3}): ValueError: bad input 3"
+    assert isinstance(failed.__cause__, ValueError)
+
+
+@everywhere
+def test_an_error_crosses_with_its_type(config):
+    with pytest.raises(ValueError, match="bad input 1"):
+        call(config(retries=0), work.refuse, 1)
+
+
+@everywhere
+def test_failed_calls_are_tried_again(config, tmp_path):
+    assert call(config(retries=2), work.succeeds_at, tmp_path / "a", 3) == 3
+    with pytest.raises(OSError, match="try 2"):
+        call(config(retries=1), work.succeeds_at, tmp_path / "b", 3)
+
+
+@everywhere
+def test_bad_input_is_not_tried_again(config, tmp_path):
+    with pytest.raises(params.UserError, match="no such folder"):
+        call(config(retries=5), work.bad_for_the_user, tmp_path / "tries")
+    assert (tmp_path / "tries").read_text() == "."
+
+
+@everywhere
+def test_run_map_raises_what_the_user_must_mend(config, tmp_path):
+    with pytest.raises(params.UserError, match="no such folder"):
+        list(run_map(work.bad_for_the_user, [tmp_path / "tries"] * 8, config()))
+
+
+@everywhere
+def test_out_of_memory_halves_the_batch_until_it_fits(config, tmp_path):
+    assert call(config(retries=2), work.needs_memory, tmp_path / "a", 32) == 8
+    assert (tmp_path / "a").read_text() == "..."
+    assert call(config(retries=1), work.needs_memory_without_hint, tmp_path / "b", 2) == "fits now"
+
+
+@elsewhere
+def test_a_dead_worker_is_replaced(config, tmp_path):
+    assert call(config(retries=1), work.dies_once, tmp_path / "a") == "alive"
+    with pytest.raises(WorkerDied):
+        call(config(retries=0), work.dies_once, tmp_path / "b")
+
+
+@elsewhere
+def test_a_call_past_its_time_is_ended_and_its_worker_replaced(config, tmp_path):
+    assert call(config(timeout_s=2, retries=9), work.hangs_once, tmp_path / "a") == "awake"
+    with pytest.raises(TimeoutError):
+        call(config(timeout_s=1, retries=0), work.sleeps, 600)
+
+
+@elsewhere
+def test_an_error_that_cannot_be_unpickled_arrives_as_text(config):
+    with pytest.raises(RuntimeError, match="TwoPart: this and that"):
+        call(config(retries=0), work.raises_two_part)
+
+
+@elsewhere
+def test_large_payloads_cross_both_ways(config):
+    payload = os.urandom(3_000_000)
+    assert call(config(), work.echo, payload) == payload
+
+
+@elsewhere
+def test_an_interrupt_ends_what_runs_and_cancels_what_waits(config):
+    with pytest.raises(KeyboardInterrupt):
+        with open_executor(config()) as executor:
+            futures = [executor.submit(work.sleeps, 600) for _ in range(6)]
+            raise KeyboardInterrupt
+    for future in futures:
+        with pytest.raises((CancelledError, WorkerDied)):
+            future.result(timeout=60)
+
+
+@elsewhere
+@pytest.mark.filterwarnings("error")
+def test_it_works_where_a_loop_is_running_as_in_a_notebook(config):
+    async def cell():
+        return sorted((i, r["double"]) for i, r in run_map(work.double, [5, 6], config()))
+
+    assert asyncio.run(cell()) == [(0, 10), (1, 12)]
+
+
+def test_waits_double(tmp_path):
+    def fails():
+        times.append(time.monotonic())
+        raise OSError("busy")
+
+    times = []
+    with pytest.raises(OSError):
+        call(ExecutorConfig(retries=3, backoff_s=0.02), fails)
+    gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
+    assert len(gaps) == 3 and all(gap >= 0.02 * 2**i for i, gap in enumerate(gaps))
+
+
+@modal_only
+def test_what_is_asked_of_modal(config, modal_server):
+    asked = config(
+        gpu="A100-80GB:2", timeout_s=900, volume="weights", max_containers=3, packages=("pot",), folders=("tests",)
+    )
+    assert call(asked, work.double, 1)["double"] == 2
+    function = list(modal_server.functions.values())[-1].definition
+    assert (function.resources.gpu_config.gpu_type, function.resources.gpu_config.count) == ("A100-80GB", 2)
+    assert (function.timeout_secs, function.autoscaler_settings.max_containers) == (900, 3)
+    (volume,) = function.volume_mounts
+    assert (volume.mount_path, volume.volume_id) == ("/weights", modal_server.volumes["weights"])
+
+
+@modal_only
+def test_the_image_holds_the_locked_dependencies(config, modal_server):
+    modal_server.images.clear()
+    call(config(volume="weights", packages=("pot",)), work.double, 1)
+    commands = [command for image in modal_server.images.values() for command in image.dockerfile_commands]
+    (install,) = [c for c in commands if "uv pip install" in c]
+    assert "--constraints /lock/constraints.txt" in install
+    assert "torch" in install and "transformers" in install and "pot" in install
+    python = f"python:{sys.version_info.major}.{sys.version_info.minor}"
+    assert any(c.startswith("FROM") and python in c for c in commands)
+    assert any("HF_HOME" in c and "/weights" in c for c in commands)
+
+
+def test_without_a_token_one_line_says_what_to_do(tmp_path):
+    script = """
+from parallax_lib.executors import ExecutorConfig, run_map
+try:
+    list(run_map(print, [1], ExecutorConfig(kind="modal")))
+except ValueError as error:
+    print(error)
+"""
+    env = {k: v for k, v in os.environ.items() if not k.startswith("MODAL_")}
+    env |= {"HOME": str(tmp_path), "PYTHONPATH": str(TESTS.parent)}
+    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, timeout=120)
+    assert done.stdout == NO_TOKEN + "\n", done.stderr
+
+
+def test_without_the_package_one_line_says_what_to_do(monkeypatch):
+    monkeypatch.setitem(sys.modules, "modal", None)
+    with pytest.raises(params.UserError) as caught:
+        call(ExecutorConfig(kind="modal"), work.double, 1)
+    assert str(caught.value) == NO_PACKAGE
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"kind": "slurm"}, "executor.kind: 'slurm' is not one of local, modal"),
+        ({"workers": 0}, "executor.workers: 0 must be at least 1"),
+        ({"retries": -1}, "executor.retries: -1 must be at least 0"),
+    ],
+)
+def test_bad_settings_are_refused_before_anything_starts(change, message):
+    with pytest.raises(params.UserError) as caught:
+        ExecutorConfig(**change)
+    assert str(caught.value) == message
+
+
+def test_the_run_parameters_are_settings_of_the_executor():
+    assert ExecutorConfig(**params.Executor().model_dump()) == ExecutorConfig()

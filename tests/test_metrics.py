@@ -1,0 +1,300 @@
+"""Statistics against closed forms, enumeration, scipy and scikit-learn."""
+
+import itertools
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import binomtest, norm, spearmanr
+
+from parallax_lib import metrics
+from parallax_lib.params import UserError
+
+pytestmark = pytest.mark.filterwarnings("error")
+Z = norm.ppf(0.975)
+
+
+# rates and differences
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 1), (1, 1), (0, 76), (25, 76), (32, 76), (76, 76), (3, 10_000)])
+def test_wilson_bounds_are_the_roots_of_its_quadratic_and_scipys(k, n):
+    p = k / n
+    roots = sorted(np.roots([1 + Z**2 / n, -(2 * p + Z**2 / n), p**2]).real)
+    assert metrics.wilson(k, n) == pytest.approx(roots, abs=1e-12)
+    assert metrics.wilson(k, n, 0.9) == pytest.approx(tuple(binomtest(k, n).proportion_ci(0.9, "wilson")), abs=1e-12)
+    assert 0 <= metrics.wilson(k, n)[0] <= p <= metrics.wilson(k, n)[1] <= 1
+
+
+def test_bootstrap_agrees_with_all_resamples_enumerated():
+    a, b = np.array([1, 0.5, 0, 1, 0.25]), np.array([0, 0.5, 0.5, 0, 1])
+    every = np.array([np.mean(c) for c in itertools.product(a - b, repeat=5)])  # 3125 equally likely resamples
+    found = metrics.paired_bootstrap(a, b, draws=40_000)
+    assert found.value == pytest.approx((a - b).mean())
+    for q, bound in ((0.025, found.low), (0.975, found.high)):
+        assert np.quantile(every, q - 0.01) <= bound <= np.quantile(every, q + 0.01)
+    narrow = metrics.paired_bootstrap(a, b, draws=40_000, confidence=0.5)
+    assert np.quantile(every, 0.23) <= narrow.low <= np.quantile(every, 0.27)
+
+
+def test_bootstrap_is_seeded_antisymmetric_and_paired():
+    rng = np.random.default_rng(0)
+    base, noise = rng.normal(size=200) * 10, rng.normal(size=200)
+    one = metrics.paired_bootstrap(base + noise + 1, base, draws=2500, seed=3)
+    assert one == metrics.paired_bootstrap(base + noise + 1, base, draws=2500, seed=3)
+    assert one != metrics.paired_bootstrap(base + noise + 1, base, draws=2500, seed=4)
+    assert one.high - one.low == pytest.approx(2 * Z / math.sqrt(200), rel=0.15)  # the shared spread of 10 cancels
+    back = metrics.paired_bootstrap(base, base + noise + 1, draws=2500, seed=3)
+    assert back == pytest.approx((-one.value, -one.high, -one.low))
+    assert metrics.paired_bootstrap([1.0, 1.0], [0.0, 0.0]) == (1, 1, 1)
+
+
+@pytest.mark.parametrize(("wins", "losses"), [(0, 0), (1, 0), (3, 3), (20, 6), (2, 9), (0, 12)])
+def test_sign_test_equals_the_sum_over_all_coin_flips_as_extreme(wins, losses):
+    n = wins + losses
+    extreme = sum(math.comb(n, i) for i in range(n + 1) if abs(2 * i - n) >= abs(wins - losses))
+    assert metrics.sign_test(wins, losses) == pytest.approx(extreme / 2**n)
+
+
+def test_mde_is_the_root_of_the_published_sample_size_formula():
+    z_alpha, z_beta = Z, norm.ppf(0.8)
+    for n, c in ((76, 0.3), (200, 0.4), (1000, 0.1)):
+        d = metrics.mde(n, c)
+        assert n == pytest.approx((z_alpha * math.sqrt(c) + z_beta * math.sqrt(c - d * d)) ** 2 / d**2, rel=1e-6)
+        assert 0 < d < c
+    assert metrics.mde(76, 0.3) > metrics.mde(152, 0.3) > metrics.mde(152, 0.2)
+    assert metrics.mde(76, 0.3, power=0.9) > metrics.mde(76, 0.3) > metrics.mde(76, 0.3, alpha=0.1)
+
+
+def test_mde_is_detected_four_times_in_five():
+    n, c = 150, 0.3
+    d = metrics.mde(n, c)
+    rng = np.random.default_rng(1)
+    better, worse, _ = rng.multinomial(n, [(c + d) / 2, (c - d) / 2, 1 - c], size=20_000).T
+    found = (better - worse) / np.sqrt(better + worse) > Z
+    assert found.mean() == pytest.approx(0.8, abs=0.02)
+
+
+def test_mde_without_a_difference_seen_takes_the_effect_itself_as_discordance():
+    d = metrics.mde(76, 0.0)
+    assert 76 == pytest.approx((Z * math.sqrt(d) + norm.ppf(0.8) * math.sqrt(d - d * d)) ** 2 / d**2, rel=1e-6)
+    assert math.isnan(metrics.mde(3, 0.5)) and math.isnan(metrics.mde(0, 0.5)) and metrics.mde(4, 0.0) <= 1
+
+
+# k of n samples
+
+
+@pytest.mark.parametrize("n", [1, 4, 6])
+def test_pass_at_k_is_the_share_of_subsets_that_hold_a_correct_sample(n):
+    for c, k in itertools.product(range(n + 1), range(1, n + 1)):
+        outcomes = [1] * c + [0] * (n - c)
+        want = np.mean([max(s) for s in itertools.combinations(outcomes, k)])
+        assert metrics.pass_at_k(n, c, k) == pytest.approx(want)
+        assert metrics.build_at_k(n, c, k) == pytest.approx(want)
+    assert math.isnan(metrics.pass_at_k(n, 0, n + 1))
+
+
+def test_speedup_at_k_is_the_mean_best_of_all_subsets():
+    speedups = [3.5, 0.0, 1.25, math.nan, 8.0, 1.25]
+    clean = [0 if math.isnan(s) else s for s in speedups]
+    for k in range(1, 7):
+        want = np.mean([max(s) for s in itertools.combinations(clean, k)])
+        assert metrics.speedup_at_k(speedups, k) == pytest.approx(want)
+        assert metrics.efficiency_at_k(speedups, 4, k) == pytest.approx(want / 4)
+    assert math.isnan(metrics.speedup_at_k(speedups, 7)) and metrics.speedup_at_k([0, 0], 1) == 0
+
+
+# scores against outcomes
+
+
+@pytest.mark.parametrize("levels", [3, 1000])
+def test_auroc_and_brier_equal_scikit_learn(levels):
+    from sklearn.metrics import brier_score_loss, roc_auc_score
+
+    rng = np.random.default_rng(levels)
+    scores, labels = rng.integers(0, levels, 300) / levels, rng.random(300) < 0.3
+    assert metrics.auroc(scores, labels) == pytest.approx(roc_auc_score(labels, scores))
+    assert metrics.brier(scores, labels) == pytest.approx(brier_score_loss(labels, scores))
+    assert metrics.auroc(-scores, labels) == pytest.approx(1 - metrics.auroc(scores, labels))
+
+
+@pytest.mark.parametrize("levels", [4, 1000])
+def test_spearman_equals_scipy(levels):
+    rng = np.random.default_rng(levels)
+    a, b = rng.integers(0, levels, (2, 80))
+    assert metrics.spearman(a, a + b) == pytest.approx(spearmanr(a, a + b).statistic)
+
+
+def test_ece_equals_a_loop_over_equal_mass_bins():
+    rng = np.random.default_rng(2)
+    scores, targets = rng.random(500), rng.random(500) < 0.4
+    order, want = np.argsort(scores), 0.0
+    for part in range(10):
+        rows = order[50 * part : 50 * part + 50]
+        want += 0.1 * abs(np.mean([scores[i] for i in rows]) - np.mean([targets[i] for i in rows]))
+    assert metrics.ece(scores, targets) == pytest.approx(want)
+    table = metrics.calibration_table(scores, targets)
+    assert table["count"].tolist() == [50] * 10 and table["bin"].tolist() == list(range(10))
+    assert (table["high"][:-1].to_numpy() < table["low"][1:].to_numpy()).all()
+    assert (table["count"] * table["target"]).sum() == pytest.approx(targets.sum())
+
+
+def test_equal_scores_share_a_bin_whatever_the_order_of_rows():
+    scores, targets = np.repeat([0.2, 0.7, 0.9], [37, 50, 13]), np.arange(100) % 4 == 0
+    shuffle = np.random.default_rng(3).permutation(100)
+    table = metrics.calibration_table(scores, targets)
+    pd.testing.assert_frame_equal(table, metrics.calibration_table(scores[shuffle], targets[shuffle]))
+    assert table["count"].tolist() == [37, 50, 13] and (table["low"] == table["high"]).all()
+    want = sum(abs(targets[scores == s].mean() - s) * (scores == s).mean() for s in (0.2, 0.7, 0.9))
+    assert metrics.ece(scores, targets) == pytest.approx(want)
+
+
+def test_what_cannot_be_estimated_is_nan_and_silent():
+    ones = np.ones(5)
+    for value in (
+        metrics.auroc(ones, ones > 0), metrics.auroc(ones, ones < 0), metrics.auroc([], []), metrics.brier([], []),
+        metrics.ece([], []), metrics.spearman(ones, range(5)), metrics.spearman([], []), *metrics.wilson(0, 0),
+        *metrics.paired_bootstrap([], []),
+    ):  # fmt: skip
+        assert math.isnan(value)
+    assert metrics.auroc(ones, [1, 0, 1, 0, 0]) == 0.5
+    assert metrics.ece(ones, ones) == metrics.brier(ones, ones) == 0
+
+
+def make_scores(n=400):
+    rng = np.random.default_rng(4)
+    frame = pd.DataFrame({"depth": rng.integers(0, 3, n), "model": rng.choice(["gru", "ridge"], n)})
+    frame["target"], frame["score"] = rng.integers(0, 5, n) / 4, rng.random(n)
+    return frame.assign(split=rng.choice(["test", "valid"], n), n=1)
+
+
+def test_scores_by_depth_equals_each_slice_by_itself():
+    from sklearn.metrics import roc_auc_score
+
+    frame = make_scores()
+    frame.loc[3:9, "target"] = np.nan
+    table = metrics.scores_by_depth(frame)
+    assert len(table) == 2 * 2 * 3
+    for row in table.itertuples():
+        part = frame[(frame.model == row.model) & (frame.depth == row.depth) & (frame.split == row.split)].dropna()
+        good = part.target >= 0.5
+        assert (row.n, row.base_rate) == (len(part), pytest.approx(good.mean()))
+        assert row.auroc == pytest.approx(roc_auc_score(good, part.score))
+        assert row.brier == pytest.approx(((part.score - part.target) ** 2).mean())
+        assert row.ece == metrics.ece(part.score, part.target)
+    strict = metrics.scores_by_depth(frame, threshold=0.6)
+    assert (strict["base_rate"] < table["base_rate"]).all()
+    one_class = metrics.scores_by_depth(frame.assign(target=1.0))
+    assert one_class["auroc"].isna().all() and one_class["brier"].notna().all()
+    assert metrics.scores_by_depth(frame[:0]).empty
+
+
+def test_calibration_by_model_holds_every_models_own_table():
+    frame = make_scores()
+    table = metrics.calibration_by(frame)
+    for model in ("gru", "ridge"):
+        own = frame[frame["model"] == model]
+        want = metrics.calibration_table(own["score"], own["target"])
+        assert table[table["model"] == model].drop(columns="model").reset_index(drop=True).equals(want)
+    assert {"model", "score", "target", "count"} <= set(metrics.calibration_by(frame[:0]).columns)
+
+
+# arms
+
+
+def results(rows):
+    """(arm, task, level, reason) each; decode_tokens 100, 200, ..."""
+    frame = pd.DataFrame(rows, columns=["arm", "task", "level", "reason"])
+    frame["direction"] = frame["task"].str.split(".").str[1]
+    return frame.assign(validated=frame["level"] == 5, decode_tokens=100 * (frame.index + 1), latent_steps=4)
+
+
+ROWS = [
+    ("guided", "a.serial-omp", 5, "ok"), ("guided", "b.serial-omp", 5, "ok"), ("guided", "c.omp-cuda", 2, "crash"),
+    ("guided", "d.omp-cuda", 0, "infra_error"), ("guided", "e.omp-cuda", 5, "ok"),
+    ("unguided", "a.serial-omp", 5, "ok"), ("unguided", "b.serial-omp", 1, "compile_error"),
+    ("unguided", "c.omp-cuda", 5, "ok"), ("unguided", "d.omp-cuda", 5, "ok"), ("unguided", "e.omp-cuda", 4, "race"),
+]  # fmt: skip
+
+
+def test_arm_table_counts_judged_rows_and_means_the_budget():
+    table = metrics.arm_table(results(ROWS)).set_index("arm")
+    guided = table.loc["guided"]
+    assert (guided["n"], guided["unjudged"], guided["validated"]) == (4, 1, 3)
+    assert (guided["rate"], guided["decode_tokens"], guided["latent_steps"]) == (0.75, 300, 4)
+    assert (guided["low"], guided["high"]) == pytest.approx(tuple(binomtest(3, 4).proportion_ci(method="wilson")))
+    assert table.loc["unguided", "n"] == 5 and "prm_calls" not in table
+    split = metrics.arm_table(results(ROWS), by_direction=True).set_index(["arm", "direction"])
+    assert split["rate"].to_dict() == {("guided", "serial-omp"): 1.0, ("guided", "omp-cuda"): 0.5,
+                                       ("unguided", "serial-omp"): 0.5, ("unguided", "omp-cuda"): 2 / 3}  # fmt: skip
+    empty = metrics.arm_table(results(ROWS[3:4])).iloc[0]
+    assert empty["n"] == 0 and math.isnan(empty["rate"]) and math.isnan(empty["low"])
+    assert metrics.arm_table(results([])).empty
+
+
+def test_paired_compares_tasks_judged_in_both_arms():
+    told = metrics.paired(results(ROWS), "guided", "unguided")
+    assert told["comparison"] == "guided - unguided"
+    assert (told["tasks"], told["unpaired"]) == (4, 1)  # d was not judged in one arm
+    assert (told["wins"], told["ties"], told["losses"]) == (2, 1, 1)
+    assert (told["rate_a"], told["rate_b"], told["diff"]) == (0.75, 0.5, 0.25)
+    assert told["p_value"] == 1.0 and told["mde"] == metrics.mde(4, 0.75) and told["low"] < 0.25 < told["high"]
+    back = metrics.paired(results(ROWS), "unguided", "guided")
+    assert (back["wins"], back["losses"], back["diff"]) == (1, 2, -0.25)
+
+
+def test_paired_takes_a_task_once_however_many_seeds_it_ran():
+    """Three seeds: a wins 2/3 against 1/3 on one task and ties on the other; the unit is the task."""
+    rows = [("x", "t.s", 5, "ok"), ("x", "t.s", 5, "ok"), ("x", "t.s", 3, "wrong_output"), ("x", "u.s", 5, "ok")]
+    rows += [("y", "t.s", 5, "ok"), ("y", "t.s", 2, "crash"), ("y", "t.s", 2, "crash"), ("y", "u.s", 5, "ok")]
+    told = metrics.paired(results(rows), "x", "y")
+    assert (told["tasks"], told["wins"], told["ties"], told["losses"]) == (2, 1, 1, 0)
+    assert told["diff"] == pytest.approx(1 / 6) and told["rate_a"] == pytest.approx(5 / 6)
+
+
+def test_paired_of_arms_without_common_tasks_is_nan_and_of_unknown_arms_an_error():
+    told = metrics.paired(results([ROWS[0], ROWS[6]]), "guided", "unguided")
+    assert told["tasks"] == 0 and math.isnan(told["diff"]) and math.isnan(told["mde"]) and told["p_value"] == 1
+    with pytest.raises(UserError, match="no arm 'magic'.*guided, unguided"):
+        metrics.paired(results(ROWS), "magic", "guided")
+
+
+def test_at_k_table_averages_the_subsets_of_each_task():
+    levels = {"t": [5, 2, 0, 5], "u": [1, 2, 3, 0], "v": [5, 5]}
+    rows = [("x", task, level, "ok" if level == 5 else "crash") for task, ls in levels.items() for level in ls]
+    table = metrics.at_k_table(results([*rows, ("x", "v", 0, "not_checkable")]).assign(direction="d"), ks=(1, 3))
+    for row in table.itertuples():
+        enough = [ls for ls in levels.values() if len(ls) >= row.k]
+        assert row.tasks == len(enough) == {1: 3, 3: 2}[row.k]
+        for got, rung in ((row.pass_at_k, 5), (row.build_at_k, 2)):
+            best = [np.mean([max(s) >= rung for s in itertools.combinations(ls, row.k)]) for ls in enough]
+            assert got == pytest.approx(np.mean(best))
+
+
+# latent influence
+
+
+def test_influence_counts_programs_and_changed_outcomes():
+    rows = [  # task, kind, sigma, code, level, reason
+        ("a", "unperturbed", 0.0, "A", 5, "ok"), ("b", "unperturbed", 0.0, "B", 2, "crash"),
+        ("c", "unperturbed", 0.0, "C", 0, "infra_error"),
+        ("a", "noise", 0.5, "A", 5, "ok"), ("a", "noise", 0.5, "A2", 3, "wrong_output"),
+        ("b", "noise", 0.5, "B", 2, "crash"), ("b", "noise", 0.5, "B", 2, "crash"), ("c", "noise", 0.5, "C2", 5, "ok"),
+        ("a", "noise", 1.0, "A3", 5, "ok"), ("a", "noise", 1.0, "A4", 0, "not_checkable"),
+        ("b", "noise", 1.0, "B2", 5, "ok"), ("b", "noise", 1.0, "B3", 2, "crash"),
+        ("a", "re-decode", 0.0, "A5", 2, "crash"), ("b", "re-decode", 0.0, "B", 2, "crash"),
+        ("stray", "noise", 1.0, "S", 5, "ok"),  # no unperturbed program: left out
+    ]  # fmt: skip
+    frame = pd.DataFrame(rows, columns=["task", "kind", "sigma", "code", "level", "reason"])
+    table = metrics.influence(frame.assign(validated=frame["level"] == 5))
+    got = table.set_index(["kind", "sigma"])
+    assert list(got.index) == [("unperturbed", 0.0), ("noise", 0.5), ("noise", 1.0), ("re-decode", 0.0)]
+    assert got["control"].tolist() == [False, False, False, True]
+    assert got["programs"].tolist() == [3, 5, 4, 2] and got["tasks"].tolist() == [3, 3, 2, 2]
+    assert got["distinct_programs"].tolist() == pytest.approx([1, (2 + 1 + 2) / 3, (3 + 3) / 2, (2 + 1) / 2])
+    assert got["changed_rate"].tolist() == pytest.approx([0, 1 / 4, 1 / 3, 1 / 2])  # c is not judged unperturbed
+    assert got["changed_outcomes"].tolist() == pytest.approx([0, 1 / 2, 1 / 2, 1 / 2])
+    assert got["oracle_rate"].tolist() == pytest.approx([0.5, 0.5, 1.0, 0.5])
+    assert got["rate"].tolist() == pytest.approx([0.5, 0.25, 2 / 3, 0])
+    assert metrics.influence(frame[:0].assign(validated=[])).empty

@@ -1,0 +1,285 @@
+"""Figures hold the numbers of their tables; hostile text stays text; an empty table gives a figure that says so."""
+
+import base64
+import json
+import re
+from html.parser import HTMLParser
+
+import frames
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import plotly.io as pio
+import pytest
+
+from parallax_lib import metrics, plots, recheck, report, safe_html, selection, theme
+from parallax_lib.params import UserError
+
+ROLLOUTS, RESULTS = frames.rollouts(), frames.results()
+SCORES = frames.scores(ROLLOUTS)
+ARMS = metrics.arm_table(RESULTS)
+
+
+def paired() -> pd.DataFrame:
+    rows = [metrics.paired(RESULTS, "guided", other, draws=200) for other in ("unguided", "random")]
+    return pd.DataFrame(rows)
+
+
+def branches() -> pd.DataFrame:
+    rng = np.random.default_rng(3)
+    rows = [{"group": f"{task['task']}@{depth}", "task": task["task"], "direction": task["direction"], "depth": depth,
+             "capture_id": f"c{i}", "is_original": i == 0, "score": rng.random(), "reward": float(rng.random() > 0.5)}
+            for task in frames.tasks() for depth in (0, 1) for i in range(3)]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def influence() -> pd.DataFrame:
+    rows = [(0.0, 1.0, 0.0, 0.4, False), (0.5, 2.0, 0.1, 0.5, False),
+            (1.0, 3.0, 0.3, 0.6, False), (0.0, 1.5, 0.2, 0.4, True)]
+    return pd.DataFrame(rows, columns=["sigma", "distinct_programs", "changed_outcomes", "oracle_rate", "control"])
+
+
+def history() -> pd.DataFrame:
+    valid = [np.nan, 0.5, np.nan, 0.3, np.nan, 0.4]
+    return pd.DataFrame({"step": range(1, 7), "phase": [1, 1, 1, 2, 2, 2], "train_loss": np.linspace(1, 0.5, 6),
+                         "valid_loss": valid})  # fmt: skip
+
+
+FIGURES = {
+    "collected": (plots.collected, ROLLOUTS),
+    "ladder": (plots.ladder, ROLLOUTS),
+    "influence": (plots.influence, influence()),
+    "loss_curve": (plots.loss_curve, history()),
+    "score_distributions": (plots.score_distributions, SCORES),
+    "calibration": (plots.calibration, metrics.calibration_by(SCORES, bins=5)),
+    "auroc_by_depth": (plots.auroc_by_depth, metrics.scores_by_depth(SCORES)),
+    "branch_selection": (plots.branch_selection, selection.branch_selection(branches())),
+    "arms": (plots.arms, ARMS),
+    "paired_diff": (plots.paired_diff, paired()),
+    "tokens_vs_rate": (plots.tokens_vs_rate, ARMS),
+    "reason_by": (plots.reason_by, RESULTS),
+    "recheck_ranking": (plots.recheck_ranking, recheck.queue(RESULTS)),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_has_a_title_and_data_and_survives_json(name):
+    make, table = FIGURES[name]
+    fig = make(table)
+    assert theme.title_of(fig) and len(fig.data)
+    assert len(json.loads(fig.to_json())["data"]) == len(fig.data)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_an_empty_table_gives_a_figure_that_says_so(name):
+    make, table = FIGURES[name]
+    for nothing in (table.iloc[:0], pd.DataFrame()):
+        fig = make(nothing)
+        assert len(fig.data) == 0 and len(fig.layout.annotations) == 1 and theme.title_of(fig)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_table_without_its_columns_is_refused_in_one_line(name):
+    make, table = FIGURES[name]
+    with pytest.raises(UserError, match="lacks .*it has nothing") as error:
+        make(pd.DataFrame({"nothing": [1]}))
+    assert "\n" not in str(error.value)
+
+
+def test_collected_counts_every_program_once():
+    fig = plots.collected(ROLLOUTS)
+    for bar in fig.data:
+        for direction, count in zip(bar.y, bar.x, strict=True):
+            wanted = (ROLLOUTS["direction"] == direction) & (ROLLOUTS["reason"] == bar.name)
+            assert count == wanted.sum()
+    assert sum(sum(bar.x) for bar in fig.data) == len(ROLLOUTS)
+
+
+def test_ladder_leaves_unjudged_programs_out():
+    rows = pd.DataFrame({"direction": "serial-omp", "level": [0, 2, 5, 5, 2], "reason": [
+        "no_code", "crash", "ok", "ok", "not_checkable"]})  # fmt: skip
+    assert list(plots.ladder(rows).data[0].y) == [0.75, 0.75, 0.5, 0.5, 0.5]
+
+
+def test_influence_draws_noise_as_lines_and_the_control_as_a_level():
+    noise, control = plots.influence(influence()).data[:2]
+    assert list(noise.x) == [0.0, 0.5, 1.0] and list(noise.y) == [1.0, 2.0, 3.0]
+    assert list(control.y) == [1.5, 1.5]
+
+
+def test_latent_map_spreads_along_the_direction_of_most_variance():
+    latents = np.random.default_rng(0).normal(size=(len(ROLLOUTS), 3, 5)) * 0.01
+    latents[:, -1, 2] += np.arange(len(ROLLOUTS))
+    fig = plots.latent_map(latents.astype(np.float16), ROLLOUTS)
+    drawn = {row: x for trace in fig.data for row, x in zip(trace.customdata, trace.x, strict=True)}
+    line = np.array([drawn[row] for row in range(len(ROLLOUTS))])
+    assert abs(np.corrcoef(line, np.arange(len(ROLLOUTS)))[0, 1]) > 0.999
+    assert len(fig.data[0].x) == ROLLOUTS["reward"].isna().sum()
+    with pytest.raises(UserError, match="47 latents for 48 rollouts"):
+        plots.latent_map(latents[1:], ROLLOUTS)
+
+
+def test_loss_curve_marks_the_step_at_which_the_backbone_joins():
+    fig = plots.loss_curve(history())
+    assert fig.layout.shapes[0].x0 == 4
+    assert list(fig.data[1].y) == [0.5, 0.3, 0.4]
+    assert "0.3000 at step 4" in fig.layout.title.text
+
+
+def test_score_distributions_split_at_the_threshold():
+    fig = plots.score_distributions(SCORES, depth=0)
+    failing, passing = fig.data[:2]
+    rows = SCORES[(SCORES["model"] == "transformer") & (SCORES["depth"] == 0)]
+    assert sorted(passing.x) == sorted(rows.loc[rows["target"] >= 0.5, "score"])
+    assert len(failing.x) + len(passing.x) == len(rows)
+
+
+def test_calibration_shows_the_bins():
+    bins = metrics.calibration_by(SCORES, bins=5)
+    fig = plots.calibration(bins)
+    ridge = bins[bins["model"] == "ridge"]
+    line = next(trace for trace in fig.data if trace.name == "ridge" and trace.mode == "lines+markers")
+    assert list(line.y) == list(ridge["target"]) and list(line.customdata) == list(ridge["count"])
+
+
+def test_branch_selection_lines_are_the_table_rows():
+    table = selection.branch_selection(branches())
+    fig = plots.branch_selection(table, "ge")
+    original = next(trace for trace in fig.data if trace.name == "always the original")
+    assert {y for y in original.y if y is not None} == {1.0}
+    bar = next(trace for trace in fig.data if trace.type == "bar")
+    assert list(bar.y) == list(table.loc[table["picker"] == "prm", "ge"])
+
+
+def test_interval_bars_equal_the_table():
+    fig = plots.arms(ARMS)
+    assert [trace.x[0] for trace in fig.data] == sorted(ARMS["rate"])
+    for trace in fig.data:
+        arm = re.search("<b>(.*)</b>", trace.y[0]).group(1)
+        row = ARMS.set_index("arm").loc[arm]
+        low, high = trace.x[0] - trace.error_x.arrayminus[0], trace.x[0] + trace.error_x.array[0]
+        assert (low, high) == pytest.approx((row["low"], row["high"]))
+        assert trace.marker.color == theme.ARM_COLOURS[arm]
+
+
+def test_paired_diff_is_in_percentage_points():
+    table = paired()
+    fig = plots.paired_diff(table)
+    assert [trace.x[0] for trace in fig.data] == pytest.approx([100 * d for d in reversed(table["diff"])])
+    low = fig.data[0].x[0] - fig.data[0].error_x.arrayminus[0]
+    assert low == pytest.approx(100 * table["low"].iloc[-1])
+
+
+def test_arms_of_equal_cost_are_fanned_out_around_it():
+    fig = plots.tokens_vs_rate(ARMS.assign(decode_tokens=600.0))
+    places = sorted(trace.x[0] for trace in fig.data)
+    assert len(set(places)) == len(ARMS) and np.mean(places) == pytest.approx(600)
+    assert {trace.customdata[0] for trace in fig.data} == {600.0}
+
+
+def test_heat_map_cells_are_counts_and_know_what_they_filter():
+    cells = plots.reason_by(RESULTS, "direction").data[0]
+    for i, reason in enumerate(cells.y):
+        for j, direction in enumerate(cells.x):
+            count = ((RESULTS["reason"] == reason) & (RESULTS["direction"] == direction)).sum()
+            assert cells.text[i][j] == str(count or "") and tuple(cells.customdata[i][j]) == (reason, direction)
+    assert np.asarray(cells.z).sum(axis=0) == pytest.approx(np.ones(4))
+
+
+def test_repair_arms_keep_the_colour_of_their_arm():
+    assert theme.arm_colour("guided+repair2") == theme.ARM_COLOURS["guided"]
+
+
+def test_every_reason_has_a_class_and_classes_look_different():
+    listed = [reason for reasons in theme.FAILURE_CLASSES.values() for reason in reasons]
+    assert sorted(listed) == sorted(theme.REASONS)
+    for looks in (theme.CLASS_COLOURS, theme.CLASS_SYMBOLS):
+        assert len(set(looks.values())) == len(theme.FAILURE_CLASSES)
+
+
+# showing
+
+
+class Tags(HTMLParser):
+    """Collects tags and attributes as a browser would see them."""
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.tags, self.handlers = [], []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.handlers += [name for name, _ in attrs if name.startswith("on")]
+
+
+@pytest.mark.parametrize("text", [frames.EVIL, "\"'><svg onload=x>", "<!--", "&lt;script&gt;", "\x00\x9b\ufeff\ud800"])
+def test_hostile_text_renders_as_text(text):
+    for html in (safe_html.pair_html(text, text), safe_html.diff_html("", text), safe_html.table_html([{text: text}]),
+                 safe_html.verdict_html({"level": 5, "reason": text}), report.markdown_html(text)):  # fmt: skip
+        found = Tags(html)
+        assert set(found.tags) <= {"div", "span", "table", "thead", "tbody", "tr", "th", "td", "p"}
+        assert not found.handlers
+        html.encode()
+
+
+def test_hidden_characters_become_visible_and_length_is_capped():
+    assert safe_html.visible_text("a\u202eb\x1b\u200b\r\nc") == "a⟨U+202E⟩b⟨U+001B⟩⟨U+200B⟩\nc"
+    assert safe_html.visible_text("x" * 30, limit=10) == "x" * 10 + "… [20 more characters]"
+    assert safe_html.visible_text(float("nan")) == safe_html.visible_text(None) == ""
+    assert safe_html.visible_text("nan") == "nan"
+
+
+def test_figure_pages_cannot_be_broken_out_of():
+    rows = ROLLOUTS.assign(task=frames.EVIL, direction=frames.EVIL, reason=frames.EVIL)
+    plain = Tags(plots.collected(ROLLOUTS).to_html(include_plotlyjs=False)).tags
+    for fig in (plots.collected(rows), plots.reason_by(rows, "direction")):
+        assert Tags(fig.to_html(include_plotlyjs=False)).tags == plain
+        for shown in [*fig.data[0].y, *([fig.data[0].name] if fig.data[0].name else fig.data[0].x)]:
+            assert not set("<>\u202e\x1b") & set(shown) and "&lt;script&gt;" in shown
+
+
+def test_report_is_one_page_and_one_script_without_a_network(tmp_path):
+    sections = [("Arms <i>", [plots.arms(ARMS), ARMS]), ("Text", "**bold** <script>x</script> [y](javascript:z)")]
+    sections.append(("Table", ROLLOUTS[["task", "log"]]))
+    page = report.report_html(sections, tmp_path / "index.html", "Run </title>")
+    text = page.read_text()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["index.html", "plotly.min.js"]
+    assert page.stat().st_size < 100_000 and "http://" not in text and "https://" not in text
+    assert "<strong>bold</strong>" in text and "javascript:" not in text and "default-src 'none'" in text
+    assert text.count("<section>") == 3 and all(f'id="s{i}"' in text and f'href="#s{i}"' in text for i in (1, 2, 3))
+    tags = Tags(text).tags
+    assert "img" not in tags and "i" not in tags and tags.count("title") == 1
+    with pytest.raises(UserError, match="section 'Bad': cannot show set"):
+        report.report_html([("Bad", [{1}])], tmp_path / "bad.html", "x")
+
+
+def test_report_tables_say_how_many_rows_they_leave_out():
+    assert "and 50 more rows" in report.frame_html(pd.DataFrame({"a": range(report.MAX_ROWS + 50)}))
+
+
+def test_show_stores_a_figure_without_a_browser(monkeypatch):
+    monkeypatch.setattr(pio.renderers, "default", pio.renderers.default)
+    assert plots.use_renderer() == "plotly_mimetype"
+    bundle = theme.mime_bundle(plots.arms(ARMS), picture=False)
+    assert bundle["text/plain"] == "[figure] Validated translations by arm"
+    assert set(bundle) == {"text/plain", "application/vnd.plotly.v1+json"} and len(json.dumps(bundle)) < 20_000
+
+
+def test_a_picture_is_asked_for_only_where_a_browser_is(monkeypatch):
+    monkeypatch.setattr(pio.renderers, "default", pio.renderers.default)
+    monkeypatch.setattr(theme, "has_browser", lambda: False)
+    assert plots.use_renderer(picture=True) == "plotly_mimetype"
+
+
+@pytest.mark.skipif(not theme.has_browser(), reason="no Chrome for kaleido")
+def test_a_picture_is_a_png():
+    png = base64.b64decode(theme.mime_bundle(go.Figure(go.Scatter(y=[1, 2])), picture=True)["image/png"])
+    assert png.startswith(b"\x89PNG")
+
+
+def test_a_saved_page_shares_its_script(tmp_path):
+    plots.save_html(plots.arms(ARMS), tmp_path / "a.html")
+    plots.save_html(plots.ladder(ROLLOUTS), tmp_path / "b.html")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.html", "b.html", "plotly.min.js"]
+    assert (tmp_path / "a.html").stat().st_size < 30_000

@@ -1,0 +1,397 @@
+"""One hostile program per promise of the sandbox; every program is compiled and run inside it."""
+
+import io
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+import uuid
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from parallax_lib import sandbox, seccomp
+from parallax_lib.params import UserError
+from parallax_lib.sandbox import Level, Limits
+
+BARE = ["bwrap", "--unshare-user", "--ro-bind", "/", "/", "true"]
+NAMESPACES = shutil.which("bwrap") is not None and subprocess.run(BARE, capture_output=True).returncode == 0
+pytestmark = pytest.mark.skipif(not NAMESPACES, reason="no bubblewrap, or user namespaces are off")
+SMALL = Limits(cpu_s=3, wall_s=20, memory_mb=400, output_bytes=100_000, processes=24, tmp_mb=16)
+LEVELS = ("bwrap", "unsafe")
+INCLUDES = "".join(
+    f"#include <{h}>\n"
+    for h in "stdio.h stdlib.h string.h unistd.h errno.h fcntl.h signal.h dirent.h sched.h pthread.h sys/types.h "
+    "sys/stat.h sys/wait.h sys/socket.h sys/un.h sys/mman.h sys/shm.h sys/ptrace.h sys/syscall.h netinet/in.h "
+    "arpa/inet.h".split()
+)
+
+
+def level(name="bwrap"):
+    return sandbox.probe(unsafe=name == "unsafe")
+
+
+def compiled(body, helpers=""):
+    source = f"#define _GNU_SOURCE\n{INCLUDES}{helpers}\nint main(int argc, char **argv) {{ {body} return 0; }}\n"
+    out = sandbox.run(
+        ["gcc", "-O1", "-w", "../job/a.c", "-o", "a", "-pthread"],
+        {"a.c": source.encode()},
+        Limits(wall_s=60),
+        level(),
+        outputs=("a",),
+    )
+    assert out.status == "ok", out.stderr
+    return out.files["a"]
+
+
+def attack(body, *args, limits=SMALL, name="bwrap", helpers="", **more):
+    return sandbox.run(["../job/a", *args], {"a": compiled(body, helpers)}, limits, level(name), **more)
+
+
+def shell(script, limits=SMALL, name="bwrap", **more):
+    return sandbox.run(["/bin/sh", "-c", script, "sh"], {}, limits, level(name), **more)
+
+
+def running(token):
+    """Pids of live processes whose command line holds `token`."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if token.encode() in path.read_bytes() and int(path.parent.name) != os.getpid():
+                found.append(int(path.parent.name))
+        except OSError:
+            pass
+    return found
+
+
+def asleep(mark):
+    return [p for p in running(mark) if Path(f"/proc/{p}/comm").read_text() == "sleep\n"]
+
+
+def gone(token, seconds=5.0):
+    deadline = time.monotonic() + seconds
+    while running(token) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return not running(token)
+
+
+# ---- what is visible -------------------------------------------------------------------------------------------------
+
+
+def test_no_host_path_is_writable(tmp_path):
+    script = f"""
+    more="/dev /dev/shm /tmp /work /job /proc /proc/sys"
+    for d in $(find / {tmp_path} -xdev -type d 2>/dev/null | head -3000) $more; do
+      (: > $d/parallax-was-here) 2>/dev/null && echo "$d"
+    done; exit 0"""
+    out = shell(script)
+    assert out.status == "ok", out.stderr
+    assert set(out.stdout.split()) == {"/dev/shm", "/tmp", "/work"}
+    assert not list(tmp_path.iterdir())
+    for folder in ("/tmp", "/usr", "/dev/shm", "/"):
+        assert not Path(folder, "parallax-was-here").exists()
+
+
+def test_scratch_does_not_survive_into_the_next_run():
+    assert shell("echo secret > /tmp/x; echo secret > /dev/shm/x; echo secret > x").status == "ok"
+    assert shell("cat /tmp/x /dev/shm/x x; ls -A /work /tmp /dev/shm").stdout.count("secret") == 0
+
+
+def test_host_files_are_invisible(tmp_path):
+    (tmp_path / "canary").write_text("CANARY")
+    home, shadow = str(Path.home()), "/etc/shadow"
+    out = shell(
+        f"cat {tmp_path}/canary {shadow} /etc/passwd; ls -A {home} /home /root /etc /var /mnt /opt {Path.cwd()}"
+    )
+    assert "CANARY" not in out.stdout and "root:" not in out.stdout
+    assert set(re.findall(r"^\S+$", out.stdout, re.M)) <= {"alternatives", "ld.so.cache", "/etc:"}
+
+
+def test_environment_does_not_leak(monkeypatch):
+    monkeypatch.setenv("PARALLAX_SECRET", "s3cr3t-value")
+    out = shell("env; cat /proc/*/environ | tr '\\0' '\\n'; cat /proc/*/cmdline | tr '\\0' '\\n'")
+    assert "HOME=/work" in out.stdout and "s3cr3t-value" not in out.stdout
+    bare = shell("env", name="unsafe")
+    assert "HOME=" in bare.stdout and "s3cr3t-value" not in bare.stdout
+
+
+def test_job_files_are_read_only_and_nothing_else_is_inherited():
+    script = "chmod u+w ../job/f; rm -f ../job/f; echo x >> ../job/f; mv ../job /tmp/j; cat ../job/f; ls /proc/self/fd"
+    out = sandbox.run(["/bin/sh", "-c", script], {"f": b"kept"}, SMALL, level())
+    assert out.stdout.split() == ["kept0", "1", "2", "3"]  # 3 is ls's own folder
+
+
+def test_network_is_unreachable():
+    server = socket.create_server(("127.0.0.1", 0))
+    hidden = socket.socket(socket.AF_UNIX)
+    hidden.bind("\0parallax-abstract-test")
+    hidden.listen()
+    body = f"""
+    int s = socket(AF_INET, SOCK_STREAM, 0);
+    struct sockaddr_in a = {{AF_INET, htons({server.getsockname()[1]})}};
+    a.sin_addr.s_addr = inet_addr("127.0.0.1");
+    if (!connect(s, (void *)&a, sizeof a)) puts("tcp");
+    a.sin_addr.s_addr = inet_addr("10.255.255.1"); a.sin_port = htons(53);
+    if (sendto(socket(AF_INET, SOCK_DGRAM, 0), "x", 1, 0, (void *)&a, sizeof a) >= 0) puts("udp");
+    struct sockaddr_un u = {{AF_UNIX}};
+    memcpy(u.sun_path, "\\0parallax-abstract-test", 23);
+    if (!connect(socket(AF_UNIX, SOCK_STREAM, 0), (void *)&u, sizeof(short) + 23)) puts("abstract");
+    if (socket(40, SOCK_STREAM, 0) >= 0) puts("vsock");
+    if (socket(38, SOCK_SEQPACKET, 0) >= 0) puts("alg");"""
+    with server, hidden:
+        out = attack(body)
+    assert out.status == "ok" and out.stdout == ""
+
+
+def test_dangerous_calls_are_refused():
+    body = """
+    if (unshare(CLONE_NEWUSER) == 0) puts("userns");
+    if (ptrace(PTRACE_TRACEME, 0, 0, 0) == 0) puts("ptrace");
+    if (memfd_create("x", 0) >= 0) puts("memfd");
+    if (shmget(IPC_PRIVATE, 4096, 0600 | IPC_CREAT) >= 0) puts("shm");
+    if (syscall(425, 4, (void *)0) >= 0 || errno != EPERM) puts("io_uring");
+    if (syscall(SYS_add_key, "user", "k", "v", 1, -3) >= 0 || errno != EPERM) puts("keyring");
+    if (syscall(SYS_mount, "x", "/tmp", "tmpfs", 0, 0) == 0) puts("mount");
+    if (setuid(0) == 0 && getuid() == 0) puts("root");"""
+    assert attack(body).stdout == ""
+
+
+def test_other_machines_get_no_wrong_filter():
+    assert seccomp.program(machine="riscv64") == b""
+    assert len(seccomp.program(machine="aarch64")) % 8 == 0
+    assert len(seccomp.program(hidden_memory=True)) < len(seccomp.program())
+
+
+# ---- limits ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", LEVELS)
+def test_infinite_loop_ends_by_cpu_time(name):
+    out = attack("for (;;) {}", limits=replace(SMALL, cpu_s=0.5), name=name)
+    assert out.status == "timeout" and 0.5 <= out.cpu_s < 1.0
+
+
+def test_cpu_time_of_ignored_signals_and_children_counts_together():
+    body = "signal(SIGXCPU, SIG_IGN); fork(); fork(); for (;;) {}"
+    out = attack(body, limits=replace(SMALL, cpu_s=1))
+    assert out.status == "timeout" and 1.0 <= out.cpu_s < 1.6
+
+
+@pytest.mark.parametrize("name", LEVELS)
+def test_sleeping_for_ever_ends_by_wall_time(name):
+    token = uuid.uuid4().hex
+    out = attack("for (;;) pause();", token, limits=replace(SMALL, wall_s=0.4), name=name)
+    assert out.status == "timeout" and out.cpu_s < 0.2 and gone(token)
+
+
+@pytest.mark.parametrize("name", LEVELS)
+def test_fork_bomb_is_contained(name):
+    token = uuid.uuid4().hex
+    body = "for (;;) fork();" if name == "bwrap" else "for (int i = 0; i < 200; i++) if (!fork()) { pause(); } pause();"
+    out = attack(body, token, limits=replace(SMALL, cpu_s=1, wall_s=5), name=name)
+    assert out.status in ("timeout", "crash") and gone(token)
+
+
+def test_process_limit_binds():
+    out = attack(
+        'int n = 0; while (n < 500) { int p = fork(); if (!p) pause(); if (p < 0) break; n++; } printf("%d", n);'
+    )
+    assert 0 < int(out.stdout) < SMALL.processes
+
+
+@pytest.mark.parametrize("name", LEVELS)
+def test_memory_of_all_children_counts_together(name):
+    body = """for (int i = 0; i < 8; i++) if (!fork()) {
+      char *p = malloc(100 << 20); memset(p, 1, 100 << 20); sleep(20); } sleep(20);"""
+    out = attack(body, limits=SMALL, name=name)
+    assert out.status == "memory_limit" and SMALL.memory_mb < out.peak_mb < 3 * SMALL.memory_mb
+
+
+def test_shared_anonymous_memory_counts():
+    body = """char *p = mmap(0, 900u << 20, 3, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+      for (size_t i = 0; i < 900u << 20; i += 4096) p[i] = 1; sleep(20);"""
+    assert attack(body).status == "memory_limit"
+
+
+def test_scratch_folders_are_sized():
+    out = shell(
+        "for d in /work /tmp /dev/shm; do for i in 1 2 3; do head -c 15m /dev/zero > $d/$i; done; du -sm $d; done"
+    )
+    sizes = [int(line.split()[0]) for line in out.stdout.splitlines()]
+    assert len(sizes) == 3 and max(sizes) <= SMALL.tmp_mb
+
+
+def test_a_huge_file_is_an_output_limit():
+    out = attack('FILE *f = fopen("x", "w"); for (;;) if (fputc(1, f) == EOF) abort();')
+    assert out.status == "output_limit"
+
+
+@pytest.mark.parametrize("name", LEVELS)
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_output_flood_is_cut(stream, name):
+    out = attack(f'for (;;) fputs("flooding\\n", {stream});', name=name)
+    assert out.status == "output_limit"
+    assert len(out.stdout) <= SMALL.output_bytes and len(out.stderr) <= sandbox.STDERR_BYTES
+
+
+def test_recursion_ends_at_a_finite_stack():
+    helpers = "int deep(int n) { volatile char b[65536]; b[0] = n; return deep(n + 1) + b[0]; }"
+    out = attack("return deep(0);", helpers=helpers)
+    assert (out.status, out.returncode) == ("crash", 128 + signal.SIGSEGV)
+
+
+# ---- ends ------------------------------------------------------------------------------------------------------------
+
+
+def test_killing_the_parent_and_everyone_ends_nobody_else():
+    out = attack('signal(SIGTERM, SIG_IGN); kill(getppid(), SIGKILL); kill(1, SIGKILL); kill(-1, SIGTERM); puts("on");')
+    assert out.status == "ok" and out.stdout == "on\n"
+    assert attack("kill(-1, SIGKILL); kill(getpid(), SIGKILL);").status == "crash"
+
+
+@pytest.mark.parametrize("name", LEVELS)
+def test_a_grandchild_that_holds_the_pipe_is_not_waited_for(name):
+    token = uuid.uuid4().hex
+    late = 'usleep(300000); for (;;) { puts("late"); usleep(1000); }'
+    body = f'if (!fork()) {{ if (!fork()) {{ {late} }} _exit(0); }} puts("done");'
+    start = time.monotonic()
+    out = attack(body, token, name=name, limits=replace(SMALL, wall_s=60))
+    assert out.status == "ok" and out.stdout.startswith("done")
+    assert time.monotonic() - start < 30 and gone(token)
+
+
+def test_a_daemon_with_its_own_session_dies_with_the_sandbox():
+    token = uuid.uuid4().hex
+    out = attack("if (!fork()) { setsid(); if (!fork()) for (;;) pause(); _exit(0); } usleep(200000);", token)
+    assert out.status == "ok" and gone(token)
+
+
+def test_the_sandbox_dies_with_the_harness(tmp_path):
+    mark = f"61.{uuid.uuid4().int % 10**12}"
+    run = f"sandbox.run(['sleep', '{mark}'], {{}}, sandbox.Limits(cpu_s=60), sandbox.probe())"
+    code = f"from parallax_lib import sandbox; {run}"
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[1])
+    deadline = time.monotonic() + 30
+    while not asleep(mark) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert asleep(mark)
+    process.kill()
+    process.wait()
+    assert gone(mark)
+
+
+def test_exit_codes_and_signals_come_through():
+    assert (shell("exit 7").status, shell("exit 7").returncode) == ("crash", 7)
+    assert shell("kill -ABRT $$").returncode == 128 + signal.SIGABRT
+    assert shell("kill -ABRT $$", name="unsafe").status == "crash"
+
+
+def test_text_is_cleaned():
+    out = shell(r"printf 'a\033[31m\000b\377\tc\r\n'")
+    assert out.stdout == "a[31mb�\tc\n"
+
+
+# ---- outputs ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "trick",
+    [
+        "ln -s /usr/bin/env got",
+        "mkfifo got",
+        "mkdir got; echo x > got/got",
+        "ln -s /dev/zero got",
+        "mkdir -p a; ln -s got got",
+    ],
+)
+def test_only_regular_files_come_out(trick):
+    out = shell(f"{trick}; echo fine > other", outputs=("got", "other"))
+    assert out.files == {"other": b"fine\n"}
+
+
+def test_only_wanted_outputs_of_a_success_come_out():
+    assert shell("echo x > wanted; echo y > unwanted", outputs=("wanted",)).files == {"wanted": b"x\n"}
+    assert shell("echo x > wanted; exit 3", outputs=("wanted",)).files == {}
+    assert shell("true", outputs=("wanted",)).files == {}
+
+
+def test_job_output_on_stdout_cannot_forge_a_file():
+    forged = "tar -cf - -C /usr/bin env; echo real > got"
+    assert shell(forged, outputs=("got", "env")).files.get("env") is None
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        for name in ("../got", "./got", "/got", "other"):
+            tar.addfile(tarfile.TarInfo(name))
+    assert sandbox._unpack(stream.getvalue(), ("got",)) == {}
+
+
+# ---- levels ----------------------------------------------------------------------------------------------------------
+
+
+def test_no_bubblewrap_is_refused_in_one_line(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match=r"bwrap.*apt-get install -y bubblewrap.*unsafe: true") as error:
+        sandbox.probe.__wrapped__()
+    assert "\n" not in str(error.value)
+    assert sandbox.probe.__wrapped__(unsafe=True).name == "unsafe"
+
+
+def test_no_user_namespaces_is_refused_in_one_line(monkeypatch, tmp_path):
+    (tmp_path / "bwrap").write_text("#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2\nexit 1\n")
+    (tmp_path / "bwrap").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(UserError, match="No permissions to create new namespace.*unsafe: true") as error:
+        sandbox.probe.__wrapped__()
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "extra, said",
+    [
+        (("--share-net",), "network"),
+        (("--bind", "/tmp", "/home"), "/home"),
+        (("--setenv", "A", "b"), ""),
+    ],
+)
+def test_the_self_check_sees_a_sandbox_that_leaks(extra, said):
+    whole = level()
+    broken = sandbox.broken_promise(replace(whole, options=(*whole.options, *extra)))
+    assert (said in broken and broken) if said else broken == ""
+
+
+def test_failures_on_our_side_are_infra_errors():
+    absent = replace(level(), bwrap="/nonexistent/bwrap")
+    assert sandbox.run(["true"], {}, SMALL, absent).status == "infra_error"
+    broken = replace(level(), options=(*level().options, "--no-such-option"))
+    assert sandbox.run(["true"], {}, SMALL, broken).status == "infra_error"
+    assert shell("echo 'bwrap: not really'; exit 1").status == "crash"
+
+
+def test_many_at_once_do_not_mix():
+    results = {}
+
+    def one(i):
+        results[i] = sandbox.run(
+            ["/bin/sh", "-c", "cat ../job/f; cat"], {"f": b"f%d " % i}, SMALL, level(), stdin=b"s%d" % i
+        )
+
+    threads = [threading.Thread(target=one, args=(i,)) for i in range(12)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert [results[i].stdout for i in range(12)] == [f"f{i} s{i}" for i in range(12)]
+
+
+def test_unsafe_level_is_named_and_cleans_up(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert Level("unsafe") == level("unsafe")
+    assert shell("echo x > left; pwd", name="unsafe").stdout.startswith(str(tmp_path))
+    assert not list(tmp_path.iterdir())

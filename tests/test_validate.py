@@ -1,0 +1,495 @@
+"""Verdicts on right, wrong and hostile programs, by the real compiler in the real sandbox."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from parallax_lib import build, oracle, reference, sandbox, tally, toolchain, validate
+from parallax_lib.kernels import Kernel, Task
+from parallax_lib.params import UserError
+from parallax_lib.sandbox import Limits
+from parallax_lib.store import Journal
+
+BARE = ["bwrap", "--unshare-user", "--ro-bind", "/", "/", "g++", "--version"]
+ABLE = shutil.which("bwrap") is not None and subprocess.run(BARE, capture_output=True).returncode == 0
+pytestmark = pytest.mark.skipif(not ABLE, reason="needs g++, bubblewrap and user namespaces")
+LIMITS = Limits(cpu_s=2, wall_s=20, memory_mb=512, output_bytes=1 << 18)
+SERIAL = """#include <stdio.h>
+#include <stdlib.h>
+
+double total(int n, const double *x) {
+  double s = 0;
+  for (int i = 0; i < n; i++) s += x[i];
+  return s;
+}
+
+int main(int argc, char **argv) {
+  int n = atoi(argv[1]);
+  unsigned state = atoi(argv[2]);
+  double *x = (double *)malloc(n * sizeof(double));
+  for (int i = 0; i < n; i++) { state = state * 1664525u + 1013904223u; x[i] = (state >> 8) / 16777216.0; }
+  printf("n %d total %.9e\\n", n, total(n, x));
+  printf("last %.9e\\n", x[n - 1]);
+  return 0;
+}
+"""
+PRAGMA = "#pragma omp parallel for reduction(+ : s)\n"
+LOOP = "  for (int i = 0; i < n; i++) s"
+OMP = SERIAL.replace(LOOP, PRAGMA + LOOP)
+CUDA = SERIAL.replace("double total", "__global__ void touch(double *x) { x[0] += 0; }\ndouble total").replace(
+    "  return 0;", "  double *d; cudaMalloc(&d, 8); touch<<<1, 1>>>(d);\n  return 0;"
+)
+HIDDEN = (("2000000", "7"), ("1500001", "11"), ("777", "29"))
+KERNEL = Kernel("total", "sum", "minibench", {"serial": SERIAL, "omp": OMP, "cuda": CUDA}, ("10", "1"), HIDDEN)
+TASK = Task(KERNEL, "serial", "omp")
+UNISTD = "#include <fcntl.h>\n#include <sys/wait.h>\n#include <unistd.h>\n"
+MAIN = "int main(int argc, char **argv) {"
+
+
+@pytest.fixture(scope="session")
+def tools():
+    return toolchain.detect()
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory):
+    return Journal(tmp_path_factory.mktemp("journal") / "journal.db")
+
+
+@pytest.fixture
+def judge(tools, shared):
+    return lambda code, task=TASK, **more: validate.judge(
+        code, task, more.get("tools", tools), sandbox.probe(), more.get("limits", LIMITS), more.get("journal", shared)
+    )
+
+
+@pytest.fixture
+def launches(monkeypatch):
+    """The real sandbox, counted: "build" and "run" of every launch."""
+    counted = []
+    real = sandbox.run
+
+    def run(argv, files, *args, **more):
+        counted.append("build" if more.get("outputs") else "run")
+        return real(argv, files, *args, **more)
+
+    monkeypatch.setattr(sandbox, "run", run)
+    return counted
+
+
+def first(code, inside):
+    """`code` with `inside` at the start of main."""
+    return code.replace(MAIN, MAIN + "\n  " + inside)
+
+
+# ---- the ladder ------------------------------------------------------------------------------------------------------
+
+
+def test_a_right_translation_validates(judge):
+    verdict = judge(OMP)
+    assert (verdict.level, verdict.reason, verdict.validated) == (5, "ok", True)
+    assert verdict.parallel == "unknown" and verdict.race_free == "not checked" and verdict.faster == "not checked"
+    assert "3 hidden inputs" in verdict.checked and verdict.sandbox == "bwrap" and "-fopenmp" in verdict.toolchain
+    assert verdict.cpu_s > 0.05 and verdict.seconds > 0.05
+
+
+RACY = OMP.replace(" reduction(+ : s)", "").replace("double s = 0", "volatile double s = 0")
+RACY = RACY.replace("s += x[i]", "for (int k = 0; k < 5; k++) s = s + 0.2 * x[i]")  # long enough for threads to overlap
+HOG = "for (;;) { volatile char *p = (char *)malloc(1 << 26); for (int i = 0; i < 1 << 26; i += 512) p[i] = 1; }"
+CONSTRUCTOR = "__attribute__((constructor)) static void early() { _exit(0); }\n"
+CASES = {
+    "nothing": (None, 0, "no_code"),
+    "blank": (" \n", 0, "no_code"),
+    "does not compile": (OMP.replace("double s", "duoble s"), 1, "compile_error"),
+    "does not link": ("int absent(int);\n" + first(OMP, "absent(argc);"), 1, "compile_error"),
+    "absolute include": ('#include "/etc/passwd"\n' + OMP, 1, "cheat_suspected"),
+    "include through ..": ("#  include <../../etc/passwd>\n" + OMP, 1, "cheat_suspected"),
+    "over 1 MiB": (OMP + "/" * (1 << 20), 1, "compile_limit"),
+    "racy reduction": (RACY, 4, "nondeterministic"),
+    "off by one": (OMP.replace("i = 0; i < n; i++) s", "i = 1; i < n; i++) s"), 4, "wrong_output"),
+    "NaN": (OMP.replace("return s;", "return s - s + 0.0 / (s - s);"), 4, "wrong_output"),
+    "wrong on one input only": (OMP.replace("return s;", "return n == 777 ? 1.001 * s : s;"), 4, "wrong_output"),
+    "missing line": (OMP.replace('printf("last', 'snprintf(0, 0, "last'), 3, "wrong_output"),
+    "another label": (OMP.replace('"last %', '"first %'), 3, "wrong_output"),
+    "one number more": (OMP.replace('"last %.9e\\n", x', '"last %.9e 1\\n", x'), 3, "wrong_output"),
+    "prints PASS only": (OMP.replace("printf(", 'puts("PASS"); snprintf(0, 0, '), 3, "wrong_output"),
+    "claims PASS beside wrong data": (OMP.replace("return s;", 'puts("PASSED"); return 1;'), 4, "wrong_output"),
+    "empty main": (first(OMP, "return 0;"), 3, "wrong_output"),
+    "early _exit": (UNISTD + OMP.replace("  return 0;", "  fflush(0); _exit(0);"), 2, "incomplete"),
+    "constructor _exit": (UNISTD + CONSTRUCTOR + OMP, 2, "incomplete"),
+    "segfault after the data": (OMP.replace("  return 0;", "  fflush(0); *(volatile int *)0 = 1;"), 2, "crash"),
+    "exit code": (OMP.replace("  return 0;", "  return 3;"), 2, "crash"),
+    "throws": (first(OMP, "throw 1;"), 2, "crash"),
+    "infinite loop": (first(OMP, "for (volatile int i = 0;; i = i + 1) {}"), 2, "timeout"),
+    "memory hog": (first(OMP, HOG), 2, "memory_limit"),
+    "output flood": (first(OMP, 'for (;;) puts("n 1 total 2");'), 2, "output_limit"),
+    "pragma in a comment": (SERIAL.replace(LOOP, "  //" + PRAGMA + LOOP), 2, "not_parallel"),
+    "pragma in a string": (first(SERIAL, f'if (argc > 9) puts(R"(\n{PRAGMA})");'), 2, "not_parallel"),
+    "pragma in #if 0": (SERIAL.replace(LOOP, f"#if 0\n{PRAGMA}#endif\n{LOOP}"), 2, "not_parallel"),
+    "serial copy": (SERIAL, 2, "not_parallel"),
+    "pragma without threads": (SERIAL.replace(LOOP, "#pragma omp simd\n" + LOOP), 2, "not_parallel"),
+    "orphaned for": (OMP.replace("parallel for", "for").replace(" reduction(+ : s)", ""), 2, "not_parallel"),
+    "asks for threads only": ("#include <omp.h>\n" + first(SERIAL, "omp_set_num_threads(4);"), 2, "not_parallel"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_ladder(judge, name):
+    code, level, reason = CASES[name]
+    verdict = judge(code)
+    assert (verdict.level, verdict.reason) == (level, reason), verdict
+    assert verdict.reason == "ok" or verdict.log
+    if reason == "not_parallel":
+        assert verdict.parallel == "no" and verdict.parallel_evidence.startswith("static")
+
+
+def test_pragma_forms_that_do_count(judge):
+    spelled = SERIAL.replace(LOOP, '_Pragma("omp parallel for reduction(+ : s)")\n' + LOOP)
+    split = OMP.replace("#pragma omp", "#pragma \\\n   omp \\\n  ")
+    macro = OMP.replace(PRAGMA, "").replace(
+        "double total", '#define PAR _Pragma("omp parallel for reduction(+ : s)")\ndouble total'
+    )
+    macro = macro.replace(LOOP, "  PAR\n" + LOOP)
+    assert [judge(code).reason for code in (spelled, split, macro)] == ["ok"] * 3
+
+
+def test_the_compiler_has_limits(tools, monkeypatch):
+    monkeypatch.setattr(build, "BUILD_LIMITS", replace(build.BUILD_LIMITS, cpu_s=1, memory_mb=300))
+    spin = "constexpr long spin() { long s = 0; for (long i = 0; i < 1L << 40; i++) s += i; return s; }\n"
+    spin += "constexpr long S = spin();\n"
+    slow = "template <int N, int M> struct F { static const int v = F<N - 1, M>::v + F<N - 1, M + (1 << N)>::v; };\n"
+    slow += "template <int M> struct F<0, M> { static const int v = 1; };\nint big = F<24, 0>::v;\n"
+    bench = (
+        tools["omp"],
+        ("-fconstexpr-ops-limit=99999999999", "-fconstexpr-loop-limit=2000000000"),
+        sandbox.probe(),
+    )
+    assert build.build(spin + OMP, *bench).reason == "compile_limit"
+    assert build.build(slow + OMP, *bench).reason == "compile_limit"
+
+
+def test_killed_compilers_are_limits_not_errors():
+    for text in (
+        "g++: internal compiler error: Killed (program cc1plus)",
+        "g++: fatal error: Killed signal terminated program cc1plus",
+        "cc1plus: out of memory allocating 65536 bytes after a total of 1",
+        "nvcc error   : 'cicc' died due to signal 9 (Kill signal)",
+    ):
+        assert build.KILLED.search(text)
+    assert not build.KILLED.search("main.cpp:3:1: error: 'Killed' was not declared in this scope")
+    assert not build.KILLED.search("main.cpp:9:2: error: expected ';'\n    9 |   puts(\"out of memory\")\n")
+
+
+# ---- the end marker --------------------------------------------------------------------------------------------------
+
+PRINT = 'printf("\\n@end %s\\n", b); fflush(0); _exit(0);'
+EARLY = '__attribute__((used, section(".preinit_array"))) static void (*const f)() = [] { read(0, b, 32); };\n'
+DECLARED = 'extern "C" int printf(const char *, ...), snprintf(char *, size_t, const char *, ...);'
+FORGERIES = {
+    "prints a marker": OMP.replace("return 0;", "char b[64] = {'0'}; " + PRINT),
+    "reads stdin": OMP.replace("return 0;", "char b[64] = {}; read(0, b, 32); " + PRINT),
+    "reopens stdin": OMP.replace("return 0;", 'char b[64] = {}; read(open("/proc/self/fd/0", 0), b, 32); ' + PRINT),
+    "reads stdin before all constructors": "static char b[64];\n" + EARLY + OMP.replace("return 0;", PRINT),
+    "includes the harness's own object": '#include "marker.cpp"\n' + OMP.replace("#include <stdio.h>", DECLARED),
+}
+
+
+@pytest.mark.parametrize("name", FORGERIES)
+def test_forged_ends_do_not_count(judge, name):
+    verdict = judge(UNISTD + "#include <stdlib.h>\n" + FORGERIES[name])
+    assert verdict.reason == ("wrong_output" if name.startswith("includes") else "incomplete")
+
+
+def test_a_forked_child_cannot_end_for_its_parent(judge):
+    child = "if (!fork()) exit(0); int status; wait(&status);"
+    assert judge(UNISTD + first(OMP, child)).reason == "ok"
+    assert judge(UNISTD + first(OMP, "if (fork()) { int s; wait(&s); _exit(0); }")).reason == "incomplete"
+
+
+def test_output_at_exit_and_static_destructors_count_as_output(judge):
+    late = 'struct Late { ~Late() { printf("more 1\\n"); } } late;\n'
+    assert judge(OMP.replace("double total", late + "double total")).reason == "wrong_output"
+    assert judge(OMP.replace("  return 0;", "  exit(0);")).reason == "ok"
+
+
+# ---- what the harness shows ------------------------------------------------------------------------------------------
+
+
+def test_logs_are_capped_and_visible(judge):
+    hostile = "\u202egnip\u202c\x1b[31m</script><b>&"
+    verdict = judge(first(OMP, f'fprintf(stderr, "%s", R"({hostile})"); abort();'))
+    assert verdict.reason == "crash" and "\\u202e" in verdict.log and "</script><b>&" in verdict.log
+    assert not set("\u202e\x1b") & set(verdict.log)
+    flood = judge("#error " + "x" * 60 + "\n" + "\n".join(f"int a{i} = b{i};" for i in range(500)) + OMP)
+    assert flood.reason == "compile_error" and len(flood.log) <= validate.LOG_CHARS
+    assert "/work" not in flood.log and "../job" not in flood.log
+
+
+def test_html_in_program_output_is_plain_data(judge):
+    kernel = replace(
+        KERNEL, sources={k: v.replace('"last %', '"<script>alert(1)</script> %') for k, v in KERNEL.sources.items()}
+    )
+    task = Task(kernel, "serial", "omp")
+    assert judge(kernel.sources["omp"], task).reason == "ok"
+    row = validate.to_row(judge(OMP, task))
+    assert row["reason"] == "wrong_output" and json.loads(json.dumps(row)) == row
+
+
+def test_hidden_arguments_do_not_reach_the_log(judge):
+    for name in ("infinite loop", "exit code", "wrong on one input only", "missing line"):
+        verdict = judge(CASES[name][0])
+        assert not [size for size, _ in HIDDEN if size in verdict.checked + verdict.log.partition("got")[0]]
+
+
+# ---- references ------------------------------------------------------------------------------------------------------
+
+
+def changed(serial=SERIAL, omp=OMP, **more):
+    return Task(
+        replace(KERNEL, sources={k: v for k, v in (("serial", serial), ("omp", omp)) if v}, **more), "serial", "omp"
+    )
+
+
+@pytest.mark.parametrize(
+    "serial, said",
+    [
+        ("int main() {", "compile_error"),
+        (first(SERIAL, "abort();"), "crash"),
+        (first(SERIAL, "for (;;) {}"), "timeout"),
+    ],
+)
+def test_a_failing_reference_is_ours_and_is_not_kept(judge, tmp_path, serial, said):
+    journal = Journal(tmp_path / "j.db")
+    verdict = judge(OMP, changed(serial), journal=journal, limits=replace(LIMITS, cpu_s=0.5))
+    assert verdict.reason == "infra_error" and verdict.log.startswith(f"reference failed: {said}")
+    assert not journal.rows("verdict") and not journal.rows("reference")
+
+
+DRAW = 'unsigned r = 1; fread(&r, 4, 1, fopen("/dev/urandom", "r"));\n  '
+RANDOM = SERIAL.replace('printf("n', DRAW + 'printf("n').replace("n %d", "n").replace("n, total(n, x)", "1.0 * r")
+EDITS = {
+    "prints no numbers": SERIAL.replace("printf(", "snprintf(0, 0, "),
+    "prints NaN": SERIAL.replace("return s;", "return s - s + 0.0 / (s - s);"),
+    "changes from run to run": RANDOM.replace("x[n - 1])", "1.0 * r)"),
+}
+
+
+@pytest.mark.parametrize("said", EDITS)
+def test_a_reference_with_nothing_to_compare_is_not_checkable(judge, said):
+    verdict = judge(OMP, changed(EDITS[said], None))
+    assert (verdict.level, verdict.reason) == (2, "not_checkable") and said in verdict.log
+
+
+def test_implementations_that_disagree_check_nothing(judge):
+    verdict = judge(OMP, changed(SERIAL, OMP.replace("return s;", "return 2 * s;")))
+    assert verdict.reason == "not_checkable" and "disagree" in verdict.log
+
+
+def test_without_a_serial_program_the_source_is_the_reference(judge):
+    assert judge(OMP, Task(replace(KERNEL, sources={"omp": OMP, "cuda": CUDA}), "cuda", "omp")).reason == "ok"
+
+
+# ---- cuda without a GPU ----------------------------------------------------------------------------------------------
+
+needs_nvcc = pytest.mark.skipif(toolchain.cuda_home() is None, reason="nvcc is not installed")
+
+
+@needs_nvcc
+def test_cuda_without_a_gpu_says_what_was_not_checked(judge, tools):
+    blind = {**tools, "cuda": replace(tools["cuda"], can_run=False, why_not="no GPU")}
+    task = Task(KERNEL, "serial", "cuda")
+    verdict = judge(CUDA, task, tools=blind)
+    assert (verdict.level, verdict.reason, verdict.checked) == (2, "not_checkable", "compiled")
+    assert verdict.log.startswith("compiled with nvcc") and "not run: no GPU" in verdict.log
+    hidden = SERIAL.replace("double total", "__global__ void k() {} // k<<<1, 1>>>();\ndouble total")
+    assert judge(hidden, task, tools=blind).reason == "no_kernel_launch"
+
+
+def test_cuda_without_nvcc_says_so(judge, tools):
+    without = {**tools, "cuda": toolchain.Toolchain("cuda", "", "", (), False, False, "no nvcc")}
+    verdict = judge(CUDA, Task(KERNEL, "serial", "cuda"), tools=without)
+    assert (verdict.level, verdict.reason, verdict.log) == (1, "not_checkable", "not compiled: no nvcc")
+
+
+def test_no_compiler_is_refused_in_one_line(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match="g\\+\\+ not found.*apt-get install") as error:
+        toolchain.detect()
+    assert "\n" not in str(error.value)
+
+
+# ---- journal ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_verdict_is_cached_until_something_that_matters_changes(judge, tools, launches, tmp_path):
+    journal = Journal(tmp_path / "j.db")
+    once = judge(OMP, journal=journal)
+    assert launches.count("build") == 3  # serial and omp reference, the translation
+    launches.clear()
+    assert judge(OMP, journal=journal) == once and launches == []
+    judge(OMP + "\n", journal=journal)
+    assert launches.count("build") == 1
+    launches.clear()
+    flags = {**tools, "omp": replace(tools["omp"], flags=(*tools["omp"].flags, "-O1"))}
+    assert judge(OMP, journal=journal, tools=flags).reason == "ok"
+    assert launches.count("build") == 3
+
+
+def test_everything_that_can_change_a_verdict_changes_its_key(tools, monkeypatch):
+    def key(code=OMP, task=TASK, tools=tools, level=None, limits=LIMITS):
+        return validate.verdict_key(code, task, reference.Bench(tools, level or sandbox.probe(), limits))
+
+    omp = tools["omp"]
+    keys = [
+        key(),
+        key(code=OMP + " "),
+        key(task=changed(hidden_args=HIDDEN[:2])),
+        key(task=changed(serial=SERIAL + " ")),
+        key(task=changed(flags={"omp": ("-lm",)})),
+        key(tools={**tools, "omp": replace(omp, version="other")}),
+        key(tools={**tools, "omp": replace(omp, compiler="/usr/bin/other")}),
+        key(tools={**tools, "omp": replace(omp, can_run=False)}),
+        key(level=sandbox.Level("unsafe")),
+        key(limits=replace(LIMITS, memory_mb=513)),
+    ]
+    monkeypatch.setattr(reference, "HARNESS_VERSION", -1)
+    assert len({*keys, key()}) == len(keys) + 1
+
+
+def test_our_failures_are_retried_and_never_cached(judge, tools, launches, tmp_path):
+    journal = Journal(tmp_path / "j.db")
+    judge(OMP, journal=journal)
+    launches.clear()
+    broken = {**tools, "omp": replace(tools["omp"], roots=())}
+    absent = replace(sandbox.probe(), bwrap="/nonexistent/bwrap")
+    bench = reference.Bench(broken, absent, LIMITS, journal)
+    good = reference.make_reference(KERNEL, "serial", reference.Bench(tools, sandbox.probe(), LIMITS, journal))
+    verdict = validate._judge_cached(OMP + "//", TASK, bench, good)
+    assert verdict.reason == "infra_error" and launches.count("build") == 1 + reference.RETRIES
+    assert len(journal.rows("verdict")) == 1
+
+
+def test_many_are_judged_once_each_and_in_order(tools, launches, tmp_path):
+    codes = [OMP, None, SERIAL, OMP, RACY, "int main() {", OMP]
+    seen = []
+    verdicts = validate.judge_many(
+        [(c, TASK) for c in codes],
+        tools,
+        sandbox.probe(),
+        LIMITS,
+        Journal(tmp_path / "j.db"),
+        2,
+        lambda *at: seen.append(at),
+    )
+    assert [v.reason for v in verdicts] == [
+        "ok",
+        "no_code",
+        "not_parallel",
+        "ok",
+        "nondeterministic",
+        "compile_error",
+        "ok",
+    ]
+    assert launches.count("build") == 2 + 4 and seen == [(i, 5) for i in range(1, 6)]
+
+
+def test_kill_minus_nine_loses_and_doubles_nothing(tools, launches, tmp_path):
+    codes = [OMP.replace("return s;", f"return s + {i};") if i else OMP for i in range(6)]
+    (tmp_path / "codes.json").write_text(json.dumps(codes))
+    script = f"""
+import json, sys
+sys.path[:0] = [{str(Path(__file__).parent)!r}]
+from test_validate import *
+items = [(c, TASK) for c in json.load(open({str(tmp_path / "codes.json")!r}))]
+journal = Journal({str(tmp_path / "j.db")!r})
+validate.judge_many(items, toolchain.detect(), sandbox.probe(), LIMITS, journal, 1, lambda *at: print(*at, flush=True))
+"""
+    child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, cwd=Path(__file__).parents[1])
+    assert child.stdout.readline() and child.stdout.readline()
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    journal = Journal(tmp_path / "j.db")
+    kept = journal.rows("verdict")
+    assert 2 <= len(kept) < 6
+    launches.clear()
+    verdicts = validate.judge_many([(c, TASK) for c in codes], tools, sandbox.probe(), LIMITS, journal, 1)
+    assert launches.count("build") == 6 - len(kept)
+    assert [v.reason for v in verdicts] == ["ok"] + ["wrong_output"] * 5
+    after = journal.rows("verdict")
+    assert len(after) == 6 and all(after[k] == v for k, v in kept.items())
+
+
+# ---- the oracle ------------------------------------------------------------------------------------------------------
+
+
+def learned(*texts, other=()):
+    return oracle.learn([oracle.read(t) for t in texts], [oracle.read(t) for t in other])
+
+
+@pytest.mark.parametrize(
+    "text, numbers",
+    [
+        ("x 1 -2.5e-3 +4.", [1, -2.5e-3, 4.0]),
+        ("a[3]=.5, v2=7; 1.2.3 0x10 5abc", [3, 0.5, 7]),
+        ("sum: -inf", [-float("inf")]),
+        ("PASS 1\nTest failed 2\nTime: 3 s\n4 GB/s 5\nelapsed 6\n7 ms", []),
+        ("0 of 10 tests passed\nv 1", [1]),
+        ("only words", []),
+    ],
+)
+def test_numbers_are_read(text, numbers):
+    assert [v for line in oracle.read(text) for v in line.values] == numbers
+
+
+def test_tolerance_is_learned_and_bounded():
+    def ok(expected, text):
+        return oracle.comparable(expected, oracle.read(text)) and not oracle.difference(expected, oracle.read(text))
+
+    still = learned("v 100.0", "v 100.0")
+    assert ok(still, "v 100.00009") and not ok(still, "v 100.0002") and not ok(still, "v nan")
+    moving = learned("v 100.0", "v 100.001")
+    assert ok(moving, "v 100.009") and not ok(moving, "v 100.02")
+    whole = learned("count 10000001", "count 10000001")
+    assert ok(whole, "count 10000001") and not ok(whole, "count 10000002")
+    wider = learned("v 100.0", "v 100.0", other=("v 100.002",))
+    assert ok(wider, "v 100.01") and not ok(wider, "v 100.03")
+    assert "changes" in learned("v 1.0", "v 2.0")
+    assert "disagree" in learned("v 1.0", "v 1.0", other=("v 2.0",))
+    partly = learned("v 1.0 5.0", "v 2.0 5.0")
+    assert ok(partly, "v 9.0 5.0") and not ok(partly, "v 1.0 6.0")
+    assert ok(learned("zero 0.0", "zero 0.0"), "zero 1e-15")
+
+
+# ---- counts ----------------------------------------------------------------------------------------------------------
+
+
+def test_stats_count_only_what_was_judged(tmp_path):
+    rows = pd.DataFrame(
+        [
+            ("serial-omp", 5, "ok"),
+            ("serial-omp", 4, "nondeterministic"),
+            ("serial-omp", 2, "timeout"),
+            ("serial-omp", 1, "infra_error"),
+        ]
+        + [("cuda-omp", 2, "not_checkable")],
+        columns=["direction", "level", "reason"],
+    )
+    counts = tally.stats(rows, lambda k, n: (k / n - 0.25, k / n + 0.25))
+    one, none, total = counts["serial-omp"], counts["cuda-omp"], counts["total"]
+    assert (one["n"], one["judged"], one["validated"], one["timeouts"], one["nondeterministic"]) == (4, 3, 1, 1, 1)
+    assert one["rate"] == 1 / 3 and one["interval"] == [1 / 3 - 0.25, 1 / 3 + 0.25]
+    assert (none["judged"], none["rate"], none["interval"]) == (0, None, None)
+    assert total["levels"]["validated"] == 1 and sum(total["levels"].values()) == 3
+    assert total["first_failure"] == {"nondeterministic": 1, "timeout": 1}
+    assert total["unjudged"] == {"infra_error": 1, "not_checkable": 1}
+    data, text = tally.write_stats(counts, tmp_path, "r1")
+    assert data.name == "validators_stats_r1.json" and json.loads(data.read_text())["stats"]["total"]["n"] == 5
+    assert "serial-omp" in text.read_text() and "33.3 %" in text.read_text()
