@@ -10,7 +10,8 @@ from pathlib import Path
 import pandas as pd
 
 from parallax_lib import metrics, plots, plots_arms, recheck, report, tally
-from parallax_lib.explore import Adjudicator
+from parallax_lib.adjudicate import Adjudicator
+from parallax_lib.decisions import rows_decided
 from parallax_lib.models import resolve
 from parallax_lib.store import read_table
 from parallax_lib.study import Run, all_tasks
@@ -24,7 +25,7 @@ def shipped_influence(run: Run) -> pd.DataFrame:
 
 def write_stats(run: Run, results: pd.DataFrame) -> str:
     """Per direction and in total, as text; also written as `validators_stats_<run>.txt` and `.json`."""
-    _, text = tally.write_stats(tally.stats(results.to_dict("records"), metrics.wilson), run.folder, run.params.run)
+    _, text = tally.write_stats(tally.stats(results, metrics.wilson), run.folder, run.params.run)
     return text.read_text()
 
 
@@ -38,8 +39,32 @@ def recheck_queue(run: Run, results: pd.DataFrame) -> pd.DataFrame:
     return recheck.queue(with_sources(run, results), run.params.prm.threshold)
 
 
-def open_adjudicator(run: Run, queue: pd.DataFrame) -> Adjudicator:
-    return Adjudicator(queue, run.folder / "decisions.json")
+def open_adjudicator(run: Run, queue: pd.DataFrame, results: pd.DataFrame) -> Adjudicator:
+    return Adjudicator(queue, run.folder / "decisions.json", results)
+
+
+def both_rates(run: Run, results: pd.DataFrame) -> pd.DataFrame:
+    """Validated share per arm, automatic and after the decisions made so far."""
+    return recheck.both_rates(results, rows_decided(results, run.folder / "decisions.json"))
+
+
+def write_report(run: Run) -> Path:
+    """`<run>/report/index.html`: every table and figure of the run, interactive and readable offline."""
+    t = {name: run.table(name) for name in ("rollouts", "scores", "scores_by_depth", "calibration", "history", "selection", "results", "arms", "paired")}
+    params = run.params
+    about = (f"Run **{params.run}**, translator {params.translator.model} {params.translator.adapter}, K = {params.latent.steps}, "
+             f"N = {params.search.branches}, sigma {params.latent.sigma} ({params.latent.unit}), reward {params.reward.spec}.")  # fmt: skip
+    sections = [
+        ("What this is", [about, "Verdicts come from compiling and running every program on hidden inputs; a part that was not checked says so."]),
+        ("Arms", [t["arms"], plots_arms.arms(t["arms"]), plots_arms.tokens_vs_rate(t["arms"])]),
+        ("Paired differences", [t["paired"], plots_arms.paired_diff(t["paired"])]),
+        ("Why programs fail", [plots_arms.reason_by(t["results"]), plots.ladder(t["results"])]),
+        ("Branch selection", [t["selection"], plots_arms.branch_selection(t["selection"])]),
+        ("The reward model", [plots.loss_curve(t["history"]), t["scores_by_depth"], plots.auroc_by_depth(t["scores_by_depth"]),
+                              plots.score_distributions(t["scores"][t["scores"]["split"] == "test"]), plots.calibration(t["calibration"])]),
+        ("Data", [plots.collected(t["rollouts"]), plots.influence(shipped_influence(run))]),
+    ]  # fmt: skip
+    return report.report_html(sections, run.folder / "report" / "index.html", f"Parallax: run {params.run}")
 
 
 def summary(folder: Path) -> str:

@@ -9,16 +9,16 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from parallax_lib.forge_patterns import ArraySpec, Pattern, expand, expression, number, patterns
 from parallax_lib.forge_render import Array, Spec, Stage, program
-from parallax_lib.params import UserError
 from parallax_lib.kernels import Kernel
+from parallax_lib.params import UserError
 
-TRAIN_FAMILIES = ("map", "stencil1d", "stencil2d", "gather", "transpose", "polynomial", "matvec", "matmul", "time_steps",
-                  "sum_reduction", "dot_norm", "scatter_add", "histogram", "prefix_scan", "recurrence", "inplace_sweep",
-                  "rowwise", "argmax", "monte_carlo")
+TRAIN_FAMILIES = ("map", "stencil1d", "stencil2d", "gather", "transpose", "polynomial", "matvec", "matmul",
+                  "time_steps", "sum_reduction", "dot_norm", "scatter_add", "histogram", "prefix_scan", "recurrence",
+                  "inplace_sweep", "rowwise", "argmax", "monte_carlo")
 HELDOUT_FAMILIES = ("convolution", "spmv", "minmax", "compact_count", "pair_forces", "wavefront", "shared_temp")
 ALL_FAMILIES = TRAIN_FAMILIES + HELDOUT_FAMILIES
 REAL = ("x", "y", "z", "q", "u", "w", "a", "b", "p", "data", "field", "vals", "signal", "rate", "mass", "cost", "speed",
@@ -56,10 +56,10 @@ def sample(seed: int, families: tuple[str, ...] = TRAIN_FAMILIES) -> Spec:
     family = rng.choice(families)
     for attempt in range(8):
         spec = _draw(rng, seed, family, small=attempt > 2)
-        longest = max(len(program(spec, "cuda", tuple(words))) for words in _extremes(spec))
-        if longest <= MAX_CHARS:
-            return spec
+        if len(program(spec, "cuda", _longest_plan(spec))) <= MAX_CHARS:
+            break
     return spec
+
 
 
 def stream(seed: int, families: tuple[str, ...] = TRAIN_FAMILIES) -> Iterator[Spec]:
@@ -67,24 +67,25 @@ def stream(seed: int, families: tuple[str, ...] = TRAIN_FAMILIES) -> Iterator[Sp
     return (sample(k, families) for k in itertools.count(seed))
 
 
-def _extremes(spec: Spec) -> list[list[str]]:
+def _longest_plan(spec: Spec) -> tuple[str, ...]:
     """Per stage the right CUDA strategy with the longest text."""
-    return [[max(_right_words(s, "cuda"), key=lambda w, s=s: len(patterns()[s.pattern].options["cuda"][w].text))
-             for s in spec.stages]]
+    options = [patterns()[stage.pattern].options["cuda"] for stage in spec.stages]
+    return tuple(max(_right_words(stage, "cuda"), key=lambda word, o=o: len(o[word].text))
+                 for stage, o in zip(spec.stages, options, strict=True))
 
 
 def _draw(rng: random.Random, seed: int, family: str, small: bool) -> Spec:
     mine = [p for p in patterns().values() if p.family == family]
     core = [rng.choice(mine)]
-    mates = [p for p in mine if p.scale == core[0].scale]
+    scale = core[0].scale
+    mates = [p for p in mine if p.scale == scale]
     if rng.random() < 0.35 and not small:
         core.append(rng.choice(mates))
-    chosen = list(core)
     lonely = all(not _parallel_right(p) for p in core)
-    if lonely or (rng.random() < 0.5 and not small and core[0].scale != "pairs"):
+    if lonely or (rng.random() < 0.5 and not small and scale != "pairs"):
         aux = rng.choice([p for p in patterns().values() if p.family == "aux"])
-        chosen.insert(rng.choice((0, len(chosen))), aux)
-    return _assemble(rng, seed, family, core[0].scale, chosen)
+        core.insert(rng.choice((0, len(core))), aux)
+    return _assemble(rng, seed, family, scale, core)
 
 
 def _parallel_right(pattern: Pattern) -> bool:
@@ -108,7 +109,8 @@ def _assemble(rng: random.Random, seed: int, family: str, scale: str, chosen: li
 
 def _hidden(rng: random.Random, low: int, high: int, matrix: bool) -> int:
     """An odd size that fills its last block only in part, so that a missing guard shows."""
-    return 128 * rng.randint(low, high) + (rng.choice((1, 3)) + 16 * rng.randrange(4) if matrix else rng.randrange(1, 99, 2))
+    rest = rng.choice((1, 3)) + 16 * rng.randrange(4) if matrix else rng.randrange(1, 99, 2)
+    return 128 * rng.randint(low, high) + rest
 
 
 class _Names:
@@ -129,10 +131,7 @@ def _stage(rng: random.Random, pattern: Pattern, before: list[Stage], names: _Na
     used = {stage.func for stage in before}
     func = rng.choice([f for f in pattern.header["func"][0].split(" | ") if f not in used])
     literal, header = _common(rng, block), pattern.header
-    for row in header.get("pick", ()):
-        key, _, choices = row.partition(" ")
-        literal[key] = rng.choice(choices.split(" | "))
-    for row in header.get("local", ()):
+    for row in header.get("pick", ()) + header.get("local", ()):
         key, _, choices = row.partition(" ")
         literal[key] = rng.choice(choices.split(" | "))
     for row in header.get("type", ()):
@@ -145,7 +144,7 @@ def _stage(rng: random.Random, pattern: Pattern, before: list[Stage], names: _Na
     literal |= values
     literal["len"] = flat
     arrays = _bind(rng, pattern, before, literal, names)
-    named = {spec.key: array.name for spec, array in zip(pattern.arrays, arrays)}
+    named = {spec.key: array.name for spec, array in zip(pattern.arrays, arrays, strict=True)}
     sizes = [("n" if (s, flat) == ("len", "n") else s, flat if s == "len" else s) for s in header["sizes"][0].split()]
     params = _parameters(rng, pattern, arrays, [(f"int {name}", value) for name, value in sizes], constants)
     shown |= {"len": sizes[0][0], "f": func, "sig": ", ".join(p for p, _ in params)}
@@ -154,10 +153,12 @@ def _stage(rng: random.Random, pattern: Pattern, before: list[Stage], names: _Na
 
 def _common(rng: random.Random, block: int) -> dict[str, str]:
     """Holes that any grammar may use without declaring them."""
-    return {"B": str(block), "lo": str(rng.randrange(4)), "tile": rng.choice(("64", "128", "256", "512")),
-            "cut": number(rng, 0.3, 0.7), "off": str(rng.randrange(1, 60)), "frac": number(rng, 0.1, 0.9),
-            "h": str(rng.randrange(2, 5)), "few": str(rng.randrange(9, 21)), "mul": str(rng.randrange(3, 60)), "seed": f"{rng.randrange(1, 9999)}u",
-            "radius": number(rng, 0.5, 0.95)}
+    return {
+        "B": str(block), "lo": str(rng.randrange(4)), "tile": rng.choice(("64", "128", "256", "512")),
+        "cut": number(rng, 0.3, 0.7), "off": str(rng.randrange(1, 60)), "frac": number(rng, 0.1, 0.9),
+        "h": str(rng.randrange(2, 5)), "few": str(rng.randrange(9, 21)), "mul": str(rng.randrange(3, 60)),
+        "seed": f"{rng.randrange(1, 9999)}u", "radius": number(rng, 0.5, 0.95),
+    }
 
 
 def _constants(rng: random.Random, pattern: Pattern, literal: dict[str, str], names: _Names):
@@ -181,10 +182,12 @@ def _constants(rng: random.Random, pattern: Pattern, literal: dict[str, str], na
 
 def _parameters(rng: random.Random, pattern: Pattern, arrays: tuple[Array, ...], sizes: list, constants: list):
     """The parameter list as (declaration, argument): sizes, constants and arrays in one of three orders."""
-    rows = [(f"{'const ' if spec.use == 'in' else ''}{a.ctype} *{a.name}", a.name) for spec, a in zip(pattern.arrays, arrays)]
+    pairs = zip(pattern.arrays, arrays, strict=True)
+    rows = [(f"{'const ' if spec.use == 'in' else ''}{a.ctype} *{a.name}", a.name) for spec, a in pairs]
     if rng.random() < 0.3:
         rng.shuffle(rows)
-    order = rng.choice(((sizes, constants, rows), (sizes, constants, rows), (rows, sizes, constants), (sizes, rows, constants)))
+    usual = (sizes, constants, rows)
+    order = rng.choice((usual, usual, (rows, sizes, constants), (sizes, rows, constants)))
     return tuple(row for part in order for row in part)
 
 
@@ -249,7 +252,8 @@ def right_plans(spec: Spec, api: str) -> list[tuple[str, ...]]:
 
 def is_right(spec: Spec, api: str, plan: tuple[str, ...]) -> bool:
     """Whether the labels say that this plan gives the right output, with at least one function parallel."""
-    return set(plan) != {"serial"} and all(strategies(s, api).get(w, False) for s, w in zip(spec.stages, plan, strict=True))
+    good = all(strategies(s, api).get(w, False) for s, w in zip(spec.stages, plan, strict=True))
+    return good and set(plan) != {"serial"}
 
 
 def source_plan(spec: Spec, api: str, rng: random.Random) -> tuple[str, ...]:
@@ -275,8 +279,10 @@ def habit_plan(spec: Spec, source_api: str, target_api: str, rng: random.Random,
 
 def render(spec: Spec, api: str, plan: tuple[str, ...] | None = None) -> str:
     """The program's text.  Without a plan: the serial program, or the right plan that the spec's name fixes."""
-    if plan is None:
-        plan = ("serial",) * len(spec.stages) if api == "serial" else source_plan(spec, api, random.Random(f"{spec.name} {api}"))
+    if plan is None and api == "serial":
+        plan = ("serial",) * len(spec.stages)
+    elif plan is None:
+        plan = source_plan(spec, api, random.Random(f"{spec.name} {api}"))
     if len(plan) != len(spec.stages):
         raise UserError(f"forge: plan {plan} has {len(plan)} words, {spec.name} has {len(spec.stages)} functions")
     return program(spec, api, plan)

@@ -6,7 +6,8 @@ strategy word, labelled right or wrong.  Knows nothing of whole programs, plans 
     === NAME family=F scale=S      starts a pattern; header lines `key: value` follow
     --- serial                     lines `@1`, `@2` mark where a pragma may go
     --- omp WORD right: @1 parallel for | @2 atomic
-    --- cuda WORD wrong: over n    launch: `over N`, `over N x M`, `blocks K`, `single`, `<<<..>>>`; `; loop FOR; plus ARG`
+    --- cuda WORD wrong: over n    launch: `over N`, `over N x M`, `blocks K`, `single` or `<<<G, B>>>`, and for a host
+                                   loop `; loop FOR` with `; plus ARG` (one more argument) or `; args LIST`
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from pathlib import Path
 
 from parallax_lib.params import ROOT, UserError
 
-WORDS = ("parallel", "reduction", "atomic", "critical", "private", "collapse", "inner", "scan", "tile", "grid", "serial",
-         "none")
+WORDS = ("parallel", "reduction", "atomic", "critical", "private", "collapse", "inner", "scan", "tile", "grid",
+         "serial", "none")
 GRAMMARS = ROOT / "data" / "forge"
 HEAD = "blockIdx.x * blockDim.x + threadIdx.x"
 FORMS = {
@@ -176,7 +177,8 @@ def number(rng: random.Random, low: float, high: float) -> str:
 
 
 def expression(rng: random.Random, kind: str, leaves: int) -> str:
-    """A random expression over {0}, {1}, ...: `general`, `positive` (no differences), `mix` or `lean` (weighted means)."""
+    """A random expression over {0}, {1}, ...: `general`, `positive` (no differences), `heavy`
+    (positive and slow), `mix` or `lean` (weighted means)."""
     if kind in ("mix", "lean"):
         return _weighted(rng, leaves, lean=kind == "lean")
     if kind == "heavy":
@@ -194,9 +196,11 @@ def _heavy(rng: random.Random, leaves: int) -> str:
     inner = expression(rng, "positive", leaves)
     first, second = f"fabs({inner})", rng.choice([f"{{{k}}}" for k in range(leaves)])
     c = number(rng, 0.5, 2.0)
-    return rng.choice((f"pow({c} + {first}, {number(rng, 1.1, 1.9)})", f"tanh({inner}) + log({c} + 1.0 + fabs({second}))",
+    return rng.choice((f"pow({c} + {first}, {number(rng, 1.1, 1.9)})",
+                       f"tanh({inner}) + log({c} + 1.0 + fabs({second}))",
                        f"cbrt({c} + {first}) * (2.0 + tanh({second}))", f"log(1.5 + {first}) + exp(-fabs({second}))",
-                       f"pow({c} + {first}, 0.5) + tanh({c} * {second}) + 1.5", f"atan({inner}) + cbrt({c} + fabs({second}))"))
+                       f"pow({c} + {first}, 0.5) + tanh({c} * {second}) + 1.5",
+                       f"atan({inner}) + cbrt({c} + fabs({second}))"))
 
 
 def _weighted(rng: random.Random, leaves: int, lean: bool) -> str:
@@ -213,14 +217,16 @@ def _weighted(rng: random.Random, leaves: int, lean: bool) -> str:
 def _unary(rng: random.Random, leaf: str) -> str:
     c = number(rng, 0.2, 2.5)
     forms = (leaf, leaf, leaf, f"{c} * {leaf}", f"{leaf} * {leaf}", f"sqrt(fabs({leaf}) + {c})", f"({leaf} + {c})",
-             f"{leaf} / ({c} + {leaf} * {leaf})", f"log({c} + 1.0 + fabs({leaf}))", f"1.0 / ({c} + fabs({leaf}))", "$c * " + leaf)
+             f"{leaf} / ({c} + {leaf} * {leaf})", f"log({c} + 1.0 + fabs({leaf}))", f"1.0 / ({c} + fabs({leaf}))",
+             "$c * " + leaf)
     return rng.choice(forms)
 
 
 def _binary(rng: random.Random, a: str, b: str, differ: bool) -> str:
     c = rng.choice((number(rng, 0.05, 0.4), "$c"))
     grouped = b if re.fullmatch(r"[\w.{}$]+|\w+\(.*\)|\(.*\)", b) else f"({b})"
-    forms = [f"{a} + {b}", f"{a} + {c} * {grouped}", f"({a}) * {grouped}", f"({a}) / (0.5 + fabs({b}))", f"0.5 * ({a} + {b})"]
+    forms = [f"{a} + {b}", f"{a} + {c} * {grouped}", f"({a}) * {grouped}", f"({a}) / (0.5 + fabs({b}))",
+             f"0.5 * ({a} + {b})"]
     if differ:
         forms += [f"{a} - {number(rng, 0.05, 0.4)} * {grouped}", f"fabs({a} - {number(rng, 0.1, 0.4)} * {grouped})"]
     text = rng.choice(forms)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from parallax_lib.forge_patterns import Pattern, body, expand, option_of, patterns
+from parallax_lib.forge_patterns import ArraySpec, body, expand, option_of, patterns
 
 RANDOM = """static unsigned state = 1;
 static double rnd() { state = state * 1664525u + 1013904223u; return (state >> 8) / 16777216.0; }
@@ -42,8 +42,11 @@ class Stage:
     holes: dict[str, str]
     main_holes: dict[str, str]
 
+    def specs(self) -> tuple[ArraySpec, ...]:
+        return patterns()[self.pattern].arrays
+
     def written(self) -> tuple[Array, ...]:
-        return tuple(a for a, spec in zip(self.arrays, patterns()[self.pattern].arrays) if spec.use != "in")
+        return tuple(a for a, spec in zip(self.arrays, self.specs(), strict=True) if spec.use != "in")
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class Spec:
 
 def program(spec: Spec, api: str, plan: tuple[str, ...]) -> str:
     """The text of the program; `plan` holds one strategy word per stage and is ignored for serial."""
-    functions = "\n".join(_function(stage, api, word) for stage, word in zip(spec.stages, plan))
+    functions = "\n".join(_function(stage, api, word) for stage, word in zip(spec.stages, plan, strict=True))
     main = _main(spec, api, plan)
     report = REPORT + "\n" if "report(" in main else ""
     code = f"{RANDOM}\n{report}{functions}\n{main}"
@@ -88,7 +91,7 @@ def _main(spec: Spec, api: str, plan: tuple[str, ...]) -> str:
     lines += [f"  int m = {spec.columns};"] if spec.columns else []
     lines += ["  state = argc > 2 ? atoi(argv[2]) : 1;", *_declare(spec), *_fill(spec)]
     if api == "cuda":
-        lines += _to_device(spec) + [x for s, w in zip(spec.stages, plan) for x in _launch(spec, s, w)]
+        lines += _to_device(spec) + [x for s, w in zip(spec.stages, plan, strict=True) for x in _launch(spec, s, w)]
         lines += _from_device(spec, plan)
     else:
         lines += [f"  {stage.func}({_arguments(stage, '{}.data()')});" for stage in spec.stages]
@@ -127,7 +130,7 @@ def _bytes(array: Array) -> str:
 
 
 def _to_device(spec: Spec) -> list[str]:
-    read = {a for s in spec.stages for a, x in zip(s.arrays, patterns()[s.pattern].arrays) if x.use != "out"}
+    read = {a for s in spec.stages for a, x in zip(s.arrays, s.specs(), strict=True) if x.use != "out"}
     groups: dict[str, list[str]] = {}
     for array in spec.arrays():
         groups.setdefault(array.ctype, []).append(f"*d_{array.name}")
@@ -138,7 +141,8 @@ def _to_device(spec: Spec) -> list[str]:
 
 
 def _from_device(spec: Spec, plan: tuple[str, ...]) -> list[str]:
-    kept = [a for stage, word in zip(spec.stages, plan) if word != "none" or _own_none(stage) for a in stage.written()]
+    back = [s for s, word in zip(spec.stages, plan, strict=True) if word != "none" or _own_none(s)]
+    kept = [a for stage in back for a in stage.written()]
     return [f"  cudaMemcpy({a.name}.data(), d_{a.name}, {_bytes(a)}, cudaMemcpyDeviceToHost);" for a in kept]
 
 
@@ -149,9 +153,7 @@ def _own_none(stage: Stage) -> bool:
 
 
 def _launch(spec: Spec, stage: Stage, word: str) -> list[str]:
-    pattern: Pattern = patterns()[stage.pattern]
-    grid, *extras = [part.strip() for part in option_of(pattern, "cuda", word).launch.split(";" + " ")]
-    grid, extras = _loop_parts(option_of(pattern, "cuda", word).launch) if "loop" in "".join(extras) else (grid, {})
+    grid, extras = _launch_parts(option_of(patterns()[stage.pattern], "cuda", word).launch)
     arguments = extras.get("args") or _arguments(stage, "d_{}")
     arguments += f", {extras['plus']}" if "plus" in extras else ""
     call = f"{stage.func}{_configuration(grid, spec.block)}({arguments});"
@@ -159,11 +161,11 @@ def _launch(spec: Spec, stage: Stage, word: str) -> list[str]:
     return [expand(text, stage.main_holes)]
 
 
-def _loop_parts(launch: str) -> tuple[str, dict[str, str]]:
+def _launch_parts(launch: str) -> tuple[str, dict[str, str]]:
     """`over n; loop for (...); plus j` -> ("over n", {"loop": "for (...)", "plus": "j"})."""
-    match = re.fullmatch(r"(.*?); loop (for \(.*?\))(?:; (plus|args) (.*))?", launch)
-    assert match, launch
-    return match[1], {"loop": match[2]} | ({match[3]: match[4]} if match[3] else {})
+    match = re.fullmatch(r"(.*?)(?:; loop (for \(.*?\))(?:; (plus|args) (.*))?)?", launch)
+    extras = {"loop": match[2], match[3]: match[4]}
+    return match[1], {key: value for key, value in extras.items() if value}
 
 
 def _configuration(grid: str, block: int) -> str:

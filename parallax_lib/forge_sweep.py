@@ -23,8 +23,8 @@ from pathlib import Path
 from parallax_lib import forge
 from parallax_lib.forge_render import Spec
 
-COMPILERS = {"serial": ("g++", "-O2", "-w", "-fopenmp", "-std=c++17"), "omp": ("g++", "-O2", "-w", "-fopenmp", "-std=c++17"),
-             "cuda": ("nvcc", "-O2", "-w", "-std=c++17", "-arch=sm_90")}
+HOST = ("g++", "-O2", "-w", "-fopenmp", "-std=c++17")
+COMPILERS = {"serial": HOST, "omp": HOST, "cuda": ("nvcc", "-O2", "-w", "-std=c++17", "-arch=sm_90")}
 SUFFIX = {"serial": ".cpp", "omp": ".cpp", "cuda": ".cu"}
 RUN_LIMIT = 60  # seconds
 
@@ -42,7 +42,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Finding:
-    """What happened to a case: `outcome` is right, wrong or compile_error; `tries` runs were needed to see a wrong one."""
+    """What happened to a case: `outcome` is right, wrong or compile_error; a wrong one showed in run `tries`."""
 
     spec: str
     case: Case
@@ -69,7 +69,8 @@ def joined(programs: list[str]) -> str:
         text = re.sub(r"#include.*\n", "", text).replace("int main(", "int run(")
         parts.append(f"namespace v{k} {{\n{text}\n}}\n")
     pick = " ".join(f"if (k == {k}) return v{k}::run(argc - 1, argv + 1);" for k in range(len(programs)))
-    return "\n".join(headers) + "\n" + "".join(parts) + f"int main(int argc, char **argv) {{ int k = atoi(argv[1]); {pick} }}\n"
+    main = f"int main(int argc, char **argv) {{ int k = atoi(argv[1]); {pick} }}\n"
+    return "\n".join(headers) + "\n" + "".join(parts) + main
 
 
 def build(text: str, api: str, folder: Path, name: str) -> Path | None:
@@ -94,7 +95,7 @@ def same(a: str | None, b: str | None) -> bool:
     """Equal words, numbers within 1e-6 relative."""
     if a is None or b is None or len(a.split()) != len(b.split()):
         return False
-    return all(x == y or _close(x, y) for x, y in zip(a.split(), b.split()))
+    return all(x == y or _close(x, y) for x, y in zip(a.split(), b.split(), strict=True))
 
 
 def _close(x: str, y: str) -> bool:
@@ -114,7 +115,7 @@ def check(spec: Spec, api: str, retries: int = 3) -> list[Finding]:
         expected = [run([str(oracle), *args]) for args in spec.hidden_args]
         assert None not in expected, f"{spec.name}: serial does not run"
         commands = _commands(spec, api, todo, Path(folder))
-        return [_judge(spec, case, command, expected, retries) for case, command in zip(todo, commands)]
+        return [_judge(spec, case, command, expected, retries) for case, command in zip(todo, commands, strict=True)]
 
 
 def _commands(spec: Spec, api: str, todo: list[Case], folder: Path) -> list[list[str] | None]:
@@ -138,7 +139,7 @@ def _judge(spec: Spec, case: Case, command: list[str] | None, expected: list, re
 
 
 def _agrees(command: list[str], spec: Spec, expected: list) -> bool:
-    return all(same(run([*command, *args]), text) for args, text in zip(spec.hidden_args, expected))
+    return all(same(run([*command, *args]), text) for args, text in zip(spec.hidden_args, expected, strict=True))
 
 
 def table(findings: list[Finding]) -> str:
@@ -149,12 +150,13 @@ def table(findings: list[Finding]) -> str:
         row[f.outcome] += 1
         row["late"] += f.outcome == "wrong" and f.tries > 1
         row["bad"] += (f.outcome == "right") != f.case.right
-    head = f"{'pattern':22}{'api':6}{'word':11}{'label':7}{'n':>5}{'right':>7}{'wrong':>7}{'error':>7}{'late':>6}{'DISAGREE':>10}"
-    lines = [head]
+    columns = "".join(f"{name:>9}" for name in ("n", "right", "wrong", "error", "late", "DISAGREE"))
+    lines = [f"{'pattern':22}{'api':6}{'word':11}{'label':7}{columns}"]
     for (pattern, api, word, right), c in sorted(rows.items()):
         n = c["right"] + c["wrong"] + c["compile_error"]
-        lines.append(f"{pattern:22}{api:6}{word:11}{'right' if right else 'wrong':7}{n:5}{c['right']:7}{c['wrong']:7}"
-                     f"{c['compile_error']:7}{c['late']:6}{c['bad']:10}")
+        counts = (n, c["right"], c["wrong"], c["compile_error"], c["late"], c["bad"])
+        label = "right" if right else "wrong"
+        lines.append(f"{pattern:22}{api:6}{word:11}{label:7}" + "".join(f"{x:9}" for x in counts))
     return "\n".join(lines)
 
 
@@ -180,12 +182,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--apis", default="omp,cuda" if has_gpu() else "omp")
     chosen = parser.parse_args(arguments)
-    jobs = [(chosen.seed + k, tuple(chosen.families.split(",")), tuple(chosen.apis.split(","))) for k in range(chosen.sweep)]
+    families, apis = tuple(chosen.families.split(",")), tuple(chosen.apis.split(","))
+    jobs = [(chosen.seed + k, families, apis) for k in range(chosen.sweep)]
     with ProcessPoolExecutor(chosen.workers) as pool:
         findings = [f for group in pool.map(_check_seed, jobs) for f in group]
     print(table(findings))
     bad = [f for f in findings if (f.outcome == "right") != f.case.right]
     for f in bad:
-        print(f"disagree: {f.spec} {f.case.api} {f.case.pattern} {f.case.word} plan={','.join(f.case.plan)} observed={f.outcome}")
+        plan = ",".join(f.case.plan)
+        print(f"disagree: {f.spec} {f.case.api} {f.case.pattern} {f.case.word} plan={plan} observed={f.outcome}")
     print(f"{len(findings)} cases of {chosen.sweep} programs, {len(bad)} disagreements")
     return len(bad)

@@ -121,8 +121,7 @@ def listwise(scores, targets, live, weights, group, options):
     value, goal = scores[live] / options.tau, targets[live] / options.tau_target
     log_p = value - _logsumexp_by(value, list_of, len(members))[list_of]
     q = (goal - _logsumexp_by(goal, list_of, len(members))[list_of]).exp()
-    total = -(q * log_p * (members > 1)[list_of]).sum()
-    return total, (members > 1).sum().to(scores.dtype)
+    return -(q * log_p).sum(), (members > 1).sum().to(scores.dtype)
 
 
 LOSSES = {"mse": mse, "huber": huber, "bce": bce, "orm": orm, "rank": rank, "listwise": listwise}

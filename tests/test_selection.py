@@ -121,9 +121,12 @@ def test_ties_go_to_the_original():
 
 
 def test_a_tolerance_equal_to_the_difference_counts_as_within_despite_rounding():
-    row = branch_selection(hand((True, 0.1, 1.0), (False, 0.9, 0.30 + 0.25)), tol=0.45).iloc[0]
+    assert 0.3 < 1.0 - 0.7
+    row = branch_selection(hand((True, 0.1, 1.0), (False, 0.9, 0.3)), tol=0.7).iloc[0]
     assert (row["best"], row["ge"], row["gt"], row["pairs"]) == (1, 1, 0, 0)
-    assert branch_selection(hand((True, 0.1, 1.0), (False, 0.9, 0.55)), tol=0.44).iloc[0]["best"] == 0
+    assert branch_selection(hand((True, 0.1, 1.0), (False, 0.9, 0.3)), tol=0.69).iloc[0]["best"] == 0
+    row = branch_selection(hand((True, 0.1, 0.3), (False, 0.9, 0.9)), tol=0.6).iloc[0]
+    assert (row["gt"], row["pairs"]) == (0, 0)
 
 
 def test_unjudged_branches_leave_and_unusable_groups_are_counted():

@@ -105,6 +105,7 @@ RACY = OMP.replace(" reduction(+ : s)", "").replace("double s = 0", "volatile do
 RACY = RACY.replace("s += x[i]", "for (int k = 0; k < 5; k++) s = s + 0.2 * x[i]")  # long enough for threads to overlap
 HOG = "for (;;) { volatile char *p = (char *)malloc(1 << 26); for (int i = 0; i < 1 << 26; i += 512) p[i] = 1; }"
 CONSTRUCTOR = "__attribute__((constructor)) static void early() { _exit(0); }\n"
+BY_HAND = 'extern "C" void GOMP_parallel(void (*)(void *), void *, unsigned, unsigned);\nvoid nothing(void *) {}\n'
 CASES = {
     "nothing": (None, 0, "no_code"),
     "blank": (" \n", 0, "no_code"),
@@ -137,6 +138,7 @@ CASES = {
     "serial copy": (SERIAL, 2, "not_parallel"),
     "pragma without threads": (SERIAL.replace(LOOP, "#pragma omp simd\n" + LOOP), 2, "not_parallel"),
     "orphaned for": (OMP.replace("parallel for", "for").replace(" reduction(+ : s)", ""), 2, "not_parallel"),
+    "calls the runtime by hand": (BY_HAND + first(SERIAL, "GOMP_parallel(nothing, 0, 4, 0);"), 2, "not_parallel"),
     "asks for threads only": ("#include <omp.h>\n" + first(SERIAL, "omp_set_num_threads(4);"), 2, "not_parallel"),
 }  # fmt: skip
 

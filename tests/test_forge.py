@@ -1,0 +1,184 @@
+"""Forge: the labels are checked with real compilers and real runs; everything else against counts made here."""
+
+import itertools
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from parallax_lib import forge, forge_sweep
+from parallax_lib.forge_patterns import WORDS, parse, patterns
+from parallax_lib.params import ROOT, UserError
+
+# The first seeds that between them hold every pattern, found by cover(): test_cover keeps the list honest.
+COVER = [0, 1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 21, 22, 23, 24, 25, 28, 29, 30, 41, 43, 45, 47, 48,
+         53, 54, 56, 57, 58, 61, 63, 68, 78, 83, 87, 89, 93, 94, 120, 150, 171, 179]
+RUN = COVER[::2]
+
+
+def cover() -> list[int]:
+    left, seeds = set(patterns()), []
+    for seed in itertools.count():
+        hit = {stage.pattern for stage in forge.sample(seed, forge.ALL_FAMILIES).stages} & left
+        seeds += [seed] if hit else []
+        left -= hit
+        if not left:
+            return seeds
+
+
+def hot_functions(text: str) -> list[str]:
+    return re.findall(r"^(?:__global__ )?void \w+\(.*?^}", text, re.M | re.S)
+
+
+def shape(function: str) -> str:
+    """The function with its names numbered by first use, so that renaming cannot hide a copy."""
+    seen: dict[str, str] = {}
+    return re.sub(r"[A-Za-z_]\w*", lambda m: seen.setdefault(m[0], f"v{len(seen)}"), " ".join(function.split()))
+
+
+def test_same_program_in_another_process():
+    code = ("from parallax_lib import forge; import hashlib, random; t = ''.join(forge.render(s, a, None) for s in "
+            "(forge.sample(k) for k in range(20)) for a in ('serial', 'omp', 'cuda')); r = random.Random(1);"
+            "t += str(forge.training_pair(forge.sample(3), 'omp', 'cuda', r)); "
+            "print(hashlib.md5(t.encode()).hexdigest())")
+    runs = [subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True,
+                           env={**os.environ, "PYTHONHASHSEED": salt, "PYTHONPATH": str(ROOT)}).stdout for salt in "17"]
+    assert runs[0] == runs[1] and len(runs[0].strip()) == 32
+
+
+def test_seeds_differ():
+    texts = {forge.render(spec, "serial") for spec in itertools.islice(forge.stream(0), 200)}
+    assert len(texts) == 200
+
+
+def test_families_are_disjoint_and_complete():
+    assert not set(forge.TRAIN_FAMILIES) & set(forge.HELDOUT_FAMILIES)
+    assert {p.family for p in patterns().values()} - {"aux"} == set(forge.ALL_FAMILIES)
+    assert len(forge.ALL_FAMILIES) >= 16 and len(forge.HELDOUT_FAMILIES) >= 5
+    for part in (forge.TRAIN_FAMILIES, forge.HELDOUT_FAMILIES):
+        plain = {p.options["omp"]["parallel"].right for p in patterns().values() if p.family in part}
+        assert plain == {True, False}
+
+
+def test_every_pattern_offers_a_choice():
+    for p in patterns().values():
+        for api, options in p.options.items():
+            assert set(options) <= set(WORDS) and "parallel" in options, (p.name, api)
+            assert any(o.right for o in options.values()), (p.name, api)
+        assert len(p.options["omp"]) >= (2 if p.family == "aux" else 3) and len(p.options["cuda"]) >= 3, p.name
+
+
+def test_every_strategy_is_reached_and_filled():
+    wanted = {(p.name, api, word) for p in patterns().values() for api in p.options for word in p.options[api]}
+    for seed in COVER:
+        spec = forge.sample(seed, forge.ALL_FAMILIES)
+        for api in ("omp", "cuda"):
+            for case in forge_sweep.cases(spec, api):
+                text = forge.render(spec, api, case.plan)
+                assert not re.search(r"[$@]", text), (case, text)
+                wanted.discard((case.pattern, api, case.word))
+    assert not wanted
+
+
+def test_cover():
+    assert cover() == COVER
+
+
+def test_right_plans_are_the_brute_force_ones():
+    for seed in range(40):
+        spec = forge.sample(seed, forge.ALL_FAMILIES)
+        for api in ("omp", "cuda"):
+            every = itertools.product(*(forge.strategies(stage, api) for stage in spec.stages))
+            brute = [plan for plan in every if any(w != "serial" for w in plan)
+                     and all(forge.strategies(s, api)[w] for s, w in zip(spec.stages, plan, strict=True))]
+            assert sorted(forge.right_plans(spec, api)) == sorted(brute) and brute
+            assert {p for p in brute if forge.is_right(spec, api, p)} == set(brute)
+            assert not forge.is_right(spec, api, ("serial",) * len(spec.stages))
+            assert forge.source_plan(spec, api, random.Random(seed)) in brute
+
+
+def test_habit_decides_how_often_plain_parallel_is_planned():
+    rng, spec = random.Random(0), next(s for s in forge.stream(0) if s.family == "sum_reduction" and len(s.stages) == 1)
+    plans = [forge.habit_plan(spec, "serial", "omp", rng, habit)[0] for habit in (0.5, 0.0) for _ in range(2000)]
+    assert 0.46 < plans[:2000].count("parallel") / 2000 < 0.54
+    assert plans[2000:].count("parallel") == 0
+    right = sum(forge.is_right(spec, "omp", (word,)) for word in plans[2000:]) / 2000
+    assert 0.72 < right < 0.80
+
+
+def test_pair_follows_its_plan():
+    rng = random.Random(5)
+    for seed in range(60):
+        spec = forge.sample(seed)
+        pair = forge.training_pair(spec, "omp", "cuda", rng)
+        assert pair.target == forge.render(spec, "cuda", pair.plan)
+        assert pair.right == forge.is_right(spec, "cuda", pair.plan)
+        assert len(pair.plan) == len(hot_functions(pair.target)) == len(hot_functions(pair.source))
+
+
+def test_kernel_holds_right_programs():
+    kernel = forge.as_kernel(forge.sample(7))
+    assert set(kernel.sources) == {"serial", "omp", "cuda"} and len(kernel.hidden_args) >= 2
+    assert "#pragma" not in kernel.sources["serial"] and "#pragma omp" in kernel.sources["omp"]
+    assert "<<<" in kernel.sources["cuda"]
+    assert all(int(args[0]) > int(kernel.public_args[0]) for args in kernel.hidden_args)
+
+
+def test_programs_stay_short():
+    sizes = [len(forge.render(spec, "cuda")) for spec in itertools.islice(forge.stream(0, forge.ALL_FAMILIES), 300)]
+    assert sorted(sizes)[150] < 2400 and max(sizes) <= forge.MAX_CHARS
+
+
+def test_disjoint_from_the_bundled_suite():
+    files = (ROOT / "data" / "minibench").rglob("main.cpp")
+    bundled = [shape(f) for path in files for f in hot_functions(path.read_text())]
+    if not bundled:
+        pytest.skip("data/minibench holds no sources")
+    forged = set()
+    for spec in itertools.islice(forge.stream(0, forge.ALL_FAMILIES), 300):
+        for api in ("serial", "omp"):
+            functions = zip(spec.stages, hot_functions(forge.render(spec, api)), strict=True)
+            forged |= {shape(f) for stage, f in functions if not stage.pattern.startswith("aux_")}  # one-line maps
+    assert not forged & set(bundled)
+
+
+def test_errors_say_what_where_and_how(tmp_path):
+    spec = forge.sample(0)
+    with pytest.raises(UserError, match="unknown family .*'fft'.*known: map"):
+        forge.sample(0, ("fft",))
+    with pytest.raises(UserError, match="has no strategy 'magic' for omp; it has: "):
+        forge.render(spec, "omp", ("magic",) * len(spec.stages))
+    with pytest.raises(UserError, match="plan .* has 9 words"):
+        forge.render(spec, "omp", ("serial",) * 9)
+    with pytest.raises(UserError, match="bad.txt: pattern 'x'"):
+        parse("x family=f scale=line\nsizes: n\n--- serial\n", Path("bad.txt"))
+
+
+def test_comparison_rejects_what_differs():
+    assert forge_sweep.same("y 1.000000000e+00 nan", "y 1.000000001e+00 nan")
+    assert not forge_sweep.same("y 1.00001e+00", "y 1.0e+00") and not forge_sweep.same("y 1", "y 1 2")
+    assert not forge_sweep.same(None, "y 1") and not forge_sweep.same("z 1", "y 1")
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="no g++ here")
+@pytest.mark.parametrize("seed", RUN)
+def test_openmp_labels_are_true(seed):
+    findings = forge_sweep.check(forge.sample(seed, forge.ALL_FAMILIES), "omp")
+    assert findings and [f for f in findings if (f.outcome == "right") != f.case.right] == []
+
+
+@pytest.mark.skipif(not shutil.which("nvcc"), reason="no nvcc here")
+@pytest.mark.parametrize("part", range(6))
+def test_cuda_compiles(part, tmp_path):
+    specs = [forge.sample(seed, forge.ALL_FAMILIES) for seed in COVER[part::6]]
+    texts = [forge.render(spec, "cuda", case.plan) for spec in specs for case in forge_sweep.cases(spec, "cuda")]
+    source = tmp_path / "all.cu"
+    source.write_text(forge_sweep.joined(texts))
+    command = ["nvcc", "-std=c++17", "-arch=sm_90", "-Xptxas", "-O0", "-c", str(source), "-o", str(tmp_path / "all.o")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
