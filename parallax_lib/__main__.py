@@ -75,7 +75,7 @@ def check_machine(params: Params) -> None:
     sandbox.probe(unsafe=params.validation.unsafe)
     for key, path in (("collect.shipped", params.collect.shipped), ("translator.adapter", params.translator.adapter)):
         if path and not models.resolve(path).exists():
-            raise UserError(f"{key}: {path} does not exist; correct the path or set it to \'\'")
+            raise UserError(f"{key}: {path} does not exist; correct the path or set it to ''")
 
 
 def _tools(args) -> None:

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 
 from parallax_lib import forge, models, prompts
-from parallax_lib.params import DIRECTIONS, Translator, UserError
+from parallax_lib.params import DIRECTIONS, UserError
 from parallax_lib.store import derive_seed, write_json
 
 PLAN_LENGTHS = (4, 4, 4, 4, 4, 4, 3, 6, 2, 0)  # K varies, so that K stays free at inference
@@ -132,11 +132,20 @@ def train(config: AdaptConfig, base: str, out: Path) -> dict:
     torch.manual_seed(config.seed)
     model = get_peft_model(model, lora).to(device).train()
     plan = list(batches(samples, config.tokens_per_step, config.seed))
-    print(f"{len(samples)} samples, {sum(len(s[0]) for s in samples):,} tokens, {len(plan)} steps, made in {time.time() - clock:.0f} s", flush=True)
+    print(
+        f"{len(samples)} samples, {sum(len(s[0]) for s in samples):,} tokens, {len(plan)} steps, made in {time.time() - clock:.0f} s",
+        flush=True,
+    )
     history = _loop(model, plan, config, device)
     model.to(torch.bfloat16).save_pretrained(str(out))
-    record = {"config": asdict(config), "base": models.WHEEL if base == "smollm2" else base, "samples": len(samples),
-              "families": list(forge.TRAIN_FAMILIES), "seconds": round(time.time() - clock), "history": history}  # fmt: skip
+    record = {
+        "config": asdict(config),
+        "base": models.WHEEL if base == "smollm2" else base,
+        "samples": len(samples),
+        "families": list(forge.TRAIN_FAMILIES),
+        "seconds": round(time.time() - clock),
+        "history": history,
+    }
     write_json(out / "training.json", record)
     return record
 

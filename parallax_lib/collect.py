@@ -18,10 +18,10 @@ import torch
 
 from parallax_lib import decode, engine, latents, prompts
 from parallax_lib.executors import ExecutorConfig, run_map
+from parallax_lib.kernels import Task
 from parallax_lib.models import Translator, load_translator
 from parallax_lib.params import Params, UserError, check, dump
 from parallax_lib.store import Journal, derive_seed, digest, read_vectors, slug, write_vectors
-from parallax_lib.kernels import Task
 
 ORIGINAL = -1
 
@@ -34,7 +34,9 @@ def branches(params: Params) -> list[tuple[int, int]]:
 def capture_id(task: Task, params: Params, v: int, r: int) -> str:
     """Published naming: `<id>` for the original, `<id>_v{i}_r{j}` for a branch-off."""
     recipe = dump(params)
-    root = slug(task.id, [task.id, task.source_code, recipe["translator"]["model"], recipe["translator"]["adapter"], recipe["latent"], params.seed])
+    root = slug(
+        task.id, [task.id, task.source_code, recipe["translator"]["model"], recipe["translator"]["adapter"], recipe["latent"], params.seed]
+    )
     return root if v == ORIGINAL else f"{root}_v{v}_r{r}"
 
 
@@ -49,18 +51,41 @@ def ask(translator: Translator, tasks: list[Task]) -> list[list[int]]:
     return [translator.tokenizer(p).input_ids for p in text]
 
 
-def write_answers(translator: Translator, thought: latents.Thought, ids: list[list[int]], params: Params, temperature: float,
-                  seeds: list[int], progress: Callable | None = None) -> list[dict]:  # fmt: skip
+def write_answers(
+    translator: Translator,
+    thought: latents.Thought,
+    ids: list[list[int]],
+    params: Params,
+    temperature: float,
+    seeds: list[int],
+    progress: Callable | None = None,
+) -> list[dict]:
     """Decode every row of a thought; code is None where the answer holds no program."""
     start = translator.tokenizer(prompts.OPENING).input_ids
     limits = [token_limit(len(row), params) for row in ids]
-    answers = decode.decode(translator, thought.state, ids, start, limits=limits, temperature=temperature, seeds=seeds,
-                            draft=params.decode.draft, progress=progress)  # fmt: skip
+    answers = decode.decode(
+        translator,
+        thought.state,
+        ids,
+        start,
+        limits=limits,
+        temperature=temperature,
+        seeds=seeds,
+        draft=params.decode.draft,
+        progress=progress,
+    )
     rows = []
     for answer, words in zip(answers, thought.words, strict=True):
         text = prompts.OPENING + translator.tokenizer.decode(answer.tokens, skip_special_tokens=True)
-        rows.append({"plan": " ".join(words), "code": prompts.extract(text), "tokens": len(answer.tokens),
-                     "mean_logprob": answer.mean_logprob, "finished": answer.finished})  # fmt: skip
+        rows.append(
+            {
+                "plan": " ".join(words),
+                "code": prompts.extract(text),
+                "tokens": len(answer.tokens),
+                "mean_logprob": answer.mean_logprob,
+                "finished": answer.finished,
+            }
+        )
     return rows
 
 
@@ -74,16 +99,32 @@ def generate(translator: Translator, tasks: list[Task], params: Params, progress
     tree = [(task, v, r) for task in tasks for v, r in plan]
     depth = torch.tensor([v for _, v, _ in tree], device=translator.device)
     seeds = [derive_seed(params.seed, task.id, v, r) for task, v, r in tree]
-    thought = latents.think(translator, engine.select(state, rows), latents.aligner(translator, params.latent), params.latent,
-                            candidates=2, choose=lambda t, _: (depth == t).long(), row_seeds=seeds)  # fmt: skip
+    thought = latents.think(
+        translator,
+        engine.select(state, rows),
+        latents.aligner(translator, params.latent),
+        params.latent,
+        candidates=2,
+        choose=lambda t, _: (depth == t).long(),
+        row_seeds=seeds,
+    )
     answers = write_answers(translator, thought, [ids[i] for i in rows.tolist()], params, params.decode.temperature, seeds, progress)
     out = [row_of(task, params, v, r) | answer for (task, v, r), answer in zip(tree, answers, strict=True)]
     return out, thought.latents.float().cpu().numpy().astype(np.float16)
 
 
 def row_of(task: Task, params: Params, v: int, r: int) -> dict:
-    return {"capture_id": capture_id(task, params, v, r), "root": capture_id(task, params, ORIGINAL, 0), "task": task.id,
-            "kernel": task.kernel.name, "family": task.kernel.family, "direction": task.direction, "branch_depth": v, "resample": r}  # fmt: skip
+    return {
+        "capture_id": capture_id(task, params, v, r),
+        "root": capture_id(task, params, ORIGINAL, 0),
+        "task": task.id,
+        "kernel": task.kernel.name,
+        "family": task.kernel.family,
+        "direction": task.direction,
+        "source_code": task.source_code,
+        "branch_depth": v,
+        "resample": r,
+    }
 
 
 @cache
@@ -124,7 +165,9 @@ def collect(tasks: list[Task], params: Params, journal: Journal, folder: Path, p
 
 def executor_config(params: Params) -> ExecutorConfig:
     e = params.executor
-    return ExecutorConfig(kind=e.kind, workers=e.workers, gpu=e.gpu or None, timeout_s=e.timeout_s, retries=e.retries, volume=e.volume or None)
+    return ExecutorConfig(
+        kind=e.kind, workers=e.workers, gpu=e.gpu or None, timeout_s=e.timeout_s, retries=e.retries, volume=e.volume or None
+    )
 
 
 def load_rollouts(journal: Journal, folder: Path, wanted: set[str] | None = None):

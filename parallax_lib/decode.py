@@ -79,9 +79,18 @@ def stop_tokens(translator: Translator) -> set[int]:
 
 
 @torch.inference_mode()
-def decode(translator: Translator, state: engine.State, prompts: list[list[int]], start: list[int], *, limits: list[int],
-           temperature: float = 0.0, seeds: list[int] | None = None, draft: int = 10,
-           progress: Callable[[int], None] | None = None) -> list[Answer]:  # fmt: skip
+def decode(
+    translator: Translator,
+    state: engine.State,
+    prompts: list[list[int]],
+    start: list[int],
+    *,
+    limits: list[int],
+    temperature: float = 0.0,
+    seeds: list[int] | None = None,
+    draft: int = 10,
+    progress: Callable[[int], None] | None = None,
+) -> list[Answer]:
     """Continue every row of `state` after feeding `start`, up to `limits[b]` tokens.
 
     prompts: what each row has read, for the look-up only.  `draft` 0 is plain decoding.  `state` is used up.

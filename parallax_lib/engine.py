@@ -100,7 +100,9 @@ def forward(model, state: State, embeds: torch.Tensor, live: torch.Tensor, packe
     was = model.config._attn_implementation
     model.config._attn_implementation = "parallax_grouped"
     try:
-        out = model.base_model(inputs_embeds=embeds, attention_mask=mask, position_ids=positions, past_key_values=state.slab, use_cache=True)
+        out = model.base_model(
+            inputs_embeds=embeds, attention_mask=mask, position_ids=positions, past_key_values=state.slab, use_cache=True
+        )
     finally:
         model.config._attn_implementation = was
     state.slab.length += Q

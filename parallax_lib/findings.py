@@ -30,7 +30,9 @@ def write_stats(run: Run, results: pd.DataFrame) -> str:
 
 
 def with_sources(run: Run, rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows with `source_code`, empty where the run's suite does not hold the task (shipped forge programs)."""
+    """The rows with `source_code`: as collected, else from the run's suite."""
+    if "source_code" in rows:
+        return rows
     sources = {t.id: t.source_code for t in all_tasks(run)}
     return rows.assign(source_code=rows["task"].map(sources).fillna(""))
 
@@ -50,20 +52,36 @@ def both_rates(run: Run, results: pd.DataFrame) -> pd.DataFrame:
 
 def write_report(run: Run) -> Path:
     """`<run>/report/index.html`: every table and figure of the run, interactive and readable offline."""
-    t = {name: run.table(name) for name in ("rollouts", "scores", "scores_by_depth", "calibration", "history", "selection", "results", "arms", "paired")}
+    t = {
+        name: run.table(name)
+        for name in ("rollouts", "scores", "scores_by_depth", "calibration", "history", "selection", "results", "arms", "paired")
+    }
     params = run.params
-    about = (f"Run **{params.run}**, translator {params.translator.model} {params.translator.adapter}, K = {params.latent.steps}, "
-             f"N = {params.search.branches}, sigma {params.latent.sigma} ({params.latent.unit}), reward {params.reward.spec}.")  # fmt: skip
+    about = (
+        f"Run **{params.run}**, translator {params.translator.model} {params.translator.adapter}, K = {params.latent.steps}, "
+        f"N = {params.search.branches}, sigma {params.latent.sigma} ({params.latent.unit}), reward {params.reward.spec}."
+    )
     sections = [
-        ("What this is", [about, "Verdicts come from compiling and running every program on hidden inputs; a part that was not checked says so."]),
+        (
+            "What this is",
+            [about, "Verdicts come from compiling and running every program on hidden inputs; a part that was not checked says so."],
+        ),
         ("Arms", [t["arms"], plots_arms.arms(t["arms"]), plots_arms.tokens_vs_rate(t["arms"])]),
         ("Paired differences", [t["paired"], plots_arms.paired_diff(t["paired"])]),
         ("Why programs fail", [plots_arms.reason_by(t["results"]), plots.ladder(t["results"])]),
         ("Branch selection", [t["selection"], plots_arms.branch_selection(t["selection"])]),
-        ("The reward model", [plots.loss_curve(t["history"]), t["scores_by_depth"], plots.auroc_by_depth(t["scores_by_depth"]),
-                              plots.score_distributions(t["scores"][t["scores"]["split"] == "test"]), plots.calibration(t["calibration"])]),
+        (
+            "The reward model",
+            [
+                plots.loss_curve(t["history"]),
+                t["scores_by_depth"],
+                plots.auroc_by_depth(t["scores_by_depth"]),
+                plots.score_distributions(t["scores"][t["scores"]["split"] == "test"]),
+                plots.calibration(t["calibration"]),
+            ],
+        ),
         ("Data", [plots.collected(t["rollouts"]), plots.influence(shipped_influence(run))]),
-    ]  # fmt: skip
+    ]
     return report.report_html(sections, run.folder / "report" / "index.html", f"Parallax: run {params.run}")
 
 

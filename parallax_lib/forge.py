@@ -11,7 +11,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from parallax_lib.forge_patterns import ArraySpec, Pattern, expand, expression, number, patterns
+from parallax_lib.forge_patterns import CONSTANTS, REAL, WHOLE, ArraySpec, Pattern, expand, expression, number, patterns
 from parallax_lib.forge_render import Array, Spec, Stage, program
 from parallax_lib.kernels import Kernel
 from parallax_lib.params import UserError
@@ -21,10 +21,6 @@ TRAIN_FAMILIES = ("map", "stencil1d", "stencil2d", "gather", "transpose", "polyn
                   "inplace_sweep", "rowwise", "argmax", "monte_carlo")
 HELDOUT_FAMILIES = ("convolution", "spmv", "minmax", "compact_count", "pair_forces", "wavefront", "shared_temp")
 ALL_FAMILIES = TRAIN_FAMILIES + HELDOUT_FAMILIES
-REAL = ("x", "y", "z", "q", "u", "w", "a", "b", "p", "data", "field", "vals", "signal", "rate", "mass", "cost", "speed",
-        "depth", "heat", "price", "load", "wind", "force", "dose", "coef", "prob", "score", "phase", "pulse", "energy")
-WHOLE = ("idx", "key", "tag", "group", "id", "pos", "node", "kind", "mark", "rank", "color", "cells", "ids", "order")
-CONSTANTS = ("alpha", "beta", "scale", "shift", "gain", "rho", "factor", "limit", "width", "count", "reach", "span")
 SCALES = {  # scale -> (default n choices, smallest and largest hidden n / 128, columns of a matrix)
     "line": ((500, 1000, 2000), 2400, 4000, ""),
     "race": ((500, 1000, 2000), 7000, 9000, ""),
@@ -59,7 +55,6 @@ def sample(seed: int, families: tuple[str, ...] = TRAIN_FAMILIES) -> Spec:
         if len(program(spec, "cuda", _longest_plan(spec))) <= MAX_CHARS:
             break
     return spec
-
 
 
 def stream(seed: int, families: tuple[str, ...] = TRAIN_FAMILIES) -> Iterator[Spec]:
@@ -109,8 +104,8 @@ def _assemble(rng: random.Random, seed: int, family: str, scale: str, chosen: li
 
 def _hidden(rng: random.Random, low: int, high: int, matrix: bool) -> int:
     """An odd size that fills its last block only in part, so that a missing guard shows."""
-    rest = rng.choice((1, 3)) + 16 * rng.randrange(4) if matrix else rng.randrange(1, 99, 2)
-    return 128 * rng.randint(low, high) + rest
+    whole = 128 * rng.randint(low, high)
+    return whole + (rng.choice((1, 3)) + 16 * rng.randrange(4) if matrix else rng.randrange(1, 99, 2))
 
 
 class _Names:
@@ -120,8 +115,7 @@ class _Names:
         self.rng, self.taken = rng, set(taken) | {"v", "n", "m", "i", "state", "main", "len"}
 
     def draw(self, pool: tuple[str, ...]) -> str:
-        free = [name for name in pool if name not in self.taken] or [f"{name}2" for name in pool]
-        free = [name for name in free if name not in self.taken]
+        free = [name for name in pool if name not in self.taken] or [f"{pool[0]}{len(self.taken)}"]
         name = self.rng.choice(free)
         self.taken.add(name)
         return name
@@ -252,12 +246,11 @@ def right_plans(spec: Spec, api: str) -> list[tuple[str, ...]]:
 
 def is_right(spec: Spec, api: str, plan: tuple[str, ...]) -> bool:
     """Whether the labels say that this plan gives the right output, with at least one function parallel."""
-    good = all(strategies(s, api).get(w, False) for s, w in zip(spec.stages, plan, strict=True))
-    return good and set(plan) != {"serial"}
+    return set(plan) != {"serial"} and all(strategies(s, api).get(w) for s, w in zip(spec.stages, plan, strict=True))
 
 
 def source_plan(spec: Spec, api: str, rng: random.Random) -> tuple[str, ...]:
-    """A right plan, parallel wherever a right parallel strategy exists, for when `api` is what is translated from."""
+    """A right plan, parallel wherever a right parallel strategy exists: for the API that is translated from."""
     return tuple(rng.choice(_right_words(stage, api)) for stage in spec.stages)
 
 

@@ -22,6 +22,11 @@ from parallax_lib.params import ROOT, UserError
 
 WORDS = ("parallel", "reduction", "atomic", "critical", "private", "collapse", "inner", "scan", "tile", "grid",
          "serial", "none")
+# Names for arrays of real and of whole numbers, and for constants that are passed as parameters.
+REAL = ("x", "y", "z", "q", "u", "w", "a", "b", "p", "data", "field", "vals", "signal", "rate", "mass", "cost", "speed",
+        "depth", "heat", "price", "load", "wind", "force", "dose", "coef", "prob", "score", "phase", "pulse", "energy")
+WHOLE = ("idx", "key", "tag", "group", "id", "pos", "node", "kind", "mark", "rank", "color", "cells", "ids", "order")
+CONSTANTS = ("alpha", "beta", "scale", "shift", "gain", "rho", "factor", "limit", "width", "count", "reach", "span")
 GRAMMARS = ROOT / "data" / "forge"
 HEAD = "blockIdx.x * blockDim.x + threadIdx.x"
 FORMS = {

@@ -12,10 +12,10 @@ import torch
 
 from parallax_lib import engine, latents
 from parallax_lib.collect import ask, write_answers
+from parallax_lib.kernels import Task
 from parallax_lib.models import Translator
 from parallax_lib.params import Params
 from parallax_lib.store import derive_seed
-from parallax_lib.kernels import Task
 
 CONTROL = "re-decode"
 
@@ -58,8 +58,15 @@ def _write(translator: Translator, rows: list, params: Params) -> list[dict]:
         seeds = [derive_seed(params.seed, "influence", rows[i][0].id, sigma, rows[i][3]) for i in part]
         noisy = params.latent.model_copy(update={"sigma": sigma})
         pick = 1 if kind == "noise" else 0
-        thought = latents.think(translator, state, align, noisy, candidates=1 + pick, row_seeds=seeds,
-                                choose=lambda t, c, pick=pick: torch.full((len(c),), pick, device=c.device))  # fmt: skip
+        thought = latents.think(
+            translator,
+            state,
+            align,
+            noisy,
+            candidates=1 + pick,
+            row_seeds=seeds,
+            choose=lambda t, c, pick=pick: torch.full((len(c),), pick, device=c.device),
+        )
         temperature = params.decode.redecode_temperature if kind == CONTROL else params.decode.temperature
         answers = write_answers(translator, thought, [ids[index[i]] for i in part], params, temperature, seeds)
         for i, answer in zip(part, answers, strict=True):

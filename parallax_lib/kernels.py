@@ -64,7 +64,7 @@ def tasks(kernels: list[Kernel], directions: tuple[str, ...]) -> list[Task]:
 
 
 def split_of(family: str, params: Suite, seen: Collection[str] = ()) -> str:
-    """"train", "valid" or "test" of a kernel family: a hash decides, so adding families moves none.
+    """ "train", "valid" or "test" of a kernel family: a hash decides, so adding families moves none.
 
     `seen` families (those the translator itself was trained on) are always "train".
     """

@@ -95,8 +95,9 @@ def always_original(step: int, candidates: torch.Tensor) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def think(translator: Translator, state: engine.State, align: Align, params: Latent, *, candidates: int, choose: Choose,
-          row_seeds: list[int]) -> Thought:  # fmt: skip
+def think(
+    translator: Translator, state: engine.State, align: Align, params: Latent, *, candidates: int, choose: Choose, row_seeds: list[int]
+) -> Thought:
     """K latent steps from a prefilled state.  The translator consumes K positions whatever N is.
 
     row_seeds: one a row; step t draws with a seed derived from it, so resuming and regrouping change no draw.

@@ -100,7 +100,9 @@ def _merge_adapter(model, folder: Path):
     from peft import PeftModel
 
     if not (folder / "adapter_config.json").exists():
-        inside = sorted(p.name for p in folder.glob("*/adapter_config.json")) or sorted(p.parent.name for p in folder.glob("*/adapter_config.json"))
+        inside = sorted(p.name for p in folder.glob("*/adapter_config.json")) or sorted(
+            p.parent.name for p in folder.glob("*/adapter_config.json")
+        )
         hint = f"; it holds {', '.join(inside)}" if inside else ""
         raise UserError(f"translator.adapter: {folder} has no adapter_config.json{hint}; name a LoRA adapter's own folder")
     try:
@@ -115,10 +117,19 @@ def random_model(layers: int = 2, width: int = 64, vocabulary: int = 512):
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(
-        vocab_size=vocabulary, hidden_size=width, intermediate_size=2 * width, num_hidden_layers=layers,
-        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=8192, tie_word_embeddings=True,
-        bos_token_id=0, eos_token_id=0, pad_token_id=0, initializer_range=0.2,
-    )  # fmt: skip
+        vocab_size=vocabulary,
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=8192,
+        tie_word_embeddings=True,
+        bos_token_id=0,
+        eos_token_id=0,
+        pad_token_id=0,
+        initializer_range=0.2,
+    )
     state = torch.random.get_rng_state()
     torch.manual_seed(0)
     model = LlamaForCausalLM(config)

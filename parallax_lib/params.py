@@ -35,7 +35,7 @@ class Suite(Section):
     directions: tuple[str, ...] = DIRECTIONS
     test_fraction: float = 0.4  # of the kernels, by whole families
     valid_fraction: float = 0.15
-    split_seed: int = 0
+    split_seed: int = 4
 
 
 class Translator(Section):
@@ -51,7 +51,7 @@ class Latent(Section):
     tau: float = 0.1  # temperature of the soft alignment
     ridge: float = 1e-3
     proposal: Literal["gaussian", "mc_dropout", "none"] = "gaussian"
-    sigma: float = 0.5
+    sigma: float = 1.0
     unit: Literal["rms", "absolute"] = "rms"
 
 
@@ -67,9 +67,9 @@ class Collect(Section):
     limit: int = 8  # tasks collected live
     resamples: int = 1  # R: branch-offs at each latent index
     shipped: str = ""  # folder of rollouts collected earlier, added to the live ones
-    influence_sigmas: tuple[float, ...] = (0.0, 0.5, 1.0)
-    influence_limit: int = 2  # tasks of the latent-influence probe
-    influence_branches: int = 4
+    influence_sigmas: tuple[float, ...] = (0.0, 1.0)
+    influence_limit: int = 1  # tasks of the latent-influence probe
+    influence_branches: int = 2
 
 
 class Reward(Section):

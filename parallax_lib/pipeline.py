@@ -19,9 +19,14 @@ from parallax_lib.params import ROOT, Params, UserError, dump
 from parallax_lib.store import digest, run_folder, write_json
 
 NOTEBOOKS = ROOT / "notebooks"
-PART = {"01": ("suite", "translator", "latent", "decode", "collect", "reward", "validation", "executor"), "02": ("suite", "reward", "prm"),
-        "03": ("prm",), "04": ("suite", "translator", "latent", "decode", "prm", "search", "executor"),
-        "05": ("search", "validation"), "06": ()}  # fmt: skip
+PART = {
+    "01": ("suite", "translator", "latent", "decode", "collect", "reward", "validation", "executor"),
+    "02": ("suite", "reward", "prm"),
+    "03": ("prm",),
+    "04": ("suite", "translator", "latent", "decode", "prm", "search", "executor"),
+    "05": ("search", "validation"),
+    "06": (),
+}
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,9 @@ def execute(stage: Stage, params: Params, folder: Path, key: str, record: Path, 
         os.replace(part, out.with_suffix(".failed.ipynb"))
         entry["error"] = f"{e.ename}: {e.evalue}"
         where = f"{stage.notebook.name}, cell {e.exec_count}"
-        raise UserError(f"{e.evalue}" if e.ename == "UserError" else f"{where}: {e.ename}: {e.evalue} (see {out.with_suffix('.failed.ipynb')})") from None
+        raise UserError(
+            f"{e.evalue}" if e.ename == "UserError" else f"{where}: {e.ename}: {e.evalue} (see {out.with_suffix('.failed.ipynb')})"
+        ) from None
     finally:
         entry["seconds"] = round(time.time() - clock, 1)
         write_json(record, entry)
@@ -115,7 +122,14 @@ def _engine() -> dict:
     from traitlets.config import Config
 
     kernel = Config({"AsyncKernelManager": {"transport_encryption": "auto"}})
-    return {"progress_bar": False, "coalesce_streams": True, "store_widget_state": False, "iopub_timeout": 120, "config": kernel, "kernel_name": "python3"}
+    return {
+        "progress_bar": False,
+        "coalesce_streams": True,
+        "store_widget_state": False,
+        "iopub_timeout": 120,
+        "config": kernel,
+        "kernel_name": "python3",
+    }
 
 
 @contextmanager
@@ -162,5 +176,10 @@ def manifest(params: Params) -> dict:
 
     wanted = ("torch", "transformers", "peft", "papermill", "pandas", "plotly")
     packages = {d.name: d.version for d in distributions() if d.name in wanted}
-    return {"params": dump(params), "library": library_digest()[:12], "python": platform.python_version(), "packages": packages,
-            "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"}  # fmt: skip
+    return {
+        "params": dump(params),
+        "library": library_digest()[:12],
+        "python": platform.python_version(),
+        "packages": packages,
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+    }

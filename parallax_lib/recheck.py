@@ -46,5 +46,14 @@ def both_rates(results: pd.DataFrame, decisions: Mapping[int, str]) -> pd.DataFr
     for arm, part in results.groupby("arm", sort=False):
         n, auto, human = len(part), int(part["validated"].sum()), int(after[part.index].sum())
         low, high = metrics.wilson(human, n)
-        rows.append({"arm": arm, "n": n, "automatic": round(auto / n, 3), "rechecked": round(human / n, 3), "low": round(low, 3), "high": round(high, 3)})
+        rows.append(
+            {
+                "arm": arm,
+                "n": n,
+                "automatic": round(auto / n, 3),
+                "rechecked": round(human / n, 3),
+                "low": round(low, 3),
+                "high": round(high, 3),
+            }
+        )
     return pd.DataFrame(rows)

@@ -61,8 +61,14 @@ def label(rollouts: pd.DataFrame, steps: int) -> tuple[np.ndarray, np.ndarray]:
 def label_table(rollouts: pd.DataFrame, targets: np.ndarray, counts: np.ndarray) -> pd.DataFrame:
     """Long form: capture_id, depth, target, n."""
     n, steps = targets.shape
-    return pd.DataFrame({"capture_id": np.repeat(rollouts["capture_id"].to_numpy(), steps), "depth": np.tile(np.arange(steps), n),
-                         "target": targets.ravel(), "n": counts.ravel()})  # fmt: skip
+    return pd.DataFrame(
+        {
+            "capture_id": np.repeat(rollouts["capture_id"].to_numpy(), steps),
+            "depth": np.tile(np.arange(steps), n),
+            "target": targets.ravel(),
+            "n": counts.ravel(),
+        }
+    )
 
 
 def assign_split(rollouts: pd.DataFrame, families: Mapping[str, str]) -> pd.DataFrame:
@@ -107,7 +113,17 @@ def branch_groups(rollouts: pd.DataFrame, scores: np.ndarray) -> pd.DataFrame:
     for (root, depth), siblings in offs.groupby(["root", "branch_depth"]):
         group = pd.concat([originals.loc[[root]].assign(root=root), siblings])
         for row in group.itertuples():
-            rows.append({"group": f"{row.task}@{depth}", "task": row.task, "direction": row.direction, "depth": depth, "capture_id": row.capture_id,
-                         "is_original": row.branch_depth < 0, "score": float(scores[row.at, depth]), "reward": row.reward})  # fmt: skip
+            rows.append(
+                {
+                    "group": f"{row.task}@{depth}",
+                    "task": row.task,
+                    "direction": row.direction,
+                    "depth": depth,
+                    "capture_id": row.capture_id,
+                    "is_original": row.branch_depth < 0,
+                    "score": float(scores[row.at, depth]),
+                    "reward": row.reward,
+                }
+            )
     columns = ["group", "task", "direction", "depth", "capture_id", "is_original", "score", "reward"]
     return pd.DataFrame(rows, columns=columns)

@@ -16,10 +16,10 @@ import torch
 
 from parallax_lib import engine, latents, prm
 from parallax_lib.collect import ask, write_answers
+from parallax_lib.kernels import Task
 from parallax_lib.models import Translator
 from parallax_lib.params import Params
 from parallax_lib.store import derive_seed
-from parallax_lib.kernels import Task
 
 LIVE_ARMS = ("unguided", "random", "guided", "redecode")  # decoded one program a task
 POOL_ARMS = ("best_of_n", "compile_filter", "oracle")  # chosen among `samples` programs of the pool
@@ -114,12 +114,21 @@ def _write(translator: Translator, model, rows: Sequence[Row], params: Params, p
     state = engine.select(engine.prefill(translator, ids), torch.tensor(index, device=device))
     count = sum(r.policy == "guided" for r in rows)
     choose, scores = chooser(rows, prm.start(model, count) if count else None, params.search.margin, device)
-    thought = latents.think(translator, state, latents.aligner(translator, params.latent), params.latent,
-                            candidates=params.search.branches, choose=choose, row_seeds=[r.draw for r in rows])  # fmt: skip
+    thought = latents.think(
+        translator,
+        state,
+        latents.aligner(translator, params.latent),
+        params.latent,
+        candidates=params.search.branches,
+        choose=choose,
+        row_seeds=[r.draw for r in rows],
+    )
     answers: list[dict] = [{} for _ in rows]
     for temperature in sorted({_temperature(r, params) for r in rows}):
         part = [i for i, r in enumerate(rows) if _temperature(r, params) == temperature]
-        for i, answer in zip(part, _decode(translator, thought, part, [ids[index[i]] for i in part], rows, params, temperature, progress), strict=True):
+        for i, answer in zip(
+            part, _decode(translator, thought, part, [ids[index[i]] for i in part], rows, params, temperature, progress), strict=True
+        ):
             answers[i] = answer
     final = iter(scores[-1].tolist() if scores else [])
     for i, (row, answer) in enumerate(zip(rows, answers, strict=True)):
@@ -157,8 +166,11 @@ def derive_arms(results: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
     parts = [live[live["arm"].isin(arms)]]
     for _, pool in results[results["arm"] == "pool"].groupby(["seed", "task"]):
         ranked = pool.sort_values(["mean_logprob", "sample"], ascending=[False, True], ignore_index=True)
-        choices = {"best_of_n": (0, 0), "compile_filter": (int((ranked["level"] >= 2).argmax()), len(pool)),
-                   "oracle": (int(ranked["validated"].argmax()), len(pool))}  # fmt: skip
+        choices = {
+            "best_of_n": (0, 0),
+            "compile_filter": (int((ranked["level"] >= 2).argmax()), len(pool)),
+            "oracle": (int(ranked["validated"].argmax()), len(pool)),
+        }
         for arm, (at, checks) in choices.items():
             if arm in arms:
                 row = ranked.iloc[[at]].assign(arm=arm, validator_runs=checks)

@@ -15,12 +15,34 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from parallax_lib import collect, forge, influence, metrics, prm, rewards, sandbox, search, suite, toolchain, train, validate
-from parallax_lib.kernels import Task, spread, split_of, tasks
+from parallax_lib import (
+    collect,
+    forge,
+    influence,
+    metrics,
+    prm,
+    rewards,
+    sandbox,
+    search,
+    suite,
+    toolchain,
+    validate,
+)
+from parallax_lib.kernels import Task, split_of, spread, tasks
 from parallax_lib.models import load_translator, resolve
 from parallax_lib.params import Params, UserError, dump, load
 from parallax_lib.pipeline import progress_writer
-from parallax_lib.store import Journal, digest, read_table, read_vectors, run_folder, write_atomic, write_json, write_table, write_vectors
+from parallax_lib.store import (
+    Journal,
+    digest,
+    read_table,
+    read_vectors,
+    run_folder,
+    write_atomic,
+    write_json,
+    write_table,
+    write_vectors,
+)
 
 SHARD_ROWS = 3000
 
@@ -54,8 +76,18 @@ def all_tasks(run: Run) -> list[Task]:
 
 
 def task_table(chosen: Sequence[Task], run: Run) -> pd.DataFrame:
-    rows = [{"task": t.id, "kernel": t.kernel.name, "family": t.kernel.family, "source": t.source, "target": t.target,
-             "direction": t.direction, "split": split_of(t.kernel.family, run.params.suite)} for t in chosen]  # fmt: skip
+    rows = [
+        {
+            "task": t.id,
+            "kernel": t.kernel.name,
+            "family": t.kernel.family,
+            "source": t.source,
+            "target": t.target,
+            "direction": t.direction,
+            "split": split_of(t.kernel.family, run.params.suite),
+        }
+        for t in chosen
+    ]
     return pd.DataFrame(rows)
 
 
@@ -152,32 +184,7 @@ def load_rollouts(run: Run) -> tuple[pd.DataFrame, np.ndarray]:
     return run.table("rollouts"), read_vectors(run.folder / "latents.safetensors")
 
 
-# ---- 02 and 03: the reward model -------------------------------------------------------------------------------------
-
-
-def train_prm(run: Run, kind: str, rows: pd.DataFrame, vectors: np.ndarray):
-    """(model, history) of one kind, trained on the rows' paths; kept in `<run>/prm-<kind>/final`, checkpoints beside it."""
-    p = run.params.prm
-    targets, counts = rewards.label(rows, vectors.shape[1])
-    groups = rows["root"].astype("category").cat.codes.to_numpy()
-    config = train.TrainConfig(loss=p.loss, epochs=p.epochs, lr=p.lr, batch=p.batch, device_batch=p.device_batch, unfreeze_step=p.unfreeze_step,
-                               backbone_lr_factor=p.backbone_lr_factor, zeta=p.zeta, threshold=p.threshold, seed=run.params.seed, save_every=50)  # fmt: skip
-    shape = prm.PRMConfig(width=p.width, layers=p.layers, heads=p.heads, dropout=p.dropout)
-    folder = run.folder / f"prm-{Path(kind).name}"
-    model, history = train.fit_model(kind, vectors.astype(np.float32), targets, counts, groups, rows["split"].to_numpy(), config, folder, prm=shape,
-                                     progress=lambda row: run.progress(f"train {kind}", int(row["step"]), 0))  # fmt: skip
-    prm.save(model, folder / "final")
-    return model, history
-
-
-def score_table(models: dict, rows: pd.DataFrame, vectors: np.ndarray) -> pd.DataFrame:
-    """Long form for every model: capture_id, depth, score, target, n, split, direction, model."""
-    targets, counts = rewards.label(rows, vectors.shape[1])
-    labels = rewards.label_table(rows, targets, counts)
-    steps = vectors.shape[1]
-    labels["split"], labels["direction"] = np.repeat(rows["split"].to_numpy(), steps), np.repeat(rows["direction"].to_numpy(), steps)
-    parts = [labels.assign(model=name, score=prm.scores(model, vectors.astype(np.float32)).numpy().ravel()) for name, model in models.items()]
-    return pd.concat(parts, ignore_index=True)
+# ---- 04 and 05: arms and verdicts ------------------------------------------------------------------------------------
 
 
 def load_prm(run: Run, width: int | None = None):
@@ -185,9 +192,6 @@ def load_prm(run: Run, width: int | None = None):
     p = run.params.prm
     folder = resolve(p.checkpoint) if p.checkpoint else run.folder / f"prm-{Path(p.kind).name}" / "final"
     return prm.load(folder, latent_width=width)
-
-
-# ---- 04, 05, 06: arms, verdicts, recheck -----------------------------------------------------------------------------
 
 
 def test_tasks(run: Run) -> list[Task]:
@@ -210,8 +214,12 @@ def translate_all(run: Run, chosen: Sequence[Task]) -> pd.DataFrame:
     for done, (seed, some) in enumerate(groups):
         run.progress("translate", done, len(groups))
         mine = [r for r in rows if r.seed == seed and r.task in some]
-        out += _kept(run, "translation", [translator.name, dump(run.params), [(r.task.id, r.task.source_code, r.arm, r.sample, r.seed) for r in mine]],
-                     lambda mine=mine: search.translate(translator, model, mine, run.params))  # fmt: skip
+        out += _kept(
+            run,
+            "translation",
+            [translator.name, dump(run.params), [(r.task.id, r.task.source_code, r.arm, r.sample, r.seed) for r in mine]],
+            lambda mine=mine: search.translate(translator, model, mine, run.params),
+        )
     run.progress("translate", len(groups), len(groups))
     return pd.DataFrame(out)
 
@@ -230,11 +238,6 @@ def paired_table(results: pd.DataFrame, against: str = "unguided") -> pd.DataFra
     """Each arm minus `against`: difference in points, bootstrap interval, wins, ties, losses, sign test, detectable effect."""
     arms = [a for a in results["arm"].unique() if a != against]
     return pd.DataFrame([{"arm": a, "against": against} | metrics.paired(results, a, against) for a in arms])
-
-
-def branch_table(model, rows: pd.DataFrame, vectors: np.ndarray) -> pd.DataFrame:
-    """Sibling groups of stage 03 with the model's scores."""
-    return rewards.branch_groups(rows, prm.scores(model, vectors.astype(np.float32)).numpy())
 
 
 def tasks_of(run: Run, rows: pd.DataFrame) -> list[Task]:

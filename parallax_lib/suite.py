@@ -114,4 +114,3 @@ def _run_arguments(makefile: Path) -> tuple[str, ...]:
         return ()
     found = re.search(r"^run:.*\n\t\s*(?:\S*LAUNCHER\S*\s+)?\./\S+[ \t]*(.*)$", makefile.read_text(errors="replace"), re.M)
     return tuple(found.group(1).split()) if found else ()
-

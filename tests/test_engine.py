@@ -40,7 +40,9 @@ def candidates_three_ways(translator, ids, vectors):
     packed = engine.step_candidates(translator, engine.prefill(translator, ids), vectors)
     repeated = engine.select(engine.prefill(translator, ids), torch.arange(B).repeat_interleave(N))
     expanded = engine.step(translator, repeated, vectors.reshape(B * N, D)).hidden.view(B, N, D)
-    alone = [[naive_hidden(translator, torch.cat([embed(translator, ids[b]), vectors[b, n : n + 1]]))[-1] for n in range(N)] for b in range(B)]
+    alone = [
+        [naive_hidden(translator, torch.cat([embed(translator, ids[b]), vectors[b, n : n + 1]]))[-1] for n in range(N)] for b in range(B)
+    ]
     return packed, expanded, torch.stack([torch.stack(row) for row in alone])
 
 

@@ -72,7 +72,9 @@ def test_thinking_equals_feeding_aligned_states_one_by_one(translator):
     params = Latent(steps=3, sigma=2.0, align="soft", tau=0.5)
     align = latents.aligner(translator, params)
     wanted = torch.tensor([[1, 0, 2], [0, 2, 2]])
-    thought = latents.think(translator, engine.prefill(translator, ids), align, params, candidates=3, choose=lambda t, _: wanted[:, t], row_seeds=[4, 5])
+    thought = latents.think(
+        translator, engine.prefill(translator, ids), align, params, candidates=3, choose=lambda t, _: wanted[:, t], row_seeds=[4, 5]
+    )
     assert torch.equal(thought.picks, wanted)
     for row, tokens in enumerate(ids):  # no cache: grow the embedding sequence and recompute
         embeds = translator.model.get_input_embeddings()(torch.tensor(tokens))

@@ -18,7 +18,10 @@ def write(tmp_path, text):
         ("serch: {}\n", "x.yaml: line 1: unknown key 'serch'; did you mean 'search'?"),
         ("prm:\n  epochs: 3\n  epochs: 4\n", "x.yaml: line 3: duplicate key 'prm.epochs', first given on line 2"),
         ("latent: {steps: many}\n", "x.yaml: line 1: latent.steps: input should be a valid integer"),
-        ("suite: {directions: [omp-serail]}\n", "x.yaml: suite.directions: 'omp-serail' is not one of serial-omp, serial-cuda, omp-cuda, cuda-omp"),
+        (
+            "suite: {directions: [omp-serail]}\n",
+            "x.yaml: suite.directions: 'omp-serail' is not one of serial-omp, serial-cuda, omp-cuda, cuda-omp",
+        ),
         ("- 1\n", "x.yaml: line 1: expected 'key: value' lines"),
         ("a: [\n", "x.yaml: not valid YAML"),
         ("run: ../x\n", "must be a plain name"),

@@ -46,7 +46,12 @@ def test_labels_equal_the_brute_force_tree(seed):
 
 
 def test_reward_specs():
-    rows = pd.DataFrame({"level": [0, 1, 2, 3, 4, 5, 2, 1], "reason": ["no_code", "compile_error", "crash", "wrong_output", "wrong_output", "ok", "not_checkable", "infra_error"]})
+    rows = pd.DataFrame(
+        {
+            "level": [0, 1, 2, 3, 4, 5, 2, 1],
+            "reason": ["no_code", "compile_error", "crash", "wrong_output", "wrong_output", "ok", "not_checkable", "infra_error"],
+        }
+    )
     assert rewards.rewards(rows, "executable").tolist()[:6] == [0, 0, 0, 0, 0, 1]
     assert rewards.rewards(rows, "paper").tolist()[:6] == pytest.approx([0, 0, 0.30, 0.55, 0.55, 1.0])
     assert rewards.rewards(rows, "paper").isna().tolist() == [False] * 6 + [True, True]

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 import torch
 
-from parallax_lib import engine, latents, models, prm, search
+from parallax_lib import latents, models, prm, search
 from parallax_lib.collect import ask
 from parallax_lib.kernels import Kernel, Task
 from parallax_lib.params import load

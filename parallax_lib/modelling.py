@@ -1,0 +1,80 @@
+"""Stages 02 and 03 on a run folder: the reward models, their scores, the sibling groups they are tested on.
+
+Knows the run's rollouts and parameters.  The models, losses and metrics are elsewhere.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from parallax_lib import prm, rewards, train
+from parallax_lib.params import dump
+from parallax_lib.store import digest
+from parallax_lib.study import Run
+
+
+def _fresh_folder(run: Run, kind: str, identity) -> Path:
+    """`<run>/prm-<kind>`: kept, with its checkpoints, while data and settings are the same; emptied when they changed."""
+    folder, key = run.folder / f"prm-{Path(kind).name}", digest(identity)
+    mark = folder / "identity.txt"
+    if folder.exists() and (not mark.exists() or mark.read_text() != key):
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    mark.write_text(key)
+    return folder
+
+
+def train_prm(run: Run, kind: str, rows: pd.DataFrame, vectors: np.ndarray):
+    """(model, history) of one kind, trained on the rows' paths; kept in `<run>/prm-<kind>/final`, checkpoints beside it."""
+    p = run.params.prm
+    targets, counts = rewards.label(rows, vectors.shape[1])
+    groups = rows["root"].astype("category").cat.codes.to_numpy()
+    config = train.TrainConfig(
+        loss=p.loss,
+        epochs=p.epochs,
+        lr=p.lr,
+        batch=p.batch,
+        device_batch=p.device_batch,
+        unfreeze_step=p.unfreeze_step,
+        backbone_lr_factor=p.backbone_lr_factor,
+        zeta=p.zeta,
+        threshold=p.threshold,
+        seed=run.params.seed,
+        save_every=50,
+    )
+    shape = prm.PRMConfig(width=p.width, layers=p.layers, heads=p.heads, dropout=p.dropout)
+    folder = _fresh_folder(run, kind, [dump(run.params)["prm"], run.params.seed, targets.tolist(), list(rows["capture_id"])])
+    model, history = train.fit_model(
+        kind,
+        vectors.astype(np.float32),
+        targets,
+        counts,
+        groups,
+        rows["split"].to_numpy(),
+        config,
+        folder,
+        prm=shape,
+        progress=lambda row: run.progress(f"train {kind}", int(row["step"]), 0),
+    )
+    return model, history
+
+
+def score_table(models: dict, rows: pd.DataFrame, vectors: np.ndarray) -> pd.DataFrame:
+    """Long form for every model: capture_id, depth, score, target, n, split, direction, model."""
+    targets, counts = rewards.label(rows, vectors.shape[1])
+    labels = rewards.label_table(rows, targets, counts)
+    steps = vectors.shape[1]
+    labels["split"], labels["direction"] = np.repeat(rows["split"].to_numpy(), steps), np.repeat(rows["direction"].to_numpy(), steps)
+    parts = [
+        labels.assign(model=name, score=prm.scores(model, vectors.astype(np.float32)).numpy().ravel()) for name, model in models.items()
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def branch_table(model, rows: pd.DataFrame, vectors: np.ndarray) -> pd.DataFrame:
+    """Sibling groups of stage 03 with the model's scores."""
+    return rewards.branch_groups(rows, prm.scores(model, vectors.astype(np.float32)).numpy())
