@@ -8,6 +8,7 @@ B rows, Q columns of one forward (last token + drafts), T decoded tokens, V voca
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -17,6 +18,7 @@ from parallax_lib import engine
 from parallax_lib.models import Translator
 
 NGRAM = 3  # tokens that must agree before the continuation is copied
+CPU_OVERHEAD, GPU_OVERHEAD = 16, 8192  # what one forward costs besides its columns, in columns (135 M parameters)
 
 
 @dataclass
@@ -33,25 +35,45 @@ class Answer:
 
 
 class Lookup:
-    """The latest place of every n-gram of one row's text, to copy what followed it."""
+    """Every place of every n-gram of one row's text, to copy what followed it.
+
+    A translation follows its source, so of several places the first one past the last copied token is taken, and a copy
+    that was cut short is followed by a shorter one.
+    """
 
     def __init__(self, tokens: list[int]):
         self.tokens: list[int] = []
-        self.after: dict[tuple[int, ...], int] = {}
+        self.after: dict[tuple[int, ...], list[int]] = {}
+        self.reach = 0  # place of the next token to copy, if copying goes on
+        self.trust = 4  # tokens the next draft may have
+        self.drawn: tuple[int, int] | None = None  # place and length of the draft in flight
         self.extend(tokens)
 
-    def extend(self, tokens: list[int]) -> None:
+    def extend(self, tokens: list[int], fed: int | None = None) -> None:
+        """Append tokens that stand; the last draft, of which `fed` tokens were tried, is judged by how many were right."""
+        if self.drawn:
+            at, length = self.drawn
+            length = length if fed is None else fed
+            copied = min(len(tokens) - 1, length)
+            self.reach = at + copied
+            self.trust = min(2 * self.trust, 32) if copied == length else max(2, min(self.trust, copied + 1))
+            self.drawn = None
         for token in tokens:
-            for n in range(1, NGRAM + 1):  # the gram that ends just before this token
+            for n in range(2, NGRAM + 1):  # the gram that ends just before this token
                 if len(self.tokens) >= n:
-                    self.after[tuple(self.tokens[-n:])] = len(self.tokens)
+                    self.after.setdefault(tuple(self.tokens[-n:]), []).append(len(self.tokens))
             self.tokens.append(token)
 
     def draft(self, length: int) -> list[int]:
+        """At most `length` tokens that followed the text's last n-gram before."""
         for n in range(NGRAM, 1, -1):
-            at = self.after.get(tuple(self.tokens[-n:]))
-            if at is not None:
-                return self.tokens[at : at + length]
+            places = self.after.get(tuple(self.tokens[-n:]))
+            if places:
+                ahead = bisect.bisect_left(places, self.reach)
+                at = places[ahead] if ahead < len(places) else places[-1]
+                found = self.tokens[at : at + min(length, self.trust)]
+                self.drawn = (at, len(found))
+                return found
         return []
 
 
@@ -100,17 +122,21 @@ def decode(
         raise ValueError("decode: start must hold at least one token")
     for token in start[:-1]:
         state = engine.step(translator, state, _embed(translator, torch.full((state.rows,), token, device=translator.device)))
-    noise = uniforms(seeds or [0] * len(prompts), max(limits) + 1).to(translator.device) if temperature else None
+    noise = uniforms(seeds or [0] * len(prompts), max(limits) + 1) if temperature else None  # (B, T)
     lookups = [Lookup(p + start) for p in prompts]
     stops = stop_tokens(translator)
+    overhead = CPU_OVERHEAD if translator.device.type == "cpu" else GPU_OVERHEAD
     alive = list(range(len(prompts)))
     last = [start[-1]] * len(alive)
     while alive:
         drafts = [lookups[b].draft(min(draft, limits[b] - len(answers[b].tokens) - 1)) if draft else [] for b in alive]
-        chosen, logprobs = _check(translator, state, last, drafts, temperature, _window(noise, alive, answers, drafts))
+        drafts = trim(drafts, overhead)
+        written = [len(answers[b].tokens) for b in alive]
+        uniform = [noise[b, w : w + 1 + len(d)] for b, w, d in zip(alive, written, drafts, strict=True)] if temperature else None
+        chosen, logprobs = _check(translator, state, last, drafts, temperature, uniform)
         taken = [_accept(answers[b], d, c, lp, limits[b], stops) for b, d, c, lp in zip(alive, drafts, chosen, logprobs, strict=True)]
-        for b, new in zip(alive, taken, strict=True):
-            lookups[b].extend(new)
+        for b, new, d in zip(alive, taken, drafts, strict=True):
+            lookups[b].extend(new, len(d))
         state = _settle(state, drafts, taken)
         if progress:
             progress(sum(len(t) for t in taken))
@@ -128,18 +154,22 @@ def _embed(translator: Translator, tokens: torch.Tensor) -> torch.Tensor:
     return translator.model.get_input_embeddings()(tokens)
 
 
-def _window(noise, alive, answers, drafts):
-    """The uniform draws (B, Q) that belong to the next positions of each row."""
-    if noise is None:
-        return None
-    width = 1 + max(map(len, drafts))
-    at = torch.tensor([len(answers[b].tokens) for b in alive], device=noise.device)[:, None]
-    columns = (at + torch.arange(width, device=noise.device)).clamp(max=noise.shape[1] - 1)
-    return noise[torch.tensor(alive, device=noise.device)[:, None], columns]
+def trim(drafts: list[list[int]], overhead: int) -> list[list[int]]:
+    """Drafts cut to the one length that promises most tokens for the columns that padding makes all rows pay.
+
+    A forward costs as much as `overhead` columns plus its own B * Q, the longest draft deciding Q.
+    """
+    longest = max(map(len, drafts))
+    promise = [sum(1 + min(len(d), q) for d in drafts) / (overhead + len(drafts) * (1 + q)) for q in range(longest + 1)]
+    width = max(range(longest + 1), key=lambda q: (promise[q], q))
+    return [d[:width] for d in drafts]
 
 
-def _check(translator, state, last, drafts, temperature, window):
-    """Feed each row its last token and its draft; return what plain decoding draws at every position, with log p."""
+def _check(translator, state, last, drafts, temperature, uniform):
+    """Feed each row its last token and its draft; per row, what plain decoding draws at every position, with log p.
+
+    uniform: per row, the draws in [0, 1) of those positions, or None.
+    """
     device = translator.device
     width = 1 + max(map(len, drafts))
     tokens = torch.zeros(len(last), width, dtype=torch.long)
@@ -147,11 +177,13 @@ def _check(translator, state, last, drafts, temperature, window):
     for row, (token, d) in enumerate(zip(last, drafts, strict=True)):
         tokens[row, : 1 + len(d)] = torch.tensor([token, *d])
         live[row, : 1 + len(d)] = True
-    hidden = engine.forward(translator.model, state, _embed(translator, tokens.to(device)), live.to(device))
-    logits = translator.model.get_output_embeddings()(hidden).float()  # (B, Q, V)
-    chosen = draw(logits, temperature, window)
-    logprobs = logits.gather(-1, chosen[..., None]).squeeze(-1) - logits.logsumexp(-1)
-    return chosen.tolist(), logprobs.tolist()
+    live = live.to(device)
+    hidden = engine.forward(translator.model, state, _embed(translator, tokens.to(device)), live)
+    logits = translator.model.get_output_embeddings()(hidden[live]).float()  # (live columns, V): padding costs no logits
+    chosen = draw(logits, temperature, torch.cat(uniform).to(device) if temperature else None)
+    logprobs = logits.gather(-1, chosen[:, None]).squeeze(-1) - logits.logsumexp(-1)
+    sizes = [1 + len(d) for d in drafts]
+    return [c.tolist() for c in chosen.cpu().split(sizes)], [lp.tolist() for lp in logprobs.cpu().split(sizes)]
 
 
 def _accept(answer: Answer, draft: list[int], chosen: list[int], logprobs: list[float], limit: int, stops: set[int]) -> list[int]:

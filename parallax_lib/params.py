@@ -51,7 +51,7 @@ class Latent(Section):
     tau: float = 0.1  # temperature of the soft alignment
     ridge: float = 1e-3
     proposal: Literal["gaussian", "mc_dropout", "none"] = "gaussian"
-    sigma: float = 1.0
+    sigma: float = 0.5
     unit: Literal["rms", "absolute"] = "rms"
 
 
@@ -60,7 +60,7 @@ class Decode(Section):
     temperature: float = 0.0
     redecode_temperature: float = 0.7  # for the re-decode control
     batch: int = 16
-    draft: int = 10  # prompt-lookup tokens checked in one forward; 0: plain decoding
+    draft: int = 24  # prompt-lookup tokens checked in one forward; 0: plain decoding
 
 
 class Collect(Section):

@@ -121,11 +121,23 @@ def test_right_drafts_save_forwards_and_wrong_ones_cost_none(translator, monkeyp
     assert len(calls) == forwards
 
 
-def test_lookup_copies_what_followed_the_same_words():
-    lookup = decode.Lookup([1, 2, 3, 4, 5, 6, 7, 2, 3, 4])
-    assert lookup.draft(3) == [5, 6, 7]
+def test_lookup_copies_what_followed_the_same_words_next_after_the_last_copy():
+    lookup = decode.Lookup([1, 2, 3, 40, 41, 1, 2, 3, 50, 51, 1, 2, 3])
+    assert lookup.draft(2) == [40, 41]  # nothing was copied yet: the first place
+    lookup.extend([40, 41, 1])  # all right, and one more token
+    lookup.extend([2, 3])
+    assert lookup.draft(2) == [50, 51]  # the next place, not the first again
     lookup.extend([9])
     assert lookup.draft(3) == []
+
+
+def test_a_draft_that_fails_is_followed_by_a_shorter_one():
+    lookup = decode.Lookup([1, 2, *range(10, 40), 1, 2])
+    assert len(lookup.draft(20)) == 4
+    lookup.extend([10, 11, 12, 13, 14])
+    assert len(lookup.draft(20)) == 8
+    lookup.extend([99, 1, 2])
+    assert len(lookup.draft(20)) <= 3
 
 
 def test_compacting_changes_nothing(translator, ids):
