@@ -7,9 +7,7 @@ B rows, K latent steps, D translator width, R resamples.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ import torch
 from parallax_lib import decode, engine, latents, prompts
 from parallax_lib.executors import ExecutorConfig, run_map
 from parallax_lib.kernels import Task
-from parallax_lib.models import Translator, load_translator
+from parallax_lib.models import Translator, loaded_translator
 from parallax_lib.params import Params, UserError, check, dump
 from parallax_lib.store import Journal, derive_seed, digest, read_vectors, slug, write_vectors
 
@@ -56,7 +54,7 @@ def write_answers(
     thought: latents.Thought,
     ids: list[list[int]],
     params: Params,
-    temperature: float,
+    temperatures: list[float],
     seeds: list[int],
     progress: Callable | None = None,
 ) -> list[dict]:
@@ -69,7 +67,7 @@ def write_answers(
         ids,
         start,
         limits=limits,
-        temperature=temperature,
+        temperatures=temperatures,
         seeds=seeds,
         draft=params.decode.draft,
         progress=progress,
@@ -108,7 +106,8 @@ def generate(translator: Translator, tasks: list[Task], params: Params, progress
         choose=lambda t, _: (depth == t).long(),
         row_seeds=seeds,
     )
-    answers = write_answers(translator, thought, [ids[i] for i in rows.tolist()], params, params.decode.temperature, seeds, progress)
+    temperatures = [params.decode.temperature] * len(tree)
+    answers = write_answers(translator, thought, [ids[i] for i in rows.tolist()], params, temperatures, seeds, progress)
     out = [row_of(task, params, v, r) | answer for (task, v, r), answer in zip(tree, answers, strict=True)]
     return out, thought.latents.float().cpu().numpy().astype(np.float16)
 
@@ -127,15 +126,10 @@ def row_of(task: Task, params: Params, v: int, r: int) -> dict:
     }
 
 
-@cache
-def _loaded(text: str) -> Translator:
-    return load_translator(check(json.loads(text), {}, Path("item")).translator)
-
-
 def generate_item(item: dict[str, Any]) -> dict[str, Any]:
     """`generate` on plain data, so that it can run in another process or container."""
     params = check(item["params"], {}, Path("item"))
-    translator = _loaded(json.dumps({"translator": item["params"]["translator"]}, sort_keys=True))
+    translator = loaded_translator(params.translator)
     rows, vectors = generate(translator, item["tasks"], params)
     return {"rows": rows, "vectors": vectors}
 
@@ -164,9 +158,16 @@ def collect(tasks: list[Task], params: Params, journal: Journal, folder: Path, p
 
 
 def executor_config(params: Params) -> ExecutorConfig:
-    e = params.executor
+    """Where generation runs; a Modal container gets the adapter's folder along."""
+    e, adapter = params.executor, params.translator.adapter
     return ExecutorConfig(
-        kind=e.kind, workers=e.workers, gpu=e.gpu or None, timeout_s=e.timeout_s, retries=e.retries, volume=e.volume or None
+        kind=e.kind,
+        workers=e.workers,
+        gpu=e.gpu or None,
+        timeout_s=e.timeout_s,
+        retries=e.retries,
+        volume=e.volume or None,
+        folders=(adapter,) if e.kind == "modal" and adapter else (),
     )
 
 

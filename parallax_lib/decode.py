@@ -18,7 +18,7 @@ from parallax_lib import engine
 from parallax_lib.models import Translator
 
 NGRAM = 3  # tokens that must agree before the continuation is copied
-CPU_OVERHEAD, GPU_OVERHEAD = 16, 8192  # what one forward costs besides its columns, in columns (135 M parameters)
+CPU_OVERHEAD, GPU_OVERHEAD = 28, 8192  # what one forward costs besides its columns, in columns (135 M parameters)
 
 
 @dataclass
@@ -77,12 +77,15 @@ class Lookup:
         return []
 
 
-def draw(logits: torch.Tensor, temperature: float, uniform: torch.Tensor) -> torch.Tensor:
-    """Token ids (...,) from logits (..., V): argmax, or the inverse CDF at `uniform` (...,)."""
-    if temperature == 0:
-        return logits.argmax(-1)
-    cumulative = (logits.double() / temperature).softmax(-1).cumsum(-1)
-    return torch.searchsorted(cumulative, uniform[..., None].double()).squeeze(-1).clamp(max=logits.shape[-1] - 1)
+def draw(logits: torch.Tensor, temperatures: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+    """Token ids (M,) from logits (M, V): argmax where the temperature (M,) is 0, else the inverse CDF at `uniform` (M,)."""
+    chosen = logits.argmax(-1)
+    warm = temperatures > 0
+    if warm.any():
+        cumulative = (logits[warm].double() / temperatures[warm, None]).softmax(-1).cumsum(-1)
+        at = torch.searchsorted(cumulative, uniform[warm, None].double()).squeeze(-1)
+        chosen[warm] = at.clamp(max=logits.shape[-1] - 1)
+    return chosen
 
 
 def uniforms(seeds: list[int], length: int) -> torch.Tensor:
@@ -108,7 +111,7 @@ def decode(
     start: list[int],
     *,
     limits: list[int],
-    temperature: float = 0.0,
+    temperatures: list[float] | None = None,
     seeds: list[int] | None = None,
     draft: int = 10,
     progress: Callable[[int], None] | None = None,
@@ -122,7 +125,8 @@ def decode(
         raise ValueError("decode: start must hold at least one token")
     for token in start[:-1]:
         state = engine.step(translator, state, _embed(translator, torch.full((state.rows,), token, device=translator.device)))
-    noise = uniforms(seeds or [0] * len(prompts), max(limits) + 1) if temperature else None  # (B, T)
+    temperatures = temperatures or [0.0] * len(prompts)
+    noise = uniforms(seeds or [0] * len(prompts), max(limits) + 1)  # (B, T)
     lookups = [Lookup(p + start) for p in prompts]
     stops = stop_tokens(translator)
     overhead = CPU_OVERHEAD if translator.device.type == "cpu" else GPU_OVERHEAD
@@ -132,8 +136,8 @@ def decode(
         drafts = [lookups[b].draft(min(draft, limits[b] - len(answers[b].tokens) - 1)) if draft else [] for b in alive]
         drafts = trim(drafts, overhead)
         written = [len(answers[b].tokens) for b in alive]
-        uniform = [noise[b, w : w + 1 + len(d)] for b, w, d in zip(alive, written, drafts, strict=True)] if temperature else None
-        chosen, logprobs = _check(translator, state, last, drafts, temperature, uniform)
+        uniform = [noise[b, w : w + 1 + len(d)] for b, w, d in zip(alive, written, drafts, strict=True)]
+        chosen, logprobs = _check(translator, state, last, drafts, [temperatures[b] for b in alive], uniform)
         taken = [_accept(answers[b], d, c, lp, limits[b], stops) for b, d, c, lp in zip(alive, drafts, chosen, logprobs, strict=True)]
         for b, new, d in zip(alive, taken, drafts, strict=True):
             lookups[b].extend(new, len(d))
@@ -165,10 +169,10 @@ def trim(drafts: list[list[int]], overhead: int) -> list[list[int]]:
     return [d[:width] for d in drafts]
 
 
-def _check(translator, state, last, drafts, temperature, uniform):
+def _check(translator, state, last, drafts, temperatures, uniform):
     """Feed each row its last token and its draft; per row, what plain decoding draws at every position, with log p.
 
-    uniform: per row, the draws in [0, 1) of those positions, or None.
+    uniform: per row, the draws in [0, 1) of those positions.
     """
     device = translator.device
     width = 1 + max(map(len, drafts))
@@ -180,9 +184,10 @@ def _check(translator, state, last, drafts, temperature, uniform):
     live = live.to(device)
     hidden = engine.forward(translator.model, state, _embed(translator, tokens.to(device)), live)
     logits = translator.model.get_output_embeddings()(hidden[live]).float()  # (live columns, V): padding costs no logits
-    chosen = draw(logits, temperature, torch.cat(uniform).to(device) if temperature else None)
-    logprobs = logits.gather(-1, chosen[:, None]).squeeze(-1) - logits.logsumexp(-1)
     sizes = [1 + len(d) for d in drafts]
+    heat = torch.tensor(temperatures).repeat_interleave(torch.tensor(sizes)).to(device)
+    chosen = draw(logits, heat, torch.cat(uniform).to(device))
+    logprobs = logits.gather(-1, chosen[:, None]).squeeze(-1) - logits.logsumexp(-1)
     return [c.tolist() for c in chosen.cpu().split(sizes)], [lp.tolist() for lp in logprobs.cpu().split(sizes)]
 
 

@@ -48,28 +48,25 @@ def _write(translator: Translator, rows: list, params: Params) -> list[dict]:
     order = list({task.id: task for task, *_ in rows}.values())
     ids = ask(translator, order)
     where = {task.id: i for i, task in enumerate(order)}
-    index = [where[task.id] for task, *_ in rows]
-    base = engine.prefill(translator, ids)
-    align = latents.aligner(translator, params.latent)
-    out: list[dict] = [{} for _ in rows]
-    for kind, sigma in sorted({(kind, sigma) for _, kind, sigma, _ in rows}):
-        part = [i for i, (_, k, s, _) in enumerate(rows) if (k, s) == (kind, sigma)]
-        state = engine.select(base, torch.tensor([index[i] for i in part], device=translator.device))
-        seeds = [derive_seed(params.seed, "influence", rows[i][0].id, sigma, rows[i][3]) for i in part]
-        noisy = params.latent.model_copy(update={"sigma": sigma})
-        pick = 1 if kind == "noise" else 0
-        thought = latents.think(
-            translator,
-            state,
-            align,
-            noisy,
-            candidates=1 + pick,
-            row_seeds=seeds,
-            choose=lambda t, c, pick=pick: torch.full((len(c),), pick, device=c.device),
-        )
-        temperature = params.decode.redecode_temperature if kind == CONTROL else params.decode.temperature
-        answers = write_answers(translator, thought, [ids[index[i]] for i in part], params, temperature, seeds)
-        for i, answer in zip(part, answers, strict=True):
-            task, _, _, branch = rows[i]
-            out[i] = {"task": task.id, "direction": task.direction, "kind": kind, "sigma": sigma, "branch": branch} | answer
-    return out
+    prompts = [ids[where[task.id]] for task, *_ in rows]
+    device = translator.device
+    state = engine.select(engine.prefill(translator, ids), torch.tensor([where[task.id] for task, *_ in rows], device=device))
+    seeds = [derive_seed(params.seed, "influence", task.id, sigma, branch) for task, _, sigma, branch in rows]
+    noisy = torch.tensor([kind == "noise" for _, kind, _, _ in rows], device=device).long()
+    thought = latents.think(
+        translator,
+        state,
+        latents.aligner(translator, params.latent),
+        params.latent,
+        candidates=2,
+        choose=lambda t, _: noisy,
+        row_seeds=seeds,
+        sigmas=torch.tensor([sigma for _, _, sigma, _ in rows]),
+    )
+    decode = params.decode
+    heat = [decode.redecode_temperature if kind == CONTROL else decode.temperature for _, kind, _, _ in rows]
+    answers = write_answers(translator, thought, prompts, params, heat, seeds)
+    return [
+        {"task": task.id, "direction": task.direction, "kind": kind, "sigma": sigma, "branch": branch} | answer
+        for (task, kind, sigma, branch), answer in zip(rows, answers, strict=True)
+    ]

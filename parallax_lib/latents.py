@@ -60,24 +60,27 @@ def ridge_map(w_out: torch.Tensor, w_in: torch.Tensor, ridge: float) -> torch.Te
     return torch.linalg.solve(gram + ridge * torch.eye(len(gram), dtype=gram.dtype, device=gram.device), out.T @ inp).float()
 
 
-def propose(hidden: torch.Tensor, count: int, params: Latent, seeds: list[int]) -> torch.Tensor:
+def propose(hidden: torch.Tensor, count: int, params: Latent, seeds: list[int], sigmas: torch.Tensor | None = None) -> torch.Tensor:
     """Candidates (B, N, D) around states (B, D); row 0 is the state itself.
 
     gaussian: sigma is absolute (the published 1.42) or relative to rms(h).  mc_dropout: units of the state dropped with
-    probability sigma, the rest rescaled.  seeds: one a row, so a row's draws do not depend on its batch.
+    probability sigma, the rest rescaled.  sigmas (B,): one a row instead of
+    `params.sigma`.  seeds: one a row, so a row's draws do not depend on its batch.
     """
     B, D = hidden.shape
     rivals = hidden[:, None].repeat(1, count, 1)
-    if count == 1 or params.proposal == "none" or params.sigma == 0:
+    if count == 1 or params.proposal == "none":
         return rivals
+    sigma = torch.full((B,), params.sigma, device=hidden.device) if sigmas is None else sigmas.to(hidden.device)
+    sigma = sigma[:, None, None]  # (B, 1, 1)
     h = hidden.float()[:, None]
     if params.proposal == "gaussian":
         noise = _normal(seeds, (count - 1, D)).to(hidden.device)
-        scale = params.sigma * (h.pow(2).mean(-1, keepdim=True).sqrt() if params.unit == "rms" else 1.0)
+        scale = sigma * (h.pow(2).mean(-1, keepdim=True).sqrt() if params.unit == "rms" else 1.0)
         perturbed = h + scale * noise
     else:
-        keep = _uniform(seeds, (count - 1, D)).to(hidden.device) >= params.sigma
-        perturbed = h * keep / (1 - params.sigma)
+        keep = _uniform(seeds, (count - 1, D)).to(hidden.device) >= sigma
+        perturbed = h * keep / (1 - sigma)
     rivals[:, 1:] = perturbed.to(hidden.dtype)
     return rivals
 
@@ -96,16 +99,25 @@ def always_original(step: int, candidates: torch.Tensor) -> torch.Tensor:
 
 @torch.inference_mode()
 def think(
-    translator: Translator, state: engine.State, align: Align, params: Latent, *, candidates: int, choose: Choose, row_seeds: list[int]
+    translator: Translator,
+    state: engine.State,
+    align: Align,
+    params: Latent,
+    *,
+    candidates: int,
+    choose: Choose,
+    row_seeds: list[int],
+    sigmas: torch.Tensor | None = None,
 ) -> Thought:
     """K latent steps from a prefilled state.  The translator consumes K positions whatever N is.
 
+    sigmas (B,): noise of each row instead of `params.sigma`.
     row_seeds: one a row; step t draws with a seed derived from it, so resuming and regrouping change no draw.
     """
     rows = torch.arange(state.rows, device=state.hidden.device)
     latents, picks = [], []
     for t in range(params.steps):
-        rivals = propose(state.hidden, candidates, params, [derive_seed(s, t) for s in row_seeds])
+        rivals = propose(state.hidden, candidates, params, [derive_seed(s, t) for s in row_seeds], sigmas)
         pick = choose(t, rivals)
         chosen = rivals[rows, pick]
         latents.append(chosen)

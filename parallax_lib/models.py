@@ -12,6 +12,7 @@ import sys
 import tempfile
 import zipfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,12 @@ def load_translator(params: TranslatorParams) -> Translator:
         name += "+" + Path(params.adapter).name
     model.to(device=device, dtype=dtype).eval().requires_grad_(False)
     return Translator(model, tokenizer, name)
+
+
+@cache
+def loaded_translator(params: TranslatorParams) -> Translator:
+    """`load_translator`, once a process."""
+    return load_translator(params)
 
 
 def pick_device(device: str) -> str:

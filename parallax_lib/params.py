@@ -59,7 +59,7 @@ class Decode(Section):
     max_new_tokens: int = 1600
     temperature: float = 0.0
     redecode_temperature: float = 0.7  # for the re-decode control
-    batch: int = 16
+    batch: int = 30
     draft: int = 24  # prompt-lookup tokens checked in one forward; 0: plain decoding
 
 
@@ -96,9 +96,9 @@ class Prm(Section):
 
 
 class Search(Section):
-    limit: int = 6  # test tasks translated by every arm
+    limit: int = 5  # test tasks translated by every arm
     branches: int = 4  # N, row 0 unperturbed
-    samples: int = 4  # pool of whole programs for best-of-N and the oracle
+    samples: int = 3  # pool of whole programs for best-of-N and the oracle
     margin: float = 0.0
     arms: tuple[str, ...] = ("unguided", "random", "guided", "redecode", "best_of_n", "oracle")
     seeds: tuple[int, ...] = (0,)

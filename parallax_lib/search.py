@@ -8,8 +8,10 @@ B rows, N candidates, K latent steps, D translator width.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 import torch
@@ -17,8 +19,8 @@ import torch
 from parallax_lib import engine, latents, prm
 from parallax_lib.collect import ask, write_answers
 from parallax_lib.kernels import Task
-from parallax_lib.models import Translator
-from parallax_lib.params import Params
+from parallax_lib.models import Translator, loaded_translator
+from parallax_lib.params import Params, check
 from parallax_lib.store import derive_seed
 
 LIVE_ARMS = ("unguided", "random", "guided", "redecode")  # decoded one program a task
@@ -123,13 +125,9 @@ def _write(translator: Translator, model, rows: Sequence[Row], params: Params, p
         choose=choose,
         row_seeds=[r.draw for r in rows],
     )
-    answers: list[dict] = [{} for _ in rows]
-    for temperature in sorted({_temperature(r, params) for r in rows}):
-        part = [i for i, r in enumerate(rows) if _temperature(r, params) == temperature]
-        for i, answer in zip(
-            part, _decode(translator, thought, part, [ids[index[i]] for i in part], rows, params, temperature, progress), strict=True
-        ):
-            answers[i] = answer
+    heat = [params.decode.redecode_temperature if r.arm == "redecode" else params.decode.temperature for r in rows]
+    seeds = [derive_seed(r.seed, r.task.id, r.arm, "decode") for r in rows]
+    answers = write_answers(translator, thought, [ids[i] for i in index], params, heat, seeds, progress)
     final = iter(scores[-1].tolist() if scores else [])
     for i, (row, answer) in enumerate(zip(rows, answers, strict=True)):
         answer["score"] = next(final) if row.policy == "guided" else float("nan")
@@ -138,15 +136,19 @@ def _write(translator: Translator, model, rows: Sequence[Row], params: Params, p
     return answers
 
 
-def _decode(translator, thought, part: list[int], prompt_ids, rows, params: Params, temperature: float, progress) -> list[dict]:
-    state = engine.select(thought.state, torch.tensor(part, device=translator.device))
-    some = latents.Thought(thought.latents[part], thought.picks[part], [thought.words[i] for i in part], state)
-    seeds = [derive_seed(rows[i].seed, rows[i].task.id, rows[i].arm, "decode") for i in part]
-    return write_answers(translator, some, prompt_ids, params, temperature, seeds, progress)
+def translate_item(item: dict) -> list[dict]:
+    """`translate` on plain data, so that it can run in another process or container."""
+    params = check(item["params"], {}, Path("item"))
+    with tempfile.TemporaryDirectory() as folder:
+        for name, data in item["prm"].items():
+            (Path(folder) / name).write_bytes(data)
+        model = prm.load(folder) if item["prm"] else None
+    return translate(loaded_translator(params.translator), model, item["rows"], params)
 
 
-def _temperature(row: Row, params: Params) -> float:
-    return params.decode.redecode_temperature if row.arm == "redecode" else params.decode.temperature
+def packed_prm(folder: Path) -> dict[str, bytes]:
+    """The files of a PRM's folder, to travel with an item."""
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.suffix in (".json", ".safetensors")}
 
 
 def _result(row: Row, answer: dict, params: Params) -> dict:

@@ -7,6 +7,7 @@ belongs in its module.
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,8 +29,9 @@ from parallax_lib import (
     toolchain,
     validate,
 )
+from parallax_lib.executors import run_map
 from parallax_lib.kernels import Task, split_of, spread, tasks
-from parallax_lib.models import load_translator, resolve
+from parallax_lib.models import loaded_translator, resolve
 from parallax_lib.params import Params, UserError, dump, load
 from parallax_lib.pipeline import progress_writer
 from parallax_lib.store import (
@@ -128,7 +130,7 @@ def influence_rows(run: Run, chosen: Sequence[Task]) -> pd.DataFrame:
     key = collect.capture_id(some[0], run.params, 0, 0) + json.dumps(dump(run.params)["collect"]) if some else ""
     rows = (run.journal.get("influence", key) or {}).get("rows")
     if rows is None:
-        rows = influence.probe(load_translator(run.params.translator), some, run.params, run.progress)
+        rows = influence.probe(loaded_translator(run.params.translator), some, run.params, run.progress)
         run.journal.put("influence", key, {"rows": rows})
     return judge_frame(run, pd.DataFrame(rows), some, "validate influence")
 
@@ -187,11 +189,14 @@ def load_rollouts(run: Run) -> tuple[pd.DataFrame, np.ndarray]:
 # ---- 04 and 05: arms and verdicts ------------------------------------------------------------------------------------
 
 
-def load_prm(run: Run, width: int | None = None):
+def prm_folder(run: Run) -> Path:
     """The PRM that stages 03 and 04 use: `prm.checkpoint`, else the run's own."""
     p = run.params.prm
-    folder = resolve(p.checkpoint) if p.checkpoint else run.folder / f"prm-{Path(p.kind).name}" / "final"
-    return prm.load(folder, latent_width=width)
+    return resolve(p.checkpoint) if p.checkpoint else run.folder / f"prm-{Path(p.kind).name}" / "final"
+
+
+def load_prm(run: Run, width: int | None = None):
+    return prm.load(prm_folder(run), latent_width=width)
 
 
 def test_tasks(run: Run) -> list[Task]:
@@ -203,35 +208,29 @@ def test_tasks(run: Run) -> list[Task]:
 
 
 def translate_all(run: Run, chosen: Sequence[Task]) -> pd.DataFrame:
-    """Every arm's programs for the chosen tasks; finished tasks are read from the journal."""
-    translator = load_translator(run.params.translator)
-    model = load_prm(run, translator.width)
-    rows = search.plan_rows(chosen, run.params)
-    per_task = max(1, len(rows) // max(1, len(chosen) * len(run.params.search.seeds)))
-    size = max(1, run.params.decode.batch // per_task)
-    groups = [(seed, chosen[i : i + size]) for seed in run.params.search.seeds for i in range(0, len(chosen), size)]
-    out: list[dict] = []
-    for done, (seed, some) in enumerate(groups):
-        run.progress("translate", done, len(groups))
-        mine = [r for r in rows if r.seed == seed and r.task in some]
-        out += _kept(
-            run,
-            "translation",
-            [translator.name, dump(run.params), [(r.task.id, r.task.source_code, r.arm, r.sample, r.seed) for r in mine]],
-            lambda mine=mine: search.translate(translator, model, mine, run.params),
-        )
-    run.progress("translate", len(groups), len(groups))
-    return pd.DataFrame(out)
-
-
-def _kept(run: Run, kind: str, identity, make: Callable[[], list[dict]]) -> list[dict]:
-    """Rows from the journal, or made now and put there."""
-    key = digest(identity)
-    found = run.journal.get(kind, key)
-    if found is None:
-        found = {"rows": make()}
-        run.journal.put(kind, key, found)
-    return found["rows"]
+    """Every arm's programs for the chosen tasks, here or on the executor; finished groups are read from the journal."""
+    params = run.params
+    load_prm(run, loaded_translator(params.translator).width if params.executor.kind == "local" else None)  # refuse a misfit first
+    scorer = search.packed_prm(prm_folder(run))
+    rows = search.plan_rows(chosen, params)
+    per_task = max(1, len({r.program for r in rows}) // max(1, len(chosen) * len(params.search.seeds)))
+    size = max(1, params.decode.batch // per_task)
+    groups = [
+        [r for r in rows if r.seed == s and r.task in chosen[i : i + size]]
+        for s in params.search.seeds
+        for i in range(0, len(chosen), size)
+    ]
+    recipe = [dump(params), {name: hashlib.sha256(data).hexdigest() for name, data in scorer.items()}]
+    keys = [digest([recipe, [(r.task.id, r.task.source_code, r.arm, r.sample, r.seed) for r in group]]) for group in groups]
+    todo = [i for i, key in enumerate(keys) if run.journal.get("translation", key) is None]
+    items = [{"params": dump(params), "prm": scorer, "rows": groups[i]} for i in todo]
+    run.progress("translate", len(groups) - len(todo), len(groups))
+    for done, (at, result) in enumerate(run_map(search.translate_item, items, collect.executor_config(params)), 1):
+        if isinstance(result, Exception):
+            raise result
+        run.journal.put("translation", keys[todo[at]], {"rows": result})
+        run.progress("translate", len(groups) - len(todo) + done, len(groups))
+    return pd.DataFrame([row for key in keys for row in run.journal.get("translation", key)["rows"]])
 
 
 def paired_table(results: pd.DataFrame, against: str = "unguided") -> pd.DataFrame:

@@ -95,10 +95,11 @@ def test_greedy_decoding_equals_the_recomputing_twin(translator, ids, draft):
 
 def test_drafts_change_neither_sampled_tokens_nor_log_probabilities(translator, ids):
     start = translator.tokenizer(prompts.OPENING).input_ids
-    runs = [
-        decode.decode(translator, engine.prefill(translator, ids), ids, start, limits=[60] * 3, temperature=0.8, seeds=[5, 6, 7], draft=d)
-        for d in (0, 6)
-    ]
+    heat = [0.8, 0.0, 1.2]
+    runs = []
+    for draft in (0, 6):
+        state = engine.prefill(translator, ids)
+        runs.append(decode.decode(translator, state, ids, start, limits=[60] * 3, temperatures=heat, seeds=[5, 6, 7], draft=draft))
     assert [a.tokens for a in runs[0]] == [a.tokens for a in runs[1]]
     assert [a.logprob for a in runs[0]] == pytest.approx([a.logprob for a in runs[1]], rel=1e-4)
 
@@ -151,6 +152,6 @@ def test_compacting_changes_nothing(translator, ids):
 def test_inverse_cdf_draws_follow_the_softmax():
     logits = torch.tensor([0.0, 1.0, 2.0])
     u = (torch.arange(6000) + 0.5) / 6000
-    drawn = decode.draw(logits.expand(6000, 3), 2.0, u)
+    drawn = decode.draw(logits.expand(6000, 3), torch.full((6000,), 2.0), u)
     expected = (logits / 2.0).softmax(0) * 6000
     assert torch.bincount(drawn, minlength=3).tolist() == pytest.approx(expected.tolist(), abs=1.5)
