@@ -1,7 +1,7 @@
 PY := .venv/bin/python
 SANITIZE := $(addprefix --nbval-sanitize-with ,$(wildcard notebooks/sanitize.cfg))
 
-.PHONY: demo test lab clean venv
+.PHONY: demo test notebooks lab clean venv
 
 demo: venv  ## the whole study, small: bundled programs, a small language model, this machine
 	$(PY) -m parallax_lib run params/demo.yaml
@@ -13,6 +13,9 @@ test: venv  ## style, import layers, tests, and every notebook against its commi
 ifneq ($(wildcard notebooks/*.ipynb),)
 	$(PY) -m pytest -q --nbval --nbval-cell-timeout=600 $(SANITIZE) notebooks
 endif
+
+notebooks: venv  ## store the tiny run's outputs in every notebook
+	$(PY) scripts/refresh_notebooks.py
 
 lab: venv  ## the notebooks in the browser
 	.venv/bin/jupyter lab notebooks
