@@ -120,9 +120,8 @@ def decode(
 
     prompts: what each row has read, for the look-up only.  `draft` 0 is plain decoding.  `state` is used up.
     """
+    assert start, "decode: start must hold at least one token"
     answers = [Answer() for _ in prompts]
-    if not start:
-        raise ValueError("decode: start must hold at least one token")
     for token in start[:-1]:
         state = engine.step(translator, state, _embed(translator, torch.full((state.rows,), token, device=translator.device)))
     temperatures = temperatures or [0.0] * len(prompts)
@@ -145,13 +144,18 @@ def decode(
         if progress:
             progress(sum(len(t) for t in taken))
         stay = [i for i, b in enumerate(alive) if not answers[b].finished and len(answers[b].tokens) < limits[b]]
-        last = [taken[i][-1] for i in stay]
-        if stay and len(stay) < len(alive):
-            state = engine.drop(state, torch.tensor(stay, dtype=torch.long, device=translator.device))
-        alive = [alive[i] for i in stay]
-        if stay and state.slab.length > int(state.visible.sum(1).max()) + engine.GROW:
-            state = engine.compact(state)
+        state = _keep(state, stay)
+        last, alive = [taken[i][-1] for i in stay], [alive[i] for i in stay]
     return answers
+
+
+def _keep(state: engine.State, rows: list[int]) -> engine.State:
+    """Drop finished rows, and squeeze the cache once too many of its columns are seen by nobody."""
+    if rows and len(rows) < state.rows:
+        state = engine.drop(state, torch.tensor(rows, dtype=torch.long, device=state.visible.device))
+    if rows and state.slab.length > int(state.visible.sum(1).max()) + engine.GROW:
+        state = engine.compact(state)
+    return state
 
 
 def _embed(translator: Translator, tokens: torch.Tensor) -> torch.Tensor:

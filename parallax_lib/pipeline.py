@@ -144,7 +144,7 @@ def _watch(path: Path, number: str, say: Callable[[str], None]) -> Iterator[None
             if text != seen[0] and text:
                 seen[0] = text
                 p = json.loads(text)
-                say(f"[{number}]   {p['what']}: {p['done']}/{p['total']}")
+                say(f"[{number}]   {p['what']}: {p['done']}" + (f"/{p['total']}" if p["total"] else ""))
 
     def loop() -> None:
         while not stop.wait(1.0):

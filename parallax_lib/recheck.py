@@ -37,23 +37,16 @@ def queue(results: pd.DataFrame, threshold: float = 0.5) -> pd.DataFrame:
 
 
 def both_rates(results: pd.DataFrame, decisions: Mapping[int, str]) -> pd.DataFrame:
-    """Validated share per arm, by the harness alone and with the decisions (row number -> accept | reject) laid on top."""
-    after = results["validated"].copy()
-    for row, decision in decisions.items():
-        if decision in ("accept", "reject") and row in after.index:
-            after.loc[row] = decision == "accept"
+    """Validated share per arm, by the harness alone and with the decisions (row number -> accept | reject) laid on top.
+
+    Rows the harness could not judge count only once a person decided them; the interval is the rechecked rate's.
+    """
+    decided = {row: choice == "accept" for row, choice in decisions.items() if choice in ("accept", "reject") and row in results.index}
     rows = []
     for arm, part in results.groupby("arm", sort=False):
-        n, auto, human = len(part), int(part["validated"].sum()), int(after[part.index].sum())
-        low, high = metrics.wilson(human, n)
-        rows.append(
-            {
-                "arm": arm,
-                "n": n,
-                "automatic": round(auto / n, 3),
-                "rechecked": round(human / n, 3),
-                "low": round(low, 3),
-                "high": round(high, 3),
-            }
-        )
+        judged = metrics.judged(part)["validated"].astype(bool)
+        after = judged.to_dict() | {row: decided[row] for row in part.index if row in decided}
+        low, high = metrics.wilson(sum(after.values()), len(after))
+        rates = {"automatic": metrics.mean(judged), "rechecked": metrics.mean(pd.Series(after, dtype=float)), "low": low, "high": high}
+        rows.append({"arm": arm, "n": len(after)} | {name: round(value, 3) for name, value in rates.items()})
     return pd.DataFrame(rows)

@@ -23,5 +23,5 @@ def test_disagreement_comes_first_and_a_row_is_listed_once():
 
 def test_both_rates_count_decisions_over_verdicts():
     table = recheck.both_rates(ROWS, {1: "accept", 2: "unsure", 4: "accept"}).set_index("arm")
-    assert table["automatic"].to_dict() == {"a": 0.5, "b": 0.333}
-    assert table["rechecked"].to_dict() == {"a": 1.0, "b": 0.667}
+    assert table["automatic"].to_dict() == {"a": 0.5, "b": 0.5}  # the unjudged row counts nowhere
+    assert table["rechecked"].to_dict() == {"a": 1.0, "b": 0.667}  # until a person decides it
