@@ -123,7 +123,7 @@ def test_entry_has_hidden_inputs_of_other_sizes_and_seeds(name):
 @pytest.mark.parametrize("api", APIS)
 def test_makefile_builds_and_runs_the_public_input(name, api):
     folder = ROOT / "src" / f"{name}-{api}"
-    dry = subprocess.run(["make", "-n", "run"], cwd=folder, capture_output=True, text=True, check=True).stdout
+    dry = subprocess.run(["make", "--no-print-directory", "-n", "run"], cwd=folder, capture_output=True, text=True, check=True).stdout
     assert dry.splitlines()[-1].split() == ["./main", *KERNELS[name]["public"]]
     compiler = "nvcc" if api == "cuda" else "g++"
     assert compiler in dry or (folder / "main").exists()
