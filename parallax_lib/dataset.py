@@ -118,4 +118,4 @@ def _check_values(data: Dataset) -> None:
 
 
 def _tensor(values) -> Tensor:
-    return values.detach().cpu() if torch.is_tensor(values) else torch.from_numpy(np.ascontiguousarray(values))
+    return values.detach().cpu() if torch.is_tensor(values) else torch.from_numpy(np.array(values, order="C"))  # shards are read-only

@@ -15,7 +15,11 @@ MOST = 60_000  # characters of one stored figure
 
 
 def light(output: dict) -> dict | None:
-    """The output without timing-dependent or bulky parts; None if nothing readable is left."""
+    """The output without machine-dependent or bulky parts; None if nothing readable is left."""
+    if output.get("name") == "stderr":
+        return None
+    if "text" in output:
+        output["text"] = output["text"].replace(f"{ROOT}/", "")
     data = output.get("data")
     if data is None:
         return output
