@@ -86,7 +86,7 @@ def task_table(chosen: Sequence[Task], run: Run) -> pd.DataFrame:
             "source": t.source,
             "target": t.target,
             "direction": t.direction,
-            "split": split_of(t.kernel.family, run.params.suite),
+            "split": split_of(t.kernel.family, run.params.suite, forge.TRAIN_FAMILIES),
         }
         for t in chosen
     ]
