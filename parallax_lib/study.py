@@ -199,7 +199,7 @@ def load_prm(run: Run, width: int | None = None):
     return prm.load(prm_folder(run), latent_width=width)
 
 
-def test_tasks(run: Run) -> list[Task]:
+def held_out_tasks(run: Run) -> list[Task]:
     """At most `search.limit` tasks of the test families."""
     held_out = [t for t in all_tasks(run) if split_of(t.kernel.family, run.params.suite, forge.TRAIN_FAMILIES) == "test"]
     if not held_out:
