@@ -60,12 +60,20 @@ def ridge_map(w_out: torch.Tensor, w_in: torch.Tensor, ridge: float) -> torch.Te
     return torch.linalg.solve(gram + ridge * torch.eye(len(gram), dtype=gram.dtype, device=gram.device), out.T @ inp).float()
 
 
-def propose(hidden: torch.Tensor, count: int, params: Latent, seeds: list[int], sigmas: torch.Tensor | None = None) -> torch.Tensor:
+def propose(
+    hidden: torch.Tensor,
+    count: int,
+    params: Latent,
+    seeds: list[int],
+    sigmas: torch.Tensor | None = None,
+    head: torch.Tensor | None = None,
+) -> torch.Tensor:
     """Candidates (B, N, D) around states (B, D); row 0 is the state itself.
 
     gaussian: sigma is absolute (the published 1.42) or relative to rms(h).  mc_dropout: units of the state dropped with
-    probability sigma, the rest rescaled.  sigmas (B,): one a row instead of
-    `params.sigma`.  seeds: one a row, so a row's draws do not depend on its batch.
+    probability sigma, the rest rescaled.  logits: N(0, sigma^2) on the logits of the state's likeliest words, by the
+    smallest change of the state that does it; `head` (V, D) gives the words' directions.  sigmas (B,): one a row
+    instead of `params.sigma`.  seeds: one a row, so a row's draws do not depend on its batch.
     """
     B, D = hidden.shape
     rivals = hidden[:, None].repeat(1, count, 1)
@@ -78,11 +86,24 @@ def propose(hidden: torch.Tensor, count: int, params: Latent, seeds: list[int], 
         noise = _normal(seeds, (count - 1, D)).to(hidden.device)
         scale = sigma * (h.pow(2).mean(-1, keepdim=True).sqrt() if params.unit == "rms" else 1.0)
         perturbed = h + scale * noise
+    elif params.proposal == "logits":
+        assert head is not None, "propose: proposal 'logits' needs the output embeddings"
+        noise = sigma * _normal(seeds, (count - 1, params.words)).to(hidden.device)  # (B, N - 1, words)
+        perturbed = h + noise @ word_directions(hidden, head, params.words)
     else:
         keep = _uniform(seeds, (count - 1, D)).to(hidden.device) >= sigma
         perturbed = h * keep / (1 - sigma)
     rivals[:, 1:] = perturbed.to(hidden.dtype)
     return rivals
+
+
+def word_directions(hidden: torch.Tensor, head: torch.Tensor, words: int) -> torch.Tensor:
+    """(B, words, D): adding the i-th adds 1 to the logit of the i-th likeliest word and 0 to those of the others."""
+    likeliest = (hidden.to(head.dtype) @ head.T).float().topk(words, dim=-1).indices
+    rows = head[likeliest].float()  # (B, words, D)
+    gram = rows @ rows.transpose(1, 2)
+    small = 1e-4 * gram.diagonal(dim1=1, dim2=2).mean(-1)[:, None, None]  # two words may have nearly one embedding
+    return torch.linalg.solve(gram + small * torch.eye(words, device=head.device), rows)
 
 
 def _normal(seeds: list[int], shape: tuple[int, ...]) -> torch.Tensor:
@@ -115,9 +136,10 @@ def think(
     row_seeds: one a row; step t draws with a seed derived from it, so resuming and regrouping change no draw.
     """
     rows = torch.arange(state.rows, device=state.hidden.device)
+    head = translator.model.get_output_embeddings().weight if params.proposal == "logits" else None
     latents, picks = [], []
     for t in range(params.steps):
-        rivals = propose(state.hidden, candidates, params, [derive_seed(s, t) for s in row_seeds], sigmas)
+        rivals = propose(state.hidden, candidates, params, [derive_seed(s, t) for s in row_seeds], sigmas, head)
         pick = choose(t, rivals)
         chosen = rivals[rows, pick]
         latents.append(chosen)

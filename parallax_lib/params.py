@@ -31,7 +31,7 @@ class Suite(Section):
     root: str = ""  # HeCBench checkout, for kind hecbench
     forge_count: int = 100  # programs to draw, for kind forge
     forge_seed: int = 1_000_000
-    forge_families: Literal["train", "heldout", "all"] = "all"
+    forge_families: Literal["train", "unplanned", "heldout", "all"] = "all"
     directions: tuple[str, ...] = DIRECTIONS
     test_fraction: float = 0.4  # of the kernels, by whole families
     valid_fraction: float = 0.15
@@ -50,9 +50,10 @@ class Latent(Section):
     align: Literal["soft", "ridge", "identity"] = "soft"
     tau: float = 0.1  # temperature of the soft alignment
     ridge: float = 1e-3
-    proposal: Literal["gaussian", "mc_dropout", "none"] = "gaussian"
-    sigma: float = 0.5
-    unit: Literal["rms", "absolute"] = "rms"
+    proposal: Literal["logits", "gaussian", "mc_dropout", "none"] = "logits"
+    sigma: float = 1.3  # logits: near the spread of Gumbel noise (1.28), so about one draw of the plan at temperature 1
+    unit: Literal["rms", "absolute"] = "rms"  # of sigma, for gaussian
+    words: int = 8  # likeliest words whose logits move, for logits
 
 
 class Decode(Section):

@@ -34,8 +34,12 @@ def _minibench(params: Suite) -> list[Kernel]:
 
 
 def _forge(params: Suite) -> list[Kernel]:
-    chosen = {"train": forge.TRAIN_FAMILIES, "heldout": forge.HELDOUT_FAMILIES, "all": forge.TRAIN_FAMILIES + forge.HELDOUT_FAMILIES}
-    families = chosen[params.forge_families]
+    families = {
+        "train": forge.TRAIN_FAMILIES,
+        "unplanned": forge.UNPLANNED_FAMILIES,
+        "heldout": forge.HELDOUT_FAMILIES,
+        "all": forge.ALL_FAMILIES,
+    }[params.forge_families]
     seeds = range(params.forge_seed, params.forge_seed + params.forge_count)
     return [forge.as_kernel(forge.sample(seed, families)) for seed in seeds]
 
