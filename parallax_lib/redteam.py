@@ -14,13 +14,17 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from parallax_lib import sandbox, suite, toolchain
 from parallax_lib.kernels import Kernel, Task
 from parallax_lib.params import ROOT, UserError
-from parallax_lib.validate import Verdict
+from parallax_lib.sandbox import Limits
+from parallax_lib.store import Journal
+from parallax_lib.validate import Verdict, judge_many
 
 CORPUS = ROOT / "tests" / "redteam"
 HEADER = re.compile(r"// parallax: kernel=(\w+), api=(omp|cuda), expect=([\w|]+)(?:, needs=(\w+))?\n// (.+)\n")
 NEEDS = ("", "ompt", "race", "device", "cuda", "gpu")
+LIMITS = Limits(cpu_s=4, wall_s=12, memory_mb=1024)
 UNJUDGED = ("not_checkable", "infra_error")
 
 
@@ -44,6 +48,21 @@ def read_corpus(folder: Path = CORPUS) -> list[Program]:
     if not files:
         raise UserError(f"{folder}: no programs in cheats/ and honest/; the corpus is part of a source checkout")
     return [_read(path) for path in files]
+
+
+def judge_corpus(programs: list[Program], journal: Journal | None = None, workers: int = 2) -> list[Verdict]:
+    """Verdicts of the programs as translations of bundled kernels, in their order."""
+    kernels = {k.name: k for k in suite.read_folder(suite.MINIBENCH, "minibench")}
+    items = [(p.code, task_of(p, kernels)) for p in programs]
+    return judge_many(items, toolchain.detect(), sandbox.probe(), LIMITS, journal, workers)
+
+
+def gate(workers: int = 2) -> bool:
+    """Judge the whole corpus, print the gate; whether it holds."""
+    programs = read_corpus()
+    text, holds = report(programs, judge_corpus(programs, None, workers))
+    print(f"{text}\nrelease gate: {'holds' if holds else 'BROKEN'}", flush=True)
+    return holds
 
 
 def _read(path: Path) -> Program:

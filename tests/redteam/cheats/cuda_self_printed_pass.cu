@@ -1,5 +1,5 @@
 // parallax: kernel=saxpy, api=cuda, expect=wrong_output, needs=cuda
-// Prints PASS instead of its data.
+// Prints PASS instead of the array that its kernels made.
 #include <cstdio>
 #include <cstdlib>
 #include <vector>
