@@ -47,6 +47,14 @@ def parser() -> argparse.ArgumentParser:
     red = sub.add_parser("redteam", help="judge the corpus of cheating and of odd but honest programs; status 1 when the gate breaks")
     red.add_argument("--workers", type=int, default=2)
     red.set_defaults(go=_redteam)
+    strength = sub.add_parser("audit", help="mutants of a suite's references: how strong is its oracle? status 1 when a kernel is weak")
+    strength.add_argument("suite", type=Path, help="a folder with kernels.yaml, a HeCBench checkout or a parameter file")
+    strength.add_argument("--per-operator", type=int, default=3)
+    strength.add_argument("--workers", type=int, default=2)
+    strength.add_argument("--kernels", default="", metavar="saxpy,bfs")
+    strength.add_argument("--journal", type=Path, default=None, help="where verdicts are kept; default data/runs/audit/journal.db")
+    strength.add_argument("--out", type=Path, default=None, metavar="audit.json")
+    strength.set_defaults(go=_audit)
     sub.add_parser("adapt", help="LoRA-train the translator on forge programs (adapt --help)")
     return top
 
@@ -84,6 +92,16 @@ def _redteam(args) -> int:
     from parallax_lib import redteam
 
     return 0 if redteam.gate(args.workers) else 1
+
+
+def _audit(args) -> int:
+    from parallax_lib import audit, sandbox, store, toolchain
+    from parallax_lib.reference import Bench
+
+    journal = store.Journal(args.journal or store.run_folder("audit") / "journal.db")
+    bench = Bench(toolchain.detect(), sandbox.probe(), sandbox.Limits(cpu_s=5, wall_s=60, memory_mb=1024), journal)
+    only = tuple(filter(None, args.kernels.split(",")))
+    return 0 if audit.run(args.suite, args.per_operator, args.workers, args.out, bench, only) else 1
 
 
 def _tools(args) -> None:
