@@ -22,6 +22,7 @@ TOKEN = re.compile(
     re.S | re.M,
 )
 SKIP = re.compile(r"\barg[cv]\b|printf|\bputs\b|cout|rnd\(|static unsigned state|cudaFree|\bfree\(|\breport\(|template <class T> void")
+TYPES = ("return", "double", "int", "float", "char", "unsigned", "const", "auto")
 Edit = tuple[int, int, str]
 
 
@@ -62,7 +63,8 @@ def mutants(code: str, per_operator: int = 3, seed: int = 0) -> list[Mutant]:
             if changed not in seen and len(chosen) < per_operator:
                 seen.add(changed)
                 line = code.count("\n", 0, start) + 1
-                chosen.append(Mutant(name, line, f"{' '.join(code[start:end].split())[:60] or code[:start].split()[-1][-20:]} -> {new.strip()[:60] or 'nothing'}", changed))
+                old = " ".join(code[start:end].split()) or code[:start].split()[-1][-20:]
+                chosen.append(Mutant(name, line, f"{old[:60]} -> {new.strip()[:60] or 'nothing'}", changed))
         made += chosen
     return made
 
@@ -186,7 +188,7 @@ def _binary(parsed: list[Token]) -> Iterator[tuple[Token, Token, Token]]:
     for left, t, right in zip(parsed, parsed[1:], parsed[2:], strict=False):
         before = left.kind in ("word", "number") or left.text in (")", "]")
         after = right.kind in ("word", "number") or right.text == "("
-        if t.kind == "mark" and before and after and left.text not in ("return", "double", "int", "float", "char", "unsigned", "const", "auto"):
+        if t.kind == "mark" and before and after and left.text not in TYPES:
             yield left, t, right
 
 
