@@ -44,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     ship.set_defaults(go=_collect)
     tools = sub.add_parser("tools", help="compilers, GPU and sandbox of this machine")
     tools.set_defaults(go=_tools)
+    sub.add_parser("selfcheck", help="one hostile program per promise of the sandbox: promise, measured, ok").set_defaults(go=_selfcheck)
     red = sub.add_parser("redteam", help="judge the corpus of cheating and of odd but honest programs; status 1 when the gate breaks")
     red.add_argument("--workers", type=int, default=2)
     red.set_defaults(go=_redteam)
@@ -102,6 +103,14 @@ def _audit(args) -> int:
     bench = Bench(toolchain.detect(), sandbox.probe(), sandbox.Limits(cpu_s=5, wall_s=60, memory_mb=1024), journal)
     only = tuple(filter(None, args.kernels.split(",")))
     return 0 if audit.run(args.suite, args.per_operator, args.workers, args.out, bench, only) else 1
+
+
+def _selfcheck(args) -> int:
+    from parallax_lib import selfcheck
+
+    text, holds = selfcheck.table(selfcheck.levels())
+    print(text, flush=True)
+    return 0 if holds else 1
 
 
 def _tools(args) -> None:
