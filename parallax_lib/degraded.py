@@ -62,6 +62,7 @@ if code:
     buffer = ctypes.create_string_buffer(code, len(code))
     prog = struct.pack("HxxxxxxQ", len(code) // 8, ctypes.addressof(buffer))
     if libc.prctl(22, 2, prog, 0, 0): sys.exit("degraded: seccomp refused")
+for name in ("SIGPIPE", "SIGXFSZ"): signal.signal(getattr(signal, name), signal.SIG_DFL)  # Python ignores them
 os.closerange(3, 256)
 os.execvpe(plan["argv"][0], plan["argv"], plan["env"])
 """
