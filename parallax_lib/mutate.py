@@ -2,9 +2,8 @@
 
 Knows tokens of C++, OpenMP pragmas and CUDA calls.  Knows nothing of compilers or verdicts.
 
-An operator gives edits (start, end, replacement) of a source text; `mutants` picks a few of each by a seed.  Lines that
-only read arguments, print or free are left alone: a mutant there says nothing of the kernel.  Whether a mutant means the
-same as its original is not decided here.
+An operator gives edits of a source text; `mutants` picks a few of each by a seed.  Lines that only read arguments, print
+or free are left alone.  Whether a mutant means the same as its original is not decided here.
 """
 
 from __future__ import annotations
@@ -186,18 +185,16 @@ def drop_copy(parsed: list[Token]) -> Iterator[Edit]:
 def _binary(parsed: list[Token]) -> Iterator[tuple[Token, Token, Token]]:
     """(left, mark, right) of marks that stand between two operands."""
     for left, t, right in zip(parsed, parsed[1:], parsed[2:], strict=False):
-        before = left.kind in ("word", "number") or left.text in (")", "]")
-        after = right.kind in ("word", "number") or right.text == "("
-        if t.kind == "mark" and before and after and left.text not in TYPES:
+        before = (left.kind in ("word", "number") or left.text in (")", "]")) and left.text not in TYPES
+        if t.kind == "mark" and before and (right.kind in ("word", "number") or right.text == "("):
             yield left, t, right
 
 
 def arithmetic(parsed: list[Token]) -> Iterator[Edit]:
     """+ and - exchanged, * and / exchanged, += and -= exchanged."""
     other = {"+": "-", "-": "+", "/": "*", "*": "+", "%": "/", "+=": "-=", "-=": "+=", "&": "|", "<<": ">>", ">>": "<<", "^": "|"}
-    declared = {t.text for a, t in zip(parsed, parsed[1:], strict=False) if a.text in ("struct", "class", "typename")}
-    for left, t, _ in _binary(parsed):
-        if t.text in other and not (t.text in "*&" and left.text in declared):
+    for _, t, _ in _binary(parsed):
+        if t.text in other:
             yield (t.start, t.end, other[t.text])
 
 
@@ -209,9 +206,13 @@ def swap_operands(parsed: list[Token]) -> Iterator[Edit]:
             yield (left.start, right.end, f"{right.text} {t.text} {left.text}")
 
 
+def _heads(parsed: list[Token]) -> set[int]:
+    return {t.start for parts in _loops(parsed) for part in parts for t in part}
+
+
 def comparison(parsed: list[Token]) -> Iterator[Edit]:
     """A comparison outside loop heads turns round; "and" and "or" are exchanged."""
-    heads = {t.start for parts in _loops(parsed) for part in parts for t in part}
+    heads = _heads(parsed)
     other = {"<": ">=", ">": "<=", "<=": ">", ">=": "<", "==": "!=", "!=": "==", "&&": "||", "||": "&&"}
     for _, t, _ in _binary(parsed):
         if t.text in other and t.start not in heads:
@@ -220,7 +221,7 @@ def comparison(parsed: list[Token]) -> Iterator[Edit]:
 
 def border(parsed: list[Token]) -> Iterator[Edit]:
     """A comparison outside loop heads takes in its border or leaves it out."""
-    heads = {t.start for parts in _loops(parsed) for part in parts for t in part}
+    heads = _heads(parsed)
     other = {"<": "<=", ">": ">=", "<=": "<", ">=": ">"}
     for _, t, _ in _binary(parsed):
         if t.text in other and t.start not in heads:
@@ -265,12 +266,14 @@ def drop_condition(parsed: list[Token]) -> Iterator[Edit]:
 
 def delete_statement(parsed: list[Token]) -> Iterator[Edit]:
     """An assignment, increment or call that stands as a statement is gone."""
-    start, depth = None, 0
-    for before, t in zip(parsed, parsed[1:], strict=False):
-        depth += (before.text in "([") - (before.text in ")]") if before.kind == "mark" else 0
-        if depth == 0 and (before.text in (";", "{", "}", ")", "else") or before.kind == "line"):
+    start, heads, closed = None, [], False  # open brackets: whether each belongs to for, if or while
+    for i, (before, t) in enumerate(zip(parsed, parsed[1:], strict=False)):
+        if before.text in ("(", "["):
+            heads.append(i > 0 and parsed[i - 1].text in ("for", "if", "while"))
+        closed = before.text in (")", "]") and bool(heads) and heads.pop()
+        if not heads and (closed or before.text in (";", "{", "}", "else") or before.kind == "line"):
             start = t
-        if t.text == ";" and depth == 0 and start is not None and start.kind in ("word", "mark"):
+        if t.text == ";" and not heads and start is not None and start.kind in ("word", "mark"):
             body = [u for u in parsed if start.start <= u.start < t.start]
             if _is_statement(body):
                 yield (start.start, t.start, "")
@@ -283,7 +286,7 @@ def _is_statement(body: list[Token]) -> bool:
     """No declaration (two words in a row) and something happens."""
     if len(body) < 2 or any(a.kind == b.kind == "word" for a, b in zip(body, body[1:], strict=False)):
         return False
-    if re.match(r"(std|cuda|void|int|double|float|unsigned)\w*$", body[0].text):
+    if re.match(r"(std|cuda|__|void|int|double|float|unsigned)\w*$", body[0].text):
         return False
     acts = any(re.fullmatch(r"[-+*/%&|^]?=|<<=|>>=|\+\+|--", t.text) for t in body)
     return acts or (body[0].kind == "word" and body[-1].text == ")")
