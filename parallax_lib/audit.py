@@ -10,6 +10,7 @@ are counted apart, neither killed nor excused.
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -102,6 +103,12 @@ def strengths(folder: Path, kernels: list[Kernel]) -> dict[str, str]:
     known = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
     current = known.get("suite") == suite_digest(kernels)
     return {k.name: known["kernels"][k.name]["label"] if current else "not audited" for k in kernels}
+
+
+@functools.cache
+def bundled_strengths() -> dict[str, str]:
+    """Kernel name -> strength of the bundled suite's oracle."""
+    return strengths(suite.MINIBENCH, suite.read_folder(suite.MINIBENCH, "minibench"))
 
 
 def _runnable(kernel: Kernel, bench: Bench) -> list[str]:

@@ -144,7 +144,7 @@ def drop_guard(parsed: list[Token]) -> Iterator[Edit]:
         if t.text == "atomicAdd" and parsed[i + 1].text == "(":
             comma = _comma(parsed, i + 1)
             if comma:
-                yield (t.start, parsed[comma].end, "*(" + _between(parsed, i + 2, comma) + ") += (")
+                yield (t.start, parsed[comma].end, "*(" + " ".join(u.text for u in parsed[i + 2 : comma]) + ") += (")
 
 
 def _comma(parsed: list[Token], opening: int) -> int:
@@ -156,10 +156,6 @@ def _comma(parsed: list[Token], opening: int) -> int:
         if depth == 0:
             return 0
     return 0
-
-
-def _between(parsed: list[Token], first: int, last: int) -> str:
-    return " ".join(t.text for t in parsed[first:last])
 
 
 def drop_barrier(parsed: list[Token]) -> Iterator[Edit]:
