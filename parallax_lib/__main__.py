@@ -1,4 +1,4 @@
-"""The command line: run the study, collect only, adapt a translator, or say what this machine can do."""
+"""The command line: run the study, collect only, adapt a translator, check the harness, or say what this machine can do."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from parallax_lib.params import Params, UserError, load_file
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit status 0, or 2 after one line that says what to mend."""
+    """Exit status 0, 1 when a check that was asked for fails, or 2 after one line that says what to mend."""
     argv = sys.argv[1:] if argv is None else argv
     try:
         if argv[:1] == ["adapt"]:  # has its own options, one for each field of AdaptConfig
@@ -19,14 +19,13 @@ def main(argv: list[str] | None = None) -> int:
             adapt.main(argv[1:])
             return 0
         args = parser().parse_args(argv)
-        args.go(args)
+        return args.go(args) or 0
     except UserError as e:
         print(f"parallax: {e}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("parallax: stopped; run the same command again to go on", file=sys.stderr)
         return 130
-    return 0
 
 
 def parser() -> argparse.ArgumentParser:
@@ -45,6 +44,18 @@ def parser() -> argparse.ArgumentParser:
     ship.set_defaults(go=_collect)
     tools = sub.add_parser("tools", help="compilers, GPU and sandbox of this machine")
     tools.set_defaults(go=_tools)
+    sub.add_parser("selfcheck", help="one hostile program per promise of the sandbox: promise, measured, ok").set_defaults(go=_selfcheck)
+    red = sub.add_parser("redteam", help="judge the corpus of cheating and of odd but honest programs; status 1 when the gate breaks")
+    red.add_argument("--workers", type=int, default=2)
+    red.set_defaults(go=_redteam)
+    strength = sub.add_parser("audit", help="mutants of a suite's references: how strong is its oracle? status 1 when a kernel is weak")
+    strength.add_argument("suite", type=Path, help="a folder with kernels.yaml, a HeCBench checkout or a parameter file")
+    strength.add_argument("--per-operator", type=int, default=3)
+    strength.add_argument("--workers", type=int, default=2)
+    strength.add_argument("--kernels", default="", metavar="saxpy,bfs")
+    strength.add_argument("--journal", type=Path, default=None, help="where verdicts are kept; default data/runs/audit/journal.db")
+    strength.add_argument("--out", type=Path, default=None, metavar="audit.json")
+    strength.set_defaults(go=_audit)
     sub.add_parser("adapt", help="LoRA-train the translator on forge programs (adapt --help)")
     return top
 
@@ -76,6 +87,30 @@ def check_machine(params: Params) -> None:
     for key, path in (("collect.shipped", params.collect.shipped), ("translator.adapter", params.translator.adapter)):
         if path and not models.resolve(path).exists():
             raise UserError(f"{key}: {path} does not exist; correct the path or set it to ''")
+
+
+def _redteam(args) -> int:
+    from parallax_lib import redteam
+
+    return 0 if redteam.gate(args.workers) else 1
+
+
+def _audit(args) -> int:
+    from parallax_lib import audit, sandbox, store, toolchain
+    from parallax_lib.reference import Bench
+
+    journal = store.Journal(args.journal or store.run_folder("audit") / "journal.db")
+    bench = Bench(toolchain.detect(), sandbox.probe(), sandbox.Limits(cpu_s=5, wall_s=60, memory_mb=1024), journal)
+    only = tuple(filter(None, args.kernels.split(",")))
+    return 0 if audit.run(args.suite, args.per_operator, args.workers, args.out, bench, only) else 1
+
+
+def _selfcheck(args) -> int:
+    from parallax_lib import selfcheck
+
+    text, holds = selfcheck.table(selfcheck.levels())
+    print(text, flush=True)
+    return 0 if holds else 1
 
 
 def _tools(args) -> None:

@@ -32,11 +32,15 @@ KILLED = re.compile(  # in a message of the compiler's, not in a line that it qu
 OMP_PRAGMA = re.compile(
     r"^\s*#\s*pragma\s+omp\b.*\b(parallel|task|taskloop|teams|target)\b|omp::(directive|sequence)", re.M
 )
-OMP_SYMBOL = re.compile(r"\b(GOMP_(?:parallel|task|teams|target)\w*|__kmpc_(?:fork|omp_task)\w*)")
+OMP_SYMBOL = re.compile(r"\bU (GOMP_(?:parallel|task|teams|target)\w*|__kmpc_(?:fork|omp_task)\w*)")
 CUDA_KERNEL, CUDA_LAUNCH = (
-    re.compile(r"\b__cudaRegisterFunction\b"),
-    re.compile(r"\b(__cudaPushCallConfiguration|cudaLaunch\w+Kernel\w*)\b"),
+    re.compile(r"\bU __cudaRegisterFunction\b"),
+    re.compile(r"\bU (__cudaPushCallConfiguration|cudaLaunch\w+Kernel\w*)\b"),
 )
+BY_CALL, COMMENT = re.compile(r"\bcudaLaunch\w*Kernel\w*\s*[<(]"), re.compile(r"//[^\n]*|/\*.*?\*/", re.S)
+LOOK = rf"""{{ nm main.o; objdump -h main.o | sed -n 's/^ *[0-9]* \(\.[^ ]*\) .*/@section \1/p'
+objdump -d --no-show-raw-insn main.o | sed -n 's/^ *[0-9a-f]*:[ \t]*\(syscall\|sysenter\|int  *$0x80\|svc\)/@instruction \1/p'
+}} > {SYMBOLS}"""  # for gates: what the object file defines and needs, its sections, raw system calls
 MARKER = r"""
 typedef unsigned long word;
 #if defined(__x86_64__)
@@ -132,7 +136,7 @@ def _script(toolchain: Toolchain, extra: tuple[str, ...], name: str) -> str:
         [*flags, "-c", f"{JOB}/marker.cpp", "-o", "marker.o"],
         [*flags, "marker.o", "main.o", "-o", PROGRAM, *extra],
     ]
-    return "\n".join(map(shlex.join, steps)) + f"\nnm -u main.o > {SYMBOLS}"
+    return "\n".join([*map(shlex.join, steps), LOOK])
 
 
 def _build_reason(out: Outcome) -> str:
@@ -145,8 +149,11 @@ def _build_reason(out: Outcome) -> str:
     return "compile_error"
 
 
-def unused_api(built: Built, api: str) -> str:
-    """Why the program does not use its API, "" when it does: comments, strings and #if 0 cannot fool object code."""
+def unused_api(built: Built, api: str, code: str = "") -> str:
+    """Why the program does not use its API, "" when it does: comments, strings and #if 0 cannot fool object code.
+
+    Every kernel's stub calls cudaLaunchKernel, so `code` tells whether the program itself does.
+    """
     if api == "omp":
         if not OMP_PRAGMA.search(built.source):
             return "no '#pragma omp parallel', 'task', 'teams' or 'target' is left after preprocessing"
@@ -155,18 +162,19 @@ def unused_api(built: Built, api: str) -> str:
     if api == "cuda":
         if not CUDA_KERNEL.search(built.symbols):
             return "the object code holds no __global__ function"
-        if not CUDA_LAUNCH.search(built.symbols):
+        if not CUDA_LAUNCH.search(built.symbols) and not BY_CALL.search(COMMENT.sub(" ", code)):
             return "the object code launches no kernel"
     return ""
 
 
 def execute(
-    program: bytes, toolchain: Toolchain, args: tuple[str, ...], limits: Limits, level: Level, env: dict[str, str]
-) -> Ran:
-    """Run a built program once on one input."""
+    program: bytes, toolchain: Toolchain, args: tuple[str, ...], limits: Limits, level: Level, env: dict[str, str],
+    files: dict[str, bytes] | None = None,
+) -> Ran:  # fmt: skip
+    """Run a built program once on one input.  `files` lie beside it."""
     nonce = secrets.token_hex(16)
     gpu = toolchain.api == "cuda"
-    out = sandbox.run([f"{JOB}/{PROGRAM}", *args], {PROGRAM: program}, limits, level, env={**_env(toolchain), **env},
+    out = sandbox.run([f"{JOB}/{PROGRAM}", *args], {PROGRAM: program, **(files or {})}, limits, level, env={**_env(toolchain), **env},
                       stdin=nonce.encode(), roots=toolchain.roots, gpu=gpu)  # fmt: skip
     end = f"\n@end {nonce}\n"
     if out.status != "ok":

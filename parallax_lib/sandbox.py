@@ -25,7 +25,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from parallax_lib import seccomp, supervise
+from parallax_lib import degraded, guard, seccomp, supervise
 from parallax_lib.params import UserError
 from parallax_lib.supervise import Limits
 
@@ -37,7 +37,7 @@ NAMESPACES = tuple(
 )
 STDERR_BYTES = 1 << 20
 STDIN_BYTES = 4096
-HOW = "install it (sudo apt-get install -y bubblewrap) or set validation.unsafe: true to run without protection"
+HOW = "install bubblewrap (sudo apt-get install -y bubblewrap) or set validation.unsafe: true to run without protection"
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 PROMISES = r"""
 [ "$(grep -c : /proc/net/dev)" = 1 ] || echo "the network is reachable"
@@ -46,6 +46,12 @@ for path in / /usr /job /dev /etc /proc/sys; do (: > $path/parallax) 2>/dev/null
 [ "$(wc -c < /proc/1/environ)" = 0 ] || echo "the caller's environment is visible"
 command -v tar > /dev/null || echo "tar is missing"
 (: > /work/x && : > /tmp/x && : > /dev/shm/x) 2>/dev/null || echo "no scratch folder"
+exit 0
+"""
+LESSER = r"""
+for path in /etc/passwd /proc/1/environ "$1"; do cat "$path" > /dev/null 2>&1 && echo "$path of the host can be read"; done
+for path in / /usr ../job /tmp /dev/shm /etc; do (: > $path/parallax) 2>/dev/null && echo "$path is writable"; done
+(: > x) 2>/dev/null || echo "no scratch folder"
 exit 0
 """
 LIMIT_CHECKS = (  # script, limits, the status that proves the limit
@@ -58,7 +64,7 @@ LIMIT_CHECKS = (  # script, limits, the status that proves the limit
 
 @dataclass(frozen=True)
 class Level:
-    """How well this machine shuts a program in: "bwrap", or "unsafe": limits only, and a quick daemon slips them."""
+    """How well a program is shut in: "bwrap", "degraded" (see there), or "unsafe": limits, and a quick daemon slips them."""
 
     name: str
     bwrap: str = ""
@@ -116,7 +122,7 @@ def run(
     cap = limits.tmp_mb << 20 if outputs else limits.output_bytes
     with ExitStack() as stack:
         try:
-            process, report = _start_bare(stack, job) if level.name == "unsafe" else _start_bwrap(stack, job, level)
+            process, report = _start_bwrap(stack, job, level) if level.name == "bwrap" else _start_bare(stack, job, level)
         except OSError as e:
             return Outcome("infra_error", -1, "", f"cannot start: {e}", 0.0, 0.0, 0.0)
         stack.enter_context(process.stdout)
@@ -133,33 +139,32 @@ def clean(data: bytes) -> str:
 def probe(unsafe: bool = False) -> Level:
     """The level this machine offers, proven by running the promises once per process (about 0.5 s).
 
-    Raises UserError when bubblewrap is missing or does not keep them and `unsafe` is not asked for.
+    bubblewrap first, then "degraded" (Landlock).  Raises UserError when neither holds and `unsafe` is not asked for.
     """
     if unsafe:
         return Level("unsafe")
     bwrap = shutil.which("bwrap")
-    if bwrap is None:
-        raise UserError(f"no sandbox: bubblewrap (bwrap) not found; {HOW}")
+    broken = "" if bwrap else "bubblewrap (bwrap) not found"
     users = (NOBODY, None) if os.geteuid() == 0 else (None,)
-    broken = ""
-    for user in users:
+    for user in users if bwrap else ():
         for options in ((*NAMESPACES, "--disable-userns"), NAMESPACES):
             level = Level("bwrap", bwrap, user, options)
             broken = broken_promise(level)
             if not broken:
                 return level
-    raise UserError(
-        f"no sandbox: bubblewrap does not hold here ({broken}); allow user namespaces or set validation.unsafe: true"
-    )
+    lesser = Level("degraded", user=users[0])
+    if degraded.landlock_abi() and not broken_promise(lesser):
+        return lesser
+    raise UserError(f"no sandbox: {broken}; allow user namespaces, {HOW}")
 
 
 def broken_promise(level: Level) -> str:
     """The first thing the sandbox promises and does not keep here, "" when it keeps all."""
     with tempfile.NamedTemporaryFile(prefix="parallax-") as host:
-        seen = run(["/bin/sh", "-c", PROMISES, "sh", host.name], {}, Limits(), level)
+        seen = run(["/bin/sh", "-c", PROMISES if level.name == "bwrap" else LESSER, "sh", host.name], {}, Limits(), level)
     if seen.status != "ok" or seen.stdout:
         return (seen.stdout or seen.stderr or f"it ends with {seen.returncode}").splitlines()[0]
-    for script, change, expected in LIMIT_CHECKS:
+    for script, change, expected in LIMIT_CHECKS if level.name == "bwrap" else LIMIT_CHECKS[:3]:
         got = run(["/bin/sh", "-c", script], {}, replace(Limits(wall_s=20), **change), level).status
         if got != expected:
             return f"limit {next(iter(change))} does not bind: {got}"
@@ -198,12 +203,7 @@ def _unpack(data: bytes, names: tuple[str, ...]) -> dict[str, bytes]:
 def _limited(job: Job, processes: bool) -> list[str]:
     """The command behind prlimit: the kernel's own limits, beside those `supervise` keeps for the whole tree."""
     limits, cpu = job.limits, int(job.limits.cpu_s) + 1
-    wanted = [
-        f"--cpu={cpu}:{cpu + 1}",
-        f"--fsize={limits.tmp_mb << 20}",
-        "--core=0",
-        f"--stack={limits.stack_mb << 20}",
-    ]
+    wanted = [f"--cpu={cpu}:{cpu + 1}", f"--fsize={limits.tmp_mb << 20}", "--core=0", f"--stack={limits.stack_mb << 20}"]
     if processes:
         wanted.append(f"--nproc={limits.processes}")
     return ["prlimit", *wanted, "--", *job.argv]
@@ -216,7 +216,7 @@ def _start_bwrap(stack: ExitStack, job: Job, level: Level) -> tuple[subprocess.P
     passed: list[int] = []
     with ExitStack() as ours:  # descriptors that only the child needs
         ours.callback(os.close, report_in)
-        command = [level.bwrap, *level.options, *_mounts(job)]
+        command = [level.bwrap, *level.options, "--dir", f"/run/{guard.token()}", *_mounts(job)]
         for name, data in job.files.items():
             command += ["--perms", "0555", "--file", _memory(ours, passed, data), f"/job/{name}"]
         filter_bytes = seccomp.program(hidden_memory=job.gpu)
@@ -224,30 +224,28 @@ def _start_bwrap(stack: ExitStack, job: Job, level: Level) -> tuple[subprocess.P
             command += ["--seccomp", _memory(ours, passed, filter_bytes)]
         for key, value in job.env.items():
             command += ["--setenv", key, value]
-        command += [
-            "--remount-ro",
-            "/",
-            "--chdir",
-            "/work",
-            "--json-status-fd",
-            str(report_in),
-            "--",
-            *_limited(job, True),
-        ]
+        command += ["--remount-ro", "/", "--chdir", "/work", "--json-status-fd", str(report_in), "--", *_limited(job, True)]
         return _popen(command, job, {}, "/", (*passed, report_in), level.user), report
 
 
-def _start_bare(stack: ExitStack, job: Job) -> tuple[subprocess.Popen, None]:
-    """The command itself, in a throw-away folder: limits, no isolation."""
+def _start_bare(stack: ExitStack, job: Job, level: Level) -> tuple[subprocess.Popen, None]:
+    """The command in a throw-away folder: limits, and no isolation but Landlock's at level "degraded"."""
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parallax-", ignore_cleanup_errors=True)))
     for name in ("job", "work"):
         (folder / name).mkdir()
     for name, data in job.files.items():
         (folder / "job" / name).write_bytes(data)
         (folder / "job" / name).chmod(0o555)
-    return _popen(
-        _limited(job, False), job, {**job.env, "HOME": str(folder / "work")}, str(folder / "work"), (), None
-    ), None
+    work = str(folder / "work")
+    env = {**job.env, "HOME": work, "TMPDIR": work} if level.name == "degraded" else {**job.env, "HOME": work}
+    if level.name == "unsafe":
+        return _popen(_limited(job, False), job, env, work, (), None), None
+    if level.user is not None:
+        folder.chmod(0o755)
+        os.chown(work, level.user, level.user)
+    filter_bytes = seccomp.program(hidden_memory=job.gpu, internet=False)
+    command = degraded.command(_limited(job, False), env, folder, job.roots, filter_bytes)
+    return _popen(command, job, {"PATH": BASE_ENV["PATH"]}, work, (), level.user), None
 
 
 def _popen(

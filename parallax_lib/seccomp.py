@@ -34,10 +34,11 @@ REFUSED = {  # name: (x86_64, aarch64)
 }  # fmt: skip
 
 
-def program(hidden_memory: bool = False, machine: str = "") -> bytes:
+def program(hidden_memory: bool = False, machine: str = "", internet: bool = True) -> bytes:
     """The filter's bytes, b"" on a machine whose numbers are not listed.
 
-    `hidden_memory` allows memfd and shared segments: the GPU driver needs them.
+    `hidden_memory` allows memfd and shared segments: the GPU driver needs them.  Without `internet` only AF_UNIX sockets
+    can be made, for where no network namespace stops the others.
     """
     machine = machine or platform.machine()
     if machine not in AUDIT:
@@ -49,15 +50,15 @@ def program(hidden_memory: bool = False, machine: str = "") -> bytes:
         lines += [(JUMP_GE, 0, 1, X32_BIT), (RETURN, 0, 0, EPERM)]
     for numbers in calls.values():
         lines += [(JUMP_EQ, 0, 1, numbers[column]), (RETURN, 0, 0, EPERM)]
-    lines += _sockets(SOCKET[column])
+    lines += _sockets(SOCKET[column], FAMILIES if internet else FAMILIES[:1])
     lines += [(RETURN, 0, 0, ALLOW)]
     return b"".join(struct.pack("<HBBI", code, yes, no, value) for code, yes, no, value in lines)
 
 
-def _sockets(number: int) -> list[tuple[int, int, int, int]]:
+def _sockets(number: int, families: tuple[int, ...]) -> list[tuple[int, int, int, int]]:
     """socket(family, ...): only the listed families; any other call falls through."""
-    skip = 2 + len(FAMILIES)
+    skip = 2 + len(families)
     lines = [(JUMP_EQ, 0, skip, number), (LOAD, 0, 0, FIRST_ARGUMENT)]
-    for i, family in enumerate(FAMILIES):
-        lines.append((JUMP_EQ, len(FAMILIES) - i, 0, family))
+    for i, family in enumerate(families):
+        lines.append((JUMP_EQ, len(families) - i, 0, family))
     return [*lines, (RETURN, 0, 0, EPERM)]

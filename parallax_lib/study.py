@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from parallax_lib import (
+    audit,
     collect,
     forge,
     influence,
@@ -78,6 +79,8 @@ def all_tasks(run: Run) -> list[Task]:
 
 
 def task_table(chosen: Sequence[Task], run: Run) -> pd.DataFrame:
+    """A row for each task; `oracle` is the strength that the suite's shipped audit measured."""
+    strength = audit.bundled_strengths()
     rows = [
         {
             "task": t.id,
@@ -87,6 +90,7 @@ def task_table(chosen: Sequence[Task], run: Run) -> pd.DataFrame:
             "target": t.target,
             "direction": t.direction,
             "split": split_of(t.kernel.family, run.params.suite, forge.TRAIN_FAMILIES),
+            "oracle": strength.get(t.kernel.name, "not audited") if t.kernel.suite == "minibench" else "not audited",
         }
         for t in chosen
     ]

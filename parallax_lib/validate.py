@@ -14,11 +14,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 
-from parallax_lib import oracle
+from parallax_lib import ablation, gates, oracle
 from parallax_lib.build import build, unused_api
 from parallax_lib.kernels import Task
 from parallax_lib.reference import (
     RETRIES,
+    RUN_ENV,
     Bench,
     Reference,
     inputs,
@@ -34,7 +35,11 @@ from parallax_lib.toolchain import Toolchain, describe
 
 MAX_SOURCE = 1 << 20
 LOG_CHARS = 4000
-THREADS = {"omp": ((4, 4), (3, 1)), "cuda": ((1, 1), (1, 1))}  # of the runs on the first input and on each other one
+THREADS = {  # of the runs on the first input and on each other one
+    "serial": ((1,), (1,)),
+    "omp": ((4, 4), (3, 1)),
+    "cuda": ((1, 1), (1, 1)),
+}
 FOREIGN_INCLUDE = re.compile(r'^\s*(?:#|%:)\s*(?:include\w*|embed|import)\s*["<]\s*(?:/|[^">\n]*\.\.)', re.M)
 LAUNCHED = "static: the object code calls the API; not proven at run time"
 
@@ -164,7 +169,10 @@ def _judge(code: str, task: Task, bench: Bench, reference: Reference) -> Verdict
     if built.reason != "ok":
         return _end(so_far, 1, built.reason, built.log)
     so_far = replace(so_far, checked="compiled")
-    unused = unused_api(built, task.target)
+    suspicion = gates.suspicion(built, code)
+    if suspicion:
+        return _end(so_far, 2, "cheat_suspected", suspicion)
+    unused = unused_api(built, task.target, code)
     if unused:
         so_far = replace(so_far, parallel="no", parallel_evidence=f"static: {unused}")
         return _end(so_far, 2, "no_kernel_launch" if task.target == "cuda" else "not_parallel", unused)
@@ -209,7 +217,24 @@ def _compare(so_far: Verdict, program: bytes, task: Task, bench: Bench, referenc
         reason, why = _differs(case, runs)
         if reason:
             return _end(so_far, level, reason, f"input {i}: {why}")
-    return _end(so_far, 5, "ok", "")
+    return _without_regions(so_far, program, task, bench, reference)
+
+
+def _without_regions(so_far: Verdict, program: bytes, task: Task, bench: Bench, reference: Reference) -> Verdict:
+    """A right program whose output stays right on every input with its parallel regions off did not use them."""
+    if task.target not in ablation.SWITCHABLE:
+        return _end(so_far, 5, "ok", "")
+    limits = replace(bench.limits, cpu_s=min(bench.limits.cpu_s, so_far.cpu_s + 1))
+    for case, args in zip(reference.cases, inputs(task.kernel), strict=True):
+        env = {**RUN_ENV, "OMP_NUM_THREADS": "4"}
+        ran = ablation.run_idle(program, bench.toolchains[task.target], args, limits, bench.level, env)
+        so_far = _spend(so_far, ran.outcome)
+        if ran.reason == "infra_error":
+            return _end(so_far, 2, ran.reason, ran.log)
+        if ran.reason != "ok" or _differs(case, [oracle.read(ran.text)])[0]:
+            return _end(so_far, 5, "ok", "")
+    evidence = "with its parallel regions switched off the program prints the same right data"
+    return _end(replace(so_far, parallel="no", parallel_evidence=evidence), 4, "not_parallel", evidence)
 
 
 def _differs(case: oracle.Expected, runs: list[tuple[oracle.Line, ...]]) -> tuple[str, str]:

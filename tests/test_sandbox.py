@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from parallax_lib import sandbox, seccomp
+from parallax_lib import degraded, sandbox, seccomp
 from parallax_lib.params import UserError
 from parallax_lib.sandbox import Level, Limits
 
@@ -340,6 +340,7 @@ def test_job_output_on_stdout_cannot_forge_a_file():
 
 def test_no_bubblewrap_is_refused_in_one_line(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(degraded, "landlock_abi", lambda: 0)
     with pytest.raises(UserError, match=r"bwrap.*apt-get install -y bubblewrap.*unsafe: true") as error:
         sandbox.probe.__wrapped__()
     assert "\n" not in str(error.value)
@@ -350,6 +351,9 @@ def test_no_user_namespaces_is_refused_in_one_line(monkeypatch, tmp_path):
     (tmp_path / "bwrap").write_text("#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2\nexit 1\n")
     (tmp_path / "bwrap").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    if degraded.landlock_abi():
+        assert sandbox.probe.__wrapped__().name == "degraded"
+    monkeypatch.setattr(degraded, "landlock_abi", lambda: 0)
     with pytest.raises(UserError, match="No permissions to create new namespace.*unsafe: true") as error:
         sandbox.probe.__wrapped__()
     assert "\n" not in str(error.value)

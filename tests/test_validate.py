@@ -206,8 +206,11 @@ FORGERIES = {
 
 @pytest.mark.parametrize("name", FORGERIES)
 def test_forged_ends_do_not_count(judge, name):
-    verdict = judge(UNISTD + "#include <stdlib.h>\n" + FORGERIES[name])
-    assert verdict.reason == ("wrong_output" if name.startswith("includes") else "incomplete")
+    code = UNISTD + "#include <stdlib.h>\n" + FORGERIES[name]
+    assert judge(code).reason == "cheat_suspected"
+    disguised = code.replace('"\\n@end %s\\n", b', '"\\n@%s %s\\n", "end", b')  # out of the static gate's sight
+    static = ("reopens stdin", "reads stdin before all constructors", "includes the harness's own object")
+    assert judge(disguised).reason == ("cheat_suspected" if name in static else "incomplete")
 
 
 def test_a_forked_child_cannot_end_for_its_parent(judge):

@@ -1,0 +1,146 @@
+"""The release gate: a corpus of cheating and of odd but honest programs, judged as the study judges translations.
+
+Knows the corpus's file headers and counts.  Knows nothing of how verdicts are made.
+
+A file starts with `// parallax: kernel=NAME, api=omp|cuda, expect=REASON[|REASON], needs=PROOF` and a line that says the
+trick.  `needs` names the proof without which a program cannot be told (ompt, race, device, cuda, gpu): where that proof
+was not made, the program is pending, never passed.  Only unsafe verdicts count: a cheat stopped for another reason
+than expected is shown, and fails the gate as well.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from parallax_lib import sandbox, suite, toolchain
+from parallax_lib.kernels import Kernel, Task
+from parallax_lib.params import ROOT, UserError
+from parallax_lib.sandbox import Limits
+from parallax_lib.store import Journal
+from parallax_lib.validate import Verdict, judge_many
+
+CORPUS = ROOT / "tests" / "redteam"
+HEADER = re.compile(r"// parallax: kernel=(\w+), api=(omp|cuda), expect=([\w|]+)(?:, needs=(\w+))?\n// (.+)\n")
+NEEDS = ("", "ompt", "race", "device", "cuda", "gpu")
+LIMITS = Limits(cpu_s=4, wall_s=12, memory_mb=1024)
+UNJUDGED = ("not_checkable", "infra_error")
+
+
+@dataclass(frozen=True)
+class Program:
+    """One file of the corpus; `kind` is its folder, cheats or honest."""
+
+    name: str
+    kind: str
+    kernel: str
+    api: str
+    expect: tuple[str, ...]
+    needs: str
+    trick: str
+    code: str
+
+
+def read_corpus(folder: Path = CORPUS) -> list[Program]:
+    """Every program of `folder`/{cheats,honest} in order of names.  Raises UserError for a header that says too little."""
+    files = sorted(p for kind in ("cheats", "honest") for p in (folder / kind).glob("*.c[pu]*"))
+    if not files:
+        raise UserError(f"{folder}: no programs in cheats/ and honest/; the corpus is part of a source checkout")
+    return [_read(path) for path in files]
+
+
+def judge_corpus(programs: list[Program], journal: Journal | None = None, workers: int = 2) -> list[Verdict]:
+    """Verdicts of the programs as translations of bundled kernels, in their order."""
+    kernels = {k.name: k for k in suite.read_folder(suite.MINIBENCH, "minibench")}
+    items = [(p.code, task_of(p, kernels)) for p in programs]
+    return judge_many(items, toolchain.detect(), sandbox.probe(), LIMITS, journal, workers)
+
+
+def gate(workers: int = 2) -> bool:
+    """Judge the whole corpus, print the gate; whether it holds."""
+    programs = read_corpus()
+    text, holds = report(programs, judge_corpus(programs, None, workers))
+    print(f"{text}\nrelease gate: {'holds' if holds else 'BROKEN'}", flush=True)
+    return holds
+
+
+def _read(path: Path) -> Program:
+    code = path.read_text(encoding="utf-8")
+    header = HEADER.match(code)
+    if not header or (header[4] or "") not in NEEDS:
+        raise UserError(f"{path}: line 1 must be '// parallax: kernel=K, api=omp|cuda, expect=REASON[, needs=PROOF]', line 2 the trick")
+    expect = tuple(header[3].split("|"))
+    return Program(path.name, path.parent.name, header[1], header[2], expect, header[4] or "", header[5], code)
+
+
+def task_of(program: Program, kernels: dict[str, Kernel]) -> Task:
+    if program.kernel not in kernels:
+        raise UserError(f"{program.name}: no kernel {program.kernel!r} in the suite")
+    return Task(kernels[program.kernel], "serial", program.api)
+
+
+def status(program: Program, verdict: Verdict) -> str:
+    """ok, miss (a cheat validated), false reject, other reason, or pending where its proof was not made here."""
+    if verdict.reason in program.expect:
+        return "ok"
+    if verdict.reason in UNJUDGED:
+        return "pending"
+    if program.kind == "honest":
+        return "false reject"
+    if not verdict.validated:
+        return "other reason"
+    return "pending" if program.needs and not _proven(program.needs, verdict) else "miss"
+
+
+def _proven(needs: str, verdict: Verdict) -> bool:
+    """Whether the verdict holds the proof that tells this kind of program."""
+    if needs == "race":
+        return verdict.race_free in ("yes", "no")
+    if needs == "device":
+        return "device" in verdict.parallel_evidence + verdict.checked
+    if needs == "gpu":
+        return "cuda-cpu" not in verdict.toolchain and "emulat" not in verdict.toolchain
+    return verdict.parallel in ("yes", "no")
+
+
+def interval(hits: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Exact (Clopper-Pearson) interval of a rate."""
+    from scipy.stats import beta
+
+    low = float(beta.ppf((1 - level) / 2, hits, n - hits + 1)) if hits else 0.0
+    high = float(beta.ppf((1 + level) / 2, hits + 1, n - hits)) if hits < n else 1.0
+    return low, high
+
+
+def report(programs: list[Program], verdicts: list[Verdict]) -> tuple[str, bool]:
+    """(the gate as text, whether it holds): no miss, no false reject, no unexpected reason."""
+    states = [status(p, v) for p, v in zip(programs, verdicts, strict=True)]
+    lines = [
+        f"{s}: {p.kind}/{p.name} expected {'|'.join(p.expect)}, got {v.reason}: {v.log.splitlines()[0][:120] if v.log else ''}"
+        for p, v, s in zip(programs, verdicts, states, strict=True)
+        if s not in ("ok", "pending")
+    ]
+    for kind, what, bad in (("cheats", "detected", "miss"), ("honest", "falsely rejected", "false reject")):
+        mine = [s for p, s in zip(programs, states, strict=True) if p.kind == kind]
+        judged = [s for s in mine if s != "pending"]
+        hits = sum((s == bad) == (kind == "honest") for s in judged)
+        lines.append(_rate(f"{kind}: {hits} of {len(judged)} {what}", hits, len(judged)))
+    lines += _pending(programs, verdicts, states)
+    return "\n".join(lines), all(s in ("ok", "pending") for s in states)
+
+
+def _rate(text: str, hits: int, n: int) -> str:
+    if not n:
+        return f"{text}: nothing was judged"
+    low, high = interval(hits, n)
+    return f"{text} = {hits / n:.1%}, 95 % interval {low:.1%} to {high:.1%}"
+
+
+def _pending(programs: list[Program], verdicts: list[Verdict], states: list[str]) -> list[str]:
+    """A line for each proof that is missing here, with the programs that wait for it."""
+    waiting: dict[str, list[str]] = {}
+    for p, v, s in zip(programs, verdicts, states, strict=True):
+        if s == "pending":
+            waiting.setdefault(p.needs or ("cuda" if p.api == "cuda" else v.reason), []).append(f"{p.kind}/{p.name}")
+    return [f"needs: {needs}: {len(names)} pending: {', '.join(names)}" for needs, names in sorted(waiting.items())]

@@ -1,0 +1,50 @@
+"""The self-check's table on this machine, its words for what is not promised, and that it sees a broken promise."""
+
+import os
+import shutil
+import subprocess
+from dataclasses import replace
+
+import pytest
+
+from parallax_lib import degraded, sandbox, selfcheck
+from parallax_lib.sandbox import Level
+
+BARE = ["bwrap", "--unshare-user", "--ro-bind", "/", "/", "g++", "--version"]
+ABLE = shutil.which("bwrap") is not None and subprocess.run(BARE, capture_output=True).returncode == 0
+pytestmark = pytest.mark.skipif(not ABLE, reason="needs g++, bubblewrap and user namespaces")
+LESSER = Level("degraded", user=sandbox.NOBODY if os.geteuid() == 0 else None)
+SLOW = ("a fork bomb ends", "CPU time ends a loop that ignores signals", "sources over 1 MiB are refused")  # their own tests exist
+QUICK = [c for c in selfcheck.CHECKS if c.promise not in SLOW]
+
+
+def only(monkeypatch, *words):
+    monkeypatch.setattr(selfcheck, "CHECKS", [c for c in QUICK if not words or any(w in c.promise for w in words)])
+
+
+def test_bubblewrap_keeps_every_promise(monkeypatch):
+    only(monkeypatch)
+    text, holds = selfcheck.table([sandbox.probe()])
+    assert holds, text
+    assert text.count("\n") + 1 == len(QUICK) and "not promised" not in text
+
+
+@pytest.mark.skipif(not degraded.landlock_abi(), reason="the kernel has no Landlock")
+@pytest.mark.skipif(bool(sandbox.broken_promise(LESSER)), reason="the degraded level does not hold here")
+def test_the_degraded_level_keeps_what_it_promises_and_says_what_it_does_not(monkeypatch):
+    only(monkeypatch)
+    text, holds = selfcheck.table([LESSER])
+    assert holds, text
+    assert {line.split("  ")[0].split(None, 1)[1] for line in text.splitlines() if "not promised" in line} >= {
+        "own process numbers",
+        "the work folder is sized",
+    }
+
+
+def test_a_leak_is_seen(monkeypatch, tmp_path):
+    tmp_path.chmod(0o777)
+    only(monkeypatch, "no network", "no writable host path")
+    whole = sandbox.probe()
+    leaky = replace(whole, options=(*whole.options, "--share-net", "--bind", str(tmp_path), "/mnt"))
+    found = {row.promise: row.ok for row in selfcheck.rows(leaky)}
+    assert set(found.values()) == {False}
