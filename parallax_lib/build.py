@@ -6,7 +6,8 @@ The end marker: an object of the harness reads a nonce from stdin before any con
 it after the last destructor.  `_exit`, `abort` or a kill leave no marker, and nothing that the program prints can stand
 for one unless it searches its own memory.
 
-The proof line stands just before the end marker and carries the same nonce: whatever part of the harness is linked into
+The proof line stands just before the end marker and carries the same nonce.  It tells the wall time of the program itself,
+without the sandbox's start; and whatever part of the harness is linked into
 the program and defines `parallax_proof(buffer, size)` fills it with `name=value` words and returns their length.
 """
 
@@ -19,9 +20,9 @@ import shlex
 from dataclasses import dataclass, field, replace
 
 from parallax_lib import sandbox
-from parallax_lib.sandbox import JOB, Level, Limits, Outcome
 from parallax_lib.llvm import OFFLOAD
 from parallax_lib.params import ROOT
+from parallax_lib.sandbox import JOB, Level, Limits, Outcome
 from parallax_lib.toolchain import BASE, LANGUAGE, Toolchain, describe
 
 BUILD_LIMITS = Limits(cpu_s=60, wall_s=600, memory_mb=4096, output_bytes=1 << 20, processes=64, tmp_mb=256)
@@ -55,29 +56,34 @@ static long call(long n, long a, long b, long c) {
   __asm__ volatile("syscall" : "=a"(r) : "a"(n), "D"(a), "S"(b), "d"(c) : "rcx", "r11", "memory");
   return r;
 }
-enum { READ = 0, WRITE = 1, PID = 39 };
+enum { READ = 0, WRITE = 1, PID = 39, CLOCK = 228 };
 #elif defined(__aarch64__)
 static long call(long n, long a, long b, long c) {
   register long r8 __asm__("x8") = n, r0 __asm__("x0") = a, r1 __asm__("x1") = b, r2 __asm__("x2") = c;
   __asm__ volatile("svc 0" : "+r"(r0) : "r"(r8), "r"(r1), "r"(r2) : "memory");
   return r0;
 }
-enum { READ = 63, WRITE = 64, PID = 172 };
+enum { READ = 63, WRITE = 64, PID = 172, CLOCK = 113 };
 #endif
 extern "C" int fflush(void *);
 extern "C" __attribute__((weak)) long parallax_proof(char *, long);
 static char line[] = "\n@end 00000000000000000000000000000000\n";
 static char proof[1024] = "\n@proof ";
-static long owner;
-static void begin() { owner = call(PID, 0, 0, 0); call(READ, 0, (long)(line + 6), 32); }
+static long owner, started;
+static long now() { long t[2]; call(CLOCK, 1, (long)t, 0); return t[0] * 1000000 + t[1] / 1000; }
+static void begin() { owner = call(PID, 0, 0, 0); call(READ, 0, (long)(line + 6), 32); started = now(); }
 static void end() {
   fflush(0);
   if (call(PID, 0, 0, 0) != owner) return;
-  if (parallax_proof) {
-    for (int i = 0; i < 32; i++) proof[8 + i] = line[6 + i];
-    proof[40] = ' ';
-    call(WRITE, 1, (long)proof, 41 + parallax_proof(proof + 41, sizeof proof - 41));
-  }
+  long wall = now() - started, n = 41;
+  for (int i = 0; i < 32; i++) proof[8 + i] = line[6 + i];
+  for (const char *name = " wall_us="; *name; name++) proof[n++ - 1] = *name;
+  long unit = 1;
+  while (wall / unit > 9) unit *= 10;
+  for (n--; unit; unit /= 10) proof[n++] = '0' + wall / unit % 10;
+  proof[n++] = ' ';
+  if (parallax_proof) n += parallax_proof(proof + n, sizeof proof - n);
+  call(WRITE, 1, (long)proof, n);
   call(WRITE, 1, (long)line, sizeof line - 1);
 }
 __attribute__((used, section(".preinit_array"))) static void (*const first)() = begin;
@@ -121,8 +127,8 @@ def build(code: str, toolchain: Toolchain, extra: tuple[str, ...], level: Level)
     built = _build(code, first, toolchain, extra, level)
     for way in others if built.reason == "compile_error" else []:
         again = _build(code, way, toolchain, extra, level)
-        outcome = replace(again.outcome, cpu_s=built.outcome.cpu_s + again.outcome.cpu_s, wall_s=built.outcome.wall_s + again.outcome.wall_s)
-        built = replace(again, outcome=outcome)
+        spent = {name: getattr(built.outcome, name) + getattr(again.outcome, name) for name in ("cpu_s", "wall_s")}
+        built = replace(again, outcome=replace(again.outcome, **spent))
     return built
 
 

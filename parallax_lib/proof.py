@@ -17,6 +17,7 @@ OF_REFERENCE = 0.05  # ... and of the coverage that the kernel's own OpenMP prog
 MIN_SHARE = 0.05  # lowest correct program: 0.64, on tiny inputs 0.45; parallel + single: below 0.01
 MAX_LOCKED = 0.95  # of the time inside regions spent in critical or ordered: more runs one thread at a time
 LITTLE_US = 100  # less CPU time than this inside regions proves nothing either way
+DEVICE_START_US = 5000  # CPU time that loading the offload device may take
 THREADS, LAUNCHES = "OMPT", "CUDA runtime"
 
 
@@ -58,7 +59,7 @@ def of_openmp(runs: Sequence[dict[str, str]], expected: float = 0.0, why_not: st
 def coverage(runs: Sequence[dict[str, str]]) -> float:
     """CPU time inside parallel regions over the program's own, waits left out; 0 without counters."""
     known = [_numbers(run) for run in runs if run.get("runtime") == "libomp"]
-    own = sum(run["total_us"] - run["idle_us"] for run in known)
+    own = sum(max(run["total_us"] - run["idle_us"] - (DEVICE_START_US if run["targets"] else 0), run["inside_us"]) for run in known)
     return sum(run["inside_us"] - run["alone_us"] for run in known) / own if own > 0 else 0.0
 
 

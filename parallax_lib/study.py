@@ -116,8 +116,9 @@ def judge_frame(run: Run, frame: pd.DataFrame, chosen: Sequence[Task], what: str
     """The rows with their verdict columns, `validated` and `reward`."""
     by_id = {t.id: t for t in chosen}
     items = [(code if isinstance(code, str) else None, by_id[task]) for code, task in zip(frame["code"], frame["task"], strict=True)]
-    workers = run.params.validation.workers
-    verdicts = validate.judge_many(items, *open_bench(run), workers=workers, progress=lambda done, total: run.progress(what, done, total))
+    v = run.params.validation
+    more = {"workers": v.workers, "races": v.races, "timing": v.timing, "progress": lambda done, total: run.progress(what, done, total)}
+    verdicts = validate.judge_many(items, *open_bench(run), **more)
     table = pd.DataFrame([validate.to_row(v) for v in verdicts], index=frame.index)
     out = frame.drop(columns=[c for c in table if c in frame]).join(table)
     return out.assign(reward=rewards.rewards(out, run.params.reward.spec))

@@ -96,7 +96,7 @@ def first(code, inside):
 def test_a_right_translation_validates(judge):
     verdict = judge(OMP)
     assert (verdict.level, verdict.reason, verdict.validated) == (5, "ok", True)
-    assert verdict.parallel == "unknown" and verdict.race_free == "not checked" and verdict.faster == "not checked"
+    assert verdict.parallel in ("yes", "unknown") and verdict.race_free == "not checked" and verdict.faster == "not checked"
     assert "3 hidden inputs" in verdict.checked and verdict.sandbox == "bwrap" and "-fopenmp" in verdict.toolchain
     assert verdict.cpu_s > 0.05 and verdict.seconds > 0.05
 
@@ -207,7 +207,7 @@ FORGERIES = {
 @pytest.mark.parametrize("name", FORGERIES)
 def test_forged_ends_do_not_count(judge, name):
     verdict = judge(UNISTD + "#include <stdlib.h>\n" + FORGERIES[name])
-    assert verdict.reason == ("wrong_output" if name.startswith("includes") else "incomplete")
+    assert verdict.reason == ("cheat_suspected" if name.startswith("includes") else "incomplete")
 
 
 def test_a_forked_child_cannot_end_for_its_parent(judge):
