@@ -62,6 +62,7 @@ def _locked(kind: int) -> Iterator[None]:
         fcntl.flock(fd, kind)
         yield
     finally:
+        fcntl.flock(fd, fcntl.LOCK_UN)  # closing is not enough where a forked child still holds the descriptor
         os.close(fd)
 
 
