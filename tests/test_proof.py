@@ -1,6 +1,7 @@
 """Proof of parallelism, race stage, target regions and timing on programs that differ in one of them, really run."""
 
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -8,6 +9,8 @@ from test_validate import HIDDEN, KERNEL, LOOP, MAIN, OMP, PRAGMA, RACY, SERIAL,
 
 from parallax_lib import build, llvm, proof, races, reference, sandbox, timing, toolchain, validate
 from parallax_lib.kernels import Task
+from parallax_lib.params import ROOT
+from parallax_lib.reasons import REASONS
 from parallax_lib.sandbox import Limits
 
 LLVM = llvm.detect()
@@ -67,16 +70,19 @@ def test_examples_are_told_apart(judge, name):
 
 
 CORRECT = {
-    "tasks": "#pragma omp parallel\n#pragma omp single\n  for (int k = 0; k < 64; k++)\n#pragma omp task shared(s)\n  {\n    double p = 0;\n"
-    "    for (int i = (long)n * k / 64; i < (long)n * (k + 1) / 64; i++) p += x[i];\n#pragma omp atomic\n    s += p;\n  }\n",
+    "tasks": "#pragma omp parallel\n#pragma omp single\n  for (int k = 0; k < 64; k++)\n#pragma omp task shared(s)\n  {\n"
+    "    double p = 0;\n    for (int i = (long)n * k / 64; i < (long)n * (k + 1) / 64; i++) p += x[i];\n"
+    "#pragma omp atomic\n    s += p;\n  }\n",
     "taskloop": "#pragma omp parallel\n#pragma omp single\n#pragma omp taskloop reduction(+ : s)\n" + BODY,
     "dynamic": "#pragma omp parallel for schedule(dynamic, 1000) reduction(+ : s)\n" + BODY,
-    "sections": "  double a = 0, b = 0;\n#pragma omp parallel sections\n  {\n#pragma omp section\n    for (int i = 0; i < n / 2; i++) a += x[i];\n"
+    "sections": "  double a = 0, b = 0;\n#pragma omp parallel sections\n  {\n#pragma omp section\n"
+    "    for (int i = 0; i < n / 2; i++) a += x[i];\n"
     "#pragma omp section\n    for (int i = n / 2; i < n; i++) b += x[i];\n  }\n  s = a + b;\n",
     "by hand, with critical": "#pragma omp parallel\n  {\n    double p = 0;\n#pragma omp for\n    for (int i = 0; i < n; i++) p += x[i];\n"
     "#pragma omp critical\n    s += p;\n  }\n",
     "nested": "#pragma omp parallel for reduction(+ : s)\n  for (int k = 0; k < 8; k++) {\n    double p = 0;\n"
-    "#pragma omp parallel for reduction(+ : p)\n    for (int i = (long)n * k / 8; i < (long)n * (k + 1) / 8; i++) p += x[i];\n    s += p;\n  }\n",
+    "#pragma omp parallel for reduction(+ : p)\n"
+    "    for (int i = (long)n * k / 8; i < (long)n * (k + 1) / 8; i++) p += x[i];\n    s += p;\n  }\n",
     "host teams": "#pragma omp teams distribute parallel for num_teams(2) reduction(+ : s)\n" + BODY,
     "only large inputs": "#pragma omp parallel for reduction(+ : s) if (n > 10000)\n" + BODY,
     "scan, which LLVM's runtime refuses from g++": "  double *q = (double *)malloc(n * 8);\n"
@@ -174,7 +180,8 @@ def test_a_lucky_race_is_not_validated(judge):
 
 # ---- target regions --------------------------------------------------------------------------------------------------
 
-TARGET = SERIAL.replace(BODY, "#pragma omp target teams distribute parallel for map(to : x[0 : n]) map(tofrom : s) reduction(+ : s)\n" + BODY)
+MAPS = "map(to : x[0 : n]) map(tofrom : s)"
+TARGET = SERIAL.replace(BODY, f"#pragma omp target teams distribute parallel for {MAPS} reduction(+ : s)\n" + BODY)
 
 
 @needs_offload
@@ -234,3 +241,18 @@ def test_stages_are_part_of_the_key(tools):
 
 def test_serial_tasks_have_no_proof(tools):
     assert build.proof_source(tools["serial"]) == b"" and Task(KERNEL, "omp", "serial").target == "serial" and MAIN in SERIAL
+
+
+# ---- the page --------------------------------------------------------------------------------------------------------
+
+
+def test_every_reason_is_on_the_page_and_no_other():
+    page = (ROOT / "docs" / "VERDICTS.md").read_text()
+    assert set(re.findall(r"^\| `(\w+)` \|", page, re.M)) == set(REASONS)
+
+
+def test_every_reason_in_the_code_is_in_the_enum():
+    text = "".join((ROOT / "parallax_lib" / f"{name}.py").read_text() for name in ("validate", "build", "proof", "supervise"))
+    given = set(re.findall(r'_end\([^"\n]*"(\w+)"|reason = "(\w+)"|return "(\w+)", "', text))
+    words = {word for groups in given for word in groups if word}
+    assert {"race", "cheat_suspected", "not_checkable", "no_kernel_launch"} <= words <= set(REASONS)
