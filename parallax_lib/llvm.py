@@ -41,6 +41,16 @@ class Llvm:
         return str(Path(self.libomp).parent) if self.libomp else ""
 
 
+def describe(found: Llvm) -> str:
+    """What verdicts here can and cannot be told of OpenMP programs, in one line."""
+    parts = {
+        "proof of parallelism": found.libomp or "no libomp: parallel stays unknown",
+        "race stage": "clang with Archer" if found.tsan and found.archer else "not checked: no clang++ with ThreadSanitizer and Archer",
+        "target regions": "x86_64 offload device" if found.offload else "on the host",
+    }
+    return "; ".join(f"{name}: {told}" for name, told in parts.items())
+
+
 @functools.cache
 def detect() -> Llvm:
     """LLVM's OpenMP parts under /usr, which every sandbox shows; the newest clang's own runtime where there is one."""

@@ -20,6 +20,7 @@ from parallax_lib import (
     collect,
     forge,
     influence,
+    llvm,
     metrics,
     prm,
     rewards,
@@ -253,8 +254,9 @@ def tour_task(run: Run) -> Task:
 
 def machine_text() -> str:
     """Compilers, GPU and sandbox level of this machine."""
-    lines = [f"{api:7} {toolchain.describe(t)}" for api, t in toolchain.detect().items()]
-    return "\n".join([*lines, f"sandbox {sandbox.probe().name}"])
+    tools = toolchain.detect()
+    lines = [f"{api:7} {toolchain.describe(t)}" for api, t in tools.items()]
+    return "\n".join([*lines, f"openmp  {llvm.describe(tools['omp'].llvm)}", f"sandbox {sandbox.probe().name}"])
 
 
 def collect_to(params: Params, out: Path, card: dict) -> None:

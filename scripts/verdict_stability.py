@@ -73,7 +73,7 @@ def report(made: list, idle: list[validate.Verdict], loaded: list[validate.Verdi
     rejected = [(name, v.reason, v.parallel_evidence, v.race_evidence, v.log) for name, v in right if not v.validated]
     for row in (*differ, *rejected):
         print(row)
-    lowest = {key: min((float(m[1]) for _, v in right if (m := form.search(v.parallel_evidence))), default=None)
+    lowest = {key: min(((float(m[1]), name) for name, v in right if (m := form.search(v.parallel_evidence))), default=None)
               for key, form in (("coverage", COVER), ("second", SHARE))}  # fmt: skip
     told = {"programs": len(made), "differ": len(differ), "right": len(right), "rejected": len(rejected), "lowest": lowest}
     print(json.dumps(told | {"parallel": {p: sum(v.parallel == p for _, v in right) for p in ("yes", "no", "unknown")}}))

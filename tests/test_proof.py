@@ -52,6 +52,12 @@ EXAMPLES = {  # program, verdict's reason, parallel, in its evidence
         "#include <thread>\n" + SERIAL.replace(BODY, "  std::thread t([&] {" + BODY + "});\n  t.join();\n"),
         "not_parallel", "no", "static",
     ),
+    "sections, one holds all": (SERIAL.replace(BODY, "#pragma omp parallel sections\n  {\n#pragma omp section\n" + BODY
+        + "#pragma omp section\n    state_of(0);\n  }\n").replace("double total", "static void state_of(int) {}\ndouble total"),
+        "not_parallel", "no", "one thread"),
+    "dynamic, one chunk": (OMP.replace("reduction", "schedule(dynamic, 1 << 30) reduction"), "not_parallel", "no", "one thread"),
+    "one task": (SERIAL.replace(BODY, "#pragma omp parallel\n#pragma omp single\n#pragma omp task shared(s)\n" + BODY),
+        "not_parallel", "no", "one thread"),
     "std::thread beside a dummy region": (
         "#include <thread>\n" + first(SERIAL, "volatile int t = 0;\n#pragma omp parallel\n  t = 1;\n").replace(
             BODY, "  std::thread w([&] {" + BODY + "});\n  w.join();\n"),

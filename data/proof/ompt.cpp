@@ -3,6 +3,8 @@
 // Per thread, CPU time between events goes to the team slot of the region it works in, or to "idle" while it waits at a
 // barrier or for a lock.  A phase is what lies between two barriers; for each phase the largest and the second largest
 // slot are added up, so that work which wanders from thread to thread but never runs on two is told from parallel work.
+// Chunks of dynamic loops, sections and explicit tasks are "pieces" that any thread may take, and on a busy machine one
+// thread can take them all: their phase is counted as two threads would at best share them, bounded by the largest piece.
 // The few OMPT declarations it needs stand here, so that no clang header is needed (OpenMP 5.1, section 4.5).
 extern "C" {
 typedef unsigned long size_t;
@@ -24,7 +26,8 @@ __attribute__((weak)) int __kmpc_global_thread_num(void *);
 namespace {
 enum { PROCESS_CPU = 2, THREAD_CPU = 3, TEAM = 128, DEPTH = 32 };
 enum { PARALLEL_BEGIN = 3, PARALLEL_END, TASK_CREATE, TASK_SCHEDULE, IMPLICIT_TASK, TARGET, WAIT = 16, RELEASED,
-       ACQUIRE = 26, ACQUIRED = 27, TARGET_EMI = 33 };
+       WORK = 20, ACQUIRE = 26, ACQUIRED = 27, DISPATCH = 32, TARGET_EMI = 33 };
+enum : unsigned { UNDEFERRED = 0x08000000 };
 enum { BEGIN = 1, END = 2, INITIAL = 1, EXPLICIT = 4, CRITICAL = 5, ORDERED = 7, TASKWAIT = 5, TASKGROUP = 6 };
 
 struct Lock {
@@ -33,8 +36,8 @@ struct Lock {
   void give() { __atomic_clear(&held, __ATOMIC_RELEASE); }
   static void rest();
 };
-struct Region { Region *free; Lock lock; long phase; unsigned team; long busy[TEAM]; };
-struct Place { Region *region; long *slot; long phase; bool waits, tasks; };
+struct Region { Region *free; Lock lock; long phase; unsigned team; long pieces, largest; long busy[TEAM]; };
+struct Place { Region *region; long *slot; long phase; bool waits, tasks, pooled; long piece; };
 struct Thread { long last; Place at; bool queues; int inside, depth; Place kept[DEPTH]; };
 
 thread_local Thread me;
@@ -59,7 +62,18 @@ void tick() {
   if (!me.at.region) return;
   if ((me.at.waits && !me.at.tasks) || me.queues) { add(idle, spent); return; }
   *me.at.slot += spent;
+  if (me.at.pooled) me.at.piece += spent;
   if (me.inside) add(locked, spent);
+}
+
+void finish_piece(bool another) {
+  if (me.at.region && me.at.piece) {
+    long piece = me.at.piece, seen = __atomic_load_n(&me.at.region->largest, __ATOMIC_RELAXED);
+    add(me.at.region->pieces, piece);
+    while (piece > seen && !__atomic_compare_exchange_n(&me.at.region->largest, &seen, piece, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {}
+  }
+  me.at.piece = 0;
+  me.at.pooled = another && me.at.region;
 }
 
 void push() { if (me.depth < DEPTH) me.kept[me.depth] = me.at; me.depth++; }
@@ -74,6 +88,9 @@ void collect(Region *region) {
     if (busy > most) { next = most; most = busy; }
     else if (busy > next) next = busy;
   }
+  long half = region->pieces / 2, shared = region->pieces - (region->largest > half ? region->largest : half);
+  region->pieces = region->largest = 0;
+  if (shared > next) { next = shared; most = all - shared; }
   sums.take();
   inside += all;
   if (region->team < 2) alone += most;
@@ -88,7 +105,7 @@ void on_parallel_begin(Data *, const void *, Data *parallel, unsigned, int, cons
   if (region) unused = region->free;
   sums.give();
   if (!region) region = (Region *)calloc(1, sizeof(Region));
-  region->phase = region->team = 0;
+  region->phase = region->team = region->pieces = region->largest = 0;
   for (long &busy : region->busy) busy = 0;
   parallel->ptr = region;
 }
@@ -110,19 +127,26 @@ void on_parallel_end(Data *parallel, Data *, int, const void *) {
 void on_implicit_task(int endpoint, Data *parallel, Data *, unsigned team, unsigned index, int flags) {
   if ((flags & INITIAL) && (team < 2 || !parallel || !parallel->ptr) && endpoint == BEGIN) { push(); return; }  // no league
   tick();
-  if (endpoint == END) { pop(); return; }
+  if (endpoint == END) { finish_piece(false); pop(); return; }
   push();
   Region *region = parallel ? (Region *)parallel->ptr : 0;
   if (!region || (team < 2 && me.at.region)) return;  // a nested team of one works for the team around it
   region->team = team;
   long seen = __atomic_load_n(&team_max, __ATOMIC_RELAXED);
   while (team > seen && !__atomic_compare_exchange_n(&team_max, &seen, (long)team, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {}
-  me.at = Place{region, &region->busy[index % TEAM], 0, false, false};
+  me.at = Place{region, &region->busy[index % TEAM], 0, false, false, false, 0};
 }
 
 void on_wait(int kind, int endpoint, Data *parallel, Data *, const void *) {
   tick();
-  if (endpoint == BEGIN) { push(); me.at.waits = true; me.at.tasks = false; return; }
+  if (endpoint == BEGIN) {
+    finish_piece(me.at.tasks);
+    push();
+    me.at.waits = true;
+    me.at.tasks = me.at.pooled = false;
+    return;
+  }
+  finish_piece(false);
   pop();
   Region *region = me.at.region;
   if (!parallel && region) { me.at.waits = true; return; }  // a worker leaving its region's last barrier: all is counted
@@ -134,12 +158,20 @@ void on_wait(int kind, int endpoint, Data *parallel, Data *, const void *) {
 }
 
 void on_task_create(Data *, const void *, Data *task, int flags, int, const void *) {
-  if (flags & EXPLICIT) { task->value = 1; add(tasks, 1); }
+  if (!(flags & EXPLICIT)) return;
+  task->value = flags & UNDEFERRED ? 2 : 1;
+  add(tasks, 1);
 }
 
 void on_task_schedule(Data *, int, Data *next) {
   tick();
-  me.at.tasks = next && next->value == 1;
+  finish_piece(next && next->value == 1);
+  me.at.tasks = next && next->value;
+}
+
+void on_dispatch(Data *, Data *, int, Data) { tick(); finish_piece(true); }
+void on_work(int, int endpoint, Data *, Data *, unsigned long, const void *) {
+  if (endpoint == END) { tick(); finish_piece(me.at.tasks); }
 }
 
 void on_acquire(int, unsigned, unsigned, unsigned long, const void *) { tick(); me.queues = true; }
@@ -163,6 +195,8 @@ int initialize(Lookup lookup, int, Data *) {
   set(WAIT, (void *)on_wait);
   set(TASK_CREATE, (void *)on_task_create);
   set(TASK_SCHEDULE, (void *)on_task_schedule);
+  set(DISPATCH, (void *)on_dispatch);
+  set(WORK, (void *)on_work);
   set(ACQUIRE, (void *)on_acquire);
   set(ACQUIRED, (void *)on_acquired);
   set(RELEASED, (void *)on_released);
