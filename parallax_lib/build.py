@@ -6,23 +6,32 @@ The end marker: an object of the harness reads a nonce from stdin before any con
 it after the last destructor.  `_exit`, `abort` or a kill leave no marker, and nothing that the program prints can stand
 for one unless it searches its own memory.
 
-The proof line stands just before the end marker and carries the same nonce: whatever part of the harness is linked into
+The proof line stands just before the end marker and carries the same nonce.  It tells the wall time of the program itself,
+without the sandbox's start; and whatever part of the harness is linked into
 the program and defines `parallax_proof(buffer, size)` fills it with `name=value` words and returns their length.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 import secrets
 import shlex
 from dataclasses import dataclass, field, replace
 
 from parallax_lib import sandbox
+from parallax_lib.llvm import OFFLOAD
+from parallax_lib.params import ROOT
 from parallax_lib.sandbox import JOB, Level, Limits, Outcome
-from parallax_lib.toolchain import LANGUAGE, Toolchain
+from parallax_lib.toolchain import BASE, LANGUAGE, Toolchain, describe
 
 BUILD_LIMITS = Limits(cpu_s=60, wall_s=600, memory_mb=4096, output_bytes=1 << 20, processes=64, tmp_mb=256)
-PROGRAM, SYMBOLS, PREPROCESSED = "program", "symbols", "main.ii"
+PROGRAM, SYMBOLS, PREPROCESSED, RUNTIME = "program", "symbols", "main.ii", "runtime"
+PROOFS = {"omp": ROOT / "data" / "proof" / "ompt.cpp", "cuda": ROOT / "data" / "proof" / "launches.cpp"}
+TARGET = re.compile(r"\bomp\b(?:\\\n|[^\n])*?\btarget\b")
+INSCAN = re.compile(r"\binscan\b")  # the one feature that LLVM's runtime refuses in programs that g++ built
+NOWAIT = re.compile(r"\bnowait\b")
+HOST, DEVICE = "target regions: host fallback", "target regions: x86_64 offload device"
 KILLED = re.compile(  # in a message of the compiler's, not in a line that it quotes (those are indented)
     r"^(?!\s).*(internal compiler error: (Killed|Segmentation|CPU time|File size)|Killed signal terminated|"
     r"died due to signal|CPU time limit|File size limit|virtual memory exhausted|cannot allocate memory|out of memory|"
@@ -32,7 +41,7 @@ KILLED = re.compile(  # in a message of the compiler's, not in a line that it qu
 OMP_PRAGMA = re.compile(
     r"^\s*#\s*pragma\s+omp\b.*\b(parallel|task|taskloop|teams|target)\b|omp::(directive|sequence)", re.M
 )
-OMP_SYMBOL = re.compile(r"\bU (GOMP_(?:parallel|task|teams|target)\w*|__kmpc_(?:fork|omp_task)\w*)")
+OMP_SYMBOL = re.compile(r"\bU (GOMP_(?:parallel|task|teams|target)\w*|__kmpc_(?:fork|omp_task)\w*|__tgt_target\w*)")
 CUDA_KERNEL, CUDA_LAUNCH = (
     re.compile(r"\bU __cudaRegisterFunction\b"),
     re.compile(r"\bU (__cudaPushCallConfiguration|cudaLaunch\w+Kernel\w*)\b"),
@@ -41,6 +50,8 @@ BY_CALL, COMMENT = re.compile(r"\bcudaLaunch\w*Kernel\w*\s*[<(]"), re.compile(r"
 LOOK = rf"""{{ nm main.o; objdump -h main.o | sed -n 's/^ *[0-9]* \(\.[^ ]*\) .*/@section \1/p'
 objdump -d --no-show-raw-insn main.o | sed -n 's/^ *[0-9a-f]*:[ \t]*\(syscall\|sysenter\|int  *$0x80\|svc\)/@instruction \1/p'
 }} > {SYMBOLS}"""  # for gates: what the object file defines and needs, its sections, raw system calls
+LAUNCHES = "cudaLaunchKernel __cudaLaunchKernel cudaLaunchKernelExC cudaLaunchCooperativeKernel cudaGraphLaunch"
+WRAPPED = (*(f"{name}{stream}" for name in LAUNCHES.split() for stream in ("", "_ptsz")), "cudaDeviceReset")
 MARKER = r"""
 typedef unsigned long word;
 #if defined(__x86_64__)
@@ -49,29 +60,34 @@ static long call(long n, long a, long b, long c) {
   __asm__ volatile("syscall" : "=a"(r) : "a"(n), "D"(a), "S"(b), "d"(c) : "rcx", "r11", "memory");
   return r;
 }
-enum { READ = 0, WRITE = 1, PID = 39 };
+enum { READ = 0, WRITE = 1, PID = 39, CLOCK = 228 };
 #elif defined(__aarch64__)
 static long call(long n, long a, long b, long c) {
   register long r8 __asm__("x8") = n, r0 __asm__("x0") = a, r1 __asm__("x1") = b, r2 __asm__("x2") = c;
   __asm__ volatile("svc 0" : "+r"(r0) : "r"(r8), "r"(r1), "r"(r2) : "memory");
   return r0;
 }
-enum { READ = 63, WRITE = 64, PID = 172 };
+enum { READ = 63, WRITE = 64, PID = 172, CLOCK = 113 };
 #endif
 extern "C" int fflush(void *);
 extern "C" __attribute__((weak)) long parallax_proof(char *, long);
 static char line[] = "\n@end 00000000000000000000000000000000\n";
 static char proof[1024] = "\n@proof ";
-static long owner;
-static void begin() { owner = call(PID, 0, 0, 0); call(READ, 0, (long)(line + 6), 32); }
+static long owner, started;
+static long now() { long t[2]; call(CLOCK, 1, (long)t, 0); return t[0] * 1000000 + t[1] / 1000; }
+static void begin() { owner = call(PID, 0, 0, 0); call(READ, 0, (long)(line + 6), 32); started = now(); }
 static void end() {
   fflush(0);
   if (call(PID, 0, 0, 0) != owner) return;
-  if (parallax_proof) {
-    for (int i = 0; i < 32; i++) proof[8 + i] = line[6 + i];
-    proof[40] = ' ';
-    call(WRITE, 1, (long)proof, 41 + parallax_proof(proof + 41, sizeof proof - 41));
-  }
+  long wall = now() - started, n = 41;
+  for (int i = 0; i < 32; i++) proof[8 + i] = line[6 + i];
+  for (const char *name = " wall_us="; *name; name++) proof[n++ - 1] = *name;
+  long unit = 1;
+  while (wall / unit > 9) unit *= 10;
+  for (n--; unit; unit /= 10) proof[n++] = '0' + wall / unit % 10;
+  proof[n++] = ' ';
+  if (parallax_proof) n += parallax_proof(proof + n, sizeof proof - n);
+  call(WRITE, 1, (long)proof, n);
   call(WRITE, 1, (long)line, sizeof line - 1);
 }
 __attribute__((used, section(".preinit_array"))) static void (*const first)() = begin;
@@ -89,6 +105,9 @@ class Built:
     symbols: str
     source: str  # preprocessed; "" where the compiler does not give it
     outcome: Outcome
+    tool: str = ""  # compiler and flags that made it
+    runtime: str = ""  # OpenMP runtime it is linked with: libomp, libgomp, "" for other programs
+    regions: str = ""  # of a program with target regions: HOST or DEVICE
 
 
 @dataclass(frozen=True)
@@ -103,40 +122,105 @@ class Ran:
 
 
 def build(code: str, toolchain: Toolchain, extra: tuple[str, ...], level: Level) -> Built:
-    """Compile a single-file program with the harness's end marker.  `extra`: the kernel's own flags."""
+    """Compile a single-file program with the harness's end marker and proof.  `extra`: the kernel's own flags.
+
+    OpenMP target regions are built by clang for the offload device where there is one; what only g++ accepts is built by
+    g++, whose target regions run on the host.
+    """
+    first, *others = _ways(code, toolchain)
+    built = _build(code, first, toolchain, extra, level)
+    for way in others if built.reason == "compile_error" else []:
+        again = _build(code, way, toolchain, extra, level)
+        spent = {name: getattr(built.outcome, name) + getattr(again.outcome, name) for name in ("cpu_s", "wall_s")}
+        built = replace(again, outcome=replace(again.outcome, **spent))
+    return built
+
+
+def proof_source(toolchain: Toolchain) -> bytes:
+    """What the harness links into this toolchain's programs to count what they do; b"" for none."""
+    able = {"omp": bool(toolchain.llvm.libomp), "cuda": toolchain.compiler.endswith("/nvcc")}
+    return _read(PROOFS[toolchain.api]) if able.get(toolchain.api) else b""
+
+
+@functools.cache
+def _read(path) -> bytes:
+    return path.read_bytes()
+
+
+def _ways(code: str, toolchain: Toolchain) -> list[tuple[str, str, tuple[str, ...]]]:
+    """(target regions, compiler, flags) in the order to try."""
+    native = ("", toolchain.compiler, toolchain.flags)
+    clang, targets = toolchain.llvm.clang, TARGET.search(code) is not None
+    if toolchain.api != "omp" or not (targets or INSCAN.search(code)):
+        return [native]
+    flags = tuple(f for f in toolchain.flags if not f.startswith("-foffload"))
+    if targets and toolchain.llvm.offload and not NOWAIT.search(code):  # its plugin asserts on target tasks with nowait
+        first = [(DEVICE, clang, (*flags, OFFLOAD))]
+    else:
+        first = [(HOST if targets else "", clang, flags)] if clang else []
+    return [*first, (HOST, toolchain.compiler, (*toolchain.flags, "-foffload=disable")) if targets else native]
+
+
+def _build(code: str, way: tuple[str, str, tuple[str, ...]], toolchain: Toolchain, extra: tuple[str, ...], level: Level) -> Built:
+    regions, compiler, flags = way
     name = f"main.{'cu' if LANGUAGE[toolchain.api] == 'cu' else 'cpp'}"
-    files = {name: code.encode("utf-8", errors="replace"), "marker.cpp": MARKER.encode()}
-    outputs = (PROGRAM, SYMBOLS) + (() if name == "main.cu" else (PREPROCESSED,))
-    script = _script(toolchain, extra, name)
-    out = sandbox.run(
-        ["/bin/sh", "-ec", script],
-        files,
-        BUILD_LIMITS,
-        level,
-        env=_env(toolchain),
-        outputs=outputs,
-        roots=toolchain.roots,
-    )
+    proof = proof_source(toolchain)
+    files = {name: code.encode("utf-8", errors="replace"), "marker.cpp": MARKER.encode(), **({"proof.cpp": proof} if proof else {})}
+    outputs = (PROGRAM, SYMBOLS, RUNTIME) + (() if name == "main.cu" else (PREPROCESSED,))
+    used = replace(toolchain, compiler=compiler, flags=flags)
+    script = _script(used, extra, name, bool(proof))
+    command = ["/bin/sh", "-ec", script]
+    out = sandbox.run(command, files, BUILD_LIMITS, level, env=_env(toolchain), outputs=outputs, roots=toolchain.roots)
     log = out.stderr.replace(f"{JOB}/", "")
-    reason = _build_reason(out)
-    texts = {n: out.files.get(n, b"").decode("utf-8", errors="replace") for n in (SYMBOLS, PREPROCESSED)}
-    return Built(reason, out.files.get(PROGRAM, b""), log, texts[SYMBOLS], texts[PREPROCESSED], replace(out, files={}))
+    texts = {n: out.files.get(n, b"").decode("utf-8", errors="replace") for n in (SYMBOLS, PREPROCESSED, RUNTIME)}
+    tool = replace(used, version=toolchain.llvm.version) if compiler == toolchain.llvm.clang else used
+    program, bare = out.files.get(PROGRAM, b""), replace(out, files={})
+    runtime = texts[RUNTIME].strip()
+    return Built(_build_reason(out), program, log, texts[SYMBOLS], texts[PREPROCESSED], bare, describe(tool), runtime, regions)
 
 
-def _script(toolchain: Toolchain, extra: tuple[str, ...], name: str) -> str:
+def _script(toolchain: Toolchain, extra: tuple[str, ...], name: str, proof: bool) -> str:
     """Fixed file names and this machine's own flags; nothing of the program reaches the shell."""
     flags = [toolchain.compiler, *toolchain.flags, *extra]
+    plain = [toolchain.compiler, *(f for f in toolchain.flags if f in BASE or f.startswith("-arch"))]
     source = f"{JOB}/{name}"
     steps = []
     if name != "main.cu":
         steps.append([*flags, "-E", source, "-o", PREPROCESSED])
-        source = PREPROCESSED
-    steps += [
-        [*flags, "-c", source, "-o", "main.o"],
-        [*flags, "-c", f"{JOB}/marker.cpp", "-o", "marker.o"],
-        [*flags, "marker.o", "main.o", "-o", PROGRAM, *extra],
-    ]
-    return "\n".join([*map(shlex.join, steps), LOOK])
+        source = source if OFFLOAD in flags else PREPROCESSED  # clang makes no device code of preprocessed text
+    steps += [[*flags, "-c", source, "-o", "main.o"], [*plain, "-c", f"{JOB}/marker.cpp", "-o", "marker.o"]]
+    if proof and toolchain.api == "omp":
+        steps.append([*plain, "-c", f"{JOB}/proof.cpp", "-o", "proof.o"])
+    link = shlex.join([*flags, "marker.o", "main.o", "-o", PROGRAM, *extra])
+    if toolchain.api == "omp":
+        link = _omp_link(toolchain, extra, proof, link)
+    elif proof:
+        link = _cuda_link(flags, extra, plain)
+    link += "" if toolchain.api == "omp" else f"\n: > {RUNTIME}"
+    return "\n".join([*map(shlex.join, steps), LOOK, link])
+
+
+def _cuda_link(flags: list[str], extra: tuple[str, ...], plain: list[str]) -> str:
+    """Link with a counter around every launch call that the program makes (toolkits differ in which of them exist)."""
+    compile_ = shlex.join([*plain, "-c", f"{JOB}/proof.cpp", "-o", "proof.o"])
+    link = shlex.join([*flags, "marker.o", "proof.o", "main.o", "-o", PROGRAM, *extra])
+    used = f'for n in {" ".join(WRAPPED)}; do if grep -qw "$n" {SYMBOLS}; then D="$D -DUSES_$n"; W="$W -Xlinker --wrap=$n"; fi; done'
+    return f"D= W=\n{used}\n{compile_} $D\n{link} $W"
+
+
+def _omp_link(toolchain: Toolchain, extra: tuple[str, ...], proof: bool, native: str) -> str:
+    """Link with LLVM's runtime and the proof; what its runtime lacks is linked with g++'s own, without a proof."""
+    if not proof:
+        return f"{native}\necho libgomp > {RUNTIME}"
+    lib = toolchain.llvm
+    clang = toolchain.compiler == lib.clang
+    flags = toolchain.flags if clang else tuple(f for f in toolchain.flags if f != "-fopenmp" and not f.startswith("-foffload"))
+    theirs = [f"-Wl,-rpath,{lib.folder}", *([] if clang else [lib.libomp]), "-lpthread", "-ldl"]
+    ours = shlex.join([toolchain.compiler, *flags, *extra, "marker.o", "proof.o", "main.o", "-o", PROGRAM, *extra, *theirs])
+    if clang:
+        return f"{ours}\necho libomp > {RUNTIME}"
+    absent = f"! grep -Eq 'pragma +omp.*inscan' {PREPROCESSED}"
+    return f"if {absent} && {ours} 2> /dev/null; then echo libomp > {RUNTIME}; else\n{native}\necho libgomp > {RUNTIME}; fi"
 
 
 def _build_reason(out: Outcome) -> str:

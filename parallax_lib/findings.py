@@ -25,7 +25,10 @@ def shipped_influence(run: Run) -> pd.DataFrame:
 
 def write_stats(run: Run, results: pd.DataFrame) -> str:
     """Per direction and in total, as text; also written as `validators_stats_<run>.txt` and `.json`."""
-    _, text = tally.write_stats(tally.stats(results, metrics.wilson), run.folder, run.params.run)
+    ks = tuple(k for k in (1, 2, 4, 8) if k <= results.groupby(["arm", "task"]).size().max()) if "arm" in results else ()
+    table = metrics.at_k_table(results, ks).astype(object) if ks else pd.DataFrame()
+    at_k = table.where(table.notna(), None).to_dict("records")
+    _, text = tally.write_stats(tally.stats(results, metrics.wilson), run.folder, run.params.run, at_k)
     return text.read_text()
 
 

@@ -16,9 +16,11 @@ from scipy.stats import binomtest, norm, rankdata
 
 from parallax_lib.params import UserError
 from parallax_lib.rewards import UNKNOWN
+from parallax_lib.timing import ratio
 
 NAN = float("nan")
 COUNTS = ("prefill_tokens", "latent_steps", "prm_calls", "decode_tokens")  # budget columns of the results table
+AT_K = {"pass_at_k": "good", "build_at_k": "built", "parallel_at_k": "parallel_ok", "racefree_at_k": "race_ok", "speedup_at_k": "speed"}
 
 
 class Estimate(NamedTuple):
@@ -194,19 +196,40 @@ def arm_table(results: pd.DataFrame, by_direction: bool = False) -> pd.DataFrame
 
 
 def at_k_table(results: pd.DataFrame, ks: tuple[int, ...] = (1,)) -> pd.DataFrame:
-    """Per arm and k: tasks with at least k judged samples, and over them the mean pass@k and build@k (level >= 2)."""
+    """Per arm and k: tasks with at least k judged samples, and over them the mean of each AT_K metric.
+
+    build@k: level >= 2; pass@k: validated; parallel@k and racefree@k: validated and shown to be so, NaN where no row of
+    the arm was checked for it; speedup_n@k (ParEval): NaN where nothing was timed.  What was not checked counts as failed.
+    """
     known, rows = judged(results), []
     for arm, part in known.groupby("arm", sort=False):
-        tally = part.assign(built=part["level"] >= 2, good=part["validated"].astype(bool)).groupby("task")
-        tally = tally.agg(n=("good", "size"), good=("good", "sum"), built=("built", "sum"))
+        frame = _outcomes(part)
+        summed = {c: (c, "sum") for c in AT_K.values() if c != "speed"}
+        tally = frame.groupby("task").agg(n=("good", "size"), **summed, speed=("speed", list))
         for k in ks:
             enough = tally[tally["n"] >= k]
             row = {"arm": arm, "k": k, "tasks": len(enough)}
-            for name, column in (("pass_at_k", "good"), ("build_at_k", "built")):
-                each = [pass_at_k(int(n), int(c), k) for n, c in zip(enough["n"], enough[column], strict=True)]
-                row[name] = float(np.mean(each)) if each else NAN
+            for name, column in AT_K.items():
+                each = [_at_k(n, value, k) for n, value in zip(enough["n"], enough[column], strict=True)]
+                row[name] = float(np.mean(each)) if each and not frame[column].isna().all() else NAN
             rows.append(row)
-    return pd.DataFrame(rows, columns=["arm", "k", "tasks", "pass_at_k", "build_at_k"])
+    return pd.DataFrame(rows, columns=["arm", "k", "tasks", *AT_K])
+
+
+def _outcomes(rows: pd.DataFrame) -> pd.DataFrame:
+    """task; 1.0 or 0.0 in good, built, parallel_ok, race_ok and the ratio in speed; a column of NaN was never checked."""
+    good = rows["validated"].astype(bool).astype(float)
+    out = pd.DataFrame({"task": rows["task"], "good": good, "built": (rows["level"] >= 2).astype(float)})
+    for name, column in (("parallel_ok", "parallel"), ("race_ok", "race_free")):
+        told = rows[column] if column in rows else pd.Series("", index=rows.index)
+        out[name] = good * (told == "yes") if told.isin(["yes", "no"]).any() else NAN
+    ratios = rows["faster"].map(ratio) if "faster" in rows else pd.Series(NAN, index=rows.index)
+    out["speed"] = (good * ratios.fillna(0.0)) if ratios.notna().any() else NAN
+    return out
+
+
+def _at_k(n: int, value: float | list, k: int) -> float:
+    return speedup_at_k(value, k) if isinstance(value, list) else pass_at_k(int(n), int(value), k)
 
 
 def paired(results: pd.DataFrame, arm_a: str, arm_b: str, draws: int = 10_000, seed: int = 0) -> dict:

@@ -109,6 +109,8 @@ class Validate(Section):
     cpu_s: float = 10.0
     memory_mb: int = 2048
     workers: int = 2
+    races: Literal["off", "on", "auto"] = "auto"  # race stage for correct programs; auto: where its tools are installed
+    timing: Literal["off", "on"] = "off"  # exclusive timing lane for correct programs
     unsafe: bool = False  # run generated programs without a sandbox
 
 

@@ -8,11 +8,12 @@ our side: nothing is scored by it, and it is not kept.
 
 from __future__ import annotations
 
+import hashlib
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 
-from parallax_lib import oracle
-from parallax_lib.build import BUILD_LIMITS, Ran, build, execute
+from parallax_lib import oracle, proof
+from parallax_lib.build import BUILD_LIMITS, Ran, build, execute, proof_source
 from parallax_lib.kernels import Kernel
 from parallax_lib.sandbox import Level, Limits
 from parallax_lib.store import Journal, digest
@@ -28,17 +29,19 @@ UNSEEN = re.compile(r"[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\x00-\x08\x0
 
 @dataclass(frozen=True)
 class Bench:
-    """Where verdicts are made: compilers, sandbox level, limits of a run, and the journal that remembers."""
+    """Where verdicts are made: compilers, sandbox level, limits of a run, the journal that remembers, optional stages."""
 
     toolchains: dict[str, Toolchain]
     level: Level
     limits: Limits = field(default_factory=Limits)
     journal: Journal | None = None
+    races: str = "off"  # on | auto: where the tools are | off
+    timing: str = "off"
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Expected numbers of every hidden input.
+    """Expected numbers of every hidden input, and the OMPT coverage of the kernel's own OpenMP program (0: unknown).
 
     `failure` says what went wrong on our side (infra_error), `unable` why nothing can be checked here (not_checkable).
     """
@@ -46,6 +49,7 @@ class Reference:
     cases: tuple[oracle.Expected, ...] = ()
     failure: str = ""
     unable: str = ""
+    coverage: float = 0.0
 
 
 def make_reference(kernel: Kernel, source: str, bench: Bench) -> Reference:
@@ -53,14 +57,14 @@ def make_reference(kernel: Kernel, source: str, bench: Bench) -> Reference:
     key = reference_key(kernel, source, bench)
     known = bench.journal.get("reference", key) if bench.journal else None
     if known:
-        return Reference(tuple(_expected(case) for case in known["cases"]), unable=known["unable"])
+        return Reference(tuple(_expected(case) for case in known["cases"]), unable=known["unable"], coverage=known["coverage"])
     made = Reference()
     for _ in range(1 + RETRIES):
         made = _make(kernel, reference_apis(kernel, source), bench)
         if not made.failure.startswith("infra_error"):
             break
     if bench.journal and not made.failure:
-        row = {"kernel": kernel.name, "cases": [asdict(case) for case in made.cases], "unable": made.unable}
+        row = {"kernel": kernel.name, "cases": [asdict(case) for case in made.cases], "unable": made.unable, "coverage": made.coverage}
         bench.journal.put("reference", key, row)
     return made
 
@@ -87,7 +91,8 @@ def inputs(kernel: Kernel) -> tuple[tuple[str, ...], ...]:
 
 
 def tool_facts(toolchain: Toolchain) -> list:
-    return [toolchain.compiler, toolchain.version, toolchain.flags, toolchain.can_build, toolchain.can_run]
+    return [toolchain.compiler, toolchain.version, toolchain.flags, toolchain.can_build, toolchain.can_run,
+            astuple(toolchain.llvm), hashlib.sha256(proof_source(toolchain)).hexdigest()]  # fmt: skip
 
 
 def run_once(program: bytes, api: str, args: tuple[str, ...], threads: int, bench: Bench) -> Ran:
@@ -103,6 +108,7 @@ def visible(text: str) -> str:
 
 def _make(kernel: Kernel, apis: list[str], bench: Bench) -> Reference:
     runs: list[list[list[tuple[oracle.Line, ...]]]] = []  # program -> input -> runs
+    counted: list[dict[str, str]] = []  # of the runs with several threads
     for api in apis:
         toolchain = bench.toolchains[api]
         if not (toolchain.can_build and toolchain.can_run):
@@ -118,9 +124,10 @@ def _make(kernel: Kernel, apis: list[str], bench: Bench) -> Reference:
                 where = f"{kernel.name}, its {api} program on input {i}"
                 return Reference(failure=f"{bad.reason}: {where}: {visible(bad.log)[:500]}")
             runs[-1].append([oracle.read(r.text) for r in ran])
+            counted += [r.proof for r, n in zip(ran, THREADS[api], strict=True) if n > 1]
     learned = [oracle.learn(own, other) for own, other in zip(runs[0], runs[-1], strict=True)]
     unable = next((case for case in learned if isinstance(case, str)), "")
-    return Reference(unable=unable) if unable else Reference(tuple(learned))
+    return Reference(unable=unable) if unable else Reference(tuple(learned), coverage=round(proof.coverage(counted), 4))
 
 
 def _expected(case: dict) -> oracle.Expected:

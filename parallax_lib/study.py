@@ -21,6 +21,7 @@ from parallax_lib import (
     collect,
     forge,
     influence,
+    llvm,
     metrics,
     prm,
     rewards,
@@ -120,8 +121,9 @@ def judge_frame(run: Run, frame: pd.DataFrame, chosen: Sequence[Task], what: str
     """The rows with their verdict columns, `validated` and `reward`."""
     by_id = {t.id: t for t in chosen}
     items = [(code if isinstance(code, str) else None, by_id[task]) for code, task in zip(frame["code"], frame["task"], strict=True)]
-    workers = run.params.validation.workers
-    verdicts = validate.judge_many(items, *open_bench(run), workers=workers, progress=lambda done, total: run.progress(what, done, total))
+    v = run.params.validation
+    more = {"workers": v.workers, "races": v.races, "timing": v.timing, "progress": lambda done, total: run.progress(what, done, total)}
+    verdicts = validate.judge_many(items, *open_bench(run), **more)
     table = pd.DataFrame([validate.to_row(v) for v in verdicts], index=frame.index)
     out = frame.drop(columns=[c for c in table if c in frame]).join(table)
     return out.assign(reward=rewards.rewards(out, run.params.reward.spec))
@@ -256,8 +258,9 @@ def tour_task(run: Run) -> Task:
 
 def machine_text() -> str:
     """Compilers, GPU and sandbox level of this machine."""
-    lines = [f"{api:7} {toolchain.describe(t)}" for api, t in toolchain.detect().items()]
-    return "\n".join([*lines, f"sandbox {sandbox.probe().name}"])
+    tools = toolchain.detect()
+    lines = [f"{api:7} {toolchain.describe(t)}" for api, t in tools.items()]
+    return "\n".join([*lines, f"openmp  {llvm.describe(tools['omp'].llvm)}", f"sandbox {sandbox.probe().name}"])
 
 
 def collect_to(params: Params, out: Path, card: dict) -> None:

@@ -39,27 +39,41 @@ def _count(rows, interval) -> dict:
         "first_failure": {reason: int(count) for reason, count in sorted(failed.items())},
         "timeouts": int((judged["reason"] == "timeout").sum()),
         "nondeterministic": int((judged["reason"] == "nondeterministic").sum()),
+        "rules": {reason: int(count) for reason, count in sorted(rows["reason"].value_counts().items())},
+        "parallel": _values(judged, "parallel"),
+        "race_free": _values(judged, "race_free"),
         "unjudged": {reason: int(count) for reason, count in sorted(apart.items())},
     }
 
 
-def write_stats(counts: dict, folder: Path, run: str) -> tuple[Path, Path]:
-    """`validators_stats_<run>.json` and the same as an aligned `.txt`."""
+def _values(rows, column: str) -> dict:
+    counts = rows[column].value_counts() if column in rows else {}
+    return {str(name): int(count) for name, count in sorted(counts.items())}
+
+
+def write_stats(counts: dict, folder: Path, run: str, at_k: list[dict] = ()) -> tuple[Path, Path]:
+    """`validators_stats_<run>.json` and the same as an aligned `.txt`; `at_k`: rows of metrics.at_k_table."""
     paths = folder / f"validators_stats_{run}.json", folder / f"validators_stats_{run}.txt"
-    write_json(paths[0], {"run": run, "stats": counts})
-    write_atomic(paths[1], render(counts, run).encode())
+    write_json(paths[0], {"run": run, "stats": counts, "at_k": list(at_k)})
+    write_atomic(paths[1], render(counts, run, at_k).encode())
     return paths
 
 
-def render(counts: dict, run: str) -> str:
+def render(counts: dict, run: str, at_k: list[dict] = ()) -> str:
     """The counts as aligned plain text."""
-    table = [HEADER, *(_row(name, c) for name, c in counts.items())]
-    widths = [max(len(row[i]) for row in table) for i in range(len(HEADER))]
-    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in table]
-    total = counts["total"]
-    for title, part in (("ladder", "levels"), ("first failure", "first_failure"), ("not judged", "unjudged")):
-        lines += ["", f"{title} (total)", *(f"  {name:<20}{count:>6}" for name, count in total[part].items())]
+    lines = _aligned([HEADER, *(_row(name, c) for name, c in counts.items())])
+    parts = (("ladder", "levels"), ("programs that each rule decided", "rules"), ("first failure", "first_failure"))
+    for title, part in (*parts, ("not judged", "unjudged"), ("parallel", "parallel"), ("race-free", "race_free")):
+        lines += ["", f"{title} (total)", *(f"  {name:<20}{count:>6}" for name, count in counts["total"][part].items())]
+    if at_k:
+        cells = [tuple(f"{v:.3f}" if isinstance(v, float) else "-" if v is None else str(v) for v in row.values()) for row in at_k]
+        lines += ["", "at k (means over tasks; -: not checked)", *_aligned([tuple(at_k[0]), *cells])]
     return "\n".join([f"run {run}", "", *lines]) + "\n"
+
+
+def _aligned(table: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
+    return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in table]
 
 
 def _row(name: str, c: dict) -> tuple[str, ...]:

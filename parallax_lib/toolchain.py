@@ -11,6 +11,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from parallax_lib import llvm
+from parallax_lib.llvm import Llvm
 from parallax_lib.params import UserError
 
 INSTALL = "sudo apt-get install -y g++ bubblewrap make python3-venv"
@@ -36,6 +38,7 @@ class Toolchain:
     why_not: str = ""
     roots: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
+    llvm: Llvm = Llvm()  # for omp: runtime of the proof, clang for races and target regions
 
 
 def detect() -> dict[str, Toolchain]:
@@ -46,7 +49,7 @@ def detect() -> dict[str, Toolchain]:
     version, roots = _first_line([compiler, "--version"]), _outside_usr(compiler)
     return {
         "serial": Toolchain("serial", compiler, version, BASE, True, True, roots=roots),
-        "omp": Toolchain("omp", compiler, version, (*BASE, "-fopenmp"), True, True, roots=roots),
+        "omp": Toolchain("omp", compiler, version, (*BASE, "-fopenmp"), True, True, roots=roots, llvm=llvm.detect()),
         "cuda": _cuda(version),
     }
 

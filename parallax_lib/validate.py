@@ -3,8 +3,8 @@
 Knows the outcome ladder, retries and the cache.  Knows nothing of models, prompts or rewards.
 
 Failures of generated code are data.  Failures on our side are `infra_error`: never a score, never cached.  What ran is
-said in `checked`, and unknown is never a pass.  Proof of parallelism at run time, races and timing are parts of a
-verdict that this module does not decide: they stay "unknown" and "not checked".
+said in `checked`, and unknown is never a pass.  Whether it ran in parallel, races or is faster is decided by `proof`,
+`races` and `timing`, in this order and only for programs that are correct; docs/VERDICTS.md holds every rule.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 
-from parallax_lib import ablation, gates, oracle
-from parallax_lib.build import build, unused_api
+from parallax_lib import ablation, gates, oracle, proof, races, timing
+from parallax_lib.build import Built, Ran, build, unused_api
 from parallax_lib.kernels import Task
 from parallax_lib.reference import (
     RETRIES,
@@ -41,6 +41,8 @@ THREADS = {  # of the runs on the first input and on each other one
     "cuda": ((1, 1), (1, 1)),
 }
 FOREIGN_INCLUDE = re.compile(r'^\s*(?:#|%:)\s*(?:include\w*|embed|import)\s*["<]\s*(?:/|[^">\n]*\.\.)', re.M)
+HARNESS_NAMES = re.compile(r"\b(ompt_\w+|parallax_proof|__(?:wrap|real)_\w+|__[tam]san_\w+|AnnotateHappens\w+)\b")
+SANITIZER = re.compile(r"no_sanitize|thread_sanitizer|__SANITIZE_|disable_sanitizer|__tsan_|\bompt_start_tool\b|\bparallax_proof\b")
 LAUNCHED = "static: the object code calls the API; not proven at run time"
 
 
@@ -55,7 +57,8 @@ class Verdict:
     reason: str
     parallel: str = "unknown"  # yes | no | unknown
     parallel_evidence: str = ""
-    race_free: str = "not checked"
+    race_free: str = "not checked"  # yes | no | not checked
+    race_evidence: str = ""
     faster: str = "not checked"
     log: str = ""
     checked: str = ""
@@ -76,12 +79,13 @@ def judge(
     level: Level,
     limits: Limits,
     journal: Journal | None = None,
+    **stages: str,
 ) -> Verdict:
     """The verdict on `code` as a translation for `task`, from the journal when the same thing was judged before.
 
-    `limits` hold for each run; compilers have build.BUILD_LIMITS.
+    `limits` hold for each run; compilers have build.BUILD_LIMITS.  `stages`: races (on, off, auto) and timing (on, off).
     """
-    return _judge_cached(code, task, Bench(toolchains, level, limits, journal), None)
+    return _judge_cached(code, task, Bench(toolchains, level, limits, journal, **stages), None)
 
 
 def judge_many(
@@ -92,13 +96,14 @@ def judge_many(
     journal: Journal | None = None,
     workers: int = 2,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    **stages: str,
 ) -> list[Verdict]:
     """Verdicts in the order of `items`; references come first and equal items are judged once.
 
     Every verdict is journalled as it falls, so a killed call resumes where it was.  `progress(done, total)` counts
     distinct programs.
     """
-    bench = Bench(toolchains, level, limits, journal)
+    bench = Bench(toolchains, level, limits, journal, **stages)
     keys = [_identity(code, task, bench) for code, task in items]
     distinct = dict(zip(keys, items, strict=True))
     pool = ThreadPoolExecutor(max_workers=max(1, workers))
@@ -126,12 +131,17 @@ def verdict_key(code: str, task: Task, bench: Bench) -> str:
     """sha256 of everything that can change the verdict: what the reference depends on, and this program's own tools."""
     mine = tool_facts(bench.toolchains[task.target])
     flags = task.kernel.flags.get(task.target, ())
-    return digest([code, task.target, mine, flags, reference_key(task.kernel, task.source, bench)])
+    wanted = [races.wanted(bench, task.target), bench.timing, timing.machine(bench, task)]
+    return digest([code, task.target, mine, flags, reference_key(task.kernel, task.source, bench), wanted])
 
 
 def _references(tasks: list[Task], bench: Bench, pool: ThreadPoolExecutor) -> dict[str, Reference]:
     wanted = {reference_key(t.kernel, t.source, bench): t for t in tasks}
-    made = pool.map(lambda t: make_reference(t.kernel, t.source, bench), wanted.values())
+    def make(task: Task) -> Reference:
+        with timing.shared():
+            return make_reference(task.kernel, task.source, bench)
+
+    made = pool.map(make, wanted.values())
     return dict(zip(wanted, made, strict=True))
 
 
@@ -146,41 +156,59 @@ def _judge_cached(code: str | None, task: Task, bench: Bench, reference: Referen
     known = bench.journal.get("verdict", key) if bench.journal else None
     if known:
         return Verdict(**known)
-    reference = reference or make_reference(task.kernel, task.source, bench)
-    verdict = _judge(code, task, bench, reference)
-    for _ in range(0 if reference.failure else RETRIES):
-        if verdict.reason != "infra_error":
-            break
-        verdict = _judge(code, task, bench, reference)
+    with timing.shared():
+        reference = reference or make_reference(task.kernel, task.source, bench)
+        verdict, program, order = _judge(code, task, bench, reference)
+        for _ in range(0 if reference.failure else RETRIES):
+            if verdict.reason != "infra_error":
+                break
+            verdict, program, order = _judge(code, task, bench, reference)
+    if verdict.validated and bench.timing == "on":
+        timed = timing.measure(program, task, bench, order)
+        verdict = _add(replace(verdict, faster=timed.faster, log=timed.note[:LOG_CHARS]), timed)
     if bench.journal and verdict.reason != "infra_error":
         bench.journal.put("verdict", key, asdict(verdict))
     return verdict
 
 
-def _judge(code: str, task: Task, bench: Bench, reference: Reference) -> Verdict:
-    """One pass up the ladder."""
+def _judge(code: str, task: Task, bench: Bench, reference: Reference) -> tuple[Verdict, bytes, tuple]:
+    """One pass up the ladder; the program and the inputs from the longest run to the shortest, for later stages."""
     toolchain = bench.toolchains[task.target]
     so_far = Verdict(1, "", sandbox=bench.level.name, toolchain=describe(toolchain))
     refused = _refused(code, toolchain, reference)
     if refused:
-        return _end(so_far, 1, *refused)
+        return _end(so_far, 1, *refused), b"", ()
     built = build(code, toolchain, task.kernel.flags.get(task.target, ()), bench.level)
-    so_far = _spend(so_far, built.outcome)
+    so_far = replace(_add(so_far, built.outcome), toolchain=built.tool or so_far.toolchain)
     if built.reason != "ok":
-        return _end(so_far, 1, built.reason, built.log)
+        return _end(so_far, 1, built.reason, built.log), b"", ()
     so_far = replace(so_far, checked="compiled")
-    suspicion = gates.suspicion(built, code)
-    if suspicion:
-        return _end(so_far, 2, "cheat_suspected", suspicion)
-    unused = unused_api(built, task.target, code)
-    if unused:
-        so_far = replace(so_far, parallel="no", parallel_evidence=f"static: {unused}")
-        return _end(so_far, 2, "no_kernel_launch" if task.target == "cuda" else "not_parallel", unused)
+    stopped = _static(so_far, built, task.target, code)
+    if stopped:
+        return stopped, b"", ()
     so_far = replace(so_far, parallel_evidence=LAUNCHED)
     if not toolchain.can_run or reference.unable:
         why = reference.unable if toolchain.can_run else toolchain.why_not
-        return _end(so_far, 2, "not_checkable", f"compiled with {toolchain.version}; not run: {why}\n{built.log}")
-    return _compare(so_far, built.program, task, bench, reference)
+        return _end(so_far, 2, "not_checkable", f"compiled with {toolchain.version}; not run: {why}\n{built.log}"), b"", ()
+    verdict, order = _compare(so_far, built, task, bench, reference)
+    if verdict.validated and races.wanted(bench, task.target):
+        verdict = _check_races(verdict, code, task, bench, order)
+    return verdict, built.program, order
+
+
+def _static(so_far: Verdict, built: Built, api: str, code: str) -> Verdict | None:
+    """The verdict on a program that its object code already decides."""
+    named = HARNESS_NAMES.search(built.symbols)
+    if named:
+        return _end(so_far, 2, "cheat_suspected", f"the object code calls the harness's own {named[0]}")
+    suspicion = gates.suspicion(built, code)
+    if suspicion:
+        return _end(so_far, 2, "cheat_suspected", suspicion)
+    unused = unused_api(built, api, code)
+    if unused:
+        so_far = replace(so_far, parallel="no", parallel_evidence=f"static: {unused}")
+        return _end(so_far, 2, "no_kernel_launch" if api == "cuda" else "not_parallel", unused)
+    return None
 
 
 def _refused(code: str, toolchain: Toolchain, reference: Reference) -> tuple[str, str] | None:
@@ -191,33 +219,48 @@ def _refused(code: str, toolchain: Toolchain, reference: Reference) -> tuple[str
         return "compile_limit", "source over 1 MiB: not compiled"
     if FOREIGN_INCLUDE.search(code.replace("\\\n", "")):
         return "cheat_suspected", "an #include names a file by absolute path or through ..; not compiled"
+    if SANITIZER.search(code):
+        return "cheat_suspected", "the program names a sanitizer or the harness's own tools; not compiled"
     if not toolchain.can_build:
         return "not_checkable", f"not compiled: {toolchain.why_not}"
     return None
 
 
-def _compare(so_far: Verdict, program: bytes, task: Task, bench: Bench, reference: Reference) -> Verdict:
-    """Run every hidden input at its thread counts, then compare; the first run that does not end well ends it."""
+def _compare(so_far: Verdict, built: Built, task: Task, bench: Bench, reference: Reference) -> tuple[Verdict, tuple]:
+    """Run every hidden input at its thread counts, then compare; the first run that does not end well ends it.
+
+    Also the inputs, longest run first.
+    """
     first, rest = THREADS[task.target]
     counts = [first, *[rest] * (len(reference.cases) - 1)]
-    results = []
+    results, runs = [], []
     for i, (args, threads) in enumerate(zip(inputs(task.kernel), counts, strict=True), 1):
         results.append([])
         for n in threads:
-            ran = run_once(program, task.target, args, n, bench)
-            so_far = _spend(so_far, ran.outcome)
+            ran = run_once(built.program, task.target, args, n, bench)
+            so_far = _add(so_far, ran.outcome)
             if ran.reason != "ok":
-                return _end(so_far, 2, ran.reason, f"input {i}, {n} threads: {ran.log}")
+                return _end(so_far, 2, ran.reason, f"input {i}, {n} threads: {ran.log}"), ()
             results[-1].append(oracle.read(ran.text))
+            runs.append((args, n, ran))
     threads = "; ".join(" ".join(map(str, c)) for c in counts)
     so_far = replace(so_far, checked=f"compiled; ran {len(counts)} hidden inputs, with {threads} threads")
+    shown = _prove(built, task.target, runs, reference)
+    if shown:
+        so_far = replace(so_far, parallel=shown.parallel, parallel_evidence=shown.evidence)
     pairs = list(zip(reference.cases, results, strict=True))
     level = 4 if all(oracle.comparable(case, lines) for case, runs in pairs for lines in runs) else 3
-    for i, (case, runs) in enumerate(pairs, 1):
-        reason, why = _differs(case, runs)
+    if shown and shown.reason == "cuda_error":
+        return _end(so_far, 3, shown.reason, shown.evidence), ()
+    for i, (case, lines) in enumerate(pairs, 1):
+        reason, why = _differs(case, lines)
         if reason:
-            return _end(so_far, level, reason, f"input {i}: {why}")
-    return _without_regions(so_far, program, task, bench, reference)
+            return _end(so_far, level, reason, f"input {i}: {why}"), ()
+    if shown and shown.reason:
+        return _end(so_far, 4, shown.reason, shown.evidence), ()
+    longest = {args: int(ran.proof.get("wall_us", 0)) for args, _, ran in runs}
+    verdict = _without_regions(so_far, built.program, task, bench, reference)
+    return verdict, tuple(sorted(longest, key=longest.get, reverse=True))
 
 
 def _without_regions(so_far: Verdict, program: bytes, task: Task, bench: Bench, reference: Reference) -> Verdict:
@@ -228,13 +271,32 @@ def _without_regions(so_far: Verdict, program: bytes, task: Task, bench: Bench, 
     for case, args in zip(reference.cases, inputs(task.kernel), strict=True):
         env = {**RUN_ENV, "OMP_NUM_THREADS": "4"}
         ran = ablation.run_idle(program, bench.toolchains[task.target], args, limits, bench.level, env)
-        so_far = _spend(so_far, ran.outcome)
+        so_far = _add(so_far, ran.outcome)
         if ran.reason == "infra_error":
             return _end(so_far, 2, ran.reason, ran.log)
         if ran.reason != "ok" or _differs(case, [oracle.read(ran.text)])[0]:
             return _end(so_far, 5, "ok", "")
     evidence = "with its parallel regions switched off the program prints the same right data"
     return _end(replace(so_far, parallel="no", parallel_evidence=evidence), 4, "not_parallel", evidence)
+
+
+def _prove(built: Built, api: str, runs: list[tuple[tuple[str, ...], int, Ran]], reference: Reference) -> proof.Proof | None:
+    """What the counters of the runs say; the static evidence stands where there are none."""
+    if api == "cuda":
+        shown = proof.of_cuda([ran.proof for _, _, ran in runs], LAUNCHED)
+    elif api == "omp":
+        why_not = f"{LAUNCHED}: linked with {built.runtime}, not with LLVM's OpenMP runtime"
+        shown = proof.of_openmp([ran.proof for _, n, ran in runs if n > 1], reference.coverage, why_not)
+    else:
+        return None
+    return replace(shown, evidence=f"{shown.evidence}; {built.regions}" if built.regions else shown.evidence)
+
+
+def _check_races(verdict: Verdict, code: str, task: Task, bench: Bench, order: tuple) -> Verdict:
+    """The race stage on the shortest input, because it is some eight times slower."""
+    seen = races.check(code, task.target, order[-1], task.kernel.flags.get(task.target, ()), bench)
+    verdict = replace(_add(verdict, seen), race_free=seen.race_free, race_evidence=seen.evidence)
+    return _end(verdict, 4, "race", seen.evidence) if seen.race_free == "no" else verdict
 
 
 def _differs(case: oracle.Expected, runs: list[tuple[oracle.Line, ...]]) -> tuple[str, str]:
@@ -248,8 +310,10 @@ def _differs(case: oracle.Expected, runs: list[tuple[oracle.Line, ...]]) -> tupl
     return "", ""
 
 
-def _spend(verdict: Verdict, outcome: Outcome) -> Verdict:
-    cpu, seconds = verdict.cpu_s + outcome.cpu_s, verdict.seconds + outcome.wall_s
+def _add(verdict: Verdict, stage: Outcome | races.Checked | timing.Timed) -> Verdict:
+    """The verdict with the stage's cost."""
+    wall = stage.wall_s if isinstance(stage, Outcome) else stage.seconds
+    cpu, seconds = verdict.cpu_s + stage.cpu_s, verdict.seconds + wall
     return replace(verdict, cpu_s=round(cpu, 3), seconds=round(seconds, 3))
 
 

@@ -272,6 +272,21 @@ def test_at_k_table_averages_the_subsets_of_each_task():
             assert got == pytest.approx(np.mean(best))
 
 
+def test_parallel_racefree_and_speedup_at_k_are_the_means_over_all_subsets():
+    made = [("yes", "yes", "3.00x (2.90-3.10)"), ("yes", "not checked", "not counted"), ("unknown", "yes", "not checked")]
+    made += [("no", "no", "9.00x (9.00-9.00)")]
+    rows = pd.DataFrame(made, columns=["parallel", "race_free", "faster"])
+    rows = rows.assign(arm="x", task="t", level=[5, 5, 5, 4], validated=[True, True, True, False], reason=["ok", "ok", "ok", "race"])
+    table = metrics.at_k_table(rows, ks=(1, 2, 3)).set_index("k")
+    for k in (1, 2, 3):
+        subsets = list(itertools.combinations(range(4), k))
+        want = {"parallel_at_k": [1, 1, 0, 0], "racefree_at_k": [1, 0, 1, 0], "speedup_at_k": [3.0, 0, 0, 0]}
+        for name, value in want.items():
+            assert table.loc[k, name] == pytest.approx(np.mean([max(value[i] for i in s) for s in subsets]))
+    unchecked = metrics.at_k_table(rows.assign(parallel="unknown", race_free="not checked", faster="not checked"))
+    assert unchecked[["parallel_at_k", "racefree_at_k", "speedup_at_k"]].isna().all(axis=None) and unchecked["pass_at_k"][0] == 0.75
+
+
 # latent influence
 
 

@@ -1,0 +1,89 @@
+// Counts a CUDA program's kernel launches that the runtime accepted and keeps the first error of a launch, even one that
+// the program clears; linked into the judged program with --wrap on every launch call.
+//
+// At the end, before the runtime goes away, it waits for the device and asks cudaGetLastError once more, so that an error
+// that the program never asked for is not swallowed.  The few declarations it needs stand here.
+extern "C" {
+typedef unsigned long size_t;
+struct dim3 { unsigned x, y, z; };
+int snprintf(char *, size_t, const char *, ...);
+int atexit(void (*)());
+int cudaGetLastError();
+int cudaDeviceSynchronize();
+}
+
+namespace {
+long launches, error;
+bool watched, reset;
+
+void note(int code) {
+  long none = 0;
+  if (code) __atomic_compare_exchange_n(&error, &none, (long)code, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}
+
+void at_end() {
+  if (!reset) note(cudaDeviceSynchronize());
+  note(cudaGetLastError());
+}
+
+int count(int code) {
+  note(code);
+  if (!code) __atomic_fetch_add(&launches, 1, __ATOMIC_RELAXED);
+  if (!__atomic_test_and_set(&watched, __ATOMIC_RELAXED)) atexit(at_end);  // runs before the runtime's own clean-up
+  reset = false;
+  return code;
+}
+}  // namespace
+
+#define LAUNCH(NAME, PARAMETERS, ARGUMENTS) \
+  extern "C" int __real_##NAME PARAMETERS;  \
+  extern "C" int __wrap_##NAME PARAMETERS { return count(__real_##NAME ARGUMENTS); }
+#define KERNEL(NAME) LAUNCH(NAME, (const void *kernel, dim3 grid, dim3 block, void **arguments, size_t shared, void *stream), \
+                            (kernel, grid, block, arguments, shared, stream))
+#define CONFIGURED(NAME) LAUNCH(NAME, (const void *what, const void *kernel, void **arguments), (what, kernel, arguments))
+#define GRAPH(NAME) LAUNCH(NAME, (void *graph, void *stream), (graph, stream))
+
+// Only the calls that the program makes are wrapped: toolkits differ in which of them exist.
+#ifdef USES_cudaLaunchKernel
+KERNEL(cudaLaunchKernel)
+#endif
+#ifdef USES_cudaLaunchKernel_ptsz
+KERNEL(cudaLaunchKernel_ptsz)
+#endif
+#ifdef USES___cudaLaunchKernel
+KERNEL(__cudaLaunchKernel)
+#endif
+#ifdef USES___cudaLaunchKernel_ptsz
+KERNEL(__cudaLaunchKernel_ptsz)
+#endif
+#ifdef USES_cudaLaunchCooperativeKernel
+KERNEL(cudaLaunchCooperativeKernel)
+#endif
+#ifdef USES_cudaLaunchCooperativeKernel_ptsz
+KERNEL(cudaLaunchCooperativeKernel_ptsz)
+#endif
+#ifdef USES_cudaLaunchKernelExC
+CONFIGURED(cudaLaunchKernelExC)
+#endif
+#ifdef USES_cudaLaunchKernelExC_ptsz
+CONFIGURED(cudaLaunchKernelExC_ptsz)
+#endif
+#ifdef USES_cudaGraphLaunch
+GRAPH(cudaGraphLaunch)
+#endif
+#ifdef USES_cudaGraphLaunch_ptsz
+GRAPH(cudaGraphLaunch_ptsz)
+#endif
+#ifdef USES_cudaDeviceReset
+extern "C" int __real_cudaDeviceReset();
+extern "C" int __wrap_cudaDeviceReset() {
+  note(cudaDeviceSynchronize());
+  note(cudaGetLastError());
+  reset = true;
+  return __real_cudaDeviceReset();
+}
+#endif
+
+extern "C" long parallax_proof(char *text, long size) {
+  return snprintf(text, size, "launches=%ld last_error=%ld", launches, error);
+}

@@ -1,0 +1,82 @@
+"""Did the program run in parallel?  The rule on what the harness counted inside its runs.
+
+Knows counters and thresholds (measured; docs/VERDICTS.md).  Knows nothing of processes, compilers or verdict levels.
+
+OpenMP: CPU time inside regions with more than one thread against the program's own, and, for each phase between two
+barriers, the second busiest thread against the busiest.  CUDA: launches that the runtime accepted, and its last error.
+Counters that are absent prove nothing: the answer is "unknown".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+MIN_COVERAGE = 0.004  # lowest correct program measured on its larger inputs: 0.018
+OF_REFERENCE = 0.05  # ... and of the coverage that the kernel's own OpenMP program has
+MIN_SHARE = 0.05  # parallel + single: 0.01, by turns 0.02; correct programs: docs/VERDICTS.md
+SLOW_LOCKED = 0.8  # share of the time inside regions in critical or ordered that the evidence points at; decides nothing
+LITTLE_US = 100  # less CPU time than this inside regions proves nothing either way
+DEVICE_START_US = 5000  # CPU time that loading the offload device may take
+THREADS, LAUNCHES = "OMPT", "CUDA runtime"
+
+
+@dataclass(frozen=True)
+class Proof:
+    """parallel: yes, no or unknown; `reason` is "" or what the verdict says when a correct program fails for it."""
+
+    parallel: str
+    evidence: str
+    reason: str = ""
+
+
+def of_openmp(runs: Sequence[dict[str, str]], expected: float = 0.0, why_not: str = "") -> Proof:
+    """The rule on runs with several threads.  `expected`: coverage of the kernel's own OpenMP program, 0 if unknown."""
+    known = [_numbers(run) for run in runs if run.get("runtime") == "libomp"]
+    if not known:
+        return Proof("unknown", why_not or "no OMPT counters")
+    sums = {key: sum(run.get(key, 0) for run in known) for key in known[0]}
+    team, inside = max(run["team"] for run in known), sums["inside_us"]
+    cover, share = coverage(runs), sums["second_us"] / max(sums["first_us"], 1)
+    locked, needed = sums["locked_us"] / max(inside, 1), max(MIN_COVERAGE, OF_REFERENCE * expected)
+    seen = f"{THREADS}: {sums['regions']} regions, max team {team}, coverage {cover:.3f}, second thread {share:.2f}"
+    seen += f", {locked:.2f} in critical" if sums["locked_us"] else ""
+    seen += ": one thread at a time" if locked > SLOW_LOCKED else ""
+    seen += f", {sums['targets']} target regions on the device" if sums["targets"] else ""
+    why = ""
+    if not sums["regions"] or team < 2:
+        why = "no region ran with more than one thread"
+    elif cover < needed:
+        why = f"under {needed:.3f} of its CPU time lies inside parallel regions"
+    elif inside < LITTLE_US:
+        return Proof("unknown", f"{seen}: too little work to tell")
+    elif share < MIN_SHARE:
+        why = "between barriers one thread does all the work"
+    return Proof("no", f"{seen}: {why}", "not_parallel") if why else Proof("yes", seen)
+
+
+def coverage(runs: Sequence[dict[str, str]]) -> float:
+    """CPU time inside parallel regions over the program's own, waits left out; 0 without counters."""
+    known = [_numbers(run) for run in runs if run.get("runtime") == "libomp"]
+    own = sum(max(run["total_us"] - run["idle_us"] - (DEVICE_START_US if run["targets"] else 0), run["inside_us"]) for run in known)
+    return sum(run["inside_us"] - run["alone_us"] for run in known) / own if own > 0 else 0.0
+
+
+def of_cuda(runs: Sequence[dict[str, str]], why_not: str = "") -> Proof:
+    """The rule on every run: a launch that failed is an error, a run without an accepted launch is not parallel."""
+    known = [_numbers(run) for run in runs if "launches" in run]
+    if not known:
+        return Proof("unknown", why_not or "no launch counter")
+    emulated = any(run.get("emulated") for run in known)
+    launches = [run["launches"] for run in known]
+    seen = f"{LAUNCHES}{' (emulated)' if emulated else ''}: {min(launches)} to {max(launches)} launches a run"
+    error = next((run["last_error"] for run in known if run.get("last_error")), 0)
+    if error:
+        return Proof("no", f"{seen}, error {error}", "cuda_error")
+    if not min(launches):
+        return Proof("no", f"{seen}: a run launched no kernel", "no_kernel_launch")
+    return Proof("yes", seen)
+
+
+def _numbers(run: dict[str, str]) -> dict[str, int]:
+    return {key: int(value) for key, value in run.items() if value.lstrip("-").isdigit()}

@@ -1,0 +1,264 @@
+"""Proof of parallelism, race stage, target regions and timing on programs that differ in one of them, really run."""
+
+import math
+import re
+from dataclasses import replace
+
+import pytest
+from test_validate import HIDDEN, KERNEL, LOOP, MAIN, OMP, PRAGMA, RACY, SERIAL, TASK, UNISTD, first, needs_nvcc, pytestmark  # noqa: F401
+
+from parallax_lib import build, llvm, proof, races, reference, sandbox, timing, toolchain, validate
+from parallax_lib.kernels import Task
+from parallax_lib.params import ROOT
+from parallax_lib.reasons import REASONS
+from parallax_lib.sandbox import Limits
+
+LLVM = llvm.detect()
+needs_libomp = pytest.mark.skipif(not LLVM.libomp, reason="LLVM's OpenMP runtime (libomp) is not installed")
+needs_archer = pytest.mark.skipif(not (LLVM.tsan and LLVM.archer), reason="clang++ with ThreadSanitizer and Archer are not installed")
+needs_offload = pytest.mark.skipif(not LLVM.offload, reason="clang's x86_64 offload device is not installed")
+LIMITS = Limits(cpu_s=4, memory_mb=512)
+BODY = "  for (int i = 0; i < n; i++) s += x[i];\n"
+
+
+@pytest.fixture(scope="module")
+def tools():
+    return toolchain.detect()
+
+
+@pytest.fixture
+def judge(tools):
+    return lambda code, task=TASK, **more: validate.judge(code, task, more.pop("tools", tools), sandbox.probe(), LIMITS, **more)
+
+
+EXAMPLES = {  # program, verdict's reason, parallel, in its evidence
+    "real loop": (OMP, "ok", "yes", "max team 4"),
+    "pragma in a comment": (SERIAL.replace(LOOP, "  //" + PRAGMA + LOOP), "not_parallel", "no", "static"),
+    "dummy region": (first(SERIAL, "volatile int t = 0;\n#pragma omp parallel\n  t = 1;\n"), "not_parallel", "no", "coverage 0.00"),
+    "num_threads(1)": (OMP.replace("parallel for", "parallel for num_threads(1)"), "not_parallel", "no", "no region ran with more"),
+    "parallel + single": (SERIAL.replace(BODY, "#pragma omp parallel\n#pragma omp single\n" + BODY), "not_parallel", "no", "one thread"),
+    "single by turns": (
+        SERIAL.replace(BODY, "#pragma omp parallel\n  for (int k = 0; k < 8; k++)\n#pragma omp single\n"
+                             "    for (int i = (long)n * k / 8; i < (long)n * (k + 1) / 8; i++) s += x[i];\n"),
+        "not_parallel", "no", "one thread",
+    ),
+    "critical around everything": (
+        SERIAL.replace(BODY, "#pragma omp parallel for\n  for (int k = 0; k < 64; k++)\n#pragma omp critical\n"
+                             "    for (int i = (long)n * k / 64; i < (long)n * (k + 1) / 64; i++) s += x[i];\n"),
+        "ok", "yes", "one thread at a time",
+    ),
+    "_exit after the region": (UNISTD + OMP.replace("  return 0;", "  fflush(0); _exit(0);"), "incomplete", "unknown", ""),
+    "std::thread": (
+        "#include <thread>\n" + SERIAL.replace(BODY, "  std::thread t([&] {" + BODY + "});\n  t.join();\n"),
+        "not_parallel", "no", "static",
+    ),
+    "sections, one holds all": (SERIAL.replace(BODY, "#pragma omp parallel sections\n  {\n#pragma omp section\n" + BODY
+        + "#pragma omp section\n    state_of(0);\n  }\n").replace("double total", "static void state_of(int) {}\ndouble total"),
+        "not_parallel", "no", "one thread"),
+    "dynamic, one chunk": (OMP.replace("reduction", "schedule(dynamic, 1 << 30) reduction"), "not_parallel", "no", "one thread"),
+    "one task": (SERIAL.replace(BODY, "#pragma omp parallel\n#pragma omp single\n#pragma omp task shared(s)\n" + BODY),
+        "not_parallel", "no", "one thread"),
+    "std::thread beside a dummy region": (
+        "#include <thread>\n" + first(SERIAL, "volatile int t = 0;\n#pragma omp parallel\n  t = 1;\n").replace(
+            BODY, "  std::thread w([&] {" + BODY + "});\n  w.join();\n"),
+        "not_parallel", "no", "coverage 0.00",
+    ),
+}  # fmt: skip
+
+
+@needs_libomp
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_examples_are_told_apart(judge, name):
+    code, reason, parallel, said = EXAMPLES[name]
+    verdict = judge(code)
+    assert (verdict.reason, verdict.parallel) == (reason, parallel), verdict
+    assert said in verdict.parallel_evidence
+
+
+CORRECT = {
+    "tasks": "#pragma omp parallel\n#pragma omp single\n  for (int k = 0; k < 64; k++)\n#pragma omp task shared(s)\n  {\n"
+    "    double p = 0;\n    for (int i = (long)n * k / 64; i < (long)n * (k + 1) / 64; i++) p += x[i];\n"
+    "#pragma omp atomic\n    s += p;\n  }\n",
+    "taskloop": "#pragma omp parallel\n#pragma omp single\n#pragma omp taskloop reduction(+ : s)\n" + BODY,
+    "dynamic": "#pragma omp parallel for schedule(dynamic, 1000) reduction(+ : s)\n" + BODY,
+    "sections": "  double a = 0, b = 0;\n#pragma omp parallel sections\n  {\n#pragma omp section\n"
+    "    for (int i = 0; i < n / 2; i++) a += x[i];\n"
+    "#pragma omp section\n    for (int i = n / 2; i < n; i++) b += x[i];\n  }\n  s = a + b;\n",
+    "by hand, with critical": "#pragma omp parallel\n  {\n    double p = 0;\n#pragma omp for\n    for (int i = 0; i < n; i++) p += x[i];\n"
+    "#pragma omp critical\n    s += p;\n  }\n",
+    "nested": "#pragma omp parallel for reduction(+ : s)\n  for (int k = 0; k < 8; k++) {\n    double p = 0;\n"
+    "#pragma omp parallel for reduction(+ : p)\n"
+    "    for (int i = (long)n * k / 8; i < (long)n * (k + 1) / 8; i++) p += x[i];\n    s += p;\n  }\n",
+    "host teams": "#pragma omp teams distribute parallel for num_teams(2) reduction(+ : s)\n" + BODY,
+    "only large inputs": "#pragma omp parallel for reduction(+ : s) if (n > 10000)\n" + BODY,
+    "scan, which LLVM's runtime refuses from g++": "  double *q = (double *)malloc(n * 8);\n"
+    "#pragma omp parallel for reduction(inscan, + : s)\n  for (int i = 0; i < n; i++) {\n    s += x[i];\n#pragma omp scan inclusive(s)\n"
+    "    q[i] = s;\n  }\n  s = q[n - 1];\n",
+}
+
+
+@needs_libomp
+@pytest.mark.parametrize("name", CORRECT)
+def test_correct_constructs_are_parallel(judge, name):
+    verdict = judge(SERIAL.replace(BODY, CORRECT[name]))
+    assert verdict.reason == "ok", verdict
+    assert verdict.parallel == "yes" or name.startswith("scan") and not LLVM.clang, verdict
+
+
+def test_without_the_runtime_parallel_stays_unknown(judge, tools):
+    bare = {**tools, "omp": replace(tools["omp"], llvm=llvm.Llvm())}
+    verdict = judge(EXAMPLES["real loop"][0], tools=bare)
+    assert (verdict.reason, verdict.parallel) == ("ok", "unknown") and "not with LLVM's OpenMP runtime" in verdict.parallel_evidence
+    checked = judge(OMP, tools=bare, races="on")
+    assert checked.validated and checked.race_free == "not checked" and "not installed" in checked.race_evidence
+
+
+OWN_TOOL = 'extern "C" void *ompt_start_tool(unsigned, const char *) { return 0; }\n'
+OWN_PROOF = 'extern "C" long parallax_proof(char *, long) { return 0; }\n'
+HIDES = '__attribute__((no_sanitize("thread"))) double total'
+SPLICED = '#define JOIN(a, b) a##b\nextern "C" void *JOIN(ompt_start, _tool)(unsigned, const char *);\n'
+
+
+@pytest.mark.parametrize(
+    "code",
+    [OWN_TOOL + OMP, OWN_PROOF + OMP, RACY.replace("double total", HIDES), SPLICED + first(OMP, "JOIN(ompt_start, _tool)(0, 0);")],
+)
+def test_programs_that_name_the_harness_are_suspected(judge, code):
+    assert judge(code).reason == "cheat_suspected"
+
+
+# ---- the rule on counters --------------------------------------------------------------------------------------------
+
+GOOD = dict(runtime="libomp", regions=2, team=4, total_us=20000, inside_us=9000, first_us=2500, second_us=2400, alone_us=0, idle_us=100,
+            locked_us=0, tasks=0, targets=0)  # fmt: skip
+
+
+def rule(expected=0.0, **change):
+    return proof.of_openmp([{k: str(v) for k, v in {**GOOD, **change}.items()}], expected)
+
+
+def test_openmp_rule_edges():
+    assert rule().parallel == "yes"
+    assert rule(regions=0).reason == rule(team=1).reason == rule(second_us=10).reason == "not_parallel"
+    assert rule(locked_us=8900).parallel == "yes" and "one thread at a time" in rule(locked_us=8900).evidence
+    assert rule(inside_us=50).reason == "not_parallel" and rule(total_us=2000, inside_us=50).parallel == "unknown"
+    assert rule(expected=0.9).parallel == "yes" and rule(expected=0.9, inside_us=500, second_us=400).reason == "not_parallel"
+    assert proof.of_openmp([{}], why_not="none here") == proof.Proof("unknown", "none here")
+
+
+def test_cuda_rule_takes_real_and_emulated_counters():
+    assert proof.of_cuda([{"launches": "3", "last_error": "0"}]).parallel == "yes"
+    assert proof.of_cuda([{"launches": "3"}, {"launches": "0"}]).reason == "no_kernel_launch"
+    swallowed = proof.of_cuda([{"launches": "0", "emulated": "1", "last_error": "9"}])
+    assert swallowed.reason == "cuda_error" and "emulated" in swallowed.evidence
+    assert proof.of_cuda([{}]).parallel == "unknown"
+
+
+@needs_nvcc
+def test_launch_calls_are_counted_in_the_linked_program(tools):
+    code = "__global__ void k() {}\nint main() { k<<<1, 1>>>(); return cudaDeviceReset(); }\n"
+    built = build.build(code, tools["cuda"], (), sandbox.probe())
+    assert built.reason == "ok" and b"launches=%ld last_error=%ld" in built.program
+
+
+# ---- races -----------------------------------------------------------------------------------------------------------
+
+
+@needs_archer
+def test_races_are_found_with_their_line(tools):
+    bench = reference.Bench(tools, sandbox.probe(), LIMITS, races="on")
+    line = 1 + OMP[: OMP.index(LOOP)].count("\n")
+    lucky = OMP.replace(" reduction(+ : s)", "").replace("s += x[i];", "if (i == n - 1 || i == 0) s += x[i];")
+    found = races.check(lucky, "omp", HIDDEN[2], (), bench)
+    assert found.race_free == "no" and any(f"main.cpp:{n}" in found.evidence for n in range(line - 2, line + 2)), (found, line)
+    assert races.check(OMP, "omp", HIDDEN[2], (), bench).race_free == "yes"
+    assert "does not build" in races.check("int main() {", "omp", (), (), bench).evidence
+
+
+@needs_archer
+def test_a_lucky_race_is_not_validated(judge):
+    code = OMP.replace("double total", "int seen;\ndouble total").replace("s += x[i];", "{ s += x[i]; seen = 1; }")
+    assert judge(code).reason == "ok"
+    verdict = judge(code, races="auto")
+    assert (verdict.level, verdict.reason, verdict.race_free) == (4, "race", "no") and "main.cpp:" in verdict.race_evidence
+    assert judge(OMP, races="auto").race_free == "yes"
+
+
+# ---- target regions --------------------------------------------------------------------------------------------------
+
+MAPS = "map(to : x[0 : n]) map(tofrom : s)"
+TARGET = SERIAL.replace(BODY, f"#pragma omp target teams distribute parallel for {MAPS} reduction(+ : s)\n" + BODY)
+
+
+@needs_offload
+def test_target_regions_run_on_a_device_with_its_own_memory(judge):
+    verdict = judge(TARGET)
+    assert verdict.reason == "ok" and build.DEVICE in verdict.parallel_evidence and "clang" in verdict.toolchain, verdict
+    back = "  int *f = (int *)malloc(4); *f = 0;\n#pragma omp target map({} : f[0 : 1])\n  f[0] = 1;\n  if (!*f) return 0;\n  double s"
+    kept, lost = (TARGET.replace("  double s", back.format(way)) for way in ("from", "to"))
+    assert (judge(kept).reason, judge(lost).reason) == ("ok", "wrong_output")
+
+
+def test_target_regions_without_a_device_run_on_the_host(judge, tools):
+    bare = {**tools, "omp": replace(tools["omp"], llvm=llvm.Llvm())}
+    verdict = judge(TARGET, tools=bare)
+    assert verdict.reason == "ok" and build.HOST in verdict.parallel_evidence
+
+
+# ---- timing ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_lane_shows_a_ratio_and_its_spread(judge):
+    verdict = judge(OMP, timing="on")
+    assert verdict.reason == "ok" and (verdict.faster == "not counted" or timing.ratio(verdict.faster) > 0), verdict
+
+
+def test_speed_ups_and_spread():
+    assert timing.summary([(2.0, 1.0)] * 5, 4) == ("2.00x (2.00-2.00)", "")
+    assert timing.summary([(1.0, 1.0), (2.0, 1.0), (3.0, 1.0)], 4)[0] == "2.00x (1.50-2.50)"
+    assert timing.summary([(7.0, 1.0)], 4)[0] == "not counted" and timing.summary([(7.0, 1.0)], 0)[0].startswith("7.00x")
+    assert timing.summary([(1001.0, 1.0)], 0)[0] == "not counted"
+    assert timing.ratio("2.05x (1.90-2.20)") == 2.05 and math.isnan(timing.ratio("not checked"))
+
+
+def test_the_lane_excludes_judging():
+    import multiprocessing
+
+    def other(pipe):
+        with timing.shared():
+            pipe.send("in")
+
+    ours, theirs = multiprocessing.get_context("fork").Pipe()
+    child = multiprocessing.get_context("fork").Process(target=other, args=(theirs,))
+    with timing.exclusive():
+        child.start()
+        assert not ours.poll(0.3)
+    assert ours.recv() == "in"
+    child.join()
+
+
+def test_stages_are_part_of_the_key(tools):
+    def key(**more):
+        return validate.verdict_key(OMP, TASK, reference.Bench(more.pop("tools", tools), sandbox.probe(), LIMITS, **more))
+
+    other = {**tools, "omp": replace(tools["omp"], llvm=replace(LLVM, libomp="/usr/lib/other/libomp.so.5"))}
+    assert len({key(), key(races="on"), key(timing="on"), key(tools=other)}) == 4
+
+
+def test_serial_tasks_have_no_proof(tools):
+    assert build.proof_source(tools["serial"]) == b"" and Task(KERNEL, "omp", "serial").target == "serial" and MAIN in SERIAL
+
+
+# ---- the page --------------------------------------------------------------------------------------------------------
+
+
+def test_every_reason_is_on_the_page_and_no_other():
+    page = (ROOT / "docs" / "VERDICTS.md").read_text()
+    assert set(re.findall(r"^\| `(\w+)` \|", page, re.M)) == set(REASONS)
+
+
+def test_every_reason_in_the_code_is_in_the_enum():
+    text = "".join((ROOT / "parallax_lib" / f"{name}.py").read_text() for name in ("validate", "build", "proof", "supervise"))
+    given = set(re.findall(r'_end\([^"\n]*"(\w+)"|reason = "(\w+)"|return "(\w+)", "', text))
+    words = {word for groups in given for word in groups if word}
+    assert {"race", "cheat_suspected", "not_checkable", "no_kernel_launch"} <= words <= set(REASONS)
