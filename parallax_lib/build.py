@@ -17,7 +17,7 @@ import secrets
 import shlex
 from dataclasses import dataclass, field, replace
 
-from parallax_lib import sandbox
+from parallax_lib import cudacpu_build, sandbox
 from parallax_lib.sandbox import JOB, Level, Limits, Outcome
 from parallax_lib.toolchain import LANGUAGE, Toolchain
 
@@ -77,7 +77,10 @@ __attribute__((used, section(".fini_array.00000"))) static void (*const last)() 
 
 @dataclass(frozen=True)
 class Built:
-    """A compiled program, or the reason there is none.  reason: ok, compile_error, compile_limit or infra_error."""
+    """A compiled program, or the reason there is none.
+
+    reason: ok, compile_error, compile_limit, infra_error, or not_checkable for what only the emulator cannot compile.
+    """
 
     reason: str
     program: bytes
@@ -104,6 +107,9 @@ def build(code: str, toolchain: Toolchain, extra: tuple[str, ...], level: Level)
     files = {name: code.encode("utf-8", errors="replace"), "marker.cpp": MARKER.encode()}
     outputs = (PROGRAM, SYMBOLS) + (() if name == "main.cu" else (PREPROCESSED,))
     script = _script(toolchain, extra, name)
+    if toolchain.emulated:
+        script, more = cudacpu_build.job(code, toolchain, extra, BUILD_LIMITS, level)
+        files |= more
     out = sandbox.run(
         ["/bin/sh", "-ec", script],
         files,
@@ -138,11 +144,11 @@ def _script(toolchain: Toolchain, extra: tuple[str, ...], name: str) -> str:
 def _build_reason(out: Outcome) -> str:
     if out.status == "ok":
         return "ok" if out.files.get(PROGRAM) else "infra_error"
-    if out.status == "infra_error":
+    if out.status == "infra_error" or out.returncode == cudacpu_build.OURS:
         return "infra_error"
     if out.status != "crash" or KILLED.search(out.stderr):
         return "compile_limit"
-    return "compile_error"
+    return "not_checkable" if out.returncode == cudacpu_build.UNABLE else "compile_error"
 
 
 def unused_api(built: Built, api: str) -> str:
@@ -165,7 +171,7 @@ def execute(
 ) -> Ran:
     """Run a built program once on one input."""
     nonce = secrets.token_hex(16)
-    gpu = toolchain.api == "cuda"
+    gpu = toolchain.api == "cuda" and not toolchain.emulated
     out = sandbox.run([f"{JOB}/{PROGRAM}", *args], {PROGRAM: program}, limits, level, env={**_env(toolchain), **env},
                       stdin=nonce.encode(), roots=toolchain.roots, gpu=gpu)  # fmt: skip
     end = f"\n@end {nonce}\n"

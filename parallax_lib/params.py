@@ -108,6 +108,7 @@ class Validate(Section):
     cpu_s: float = 10.0
     memory_mb: int = 2048
     workers: int = 2
+    cuda: Literal["auto", "gpu", "emulated", "compile"] = "auto"  # where CUDA programs run; auto: a GPU, else the CPU
     unsafe: bool = False  # run generated programs without a sandbox
 
 

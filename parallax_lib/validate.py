@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 
-from parallax_lib import oracle
+from parallax_lib import cudacpu, oracle
 from parallax_lib.build import build, unused_api
 from parallax_lib.kernels import Task
 from parallax_lib.reference import (
@@ -34,7 +34,7 @@ from parallax_lib.toolchain import Toolchain, describe
 
 MAX_SOURCE = 1 << 20
 LOG_CHARS = 4000
-THREADS = {"omp": ((4, 4), (3, 1)), "cuda": ((1, 1), (1, 1))}  # of the runs on the first input and on each other one
+THREADS = {"omp": ((4, 4), (3, 1)), "cuda": ((1, 2), (1, 2))}  # of the runs on the first input and on each other one; CUDA: schedules
 FOREIGN_INCLUDE = re.compile(r'^\s*(?:#|%:)\s*(?:include\w*|embed|import)\s*["<]\s*(?:/|[^">\n]*\.\.)', re.M)
 LAUNCHED = "static: the object code calls the API; not proven at run time"
 
@@ -162,7 +162,7 @@ def _judge(code: str, task: Task, bench: Bench, reference: Reference) -> Verdict
     built = build(code, toolchain, task.kernel.flags.get(task.target, ()), bench.level)
     so_far = _spend(so_far, built.outcome)
     if built.reason != "ok":
-        return _end(so_far, 1, built.reason, built.log)
+        return _end(so_far, 2 if built.reason == "not_checkable" and toolchain.gate else 1, built.reason, built.log)
     so_far = replace(so_far, checked="compiled")
     unused = unused_api(built, task.target)
     if unused:
@@ -200,9 +200,14 @@ def _compare(so_far: Verdict, program: bytes, task: Task, bench: Bench, referenc
             so_far = _spend(so_far, ran.outcome)
             if ran.reason != "ok":
                 return _end(so_far, 2, ran.reason, f"input {i}, {n} threads: {ran.log}")
+            if problem := cudacpu.problem(ran.proof):
+                return _end(so_far, 2, problem[0], f"input {i}: {problem[1]}\n{ran.log}")
             results[-1].append(oracle.read(ran.text))
     threads = "; ".join(" ".join(map(str, c)) for c in counts)
-    so_far = replace(so_far, checked=f"compiled; ran {len(counts)} hidden inputs, with {threads} threads")
+    how = f"with {threads} threads"
+    if task.target == "cuda":
+        how = "on the CPU (cuda-cpu emulation), threads in two orders" if bench.toolchains["cuda"].emulated else "twice on the GPU"
+    so_far = replace(so_far, checked=f"compiled; ran {len(counts)} hidden inputs, {how}")
     pairs = list(zip(reference.cases, results, strict=True))
     level = 4 if all(oracle.comparable(case, lines) for case, runs in pairs for lines in runs) else 3
     for i, (case, runs) in enumerate(pairs, 1):
