@@ -183,9 +183,11 @@ def _variable(tokens: list, at: int) -> bool:
     j = at
     while (j := _solid(tokens, j, -1)) >= 0 and tokens[j][1] not in (";", "}", "{"):
         before.append(tokens[j][1])
-    ends_as_variable = i < len(tokens) and tokens[i][1] in (";", "=", "[", "{")
-    plain = not {"const", "constexpr", "template", "struct", "class", "typedef", "using"} & {*words, *before} or "*" in words
-    return ends_as_variable and plain and not {"operator", "extern"} & {*words, *before} and not {"__device__", "__constant__"} & set(before)
+    if i >= len(tokens) or tokens[i][1] not in (";", "=", "[", "{"):
+        return False
+    if {"__device__", "__constant__"} & set(before) or {"operator", "extern"} & {*words, *before}:
+        return False
+    return "*" in words or not {"const", "constexpr", "template", "struct", "class", "typedef", "using"} & {*words, *before}
 
 
 def _launch(tokens: list, out: list[str], at: int, by_call: set[str]) -> None:
@@ -200,16 +202,8 @@ def _launch(tokens: list, out: list[str], at: int, by_call: set[str]) -> None:
         out[i] = ""
     base = re.sub(r"<.*", "", spelled, flags=re.S).split("::")[-1].strip()
     full = "".join(text for _, text in tokens[start:at]).strip()
-    if base in by_call:
-        out[start] = f"cudacpu::deduced(cudacpu::config({config}), [=](auto... cudacpu_a) {{ {full}(cudacpu_a...); }})"
-        if not _in_function(tokens, start):
-            out[start] = out[start].replace("[=]", "[]")
-    else:
-        out[start] = f"cudacpu::on(cudacpu::config({config}), {full})"
-
-
-def _in_function(tokens: list, at: int) -> bool:
-    return any(t == ("sign", "{") for t in tokens[:at])
+    call = f"cudacpu::deduced(cudacpu::config({config}), [=](auto... cudacpu_a) {{ {full}(cudacpu_a...); }})"
+    out[start] = call if base in by_call else f"cudacpu::on(cudacpu::config({config}), {full})"
 
 
 def _name_start(tokens: list, at: int) -> int | None:

@@ -39,7 +39,7 @@ def job(code: str, toolchain: Toolchain, extra: tuple[str, ...], limits: Limits,
     steps = []
     if toolchain.gate:
         gate = [*toolchain.gate, *extra, f"{JOB}/main.cu", "-o", "gate.out"]
-        steps.append(shlex.join([*gate, "-cubin"]))
+        steps += [] if lacking else [shlex.join([*gate, "-cubin"])]
         refused = f"{shlex.join([*gate, '-c'])}; {refused}"  # -cubin is quick but leaves the host's half to g++
     elif not lacking:
         refused = "exit 1"

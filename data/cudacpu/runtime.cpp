@@ -1,6 +1,7 @@
 // The library behind cuda_runtime.h, one object file: memory spaces, threads of a launch, the runtime's functions.
 #include "cuda_runtime.h"
 #include <errno.h>
+#include <malloc.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
