@@ -46,7 +46,8 @@ def digest() -> str:
 
 def unsupported(code: str) -> str:
     """What `code` needs that the emulator does not have, "" when nothing is known to be missing."""
-    for match in UNSUPPORTED.finditer(code):
+    kept = (("\n" if "\n" in m[0] else " ") if m.lastgroup == "skip" else m[0] for m in TOKEN.finditer(code))
+    for match in UNSUPPORTED.finditer("".join(kept)):
         if match[1] not in PROVIDED:
             return f"the emulator has no {match[1]}" if match[1] else "the emulator runs no inline PTX"
     return ""

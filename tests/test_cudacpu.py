@@ -74,7 +74,7 @@ def test_only_variables_leave_the_host():
 def test_what_the_emulator_lacks_is_known():
     assert "thrust/sort.h" in cudacpu.unsupported("#include <thrust/sort.h>\n")
     assert "PTX" in cudacpu.unsupported('asm volatile("mov.u32 %0, %laneid;" : "=r"(x));')
-    assert not cudacpu.unsupported("#include <cuda_runtime.h>\n#include <cooperative_groups/reduce.h>\n// asm\n")
+    assert not cudacpu.unsupported("#include <cuda_runtime.h>\n#include <cooperative_groups/reduce.h>\n// asm(x)\n/* asm ( */")
 
 
 # ---- threads ---------------------------------------------------------------------------------------------------------
