@@ -68,11 +68,11 @@ def rewrite(code: str) -> str:
     """`code` as C++ that the host compiler accepts with data/cudacpu/cuda_runtime.h included before it."""
     tokens = [(m.lastgroup if m.lastgroup != "tag" else "raw", m[0]) for m in TOKEN.finditer(code)]
     kernels = _kernels(tokens)
-    names = [name for name, _, _ in kernels]
-    by_call = {name for name, simple, _ in kernels if not simple or names.count(name) > 1}
+    defined = [name for name, _, end in kernels if end >= 0]
+    by_call = {name for name, simple, _ in kernels if not simple or defined.count(name) > 1}
     out = _launches(tokens, by_call)
     for n, (name, _, end) in enumerate(kernels):
-        if name not in by_call and end < len(out):
+        if name not in by_call and 0 <= end < len(out):
             out[end] += f" static cudacpu::Register cudacpu_register_{n}(&{name});"
     return '#line 1 "main.cu"\n' + "".join(out)
 
@@ -98,7 +98,7 @@ def _closing(tokens: list, at: int) -> int:
 
 
 def _kernels(tokens: list) -> list[tuple[str, bool, int]]:
-    """(name, plain, index of its last brace) of every __global__ definition; plain: no template, no default argument."""
+    """(name, plain, index of its last brace or -1) of __global__ functions; plain: no template, no default argument."""
     found = []
     for i, token in enumerate(tokens):
         if token != ("name", "__global__"):
@@ -117,9 +117,9 @@ def _kernels(tokens: list) -> list[tuple[str, bool, int]]:
             continue
         end = _closing(tokens, at)
         after = _solid(tokens, end, 1)
-        if after < len(tokens) and tokens[after][1] == "{":
-            inside = [t for _, t in tokens[at:end]]
-            found.append((name, "=" not in inside and not _templated(tokens, i), _closing(tokens, after)))
+        body = after < len(tokens) and tokens[after][1] == "{"
+        plain = ("sign", "=") not in tokens[at:end] and not _templated(tokens, i)
+        found.append((name, plain, _closing(tokens, after) if body else -1))
     return found
 
 

@@ -64,6 +64,14 @@ def test_launches_are_found_in_tricky_text(text, expected):
     assert cudacpu.rewrite(text) == '#line 1 "main.cu"\n' + expected
 
 
+def test_kernels_that_a_pointer_cannot_call_are_called_by_name():
+    for head in ("template <class T> __global__ void k(T x) {}", "__global__ void k(int x = 3);\n__global__ void k(int x) {}",
+                 "__global__ void __launch_bounds__(128) k(int x) {}\n__global__ void k(double x) {}"):  # fmt: skip
+        assert "cudacpu::deduced(" in cudacpu.rewrite(head + "\nvoid h() { k<<<1, 2>>>(1); }")
+        assert "cudacpu::Register" not in cudacpu.rewrite(head)
+    assert "}} static cudacpu::Register" in cudacpu.rewrite("namespace q { __global__ void k() {{}}}")
+
+
 def test_only_variables_leave_the_host():
     kept = "__device__ int f(int a);\n__device__ const int n = 3;\nstruct S { __device__ int g; };\nvoid h() { __device__ int x; }"
     assert cudacpu.rewrite(kept).endswith(kept)
