@@ -82,7 +82,7 @@ def check_machine(params: Params) -> None:
     """Refuse before anything is loaded: compiler, sandbox, shipped rollouts, adapter."""
     from parallax_lib import models, sandbox, toolchain
 
-    toolchain.detect()
+    toolchain.detect(params.validation.cuda)
     sandbox.probe(unsafe=params.validation.unsafe)
     for key, path in (("collect.shipped", params.collect.shipped), ("translator.adapter", params.translator.adapter)):
         if path and not models.resolve(path).exists():

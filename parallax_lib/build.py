@@ -19,7 +19,7 @@ import secrets
 import shlex
 from dataclasses import dataclass, field, replace
 
-from parallax_lib import sandbox
+from parallax_lib import cudacpu_build, sandbox
 from parallax_lib.llvm import OFFLOAD
 from parallax_lib.params import ROOT
 from parallax_lib.sandbox import JOB, Level, Limits, Outcome
@@ -97,7 +97,10 @@ __attribute__((used, section(".fini_array.00000"))) static void (*const last)() 
 
 @dataclass(frozen=True)
 class Built:
-    """A compiled program, or the reason there is none.  reason: ok, compile_error, compile_limit or infra_error."""
+    """A compiled program, or the reason there is none.
+
+    reason: ok, compile_error, compile_limit, infra_error, or not_checkable for what only the emulator cannot compile.
+    """
 
     reason: str
     program: bytes
@@ -169,6 +172,9 @@ def _build(code: str, way: tuple[str, str, tuple[str, ...]], toolchain: Toolchai
     outputs = (PROGRAM, SYMBOLS, RUNTIME) + (() if name == "main.cu" else (PREPROCESSED,))
     used = replace(toolchain, compiler=compiler, flags=flags)
     script = _script(used, extra, name, bool(proof))
+    if toolchain.emulated:
+        script, more = cudacpu_build.job(code, toolchain, extra, BUILD_LIMITS, level)
+        files |= more
     command = ["/bin/sh", "-ec", script]
     out = sandbox.run(command, files, BUILD_LIMITS, level, env=_env(toolchain), outputs=outputs, roots=toolchain.roots)
     log = out.stderr.replace(f"{JOB}/", "")
@@ -226,11 +232,11 @@ def _omp_link(toolchain: Toolchain, extra: tuple[str, ...], proof: bool, native:
 def _build_reason(out: Outcome) -> str:
     if out.status == "ok":
         return "ok" if out.files.get(PROGRAM) else "infra_error"
-    if out.status == "infra_error":
+    if out.status == "infra_error" or out.returncode == cudacpu_build.OURS:
         return "infra_error"
     if out.status != "crash" or KILLED.search(out.stderr):
         return "compile_limit"
-    return "compile_error"
+    return "not_checkable" if out.returncode == cudacpu_build.UNABLE else "compile_error"
 
 
 def unused_api(built: Built, api: str, code: str = "") -> str:
@@ -257,7 +263,7 @@ def execute(
 ) -> Ran:  # fmt: skip
     """Run a built program once on one input.  `files` lie beside it."""
     nonce = secrets.token_hex(16)
-    gpu = toolchain.api == "cuda"
+    gpu = toolchain.api == "cuda" and not toolchain.emulated
     out = sandbox.run([f"{JOB}/{PROGRAM}", *args], {PROGRAM: program, **(files or {})}, limits, level, env={**_env(toolchain), **env},
                       stdin=nonce.encode(), roots=toolchain.roots, gpu=gpu)  # fmt: skip
     end = f"\n@end {nonce}\n"

@@ -111,6 +111,7 @@ class Validate(Section):
     workers: int = 2
     races: Literal["off", "on", "auto"] = "auto"  # race stage for correct programs; auto: where its tools are installed
     timing: Literal["off", "on"] = "off"  # exclusive timing lane for correct programs
+    cuda: Literal["auto", "gpu", "emulated", "compile"] = "auto"  # where CUDA programs run; auto: a GPU, else the CPU
     unsafe: bool = False  # run generated programs without a sandbox
 
 

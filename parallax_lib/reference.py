@@ -23,7 +23,7 @@ HARNESS_VERSION = 2  # part of every cache key: raise it when a change here or i
 RETRIES = 2  # of what fails on our side
 RUN_ENV = {"OMP_DYNAMIC": "false", "OMP_STACKSIZE": "16M", "OMP_WAIT_POLICY": "passive", "CUDA_CACHE_DISABLE": "1"}
 RUN_ENV["MALLOC_PERTURB_"] = "165"  # fresh heap memory is never zero by luck
-THREADS = {"serial": (1, 1), "omp": (1, 4), "cuda": (1, 1)}  # of the reference runs on each input
+THREADS = {"serial": (1, 1), "omp": (1, 4), "cuda": (1, 2)}  # of the reference runs on each input
 UNSEEN = re.compile(r"[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -96,8 +96,8 @@ def tool_facts(toolchain: Toolchain) -> list:
 
 
 def run_once(program: bytes, api: str, args: tuple[str, ...], threads: int, bench: Bench) -> Ran:
-    """One run of a built program on one input with that many OpenMP threads."""
-    env = {**RUN_ENV, "OMP_NUM_THREADS": str(threads)}
+    """One run of a built program on one input with that many OpenMP threads; emulated CUDA: in schedule 1 or 2."""
+    env = {**RUN_ENV, "OMP_NUM_THREADS": str(threads), "CUDACPU_SCHEDULE": str(threads)}
     return execute(program, bench.toolchains[api], args, bench.limits, bench.level, env)
 
 

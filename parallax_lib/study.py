@@ -114,7 +114,7 @@ def open_bench(run: Run) -> tuple:
     """(toolchains, sandbox level, limits, journal): what `validate.judge(code, task, *bench)` takes besides the program."""
     v = run.params.validation
     limits = sandbox.Limits(cpu_s=v.cpu_s, wall_s=10 * v.cpu_s, memory_mb=v.memory_mb)
-    return toolchain.detect(), sandbox.probe(unsafe=v.unsafe), limits, run.journal
+    return toolchain.detect(v.cuda), sandbox.probe(unsafe=v.unsafe), limits, run.journal
 
 
 def judge_frame(run: Run, frame: pd.DataFrame, chosen: Sequence[Task], what: str = "validate") -> pd.DataFrame:

@@ -11,7 +11,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from parallax_lib import llvm
+from parallax_lib import cudacpu, llvm
 from parallax_lib.llvm import Llvm
 from parallax_lib.params import UserError
 
@@ -39,10 +39,16 @@ class Toolchain:
     roots: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
     llvm: Llvm = Llvm()  # for omp: runtime of the proof, clang for races and target regions
+    emulated: bool = False  # CUDA run on the CPU by data/cudacpu
+    gate: tuple[str, ...] = ()  # nvcc and its flags: what it refuses is a compile error, emulated or not
 
 
-def detect() -> dict[str, Toolchain]:
-    """api -> Toolchain for serial, omp and cuda.  Raises UserError when there is no g++: nothing can be judged then."""
+def detect(cuda: str = "auto") -> dict[str, Toolchain]:
+    """api -> Toolchain for serial, omp and cuda.  Raises UserError when there is no g++: nothing can be judged then.
+
+    `cuda`: "gpu" runs CUDA programs on the GPU, "emulated" on the CPU, "compile" only compiles them; "auto" is the GPU
+    where there is one and nvcc, else emulation.
+    """
     compiler = shutil.which("g++")
     if compiler is None:
         raise UserError(f"g++ not found, no program can be judged; install it with: {INSTALL}")
@@ -50,7 +56,7 @@ def detect() -> dict[str, Toolchain]:
     return {
         "serial": Toolchain("serial", compiler, version, BASE, True, True, roots=roots),
         "omp": Toolchain("omp", compiler, version, (*BASE, "-fopenmp"), True, True, roots=roots, llvm=llvm.detect()),
-        "cuda": _cuda(version),
+        "cuda": _chosen_cuda(cuda, compiler, version),
     }
 
 
@@ -59,6 +65,19 @@ def describe(toolchain: Toolchain) -> str:
     if not toolchain.can_build:
         return toolchain.why_not
     return f"{toolchain.version} {' '.join(toolchain.flags)}"
+
+
+def _chosen_cuda(how: str, compiler: str, version: str) -> Toolchain:
+    real = _cuda(version)
+    if how == "gpu" and not real.can_run:
+        raise UserError(f"validation.cuda: gpu needs a GPU and nvcc, this machine has {real.why_not}; set it to auto or emulated")
+    if how in ("gpu", "compile") or (how == "auto" and real.can_run):
+        return real
+    gate = (real.compiler, *real.flags) if real.can_build else ()
+    named = f"cuda-cpu emulation {cudacpu.digest()} by {version}"
+    named += f", what {real.version} -arch={_arch()} accepts" if gate else ", without nvcc"
+    roots = tuple(dict.fromkeys((*_outside_usr(compiler), *real.roots)))
+    return Toolchain("cuda", compiler, named, BASE, True, True, roots=roots, emulated=True, gate=gate)
 
 
 def _cuda(host_version: str) -> Toolchain:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 
-from parallax_lib import ablation, gates, oracle, proof, races, timing
+from parallax_lib import ablation, cudacpu, gates, oracle, proof, races, timing
 from parallax_lib.build import Built, Ran, build, unused_api
 from parallax_lib.kernels import Task
 from parallax_lib.reference import (
@@ -38,7 +38,7 @@ LOG_CHARS = 4000
 THREADS = {  # of the runs on the first input and on each other one
     "serial": ((1,), (1,)),
     "omp": ((4, 4), (3, 1)),
-    "cuda": ((1, 1), (1, 1)),
+    "cuda": ((1, 2), (1, 2)),  # emulated: the schedules
 }
 FOREIGN_INCLUDE = re.compile(r'^\s*(?:#|%:)\s*(?:include\w*|embed|import)\s*["<]\s*(?:/|[^">\n]*\.\.)', re.M)
 HARNESS_NAMES = re.compile(r"\b(ompt_\w+|parallax_proof|__(?:wrap|real)_\w+|__[tam]san_\w+|AnnotateHappens\w+)\b")
@@ -181,7 +181,7 @@ def _judge(code: str, task: Task, bench: Bench, reference: Reference) -> tuple[V
     built = build(code, toolchain, task.kernel.flags.get(task.target, ()), bench.level)
     so_far = replace(_add(so_far, built.outcome), toolchain=built.tool or so_far.toolchain)
     if built.reason != "ok":
-        return _end(so_far, 1, built.reason, built.log), b"", ()
+        return _end(so_far, 2 if built.reason == "not_checkable" and toolchain.gate else 1, built.reason, built.log), b"", ()
     so_far = replace(so_far, checked="compiled")
     stopped = _static(so_far, built, task.target, code)
     if stopped:
@@ -241,10 +241,15 @@ def _compare(so_far: Verdict, built: Built, task: Task, bench: Bench, reference:
             so_far = _add(so_far, ran.outcome)
             if ran.reason != "ok":
                 return _end(so_far, 2, ran.reason, f"input {i}, {n} threads: {ran.log}"), ()
+            if problem := cudacpu.problem(ran.proof):
+                return _end(so_far, 2, problem[0], f"input {i}: {problem[1]}\n{ran.log}"), ()
             results[-1].append(oracle.read(ran.text))
             runs.append((args, n, ran))
     threads = "; ".join(" ".join(map(str, c)) for c in counts)
-    so_far = replace(so_far, checked=f"compiled; ran {len(counts)} hidden inputs, with {threads} threads")
+    how = f"with {threads} threads"
+    if task.target == "cuda":
+        how = "on the CPU (cuda-cpu emulation), threads in two orders" if bench.toolchains["cuda"].emulated else "twice on the GPU"
+    so_far = replace(so_far, checked=f"compiled; ran {len(counts)} hidden inputs, {how}")
     shown = _prove(built, task.target, runs, reference)
     if shown:
         so_far = replace(so_far, parallel=shown.parallel, parallel_evidence=shown.evidence)

@@ -309,7 +309,7 @@ needs_nvcc = pytest.mark.skipif(toolchain.cuda_home() is None, reason="nvcc is n
 
 @needs_nvcc
 def test_cuda_without_a_gpu_says_what_was_not_checked(judge, tools):
-    blind = {**tools, "cuda": replace(tools["cuda"], can_run=False, why_not="no GPU")}
+    blind = {**tools, "cuda": replace(toolchain.detect("compile")["cuda"], can_run=False, why_not="no GPU")}
     task = Task(KERNEL, "serial", "cuda")
     verdict = judge(CUDA, task, tools=blind)
     assert (verdict.level, verdict.reason, verdict.checked) == (2, "not_checkable", "compiled")

@@ -1,0 +1,157 @@
+"""How often emulated CUDA and a real GPU give the same verdict: judge on each machine, then compare.
+
+    python scripts/agree_cuda.py --judge emulated --out emulated.jsonl [--forge 40] [--parts minibench,forge,mutants]
+    python scripts/agree_cuda.py --judge gpu --out gpu.jsonl
+    python scripts/agree_cuda.py --compare emulated.jsonl gpu.jsonl
+
+Judged are the bundled suite's CUDA programs, forge programs with every right and some wrong strategies, and simple text
+mutants of both.  `--judge emulated --parts minibench` is also the full sweep of the bundled suite under emulation; right
+programs that are not validated are listed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import re
+from collections import Counter
+from pathlib import Path
+
+from parallax_lib import forge, sandbox, toolchain, validate
+from parallax_lib.forge_sweep import cases
+from parallax_lib.kernels import Kernel, Task
+from parallax_lib.params import Suite, UserError
+from parallax_lib.store import Journal
+from parallax_lib.suite import load_suite
+
+FORGE_SEED = 2_000_000
+MUTATIONS = {  # name: (pattern, replacement) of the first place, "all" of every place
+    "no copy back": (r"cudaMemcpy\([^;]*cudaMemcpyDeviceToHost\);", "", "all"),
+    "no barrier": (r"__syncthreads\(\);", "", "first"),
+    "no barriers": (r"__syncthreads\(\);", "", "all"),
+    "no guard": (r"if \((\w+) < (\w+)\) (?=\w)", "", "first"),
+    "guard off by one": (r"if \((\w+) < (\w+)\)", r"if (\1 <= \2)", "first"),
+    "guard reaches less": (r"if \((\w+) < (\w+)\)", r"if (\1 < \2 - 1)", "first"),
+    "no atomic": (r"atomicAdd\(&([^;,]+), ([^;]+)\);", r"\1 += \2;", "all"),
+    "no memset": (r"cudaMemset\([^;]*\);", "", "first"),
+    "2048 threads": (r"<<<([^;]*), [^;,]+>>>", r"<<<\1, 2048>>>", "all"),
+    "no blocks": (r"<<<.*?, ", "<<<0, ", "all"),
+    "never launched": (r"\w+<<<[^;]*;", ";", "all"),
+    "wrong direction": (r"cudaMemcpyHostToDevice", "cudaMemcpyDeviceToHost", "first"),
+    "plus for minus": (r" \+ (?=\w+\[)", " - ", "first"),
+    "one block": (r"<<<[^;]*?, ", "<<<1, ", "first"),
+    "copy too long": (r"(cudaMemcpy\(\w+, \w+, )", r"\g<1>8 + ", "first"),
+    "host pointer": (r"cudaMalloc\(&?(?:\(void \*\*\))?&?(\w+), ([^;]*)\);", r"*(void **)&\1 = malloc(\2);", "first"),
+}
+
+
+def mutants(code: str) -> dict[str, str]:
+    """name -> mutant, for every mutation that changes the text."""
+    made = {}
+    for name, (pattern, new, where) in MUTATIONS.items():
+        text = re.sub(pattern, new, code, count=1 if where == "first" else 0)
+        if text != code:
+            made[name] = text
+    return made
+
+
+def programs(parts: set[str], forge_count: int) -> list[tuple[str, str, Task]]:
+    """(id, program, task), the same on every machine."""
+    rows = []
+    bundled = load_suite(Suite(kinds=("minibench",)))
+    drawn = [(spec, forge.as_kernel(spec)) for spec in (forge.sample(FORGE_SEED + i, forge.ALL_FAMILIES) for i in range(forge_count))]
+    if "minibench" in parts:
+        rows += [(f"minibench/{k.name}/right", k.sources["cuda"], Task(k, "serial", "cuda")) for k in bundled]
+    if "forge" in parts:
+        for spec, kernel in drawn:
+            rows += [(f"forge/{kernel.name}/{'right' if right else 'wrong'}/{'-'.join(plan)}", text, Task(kernel, "serial", "cuda"))
+                     for plan, right, text in _plans(spec)]  # fmt: skip
+    if "mutants" in parts:
+        for kernel in [*bundled, *(k for _, k in drawn)]:
+            rows += [(f"mutant/{kernel.name}/{name}", text, Task(kernel, "serial", "cuda")) for name, text in _some(kernel)]
+    return rows
+
+
+def _plans(spec):
+    """Two programs that the labels call right and two that they call wrong."""
+    rng = random.Random(f"agree {spec.name}")
+    found = [(case.plan, forge.is_right(spec, "cuda", case.plan)) for case in cases(spec, "cuda")]
+    for right in (True, False):
+        plans = sorted({plan for plan, good in found if good == right and set(plan) != {"serial"}})
+        for plan in rng.sample(plans, min(2, len(plans))):
+            yield plan, right, forge.render(spec, "cuda", plan)
+
+
+def _some(kernel: Kernel) -> list[tuple[str, str]]:
+    made = sorted(mutants(kernel.sources["cuda"]).items())
+    return random.Random(f"mutants {kernel.name}").sample(made, min(6, len(made)))
+
+
+def judge(how: str, out: Path, parts: set[str], forge_count: int) -> None:
+    """Verdicts of every program, one JSON line each; a stopped run goes on where it was (journal beside `out`)."""
+    tools = toolchain.detect(how)
+    rows = programs(parts, forge_count)
+    journal = Journal(out.with_suffix(".journal.db"))
+    limits = sandbox.Limits(cpu_s=20, memory_mb=4096)
+    verdicts = validate.judge_many([(code, task) for _, code, task in rows], tools, sandbox.probe(), limits, journal, 2,
+                                   lambda done, total: print(f"{done}/{total}", flush=True) if done % 25 == 0 else None)  # fmt: skip
+    with out.open("w") as f:
+        for (name, _, _), v in zip(rows, verdicts, strict=True):
+            row = {"id": name, "level": v.level, "reason": v.reason, "log": v.log[:300], "cpu_s": v.cpu_s, "toolchain": v.toolchain}
+            f.write(json.dumps(row) + "\n")
+    kinds = {name: _kind(name) for name, _, _ in rows}
+    for kind in sorted(set(kinds.values())):
+        print(kind, dict(Counter(v.reason for (name, _, _), v in zip(rows, verdicts, strict=True) if kinds[name] == kind)))
+    for (name, _, _), v in zip(rows, verdicts, strict=True):
+        if "/right" in name and not v.validated:
+            print(f"right but {v.reason}: {name}: {v.log[:160]!r}")
+        if "/wrong" in name and v.validated:
+            print(f"labelled wrong but ok: {name}")
+
+
+def _kind(name: str) -> str:
+    return "mutant" if name.startswith("mutant/") else "/".join(name.split("/")[:3:2])
+
+
+def compare(first: Path, second: Path) -> None:
+    """Agreement on validated or not, by kind, and every disagreement."""
+    a, b = ({row["id"]: row for row in map(json.loads, path.read_text().splitlines())} for path in (first, second))
+    shared = [name for name in a if name in b and not {a[name]["reason"], b[name]["reason"]} & {"infra_error", "not_checkable"}]
+    if not shared:
+        raise UserError(f"{first} and {second} have no judged program in common")
+    same, reason = Counter(), Counter()
+    for name in shared:
+        for kind in (_kind(name), "all"):
+            same[kind] += (a[name]["level"] == 5) == (b[name]["level"] == 5)
+            reason[kind] += a[name]["reason"] == b[name]["reason"]
+    for kind in sorted({_kind(n) for n in shared}) + ["all"]:
+        n = len(shared) if kind == "all" else sum(_kind(x) == kind for x in shared)
+        print(f"{kind:20} n {n:5}  same verdict {same[kind] / n:7.2%}  same reason {reason[kind] / n:7.2%}")
+    print(f"left out (not judged on both): {len(set(a) | set(b)) - len(shared)}")
+    for name in shared:
+        if (a[name]["level"] == 5) != (b[name]["level"] == 5):
+            print(f"{name}: {a[name]['reason']} | {b[name]['reason']}: {(a[name]['log'] or b[name]['log'])[:200]!r}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--judge", choices=("gpu", "emulated"))
+    parser.add_argument("--out", type=Path, default=Path("verdicts.jsonl"))
+    parser.add_argument("--parts", default="minibench,forge,mutants")
+    parser.add_argument("--forge", type=int, default=40)
+    parser.add_argument("--compare", nargs=2, type=Path)
+    args = parser.parse_args()
+    if bool(args.judge) == bool(args.compare):
+        parser.error("give --judge or --compare")
+    try:
+        if args.judge:
+            judge(args.judge, args.out, set(args.parts.split(",")), args.forge)
+        else:
+            compare(*args.compare)
+    except UserError as e:
+        raise SystemExit(str(e)) from None
+
+
+if __name__ == "__main__":
+    main()
