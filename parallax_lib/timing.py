@@ -17,7 +17,7 @@ import re
 import statistics
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from parallax_lib.toolchain import gpu_name
 
 PAIRS = 7
 BEYOND_THREADS, BEYOND_ANY = 1.5, 1000.0
-LANE = Path(tempfile.gettempdir()) / f"parallax-lane-{os.getuid()}.lock"
+LOCKS = Path(tempfile.gettempdir())
 
 
 @dataclass(frozen=True)
@@ -44,20 +44,23 @@ class Timed:
 @contextmanager
 def shared() -> Iterator[None]:
     """Held while anything is judged; excludes the timing lane in every process of this user."""
-    with _locked(fcntl.LOCK_SH):
+    with ExitStack() as held:
+        with _locked("turn", fcntl.LOCK_EX):  # whoever waits for the lane holds this, so that judging cannot starve it
+            held.enter_context(_locked("lane", fcntl.LOCK_SH))
         yield
 
 
 @contextmanager
 def exclusive() -> Iterator[None]:
     """Held while something is timed; waits until no judging goes on.  Not to be taken inside `shared`."""
-    with _locked(fcntl.LOCK_EX):
+    with _locked("turn", fcntl.LOCK_EX), _locked("lane", fcntl.LOCK_EX):
         yield
 
 
 @contextmanager
-def _locked(kind: int) -> Iterator[None]:
-    fd = os.open(LANE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+def _locked(name: str, kind: int) -> Iterator[None]:
+    path = LOCKS / f"parallax-{name}-{os.getuid()}.lock"
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, kind)
         yield

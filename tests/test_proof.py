@@ -2,6 +2,8 @@
 
 import math
 import re
+import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -208,7 +210,12 @@ def test_target_regions_without_a_device_run_on_the_host(judge, tools):
 # ---- timing ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_lane_shows_a_ratio_and_its_spread(judge):
+@pytest.fixture
+def own_lane(monkeypatch, tmp_path):
+    monkeypatch.setattr(timing, "LOCKS", tmp_path)
+
+
+def test_the_lane_shows_a_ratio_and_its_spread(judge, own_lane):
     verdict = judge(OMP, timing="on")
     assert verdict.reason == "ok" and (verdict.faster == "not counted" or timing.ratio(verdict.faster) > 0), verdict
 
@@ -221,7 +228,7 @@ def test_speed_ups_and_spread():
     assert timing.ratio("2.05x (1.90-2.20)") == 2.05 and math.isnan(timing.ratio("not checked"))
 
 
-def test_the_lane_excludes_judging():
+def test_the_lane_excludes_judging(own_lane):
     import multiprocessing
 
     def other(pipe):
@@ -235,6 +242,28 @@ def test_the_lane_excludes_judging():
         assert not ours.poll(0.3)
     assert ours.recv() == "in"
     child.join()
+
+
+def test_judging_does_not_starve_the_lane(own_lane):
+    stop, timed = threading.Event(), threading.Event()
+
+    def judging():
+        while not stop.is_set():
+            with timing.shared():
+                time.sleep(0.01)
+
+    def lane():
+        with timing.exclusive():
+            timed.set()
+
+    threads = [threading.Thread(target=work) for work in (judging, judging, judging, lane)]
+    for thread in threads:
+        thread.start()
+    served = timed.wait(30)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert served
 
 
 def test_stages_are_part_of_the_key(tools):
