@@ -15,19 +15,11 @@ import re
 from functools import cache
 from pathlib import Path
 
+from parallax_lib.cudacpu_stores import delay_stores
+from parallax_lib.cudacpu_text import PAIRS, closing, opening, solid, tokenise
 from parallax_lib.params import ROOT
 
 HEADERS = ROOT / "data" / "cudacpu"
-TOKEN = re.compile(
-    r"""(?P<skip>(?://(?:[^\\\n]|\\.)*|/\*.*?\*/|\s+|\\\n)+)
-    |(?P<raw>(?:u8|[uUL])?R"(?P<tag>[^\s()\\]{0,16})\(.*?\)(?P=tag)")
-    |(?P<text>(?:u8|[uUL])?"(?:\\.|[^"\\\n])*"|(?:u8|[uUL])?'(?:\\.|[^'\\\n])*')
-    |(?P<number>\.?\d(?:[eEpP][+-]|'(?=\w)|[\w.])*)
-    |(?P<name>[A-Za-z_]\w*)
-    |(?P<open><<<)|(?P<close>>>>)|(?P<sign>::|->|<<=|>>=|<=|>=|==|!=|&&|\|\||\+\+|--|.)""",
-    re.X | re.S,
-)
-PAIRS = {"(": ")", "[": "]", "{": "}"}
 UNSUPPORTED = re.compile(
     r'^\s*#\s*include\s*[<"]((?:thrust|cub|cuda|nvtx3|mma|curand|cublas|cusparse|cusolver|cufft|cudnn|nccl|nvrtc|cuComplex'
     r'|texture|surface|cuda_bf16|cuda_fp8|cuda_pipeline|cuda_awbarrier|cooperative_groups/(?!reduce))[\w/.]*)[>"]|\basm\s*(?:volatile\s*)?\(',
@@ -46,7 +38,7 @@ def digest() -> str:
 
 def unsupported(code: str) -> str:
     """What `code` needs that the emulator does not have, "" when nothing is known to be missing."""
-    kept = (("\n" if "\n" in m[0] else " ") if m.lastgroup == "skip" else m[0] for m in TOKEN.finditer(code))
+    kept = (("\n" if "\n" in text else " ") if kind == "skip" else text for kind, text in tokenise(code))
     for match in UNSUPPORTED.finditer("".join(kept)):
         if match[1] not in PROVIDED:
             return f"the emulator has no {match[1]}" if match[1] else "the emulator runs no inline PTX"
@@ -66,35 +58,16 @@ def problem(proof: dict[str, str]) -> tuple[str, str] | None:
 
 def rewrite(code: str) -> str:
     """`code` as C++ that the host compiler accepts with data/cudacpu/cuda_runtime.h included before it."""
-    tokens = [(m.lastgroup if m.lastgroup != "tag" else "raw", m[0]) for m in TOKEN.finditer(code)]
+    tokens = tokenise(code)
     kernels = _kernels(tokens)
     defined = [name for name, _, end in kernels if end >= 0]
     by_call = {name for name, simple, _ in kernels if not simple or defined.count(name) > 1}
     out = _launches(tokens, by_call)
+    delay_stores(tokens, out)
     for n, (name, _, end) in enumerate(kernels):
         if name not in by_call and 0 <= end < len(out):
             out[end] += f" static cudacpu::Register cudacpu_register_{n}(&{name});"
     return '#line 1 "main.cu"\n' + "".join(out)
-
-
-def _solid(tokens: list, at: int, step: int) -> int:
-    """Index of the next token after (before) `at` that is no comment or space; -1 or len(tokens) at the ends."""
-    at += step
-    while 0 <= at < len(tokens) and tokens[at][0] == "skip":
-        at += step
-    return at
-
-
-def _closing(tokens: list, at: int) -> int:
-    """Index of the bracket that closes the one at `at`, len(tokens) when there is none."""
-    depth = 0
-    for i in range(at, len(tokens)):
-        kind, text = tokens[i]
-        if kind == "sign":
-            depth += (text in PAIRS) - (text in PAIRS.values())
-            if depth == 0:
-                return i
-    return len(tokens)
 
 
 def _kernels(tokens: list) -> list[tuple[str, bool, int]]:
@@ -105,9 +78,9 @@ def _kernels(tokens: list) -> list[tuple[str, bool, int]]:
             continue
         at, name = i, ""
         while at < len(tokens) and tokens[at][1] not in ("{", ";"):
-            at = _solid(tokens, at, 1)
+            at = solid(tokens, at, 1)
             if at < len(tokens) and tokens[at][1] == "(":
-                end = _closing(tokens, at)
+                end = closing(tokens, at)
                 if name == "__launch_bounds__":
                     at = end
                     continue
@@ -115,17 +88,17 @@ def _kernels(tokens: list) -> list[tuple[str, bool, int]]:
             name = tokens[at][1] if at < len(tokens) and tokens[at][0] == "name" else name
         if not name or at >= len(tokens) or tokens[at][1] != "(":
             continue
-        end = _closing(tokens, at)
-        after = _solid(tokens, end, 1)
+        end = closing(tokens, at)
+        after = solid(tokens, end, 1)
         body = after < len(tokens) and tokens[after][1] == "{"
         plain = ("sign", "=") not in tokens[at:end] and not _templated(tokens, i)
-        found.append((name, plain, _closing(tokens, after) if body else -1))
+        found.append((name, plain, closing(tokens, after) if body else -1))
     return found
 
 
 def _templated(tokens: list, at: int) -> bool:
     """Whether the declaration that `at` stands in begins with template<...>."""
-    while (at := _solid(tokens, at, -1)) >= 0 and tokens[at][1] not in (";", "}", "{"):
+    while (at := solid(tokens, at, -1)) >= 0 and tokens[at][1] not in (";", "}", "{"):
         if tokens[at] == ("name", "template"):
             return True
     return False
@@ -163,7 +136,7 @@ class _Scope:
             self.stack.pop()
         if kind == "sign" and text == "{":
             words, i = [], at
-            while (i := _solid(tokens, i, -1)) >= 0 and tokens[i][1] not in (";", "{", "}", ")", "="):
+            while (i := solid(tokens, i, -1)) >= 0 and tokens[i][1] not in (";", "{", "}", ")", "="):
                 words.append(tokens[i][1])
             self.stack.append("namespace" in words or ("extern" in words and '"C"' in words and len(words) == 2))
 
@@ -171,18 +144,18 @@ class _Scope:
 def _variable(tokens: list, at: int) -> bool:
     """Whether the __device__ or __constant__ at `at` declares a variable that kernels may change: the first one only."""
     words, i, angle = [], at, 0
-    while (i := _solid(tokens, i, 1)) < len(tokens):
+    while (i := solid(tokens, i, 1)) < len(tokens):
         text = tokens[i][1]
         angle += {"<": 1, ">": -1}.get(text, 0)
         if text == "(" and words and words[-1] in ("__align__", "alignas", "__attribute__"):
-            i = _closing(tokens, i)
+            i = closing(tokens, i)
             continue
         if angle <= 0 and text in ("(", "{", ";", "=", "["):
             break
         words.append(text)
     before = []
     j = at
-    while (j := _solid(tokens, j, -1)) >= 0 and tokens[j][1] not in (";", "}", "{"):
+    while (j := solid(tokens, j, -1)) >= 0 and tokens[j][1] not in (";", "}", "{"):
         before.append(tokens[j][1])
     if i >= len(tokens) or tokens[i][1] not in (";", "=", "[", "{"):
         return False
@@ -209,55 +182,45 @@ def _launch(tokens: list, out: list[str], at: int, by_call: set[str]) -> None:
 
 def _name_start(tokens: list, at: int) -> int | None:
     """Index of the first token of the kernel expression that ends before `at`."""
-    i = _solid(tokens, at, -1)
+    i = solid(tokens, at, -1)
     if i >= 0 and tokens[i][1] in (">", ">>") or (i >= 0 and tokens[i][0] == "close"):
         depth = 0
         while i >= 0:
             text = tokens[i][1]
             depth += text.count(">") if tokens[i][0] in ("sign", "close") and text in (">", ">>", ">>>") else 0
             if text in (")", "]"):
-                i = _opening(tokens, i)
+                i = opening(tokens, i)
             depth -= text == "<"
             if depth == 0:
                 break
-            i = _solid(tokens, i, -1)
-        i = _solid(tokens, i, -1)
+            i = solid(tokens, i, -1)
+        i = solid(tokens, i, -1)
     elif i >= 0 and tokens[i][1] in (")", "]"):
-        i = _opening(tokens, i)
-        before = _solid(tokens, i, -1)
+        i = opening(tokens, i)
+        before = solid(tokens, i, -1)
         if tokens[i][1] == "(" and not (before >= 0 and tokens[before][0] == "name"):
             return i
         i = before
     if i < 0 or tokens[i][0] != "name":
         return None
     while True:
-        before = _solid(tokens, i, -1)
+        before = solid(tokens, i, -1)
         if before < 0 or tokens[before][1] not in ("::", ".", "->"):
             return i
-        left = _solid(tokens, before, -1)
+        left = solid(tokens, before, -1)
         if left < 0 or tokens[left][0] != "name":
             return before
         i = left
 
 
-def _opening(tokens: list, at: int) -> int:
-    depth = 0
-    for i in range(at, -1, -1):
-        if tokens[i][0] == "sign":
-            depth += (tokens[i][1] in PAIRS.values()) - (tokens[i][1] in PAIRS)
-            if depth == 0:
-                return i
-    return 0
-
-
 def _shared(tokens: list, out: list[str], at: int) -> None:
     """A __shared__ declaration: a type of each variable, and a reference to where the block's memory lies."""
     start = at
-    while (before := _solid(tokens, start, -1)) >= 0 and tokens[before][1] in ("extern", "static", "volatile", "const", "__device__"):
+    while (before := solid(tokens, start, -1)) >= 0 and tokens[before][1] in ("extern", "static", "volatile", "const", "__device__"):
         start = before
     end = at
     while end < len(tokens) and tokens[end][1] != ";":
-        end = _closing(tokens, end) if tokens[end][1] in PAIRS and tokens[end][0] == "sign" else end
+        end = closing(tokens, end) if tokens[end][1] in PAIRS and tokens[end][0] == "sign" else end
         end += 1
     names = _declared(tokens, at, end)
     unsized = any(tokens[i][1] == "extern" for i in range(start, at))
@@ -285,7 +248,7 @@ def _declared(tokens: list, at: int, end: int) -> list[int]:
         if kind == "sign" and text in PAIRS:
             if text == "[" and last is not None and last not in found:
                 found.append(last)
-            i = min(_closing(tokens, i), end)
+            i = min(closing(tokens, i), end)
         elif kind == "sign" and text in "<>":
             angle += 1 if text == "<" else -1
         elif kind == "sign" and text == "," and angle == 0:

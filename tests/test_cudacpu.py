@@ -85,6 +85,22 @@ def test_what_the_emulator_lacks_is_known():
     assert not cudacpu.unsupported("#include <cuda_runtime.h>\n#include <cooperative_groups/reduce.h>\n// asm(x)\n/* asm ( */")
 
 
+def test_stores_of_device_code_let_others_go_first():
+    code = "__global__ void k(int *c, S *s) { int i = 0; int a[2] = {0}; T *q = &c[3]; i += c[0]; f(c[1]); %s }\n"
+    code += "void h(int *x) { x[0] += 1; }"
+    cases = {
+        "c[i] += 2;": "cudacpu::update(c[i] , [&](auto &cudacpu_v) { cudacpu_v += 2; });",
+        "if (i) *c = *c + 1;": "if (i) cudacpu::at(*c ) = *c + 1;",
+        "int p = (*c)++;": "int p = cudacpu::bump((*c), 1);",
+        "for (;;) s->a[i].x <<= 3;": "for (;;) cudacpu::update(s->a[i].x , [&](auto &cudacpu_v) { cudacpu_v <<= 3; });",
+        "--c[2];": "cudacpu::bump(c[2], -1);",
+        "return;": "return;",
+    }
+    for text, expected in cases.items():
+        assert cudacpu.rewrite(code % text).split(" static cudacpu::Register")[0].endswith(f"f(c[1]); {expected} }}"), text
+        assert "void h(int *x) { x[0] += 1; }" in cudacpu.rewrite(code % text)
+
+
 # ---- threads ---------------------------------------------------------------------------------------------------------
 
 INDICES = """
@@ -361,6 +377,44 @@ int main() {
 def test_the_second_schedule_runs_kernels_as_late_as_the_rules_allow(run):
     assert [run("#define WAIT 0" + LATE, s).text for s in (1, 2)] == ["31\n", "0\n"]
     assert [run("#define WAIT 1" + LATE, s).text for s in (1, 2)] == ["31\n", "31\n"]
+
+
+LOST = """
+__global__ void k(int *o, int n) {
+  __shared__ int s[2];
+  if (threadIdx.x == 0) s[0] = 0;
+  __syncthreads();
+  UPDATE
+  __syncthreads();
+  if (threadIdx.x == 0 && s[0]) atomicAdd(o, s[0]);
+}
+int main() {
+  int *o, h;
+  cudaMalloc(&o, 4), cudaMemset(o, 0, 4);
+  k<<<20, 64>>>(o, 5);
+  cudaMemcpy(&h, o, 4, cudaMemcpyDeviceToHost);
+  printf("%d\\n", h);
+}
+"""
+
+
+@sandboxed
+@pytest.mark.parametrize(
+    "update, right",
+    [
+        ("atomicAdd(&s[0], 1);", True),
+        ("while (atomicCAS(&s[1], 0xFFF5A5C3, 1) != 0xFFF5A5C3) {} s[0] += 1; atomicExch(&s[1], 0xFFF5A5C3);", True),
+        ("s[0] += 1;", False),
+        ("*o = *o + 1;", False),
+        ("(*o)++;", False),
+        ("if (threadIdx.x == 0) o[0] += 64;", False),  # only blocks meet
+        ("int seen = o[0]; seen++; o[0] = seen;", False),
+    ],
+)
+def test_an_update_without_an_atomic_is_lost_in_the_second_schedule(run, update, right):
+    code = LOST.replace("UPDATE", update)
+    assert run(code, 1).text == "1280\n"
+    assert (run(code, 2).text == "1280\n") == right
 
 
 # ---- verdicts --------------------------------------------------------------------------------------------------------

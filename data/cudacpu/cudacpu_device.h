@@ -10,7 +10,29 @@ void grid_barrier();
 void yield();
 [[noreturn]] void trap(cudaError error, const char *why);
 extern unsigned spins;
-inline void spin() { if (++spins % 1024 == 0) yield(); }
+inline void spin(bool failed) { if (failed && ++spins % 4 == 0) yield(); }  // waiting for another thread's lock
+
+// Before a store: in the second schedule other threads run first, so that an update without an atomic gets lost.
+extern bool interleaving;
+void pause(const void *p, bool update = false);
+template <class L> L &&at(L &&l) {
+  if (interleaving) pause((const void *)&l);
+  return (L &&)l;
+}
+template <class L, class F> void update(L &&l, F change) {
+  if (!interleaving) return change(l);
+  std::remove_cv_t<std::remove_reference_t<L>> v = l;
+  change(v);
+  pause((const void *)&l, true);
+  l = v;
+}
+template <class L> auto bump(L &&l, int by) {
+  std::remove_cv_t<std::remove_reference_t<L>> old = l, v = old;
+  v += by;
+  if (interleaving) pause((const void *)&l, true);
+  l = v;
+  return old;
+}
 
 template <class T> uint64_t pack(T v) { uint64_t w = 0; static_assert(sizeof(T) <= 8, "at most 8 bytes"); memcpy(&w, &v, sizeof v); return w; }
 template <class T> T unpack(uint64_t w) { T v; memcpy((void *)&v, &w, sizeof v); return v; }
@@ -90,14 +112,14 @@ CUDACPU_WHOLE(CUDACPU_ATOMIC, atomicXor, old ^ v)
 CUDACPU_ATOMIC(atomicXor, long long, old ^ v)
 CUDACPU_ATOMIC(atomicInc, unsigned int, old >= v ? 0 : old + 1)
 CUDACPU_ATOMIC(atomicDec, unsigned int, old == 0 || old > v ? v : old - 1)
-#define CUDACPU_EXCHANGE(name, T, change) inline T name(T *p, T v) { cudacpu::spin(); T old = *(volatile T *)p; *(volatile T *)p = v; return old; }
+#define CUDACPU_EXCHANGE(name, T, change) inline T name(T *p, T v) { T old = *(volatile T *)p; *(volatile T *)p = v; cudacpu::spin(old == v); return old; }
 CUDACPU_WHOLE(CUDACPU_EXCHANGE, atomicExch, v)
 CUDACPU_EXCHANGE(atomicExch, float, v)
 #define CUDACPU_CAS(name, T, change)                                                                          \
   inline T name(T *p, T expected, T v) {                                                                      \
-    cudacpu::spin();                                                                                          \
     T old = *(volatile T *)p;                                                                                 \
     if (old == expected) *(volatile T *)p = v;                                                                \
+    cudacpu::spin(old != expected);                                                                           \
     return old;                                                                                               \
   }
 CUDACPU_WHOLE(CUDACPU_CAS, atomicCAS, v)

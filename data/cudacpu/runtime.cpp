@@ -13,6 +13,7 @@
 #include <set>
 #include <vector>
 #include "memory.inc"
+#include "stacks.inc"
 #include "threads.inc"
 #include "launch.inc"
 #include "api.inc"
