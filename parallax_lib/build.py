@@ -161,12 +161,19 @@ def unused_api(built: Built, api: str) -> str:
 
 
 def execute(
-    program: bytes, toolchain: Toolchain, args: tuple[str, ...], limits: Limits, level: Level, env: dict[str, str]
+    program: bytes,
+    toolchain: Toolchain,
+    args: tuple[str, ...],
+    limits: Limits,
+    level: Level,
+    env: dict[str, str],
+    inputs: dict[str, bytes] | None = None,
 ) -> Ran:
-    """Run a built program once on one input."""
+    """Run a built program once on one input; it sees the files `inputs` read-only in ../job/inputs/."""
     nonce = secrets.token_hex(16)
     gpu = toolchain.api == "cuda"
-    out = sandbox.run([f"{JOB}/{PROGRAM}", *args], {PROGRAM: program}, limits, level, env={**_env(toolchain), **env},
+    files = {PROGRAM: program, **{f"inputs/{name}": data for name, data in (inputs or {}).items()}}
+    out = sandbox.run([f"{JOB}/{PROGRAM}", *args], files, limits, level, env={**_env(toolchain), **env},
                       stdin=nonce.encode(), roots=toolchain.roots, gpu=gpu)  # fmt: skip
     end = f"\n@end {nonce}\n"
     if out.status != "ok":

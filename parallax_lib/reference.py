@@ -71,11 +71,14 @@ def reference_key(kernel: Kernel, source: str, bench: Bench) -> str:
         for api in reference_apis(kernel, source)
     ]
     limits = [asdict(bench.limits), asdict(BUILD_LIMITS)]
-    return digest([HARNESS_VERSION, parts, inputs(kernel), limits, asdict(bench.level)])
+    own = [] if kernel.oracle == "shared" else [kernel.oracle, {n: digest(list(data)) for n, data in kernel.inputs.items()}]
+    return digest([HARNESS_VERSION, parts, inputs(kernel), limits, asdict(bench.level), *own])
 
 
 def reference_apis(kernel: Kernel, source: str) -> list[str]:
     """The program that says what is right, then one whose differences widen the tolerance."""
+    if kernel.oracle == "own":
+        return [source]
     first = next((api for api in ("serial", "omp") if api in kernel.sources), source)
     return [first] + (["omp"] if first == "serial" and "omp" in kernel.sources else [])
 
@@ -89,10 +92,12 @@ def tool_facts(toolchain: Toolchain) -> list:
     return [toolchain.compiler, toolchain.version, toolchain.flags, toolchain.can_build, toolchain.can_run]
 
 
-def run_once(program: bytes, api: str, args: tuple[str, ...], threads: int, bench: Bench) -> Ran:
+def run_once(
+    program: bytes, api: str, args: tuple[str, ...], threads: int, bench: Bench, files: dict[str, bytes] | None = None
+) -> Ran:
     """One run of a built program on one input with that many OpenMP threads."""
     env = {**RUN_ENV, "OMP_NUM_THREADS": str(threads)}
-    return execute(program, bench.toolchains[api], args, bench.limits, bench.level, env)
+    return execute(program, bench.toolchains[api], args, bench.limits, bench.level, env, files)
 
 
 def visible(text: str) -> str:
@@ -111,13 +116,17 @@ def _make(kernel: Kernel, apis: list[str], bench: Bench) -> Reference:
             return Reference(failure=f"{built.reason}: {kernel.name}, its {api} program: {visible(built.log)[:500]}")
         runs.append([])
         for i, args in enumerate(inputs(kernel), 1):
-            ran = [run_once(built.program, api, args, n, bench) for n in THREADS[api]]
+            ran = [run_once(built.program, api, args, n, bench, kernel.inputs) for n in THREADS[api]]
             bad = next((r for r in ran if r.reason != "ok"), None)
             if bad:
                 where = f"{kernel.name}, its {api} program on input {i}"
                 return Reference(failure=f"{bad.reason}: {where}: {visible(bad.log)[:500]}")
-            runs[-1].append([oracle.read(r.text) for r in ran])
-    learned = [oracle.learn(own, other) for own, other in zip(runs[0], runs[-1], strict=True)]
+            refused = oracle.own_check(ran[0].text) if kernel.oracle == "own" else ""
+            if refused:
+                return Reference(unable=f"the {api} program fails its own check: {visible(refused)}")
+            runs[-1].append([oracle.READ[kernel.oracle](r.text) for r in ran])
+    relative = oracle.OWN_RELATIVE if kernel.oracle == "own" else oracle.RELATIVE
+    learned = [oracle.learn(own, other, relative) for own, other in zip(runs[0], runs[-1], strict=True)]
     unable = next((case for case in learned if isinstance(case, str)), "")
     return Reference(unable=unable) if unable else Reference(tuple(learned))
 

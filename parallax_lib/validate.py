@@ -196,13 +196,15 @@ def _compare(so_far: Verdict, program: bytes, task: Task, bench: Bench, referenc
     for i, (args, threads) in enumerate(zip(inputs(task.kernel), counts, strict=True), 1):
         results.append([])
         for n in threads:
-            ran = run_once(program, task.target, args, n, bench)
+            ran = run_once(program, task.target, args, n, bench, task.kernel.inputs)
             so_far = _spend(so_far, ran.outcome)
             if ran.reason != "ok":
                 return _end(so_far, 2, ran.reason, f"input {i}, {n} threads: {ran.log}")
-            results[-1].append(oracle.read(ran.text))
+            results[-1].append(oracle.READ[task.kernel.oracle](ran.text))
     threads = "; ".join(" ".join(map(str, c)) for c in counts)
     so_far = replace(so_far, checked=f"compiled; ran {len(counts)} hidden inputs, with {threads} threads")
+    if task.kernel.oracle == "own":
+        so_far = replace(so_far, checked=f"{so_far.checked}; oracle: own source's lines, {task.kernel.strength}")
     pairs = list(zip(reference.cases, results, strict=True))
     level = 4 if all(oracle.comparable(case, lines) for case, runs in pairs for lines in runs) else 3
     for i, (case, runs) in enumerate(pairs, 1):
