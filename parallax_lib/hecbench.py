@@ -65,7 +65,7 @@ def kernels(root: Path) -> list[Kernel]:
     return found
 
 
-def entries(root: Path, names: tuple[str, ...] = (), manifest: Path = MANIFEST) -> list[Entry]:
+def entries(root: Path, names: tuple[str, ...] = (), manifest: Path | None = None) -> list[Entry]:
     """What is known of each name, or of `names`, in alphabetical order.  Reads only; a few seconds for all 530."""
     src = root.expanduser() / "src"
     if not src.is_dir():
@@ -74,7 +74,7 @@ def entries(root: Path, names: tuple[str, ...] = (), manifest: Path = MANIFEST) 
     unknown = [n for n in names if n not in known]
     if unknown:
         raise UserError(f"{src}: no kernel {unknown[0]!r}")
-    facts = read_manifest(manifest)
+    facts = read_manifest(manifest or MANIFEST)
     return [_entry(src, name, facts.get(name, {})) for name in (names or known)]
 
 
@@ -133,6 +133,7 @@ def _program(src: Path, name: str, api: str) -> Program:
     units = made.sources or tuple(sorted(p.name for p in folder.iterdir() if p.suffix in hecbench_make.UNIT))
     if not units:
         return Program(api, "", why="no source file in its folder")
+    units = tuple(_found(folder, src / f"{name}-cuda", unit) for unit in units)
     search = (folder, *(folder / f[2:] for f in made.flags if f.startswith("-I")))
     flat = hecbench_text.flatten(src.parent, folder, units, search, tuple(f for f in made.flags if f.startswith("-D")))
     flags = tuple(f for f in made.flags if not f.startswith(("-I", "-D")))
@@ -141,6 +142,11 @@ def _program(src: Path, name: str, api: str) -> Program:
     if flat.text and api == "omp" and hecbench_text.simt(flat.text):
         return Program(api, "", flags, made.runs, flat.files, flat.foreign, "SIMT-style: thread and team numbers stand for CUDA indices")
     return Program(api, flat.text, flags, made.runs, flat.files, flat.foreign, flat.why)
+
+
+def _found(folder: Path, twin: Path, unit: str) -> str:
+    """The unit as named, or the twin's file of that name, which some Makefiles compile by a pattern rule."""
+    return f"../{twin.name}/{unit}" if not (folder / unit).exists() and (twin / unit).exists() else unit
 
 
 def _serial(omp: Program, facts: dict) -> Program:

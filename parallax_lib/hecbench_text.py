@@ -22,7 +22,10 @@ RUNTIME = re.compile(r"\bomp_\w+(?=\s*\()")
 OMP_HEADER = re.compile(r"^[ \t]*#[ \t]*include[ \t]*<omp\.h>.*\n", re.M)
 THREAD_ID = re.compile(r"\bomp_get_(?:thread_num|team_num)\s*\(")
 TARGET = re.compile(r"^[ \t]*#[ \t]*pragma[ \t]+omp\b.*\btarget\b", re.M)
-READS = re.compile(r'(?:\bfopen\s*\(\s*"([^"]+)"\s*,\s*"r|\bifstream\s+\w+\s*[({]\s*"([^"]+)"|\bopen\s*\(\s*"([^"]+)"\s*,\s*(?:std::)?(?:ios|ifstream|O_RDONLY))')
+READS = re.compile(
+    r'\bfopen\s*\(\s*"([^"]+)"\s*,\s*"r|\bifstream\s+\w+\s*[({]\s*"([^"]+)"'
+    r'|\bopen\s*\(\s*"([^"]+)"\s*,\s*(?:std::)?(?:ios|ifstream|O_RDONLY)'
+)
 USAGE = re.compile(r"[Uu]sage[^\"]*?((?:<[^<>\"]+>[^<>\"]*)+)")
 RANDOM_SEED = re.compile(r"\bsrand(?:48)?\s*\(\s*(?:\(\s*\w+(?:\s+\w+)?\s*\)\s*)?time\s*\(|\brandom_device\b")
 

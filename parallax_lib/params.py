@@ -107,6 +107,7 @@ class Search(Section):
 class Validate(Section):
     cpu_s: float = 10.0
     memory_mb: int = 2048
+    processes: int = 64  # and threads, of one run
     workers: int = 2
     unsafe: bool = False  # run generated programs without a sandbox
 

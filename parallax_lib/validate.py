@@ -34,7 +34,8 @@ from parallax_lib.toolchain import Toolchain, describe
 
 MAX_SOURCE = 1 << 20
 LOG_CHARS = 4000
-THREADS = {"omp": ((4, 4), (3, 1)), "cuda": ((1, 1), (1, 1))}  # of the runs on the first input and on each other one
+# of the runs on the first input and on each other one; serial is a target only where a suite checks itself
+THREADS = {"serial": ((1, 1), (1, 1)), "omp": ((4, 4), (3, 1)), "cuda": ((1, 1), (1, 1))}
 FOREIGN_INCLUDE = re.compile(r'^\s*(?:#|%:)\s*(?:include\w*|embed|import)\s*["<]\s*(?:/|[^">\n]*\.\.)', re.M)
 LAUNCHED = "static: the object code calls the API; not proven at run time"
 

@@ -26,8 +26,8 @@ from parallax_lib.reference import Bench, run_once
 from parallax_lib.sandbox import Limits
 from parallax_lib.validate import judge
 
-CPU_S = 6.0
-LIMITS = Limits(cpu_s=CPU_S, wall_s=30, memory_mb=3072, output_bytes=1 << 20)
+CPU_S = 4.0
+LIMITS = Limits(cpu_s=CPU_S, wall_s=30, memory_mb=3072, output_bytes=1 << 20, processes=1100)
 REPEAT = ("repeat", "iter", "repetition", "times", "runs")
 SMALL = 32  # smaller numbers are dimensions, options or block sizes and stay
 FIELDS = ("args", "omp", "serial", "strength", "cpu_s", "left_out", "note")
@@ -84,7 +84,8 @@ def serial(entry: Entry, runs, bench: Bench) -> str:
     omp = entry.programs["omp"]
     text = hecbench_text.strip_omp(omp.text)
     flags = {"serial": omp.flags, "omp": omp.flags}
-    kernel = Kernel(entry.name, entry.name, "hecbench", {"serial": text, "omp": omp.text}, runs[0], runs, flags, oracle="own", inputs=entry.inputs)
+    sources, more = {"serial": text, "omp": omp.text}, {"oracle": "own", "inputs": entry.inputs}
+    kernel = Kernel(entry.name, entry.name, "hecbench", sources, runs[0], runs, flags, **more)
     slow = replace(bench.limits, cpu_s=3 * CPU_S)
     verdict = judge(omp.text, Task(kernel, "serial", "omp"), bench.toolchains, bench.level, slow)
     return "ok" if verdict.validated else f"{verdict.reason}: {first_error(verdict.log)}"
@@ -98,7 +99,7 @@ def first_error(log: str) -> str:
 def reduce(entry: Entry, program: bytes, bench: Bench) -> tuple[tuple[tuple[str, ...], ...], float, str]:
     """(reduced runs, CPU seconds of the first, "") or ((), 0, why the last try failed)."""
     usage = hecbench_text.usage(entry.programs["omp"].text)
-    why, tried, queue = "", set(), [16, 64, 512, 4, 1]
+    why, tried, queue = "", set(), [64, 512, 16, 4, 1]
     while queue:
         scale = queue.pop(0)
         runs = tuple(dict.fromkeys(scaled(run, scale, usage) for run in entry.runs))
@@ -112,22 +113,23 @@ def reduce(entry: Entry, program: bytes, bench: Bench) -> tuple[tuple[tuple[str,
             return runs, round(ran[0].outcome.cpu_s, 2), ""
         why = f"{bad.reason}: {first_error(bad.log)}" if bad else f"fails its own check: {failed[:100]}"
         if bad and bad.reason in ("timeout", "memory_limit"):
-            queue = [s for s in queue if s > scale]
+            queue = [s for s in queue if s > scale]  # larger problems would run longer
     return (), 0.0, why
 
 
 def scaled(run: tuple[str, ...], scale: int, usage: tuple[str, ...]) -> tuple[str, ...]:
-    """One run's arguments with repeats of 1 and sizes divided by `scale`, never below SMALL; powers of two stay powers."""
+    """One run's arguments with repeats of 1 and sizes divided by `scale`, not below SMALL unless `scale` is the last one."""
     whole = [i for i, a in enumerate(run) if a.isdigit()]
     named = usage if len(usage) == len(run) else ()
     repeats = {i for i in whole if named and any(w in named[i] for w in REPEAT)}
     repeats |= {i for i in whole if i and any(w in run[i - 1] for w in ("-r", "--repeat", "-iter", "--iter", "-runs"))}
     if not repeats and not named and whole and len(run) > 0:
         repeats = {whole[-1]}
-    made = list(run)
+    made, floor = list(run), SMALL if scale < 512 else 2
     for i in whole:
         value = int(run[i])
-        made[i] = "1" if i in repeats else str(max(min(value, SMALL), value // scale) if value > SMALL else value)
+        smaller = max(floor, value // scale) if value > SMALL else value // 2 if value > 16 and scale == 512 else value
+        made[i] = "1" if i in repeats else str(smaller)
     return tuple(made)
 
 
