@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from parallax_lib import hecbench, oracle
+from parallax_lib import hecbench
 from parallax_lib.hecbench import Entry
 from parallax_lib.kernels import Task
 from parallax_lib.reference import Bench
@@ -25,9 +25,6 @@ from parallax_lib.validate import Verdict, judge
 
 LIMITS = Limits(cpu_s=20, wall_s=120, memory_mb=4096, output_bytes=1 << 20, processes=1100)  # num_threads(1024) is in use
 DIRECTIONS = (("serial", "omp"), ("omp", "serial"), ("omp", "cuda"), ("cuda", "omp"))
-VERDICT_WORD = re.compile(
-    r"\b(pass|passed|success|successful|succeeded|valid|match|matches|correct|ok)\b|\b(fail|error|mismatch)\w*", re.I
-)
 PRAGMA_LOOP = re.compile(r"#[ \t]*pragma[ \t]+omp\b(?:[^\n\\]|\\\n|\\.)*\b(?:for|loop)\b(?:[^\n\\]|\\\n|\\.)*\n\s*for\s*\(([^;]*);([^;]*);")
 
 
@@ -74,18 +71,6 @@ def totals(rows: pd.DataFrame) -> str:
     if rows["mutants"].sum():
         text += f"; {int(rows['rejected'].sum())} of {int(rows['mutants'].sum())} mutants of passing programs rejected"
     return text
-
-
-def strength(texts: list[str], runs: tuple[tuple[str, ...], ...]) -> str:
-    """How much these outputs say: "strong" numbers that are not the arguments, "weak" only a verdict word, "none" neither."""
-    given = {_value(a) for run in runs for a in run}
-    lines = [line for text in texts for line in oracle.read_lines(text)]
-    values = [v for line in lines if not VERDICT_WORD.search(" ".join(line.words)) for v in line.values if v not in given]
-    if any(not float(v).is_integer() for v in values):
-        return "strong"
-    if any(VERDICT_WORD.search(t) for t in texts):
-        return "weak"
-    return "strong" if values else "none"
 
 
 def text_mutants(code: str) -> list[str]:
@@ -148,10 +133,3 @@ def _why(entry: Entry, toolchains: dict[str, Toolchain] | None = None) -> str:
     if toolchains and not entry.why:
         said += [f"{api}: {toolchains[api].why_not}" for api, p in entry.programs.items() if p.text and not toolchains[api].can_run]
     return "; ".join(dict.fromkeys(said)) or ("only one API" if len(entry.programs) < 2 else "")
-
-
-def _value(arg: str) -> float | None:
-    try:
-        return float(arg)
-    except ValueError:
-        return None

@@ -19,7 +19,10 @@ UNRELIABLE = 1e-3  # a reference number that moves by more than this between its
 NUMBER = re.compile(r"(?<![\w.])[-+]?(?:(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?|nan|inf(?:inity)?)(?![\w.])", re.I)
 WORD = re.compile(r"[A-Za-z_]\w*")
 CLAIM = re.compile(r"\b(pass|passed|fail|failed|failure)\b", re.I)
-FAILED = re.compile(r"\b(fail|failed|failure|mismatch(es|ed)?|incorrect|wrong|error)\b(?!\s*[(:=]*\s*0\b)(?!.*\d)", re.I)
+VERDICT = re.compile(
+    r"\b(pass|passed|success|successful|succeeded|valid|match|matches|correct|ok)\b|\b(fail|error|mismatch)\w*", re.I
+)
+FAILED = re.compile(r"(?<!no )(?<!without )\b(fail|failed|failure|mismatch(es|ed)?|incorrect|wrong|error)\b(?!\s*[(:=]*\s*0\b)(?!.*\d)", re.I)
 TIMING = re.compile(
     r"\b(time[sd]?|timing|elapsed|duration|seconds?|secs?|ms|msecs?|usecs?|us|ns|milliseconds?|microseconds?|throughput|bandwidth|speed-?up)\b"
     r"|\b\d[\d.]*(ms|us|ns|s)\b|[KMGT]i?B/s|[KMGT]?FLOPS?(/s)?\b|\b[KMGT]?FLOP/s|/sec\b",
@@ -63,6 +66,16 @@ def read_lines(text: str) -> tuple[Line, ...]:
 def own_check(text: str) -> str:
     """The first line in which a program says that its own check failed, "" when none does."""
     return next((line.strip() for line in text.splitlines() if FAILED.search(line)), "")
+
+
+def strength(texts: list[str], given: tuple[str, ...]) -> str:
+    """How much outputs say: "strong" numbers other than the arguments `given`, "weak" only a verdict word, "none" neither."""
+    echoed = {line.values[0] for line in map(_parse, given) if line.values}
+    lines = [line for text in texts for line in read_lines(text) if not VERDICT.search(" ".join(line.words))]
+    values = [v for line in lines for v in line.values if v not in echoed]
+    if any(not v.is_integer() for v in values):
+        return "strong"
+    return "weak" if any(VERDICT.search(text) for text in texts) else "strong" if values else "none"
 
 
 READ = {"shared": read, "own": read_lines}  # by Kernel.oracle

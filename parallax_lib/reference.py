@@ -71,7 +71,7 @@ def reference_key(kernel: Kernel, source: str, bench: Bench) -> str:
         for api in reference_apis(kernel, source)
     ]
     limits = [asdict(bench.limits), asdict(BUILD_LIMITS)]
-    own = [] if kernel.oracle == "shared" else [kernel.oracle, {n: digest(data.hex()) for n, data in kernel.inputs.items()}]
+    own = [] if kernel.oracle == "shared" else [kernel.oracle, kernel.strength, {n: digest(data.hex()) for n, data in kernel.inputs.items()}]
     return digest([HARNESS_VERSION, parts, inputs(kernel), limits, asdict(bench.level), *own])
 
 
@@ -121,14 +121,22 @@ def _make(kernel: Kernel, apis: list[str], bench: Bench) -> Reference:
             if bad:
                 where = f"{kernel.name}, its {api} program on input {i}"
                 return Reference(failure=f"{bad.reason}: {where}: {visible(bad.log)[:500]}")
-            refused = oracle.own_check(ran[0].text) if kernel.oracle == "own" else ""
-            if refused:
-                return Reference(unable=f"the {api} program fails its own check: {visible(refused)}")
+            nothing = _nothing_to_compare(ran[0].text, args) if kernel.oracle == "own" else ""
+            if nothing:
+                return Reference(unable=f"the {api} program {visible(nothing)}")
             runs[-1].append([oracle.READ[kernel.oracle](r.text) for r in ran])
     relative = oracle.OWN_RELATIVE if kernel.oracle == "own" else oracle.RELATIVE
     learned = [oracle.learn(own, other, relative) for own, other in zip(runs[0], runs[-1], strict=True)]
     unable = next((case for case in learned if isinstance(case, str)), "")
     return Reference(unable=unable) if unable else Reference(tuple(learned))
+
+
+def _nothing_to_compare(text: str, args: tuple[str, ...]) -> str:
+    """Why a program's own output cannot decide anything, "" when it can."""
+    failed = oracle.own_check(text)
+    if failed:
+        return f"fails its own check: {failed}"
+    return "prints nothing but times and its arguments" if oracle.strength([text], args) == "none" else ""
 
 
 def _expected(case: dict) -> oracle.Expected:

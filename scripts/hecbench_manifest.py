@@ -20,7 +20,6 @@ import yaml
 from parallax_lib import hecbench, hecbench_text, oracle, sandbox, toolchain
 from parallax_lib.build import build
 from parallax_lib.hecbench import Entry
-from parallax_lib.hecbench_check import strength
 from parallax_lib.kernels import Kernel, Task
 from parallax_lib.reference import Bench, run_once
 from parallax_lib.sandbox import Limits
@@ -38,10 +37,11 @@ def main() -> None:
     parser.add_argument("root", type=Path)
     parser.add_argument("--names", default="")
     parser.add_argument("--state", type=Path, default=Path("hecbench_state.json"))
+    parser.add_argument("--cpu-s", type=float, default=CPU_S)
     parser.add_argument("--minutes", type=float, default=1e9)
     args = parser.parse_args()
     state = json.loads(args.state.read_text()) if args.state.exists() else {}
-    bench = Bench(toolchain.detect(), sandbox.probe(), LIMITS)
+    bench = Bench(toolchain.detect(), sandbox.probe(), replace(LIMITS, cpu_s=args.cpu_s))
     until = time.monotonic() + 60 * args.minutes
     names = tuple(n for n in args.names.split(",") if n)
     for entry in hecbench.entries(args.root, names, Path("/nonexistent")):
@@ -57,6 +57,9 @@ def main() -> None:
 
 
 def write(state: dict[str, dict]) -> None:
+    for row in state.values():
+        if row.get("strength") == "none":
+            row["left_out"] = "prints nothing but times and its arguments"
     rows = {name: {k: state[name][k] for k in FIELDS if k in state[name]} for name in sorted(state)}
     head = "# Made by scripts/hecbench_manifest.py from a HeCBench checkout: facts only, nothing of its text.\n"
     text = yaml.safe_dump(rows, default_flow_style=None, sort_keys=False, width=140)
@@ -75,7 +78,7 @@ def measure(entry: Entry, bench: Bench) -> dict:
     if not runs:
         return {**row, "left_out": f"omp program: {why}"}
     texts = [run_once(built.program, "omp", run, 4, bench, entry.inputs).text for run in runs]
-    row |= {"args": [list(r) for r in runs], "cpu_s": cpu, "strength": strength(texts, runs)}
+    row |= {"args": [list(r) for r in runs], "cpu_s": cpu, "strength": oracle.strength(texts, sum(runs, ()))}
     return {**row, "serial": serial(entry, runs, bench)}
 
 
@@ -86,7 +89,7 @@ def serial(entry: Entry, runs, bench: Bench) -> str:
     flags = {"serial": omp.flags, "omp": omp.flags}
     sources, more = {"serial": text, "omp": omp.text}, {"oracle": "own", "inputs": entry.inputs}
     kernel = Kernel(entry.name, entry.name, "hecbench", sources, runs[0], runs, flags, **more)
-    slow = replace(bench.limits, cpu_s=3 * CPU_S)
+    slow = replace(bench.limits, cpu_s=3 * bench.limits.cpu_s)
     verdict = judge(omp.text, Task(kernel, "serial", "omp"), bench.toolchains, bench.level, slow)
     return "ok" if verdict.validated else f"{verdict.reason}: {first_error(verdict.log)}"
 
@@ -99,7 +102,7 @@ def first_error(log: str) -> str:
 def reduce(entry: Entry, program: bytes, bench: Bench) -> tuple[tuple[tuple[str, ...], ...], float, str]:
     """(reduced runs, CPU seconds of the first, "") or ((), 0, why the last try failed)."""
     usage = hecbench_text.usage(entry.programs["omp"].text)
-    why, tried, queue = "", set(), [64, 512, 16, 4, 1]
+    why, tried, queue = "", set(), [64, 512, 8192, 16, 4, 1]
     while queue:
         scale = queue.pop(0)
         runs = tuple(dict.fromkeys(scaled(run, scale, usage) for run in entry.runs))
@@ -128,7 +131,7 @@ def scaled(run: tuple[str, ...], scale: int, usage: tuple[str, ...]) -> tuple[st
     made, floor = list(run), SMALL if scale < 512 else 2
     for i in whole:
         value = int(run[i])
-        smaller = max(floor, value // scale) if value > SMALL else value // 2 if value > 16 and scale == 512 else value
+        smaller = max(floor, value // scale) if value > SMALL else value // 2 if value > 16 and scale >= 512 else value
         made[i] = "1" if i in repeats else str(smaller)
     return tuple(made)
 
