@@ -22,7 +22,9 @@ CLAIM = re.compile(r"\b(pass|passed|fail|failed|failure)\b", re.I)
 VERDICT = re.compile(
     r"\b(pass|passed|success|successful|succeeded|valid|match|matches|correct|ok)\b|\b(fail|error|mismatch)\w*", re.I
 )
-FAILED = re.compile(r"(?<!no )(?<!without )\b(fail|failed|failure|mismatch(es|ed)?|incorrect|wrong|error)\b(?!\s*[(:=]*\s*0\b)(?!.*\d)", re.I)
+FAILED = re.compile(  # but not "0 errors", "error rate: 1e-7", "fail(0)"
+    r"(?<!no )(?<!without )\b(fail|failed|failure|mismatch(es|ed)?|incorrect|wrong|error)\b(?!.*\d)", re.I
+)
 TIMING = re.compile(
     r"\b(time[sd]?|timing|elapsed|duration|seconds?|secs?|ms|msecs?|usecs?|us|ns|milliseconds?|microseconds?|throughput|bandwidth|speed-?up)\b"
     r"|\b\d[\d.]*(ms|us|ns|s)\b|[KMGT]i?B/s|[KMGT]?FLOPS?(/s)?\b|\b[KMGT]?FLOP/s|/sec\b",

@@ -71,7 +71,9 @@ def reference_key(kernel: Kernel, source: str, bench: Bench) -> str:
         for api in reference_apis(kernel, source)
     ]
     limits = [asdict(bench.limits), asdict(BUILD_LIMITS)]
-    own = [] if kernel.oracle == "shared" else [kernel.oracle, kernel.strength, {n: digest(data.hex()) for n, data in kernel.inputs.items()}]
+    own = []
+    if kernel.oracle == "own":
+        own = [kernel.oracle, kernel.strength, {name: digest(data.hex()) for name, data in kernel.inputs.items()}]
     return digest([HARNESS_VERSION, parts, inputs(kernel), limits, asdict(bench.level), *own])
 
 
