@@ -222,7 +222,8 @@ def test_own_lines_keep_words_and_mask_times():
 
 
 @pytest.mark.parametrize(("text", "fails"), [("FAIL", True), ("fail(0)", False), ("errors: 0", False), ("error rate: 1e-7", False),
-                                             ("no error", False), ("Test failed", True), ("Results mismatch!", True), ("PASS", False)])  # fmt: skip
+                                             ("no error", False),
+                                             ("Test failed", True), ("Results mismatch!", True), ("PASS", False)])  # fmt: skip
 def test_own_check(text, fails):
     assert bool(oracle.own_check(f"line\n{text}\n")) == fails
 
