@@ -98,7 +98,11 @@ def _hecbench(args) -> None:
     journal = Journal(args.journal) if args.journal else None
     bench = Bench(toolchain.detect(), sandbox.probe(), hecbench_check.LIMITS, journal)
     mutants = hecbench_check.text_mutants if args.mutants else None
-    say = lambda row: print(" ".join(f"{row[k]}" for k in ("kernel", "direction", "strength", "reason", "log")), flush=True)  # noqa: E731
+
+    def say(row: dict) -> None:
+        mutants = f"{row['rejected']} of {row['mutants']} mutants rejected" if row["mutants"] else ""
+        print(row["kernel"], row["direction"], row["strength"], row["reason"], row["log"], mutants, flush=True)
+
     print(hecbench_check.totals(hecbench_check.check(args.root, bench, names, args.limit, mutants, say)))
 
 
