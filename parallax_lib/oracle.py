@@ -20,10 +20,10 @@ NUMBER = re.compile(r"(?<![\w.])[-+]?(?:(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?|nan|in
 WORD = re.compile(r"[A-Za-z_]\w*")
 CLAIM = re.compile(r"\b(pass|passed|fail|failed|failure)\b", re.I)
 VERDICT = re.compile(
-    r"\b(pass|passed|success|successful|succeeded|valid|match|matches|correct|ok)\b|\b(fail|error|mismatch)\w*", re.I
+    r"\b(pass|passed|success|successful|succeeded|valid|match|matches|correct|ok)\b|\b(fail|error|mismatch|rmse|diff|deviation)\w*", re.I
 )
-FAILED = re.compile(  # but not "0 errors", "error rate: 1e-7", "fail(0)"
-    r"(?<!no )(?<!without )\b(fail|failed|failure|mismatch(es|ed)?|incorrect|wrong|error)\b(?!.*\d)", re.I
+FAILED = re.compile(  # but not "0 failed", "fail(0)", "0 errors", "error rate: 1e-7"
+    r"(?<!no )(?<!without )(?<!\b0 )(\b(fail|failed|failure|incorrect|wrong)\b(?!\W{0,3}0\b)|\b(mismatch(es|ed)?|error)\b(?!.*\d))", re.I
 )
 TIMING = re.compile(
     r"\b(time[sd]?|timing|elapsed|duration|seconds?|secs?|ms|msecs?|usecs?|us|ns|milliseconds?|microseconds?|throughput|bandwidth|speed-?up)\b"
@@ -74,7 +74,7 @@ def strength(texts: list[str], given: tuple[str, ...]) -> str:
     """How much outputs say: "strong" numbers other than the arguments `given`, "weak" only a verdict word, "none" neither."""
     echoed = {line.values[0] for line in map(_parse, given) if line.values}
     lines = [line for text in texts for line in read_lines(text) if not VERDICT.search(" ".join(line.words))]
-    values = [v for line in lines for v in line.values if v not in echoed]
+    values = [v for line in lines for v in line.values if v and v not in echoed]
     if any(not v.is_integer() for v in values):
         return "strong"
     return "weak" if any(VERDICT.search(text) for text in texts) else "strong" if values else "none"

@@ -208,7 +208,7 @@ def test_the_manifest_holds_facts_only():
 
 
 @pytest.mark.parametrize(("text", "expected"), [("PASS\n", "weak"), ("time 3.5 ms\n", "none"), ("n 40\nsum 2.75\n", "strong"),
-                                                ("n 40\nPASS\n", "weak"), ("max error 1e-7\nPASS\n", "weak")])  # fmt: skip
+                                                ("n 40\nPASS\n", "weak"), ("max error 1e-7\nPASS\n", "weak"), ("RMSE: 0.25\n", "weak")])  # fmt: skip
 def test_strength(text, expected):
     assert oracle.strength([text], ("40",)) == expected
 
@@ -222,7 +222,7 @@ def test_own_lines_keep_words_and_mask_times():
 
 
 @pytest.mark.parametrize(("text", "fails"), [("FAIL", True), ("fail(0)", False), ("errors: 0", False), ("error rate: 1e-7", False),
-                                             ("no error", False),
+                                             ("no error", False), ("Verification failed. Maximum error: 255", True),
                                              ("Test failed", True), ("Results mismatch!", True), ("PASS", False)])  # fmt: skip
 def test_own_check(text, fails):
     assert bool(oracle.own_check(f"line\n{text}\n")) == fails
