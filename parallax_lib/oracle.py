@@ -74,10 +74,12 @@ def strength(texts: list[str], given: tuple[str, ...]) -> str:
     """How much outputs say: "strong" numbers other than the arguments `given`, "weak" only a verdict word, "none" neither."""
     echoed = {line.values[0] for line in map(_parse, given) if line.values}
     lines = [line for text in texts for line in read_lines(text) if not VERDICT.search(" ".join(line.words))]
-    values = [v for line in lines for v in line.values if v and v not in echoed]
+    values = [v for line in lines for v in line.values if v not in echoed]
     if any(not v.is_integer() for v in values):
         return "strong"
-    return "weak" if any(VERDICT.search(text) for text in texts) else "strong" if values else "none"
+    if any(VERDICT.search(text) for text in texts) or (values and not any(values)):
+        return "weak"  # a number that is 0 is an error measure under any name
+    return "strong" if values else "none"
 
 
 READ = {"shared": read, "own": read_lines}  # by Kernel.oracle

@@ -208,7 +208,8 @@ def test_the_manifest_holds_facts_only():
 
 
 @pytest.mark.parametrize(("text", "expected"), [("PASS\n", "weak"), ("time 3.5 ms\n", "none"), ("n 40\nsum 2.75\n", "strong"),
-                                                ("n 40\nPASS\n", "weak"), ("max error 1e-7\nPASS\n", "weak"), ("RMSE: 0.25\n", "weak")])  # fmt: skip
+                                                ("n 40\nPASS\n", "weak"), ("max error 1e-7\nPASS\n", "weak"),
+                                                ("RMSE: 0.25\n", "weak"), ("gap 0.000\n", "weak")])  # fmt: skip
 def test_strength(text, expected):
     assert oracle.strength([text], ("40",)) == expected
 
