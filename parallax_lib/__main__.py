@@ -56,6 +56,14 @@ def parser() -> argparse.ArgumentParser:
     strength.add_argument("--journal", type=Path, default=None, help="where verdicts are kept; default data/runs/audit/journal.db")
     strength.add_argument("--out", type=Path, default=None, metavar="audit.json")
     strength.set_defaults(go=_audit)
+    hec = sub.add_parser("hecbench", help="index a HeCBench checkout; --check judges its programs as translations of each other")
+    hec.add_argument("root", type=Path)
+    hec.add_argument("--check", action="store_true", help="compile and run instead of listing")
+    hec.add_argument("--mutants", action="store_true", help="judge three wrong variants of each passing program too")
+    hec.add_argument("--limit", type=int, default=0, help="at most this many kernels")
+    hec.add_argument("--names", default="", metavar="a,b")
+    hec.add_argument("--journal", type=Path, help="file that keeps verdicts, so that a stopped check goes on")
+    hec.set_defaults(go=_hecbench)
     sub.add_parser("adapt", help="LoRA-train the translator on forge programs (adapt --help)")
     return top
 
@@ -111,6 +119,26 @@ def _selfcheck(args) -> int:
     text, holds = selfcheck.table(selfcheck.levels())
     print(text, flush=True)
     return 0 if holds else 1
+
+
+def _hecbench(args) -> None:
+    from parallax_lib import hecbench_check, sandbox, toolchain
+    from parallax_lib.reference import Bench
+    from parallax_lib.store import Journal
+
+    names = tuple(n for n in args.names.split(",") if n)
+    if not args.check:
+        print(hecbench_check.index(args.root, toolchain.detect(), names).to_string(index=False))
+        return
+    journal = Journal(args.journal) if args.journal else None
+    bench = Bench(toolchain.detect(), sandbox.probe(), hecbench_check.LIMITS, journal)
+    mutants = hecbench_check.text_mutants if args.mutants else None
+
+    def say(row: dict) -> None:
+        mutants = f"{row['rejected']} of {row['mutants']} mutants rejected" if row["mutants"] else ""
+        print(row["kernel"], row["direction"], row["strength"], row["reason"], row["log"], mutants, flush=True)
+
+    print(hecbench_check.totals(hecbench_check.check(args.root, bench, names, args.limit, mutants, say)))
 
 
 def _tools(args) -> None:

@@ -28,10 +28,13 @@ LIBRARY = "idle.so"
 SWITCHABLE = ("omp",)
 
 
-def run_idle(program: bytes, toolchain: Toolchain, args: tuple[str, ...], limits: Limits, level: Level, env: dict[str, str]) -> Ran:
+def run_idle(
+    program: bytes, toolchain: Toolchain, args: tuple[str, ...], limits: Limits, level: Level, env: dict[str, str],
+    files: dict[str, bytes] | None = None,
+) -> Ran:  # fmt: skip
     """One run of a built program whose parallel regions do nothing.  Raises UserError where the stub cannot be built."""
     preload = {**env, "LD_PRELOAD": f"{JOB}/{LIBRARY}"}
-    return execute(program, toolchain, args, limits, level, preload, {LIBRARY: library(toolchain.compiler, level)})
+    return execute(program, toolchain, args, limits, level, preload, {LIBRARY: library(toolchain.compiler, level), **(files or {})})
 
 
 @functools.cache

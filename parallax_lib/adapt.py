@@ -47,7 +47,7 @@ def sample_ids(tokenizer, seed: int, habit: float) -> tuple[list[int], list[int]
     """(token ids, labels) of one training sample; labels are IGNORE where nothing is learnt."""
     rng = random.Random(seed)
     source, target = rng.choice(DIRECTIONS).split("-")
-    pair = forge.training_pair(forge.sample(seed, forge.PLANNED_FAMILIES), source, target, rng, habit)
+    pair = forge.training_pair(forge.sample(seed), source, target, rng, habit)
     length = rng.choice(PLAN_LENGTHS)
     words = (*pair.plan, *["none"] * length)[:length]
     ask = tokenizer(prompts.prompt(tokenizer, source, target, pair.source)).input_ids
@@ -142,7 +142,7 @@ def train(config: AdaptConfig, base: str, out: Path) -> dict:
         "config": asdict(config),
         "base": models.WHEEL if base == "smollm2" else base,
         "samples": len(samples),
-        "families": list(forge.PLANNED_FAMILIES),
+        "families": list(forge.TRAIN_FAMILIES),
         "seconds": round(time.time() - clock),
         "history": history,
     }

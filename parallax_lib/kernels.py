@@ -18,7 +18,12 @@ FILE = {"serial": "main.cpp", "omp": "main.cpp", "cuda": "main.cu"}
 
 @dataclass(frozen=True)
 class Kernel:
-    """One benchmark program in up to three APIs, each a single file, with the arguments its oracle uses."""
+    """One benchmark program in up to three APIs, each a single file, with the arguments its oracle uses.
+
+    oracle: "shared" compares numbers with the kernel's serial (else omp) program, "own" line by line with the task's own
+    source.  strength: what the oracle can tell, where it is known.  unshown: APIs whose text is for references only and
+    never a task's source.  inputs: files that a run sees read-only in ../job/inputs/.
+    """
 
     name: str
     family: str
@@ -27,6 +32,10 @@ class Kernel:
     public_args: tuple[str, ...]
     hidden_args: tuple[tuple[str, ...], ...]
     flags: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    oracle: str = "shared"
+    strength: str = ""
+    unshown: tuple[str, ...] = ()
+    inputs: dict[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,7 @@ def tasks(kernels: list[Kernel], directions: tuple[str, ...]) -> list[Task]:
     for kernel in kernels:
         for direction in directions:
             source, target = direction.split("-")
-            if source in kernel.sources and target in kernel.sources:
+            if source in kernel.sources and target in kernel.sources and source not in kernel.unshown:
                 made.append(Task(kernel, source, target))
     if not made:
         raise UserError(f"suite: no kernel has the sources that {', '.join(directions)} need; check suite.root and suite.directions")

@@ -12,12 +12,19 @@ import re
 from dataclasses import dataclass
 
 RELATIVE = 1e-6
+OWN_RELATIVE = 1e-4  # line by line: fixed inputs, single precision sums printed with few digits
 FLOOR = 1e-12  # absolute, for references that print 0.000
 SPREAD_FACTOR = 10.0
 UNRELIABLE = 1e-3  # a reference number that moves by more than this between its own runs decides nothing
 NUMBER = re.compile(r"(?<![\w.])[-+]?(?:(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?|nan|inf(?:inity)?)(?![\w.])", re.I)
 WORD = re.compile(r"[A-Za-z_]\w*")
 CLAIM = re.compile(r"\b(pass|passed|fail|failed|failure)\b", re.I)
+VERDICT = re.compile(
+    r"\b(pass|passed|success|successful|succeeded|valid|match|matches|correct|ok)\b|\b(fail|error|mismatch|rmse|diff|deviation)\w*", re.I
+)
+FAILED = re.compile(  # but not "0 failed", "fail(0)", "0 errors", "error rate: 1e-7"
+    r"(?<!no )(?<!without )(?<!\b0 )(\b(fail|failed|failure|incorrect|wrong)\b(?!\W{0,3}0\b)|\b(mismatch(es|ed)?|error)\b(?!.*\d))", re.I
+)
 TIMING = re.compile(
     r"\b(time[sd]?|timing|elapsed|duration|seconds?|secs?|ms|msecs?|usecs?|us|ns|milliseconds?|microseconds?|throughput|bandwidth|speed-?up)\b"
     r"|\b\d[\d.]*(ms|us|ns|s)\b|[KMGT]i?B/s|[KMGT]?FLOPS?(/s)?\b|\b[KMGT]?FLOP/s|/sec\b",
@@ -49,16 +56,45 @@ def read(text: str) -> tuple[Line, ...]:
     return tuple(parsed for parsed in map(_parse, kept) if parsed.values)
 
 
+def read_lines(text: str) -> tuple[Line, ...]:
+    """Every line of `text` that is not blank, for a comparison with the source program's own output.
+
+    A timing line keeps its words and loses its numbers; a line that says PASS or FAIL counts as words like any other.
+    """
+    parsed = ((_parse(line), TIMING.search(line)) for line in text.splitlines() if line.strip())
+    return tuple(Line(line.words, (), ()) if timed else line for line, timed in parsed)
+
+
+def own_check(text: str) -> str:
+    """The first line in which a program says that its own check failed, "" when none does."""
+    return next((line.strip() for line in text.splitlines() if FAILED.search(line)), "")
+
+
+def strength(texts: list[str], given: tuple[str, ...]) -> str:
+    """How much outputs say: "strong" numbers other than the arguments `given`, "weak" only a verdict word, "none" neither."""
+    echoed = {line.values[0] for line in map(_parse, given) if line.values}
+    lines = [line for text in texts for line in read_lines(text) if not VERDICT.search(" ".join(line.words))]
+    values = [v for line in lines for v in line.values if v not in echoed]
+    if any(not v.is_integer() for v in values):
+        return "strong"
+    if any(VERDICT.search(text) for text in texts) or (values and not any(values)):
+        return "weak"  # a number that is 0 is an error measure under any name
+    return "strong" if values else "none"
+
+
+READ = {"shared": read, "own": read_lines}  # by Kernel.oracle
+
+
 def _parse(line: str) -> Line:
     tokens = NUMBER.findall(line)
     words = tuple(word.lower() for word in WORD.findall(NUMBER.sub(" ", line)))
     return Line(words, tuple(map(float, tokens)), tuple(re.fullmatch(r"[-+]?\d+", t) is not None for t in tokens))
 
 
-def learn(own: list[tuple[Line, ...]], other: list[tuple[Line, ...]] = ()) -> Expected | str:
+def learn(own: list[tuple[Line, ...]], other: list[tuple[Line, ...]] = (), relative: float = RELATIVE) -> Expected | str:
     """Expected numbers from the reference's `own` runs and `other` implementations, or why nothing can be checked.
 
-    A number's tolerance is the larger of RELATIVE and SPREAD_FACTOR times its spread; an integer that never moved is
+    A number's tolerance is the larger of `relative` and SPREAD_FACTOR times its spread; an integer that never moved is
     exact.
     """
     base = own[0]
@@ -73,18 +109,18 @@ def learn(own: list[tuple[Line, ...]], other: list[tuple[Line, ...]] = ()) -> Ex
     rows = []
     for i, line in enumerate(base):
         row = [
-            _tolerance(line, j, [run[i].values[j] for run in own], [run[i].values[j] for run in other])
+            _tolerance(line, j, [run[i].values[j] for run in own], [run[i].values[j] for run in other], relative)
             for j in range(len(line.values))
         ]
         if math.nan in row:
             return f"the kernel's own implementations disagree in line {i + 1}"
         rows.append(tuple(row))
-    if all(t is None for row in rows for t in row):
+    if any(rows) and all(t is None for row in rows for t in row):
         return "every number of the reference changes from run to run"
     return Expected(tuple(line.words for line in base), tuple(line.values for line in base), tuple(rows))
 
 
-def _tolerance(line: Line, j: int, own: list[float], other: list[float]) -> float | None:
+def _tolerance(line: Line, j: int, own: list[float], other: list[float], relative: float) -> float | None:
     """None: moves by itself too much to decide anything; math.nan: implementations disagree."""
     value = own[0]
     spread = max((abs(v - value) for v in own), default=0.0)
@@ -94,7 +130,7 @@ def _tolerance(line: Line, j: int, own: list[float], other: list[float]) -> floa
     if not apart <= max(UNRELIABLE * abs(value), FLOOR):
         return math.nan
     learned = SPREAD_FACTOR * max(spread, apart)
-    return learned if line.integers[j] else max(RELATIVE * abs(value), learned, FLOOR)
+    return learned if line.integers[j] else max(relative * abs(value), learned, FLOOR)
 
 
 def shape(lines: tuple[Line, ...]) -> list[tuple[tuple[str, ...], int]]:

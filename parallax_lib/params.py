@@ -31,7 +31,7 @@ class Suite(Section):
     root: str = ""  # HeCBench checkout, for kind hecbench
     forge_count: int = 100  # programs to draw, for kind forge
     forge_seed: int = 1_000_000
-    forge_families: Literal["train", "unplanned", "heldout", "all"] = "all"
+    forge_families: Literal["train", "heldout", "all"] = "all"
     directions: tuple[str, ...] = DIRECTIONS
     test_fraction: float = 0.4  # of the kernels, by whole families
     valid_fraction: float = 0.15
@@ -50,8 +50,8 @@ class Latent(Section):
     align: Literal["soft", "ridge", "identity"] = "soft"
     tau: float = 0.1  # temperature of the soft alignment
     ridge: float = 1e-3
-    proposal: Literal["logits", "gaussian", "mc_dropout", "none"] = "logits"
-    sigma: float = 1.3  # logits: near the spread of Gumbel noise (1.28), so about one draw of the plan at temperature 1
+    proposal: Literal["logits", "gaussian", "mc_dropout", "none"] = "gaussian"
+    sigma: float = 0.5  # logits: 1.3 is near the spread of Gumbel noise, so about one draw of the plan at temperature 1
     unit: Literal["rms", "absolute"] = "rms"  # of sigma, for gaussian
     words: int = 8  # likeliest words whose logits move, for logits
 
@@ -108,6 +108,7 @@ class Search(Section):
 class Validate(Section):
     cpu_s: float = 10.0
     memory_mb: int = 2048
+    processes: int = 64  # and threads, of one run
     workers: int = 2
     races: Literal["off", "on", "auto"] = "auto"  # race stage for correct programs; auto: where its tools are installed
     timing: Literal["off", "on"] = "off"  # exclusive timing lane for correct programs

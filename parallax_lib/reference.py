@@ -19,7 +19,7 @@ from parallax_lib.sandbox import Level, Limits
 from parallax_lib.store import Journal, digest
 from parallax_lib.toolchain import Toolchain
 
-HARNESS_VERSION = 2  # part of every cache key: raise it when a change here or in what this imports can change a verdict
+HARNESS_VERSION = 3  # part of every cache key: raise it when a change here or in what this imports can change a verdict
 RETRIES = 2  # of what fails on our side
 RUN_ENV = {"OMP_DYNAMIC": "false", "OMP_STACKSIZE": "16M", "OMP_WAIT_POLICY": "passive", "CUDA_CACHE_DISABLE": "1"}
 RUN_ENV["MALLOC_PERTURB_"] = "165"  # fresh heap memory is never zero by luck
@@ -76,11 +76,16 @@ def reference_key(kernel: Kernel, source: str, bench: Bench) -> str:
         for api in reference_apis(kernel, source)
     ]
     limits = [asdict(bench.limits), asdict(BUILD_LIMITS)]
-    return digest([HARNESS_VERSION, parts, inputs(kernel), limits, asdict(bench.level)])
+    own = []
+    if kernel.oracle == "own":
+        own = [kernel.oracle, kernel.strength, {name: digest(data.hex()) for name, data in kernel.inputs.items()}]
+    return digest([HARNESS_VERSION, parts, inputs(kernel), limits, asdict(bench.level), *own])
 
 
 def reference_apis(kernel: Kernel, source: str) -> list[str]:
     """The program that says what is right, then one whose differences widen the tolerance."""
+    if kernel.oracle == "own":
+        return [source]
     first = next((api for api in ("serial", "omp") if api in kernel.sources), source)
     return [first] + (["omp"] if first == "serial" and "omp" in kernel.sources else [])
 
@@ -95,10 +100,19 @@ def tool_facts(toolchain: Toolchain) -> list:
             astuple(toolchain.llvm), hashlib.sha256(proof_source(toolchain)).hexdigest()]  # fmt: skip
 
 
-def run_once(program: bytes, api: str, args: tuple[str, ...], threads: int, bench: Bench) -> Ran:
-    """One run of a built program on one input with that many OpenMP threads; emulated CUDA: in schedule 1 or 2."""
+def run_once(
+    program: bytes, api: str, args: tuple[str, ...], threads: int, bench: Bench, files: dict[str, bytes] | None = None
+) -> Ran:
+    """One run of a built program on one input with that many OpenMP threads; emulated CUDA: in schedule 1 or 2.
+
+    The program sees `files` read-only in ../job/inputs/.
+    """
     env = {**RUN_ENV, "OMP_NUM_THREADS": str(threads), "CUDACPU_SCHEDULE": str(threads)}
-    return execute(program, bench.toolchains[api], args, bench.limits, bench.level, env)
+    return execute(program, bench.toolchains[api], args, bench.limits, bench.level, env, beside(files))
+
+
+def beside(files: dict[str, bytes] | None) -> dict[str, bytes]:
+    return {f"inputs/{name}": data for name, data in (files or {}).items()}
 
 
 def visible(text: str) -> str:
@@ -118,16 +132,28 @@ def _make(kernel: Kernel, apis: list[str], bench: Bench) -> Reference:
             return Reference(failure=f"{built.reason}: {kernel.name}, its {api} program: {visible(built.log)[:500]}")
         runs.append([])
         for i, args in enumerate(inputs(kernel), 1):
-            ran = [run_once(built.program, api, args, n, bench) for n in THREADS[api]]
+            ran = [run_once(built.program, api, args, n, bench, kernel.inputs) for n in THREADS[api]]
             bad = next((r for r in ran if r.reason != "ok"), None)
             if bad:
                 where = f"{kernel.name}, its {api} program on input {i}"
                 return Reference(failure=f"{bad.reason}: {where}: {visible(bad.log)[:500]}")
-            runs[-1].append([oracle.read(r.text) for r in ran])
+            nothing = _nothing_to_compare(ran[0].text, args) if kernel.oracle == "own" else ""
+            if nothing:
+                return Reference(unable=f"the {api} program {visible(nothing)}")
+            runs[-1].append([oracle.READ[kernel.oracle](r.text) for r in ran])
             counted += [r.proof for r, n in zip(ran, THREADS[api], strict=True) if n > 1]
-    learned = [oracle.learn(own, other) for own, other in zip(runs[0], runs[-1], strict=True)]
+    relative = oracle.OWN_RELATIVE if kernel.oracle == "own" else oracle.RELATIVE
+    learned = [oracle.learn(own, other, relative) for own, other in zip(runs[0], runs[-1], strict=True)]
     unable = next((case for case in learned if isinstance(case, str)), "")
     return Reference(unable=unable) if unable else Reference(tuple(learned), coverage=round(proof.coverage(counted), 4))
+
+
+def _nothing_to_compare(text: str, args: tuple[str, ...]) -> str:
+    """Why a program's own output cannot decide anything, "" when it can."""
+    failed = oracle.own_check(text)
+    if failed:
+        return f"fails its own check: {failed}"
+    return "prints nothing but times and its arguments" if oracle.strength([text], args) == "none" else ""
 
 
 def _expected(case: dict) -> oracle.Expected:

@@ -234,6 +234,7 @@ def _start_bare(stack: ExitStack, job: Job, level: Level) -> tuple[subprocess.Po
     for name in ("job", "work"):
         (folder / name).mkdir()
     for name, data in job.files.items():
+        (folder / "job" / name).parent.mkdir(exist_ok=True)
         (folder / "job" / name).write_bytes(data)
         (folder / "job" / name).chmod(0o555)
     work = str(folder / "work")

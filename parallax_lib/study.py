@@ -113,7 +113,7 @@ def collect_live(run: Run, chosen: Sequence[Task]) -> tuple[pd.DataFrame, np.nda
 def open_bench(run: Run) -> tuple:
     """(toolchains, sandbox level, limits, journal): what `validate.judge(code, task, *bench)` takes besides the program."""
     v = run.params.validation
-    limits = sandbox.Limits(cpu_s=v.cpu_s, wall_s=10 * v.cpu_s, memory_mb=v.memory_mb)
+    limits = sandbox.Limits(cpu_s=v.cpu_s, wall_s=10 * v.cpu_s, memory_mb=v.memory_mb, processes=v.processes)
     return toolchain.detect(v.cuda), sandbox.probe(unsafe=v.unsafe), limits, run.journal
 
 

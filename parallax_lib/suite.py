@@ -1,16 +1,15 @@
 """Reads kernels: the bundled suite, forge programs or a HeCBench checkout through one interface.
 
-Knows folders, Makefiles and indexes.  Knows nothing of models, compilers or verdicts.
+Knows folders and indexes.  Knows nothing of models, compilers or verdicts.
 """
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import yaml
 
-from parallax_lib import forge
+from parallax_lib import forge, hecbench
 from parallax_lib.kernels import APIS, FILE, Kernel
 from parallax_lib.params import ROOT, Suite, UserError
 
@@ -36,7 +35,6 @@ def _minibench(params: Suite) -> list[Kernel]:
 def _forge(params: Suite) -> list[Kernel]:
     families = {
         "train": forge.TRAIN_FAMILIES,
-        "unplanned": forge.UNPLANNED_FAMILIES,
         "heldout": forge.HELDOUT_FAMILIES,
         "all": forge.ALL_FAMILIES,
     }[params.forge_families]
@@ -47,7 +45,7 @@ def _forge(params: Suite) -> list[Kernel]:
 def _hecbench(params: Suite) -> list[Kernel]:
     if not params.root:
         raise UserError("suite.root: name the HeCBench checkout, e.g. suite: {kinds: [hecbench], root: ~/HeCBench}")
-    return read_hecbench(Path(params.root).expanduser())
+    return hecbench.kernels(Path(params.root))
 
 
 LOADERS = {"minibench": _minibench, "forge": _forge, "hecbench": _hecbench}
@@ -72,49 +70,3 @@ def _read_kernel(src: Path, name: str, row: dict, suite: str) -> Kernel:
         raise UserError(f"{src}: kernel {name!r} needs sources in at least two APIs, found {sorted(sources) or 'none'}")
     hidden = tuple(tuple(map(str, case)) for case in row["hidden"])
     return Kernel(name, row["family"], suite, sources, tuple(map(str, row["public"])), hidden)
-
-
-def read_hecbench(root: Path) -> list[Kernel]:
-    """Single-file omp/cuda pairs of a HeCBench checkout; run arguments are read from the Makefile.
-
-    HeCBench fixes its inputs, so the arguments that its own `run` target uses are the only case, and the oracle compares
-    a translation with its own source's output.  The family is the kernel itself: no published families exist.
-    """
-    src = root / "src"
-    if not src.is_dir():
-        raise UserError(f"{root}: no src/ folder; suite.root must name a HeCBench checkout")
-    kernels = []
-    for cuda in sorted(src.glob("*-cuda")):
-        name = cuda.name.removesuffix("-cuda")
-        kernel = _hecbench_pair(name, cuda, src / f"{name}-omp")
-        if kernel is not None:
-            kernels.append(kernel)
-    if not kernels:
-        raise UserError(f"{src}: no single-file NAME-omp / NAME-cuda pair; suite.root must name a HeCBench checkout")
-    return kernels
-
-
-def _hecbench_pair(name: str, cuda: Path, omp: Path) -> Kernel | None:
-    files = {"omp": _single_source(omp), "cuda": _single_source(cuda)}
-    if not all(files.values()):
-        return None
-    args = _run_arguments(omp / "Makefile") or _run_arguments(omp / "Makefile.aomp")
-    sources = {api: path.read_text(encoding="utf-8", errors="replace") for api, path in files.items()}
-    return Kernel(name, name, "hecbench", sources, args, (args,))
-
-
-def _single_source(folder: Path) -> Path | None:
-    """The program's one file, or None when it has several or includes another folder's."""
-    if not folder.is_dir():
-        return None
-    files = [p for p in folder.iterdir() if p.suffix in (".cpp", ".cu", ".c", ".h", ".hpp", ".cuh")]
-    if len(files) != 1 or re.search(r'#include\s+"', files[0].read_text(errors="replace")):
-        return None
-    return files[0]
-
-
-def _run_arguments(makefile: Path) -> tuple[str, ...]:
-    if not makefile.exists():
-        return ()
-    found = re.search(r"^run:.*\n\t\s*(?:\S*LAUNCHER\S*\s+)?\./\S+[ \t]*(.*)$", makefile.read_text(errors="replace"), re.M)
-    return tuple(found.group(1).split()) if found else ()

@@ -22,6 +22,7 @@ from parallax_lib.reference import (
     RUN_ENV,
     Bench,
     Reference,
+    beside,
     inputs,
     make_reference,
     reference_key,
@@ -237,19 +238,21 @@ def _compare(so_far: Verdict, built: Built, task: Task, bench: Bench, reference:
     for i, (args, threads) in enumerate(zip(inputs(task.kernel), counts, strict=True), 1):
         results.append([])
         for n in threads:
-            ran = run_once(built.program, task.target, args, n, bench)
+            ran = run_once(built.program, task.target, args, n, bench, task.kernel.inputs)
             so_far = _add(so_far, ran.outcome)
             if ran.reason != "ok":
                 return _end(so_far, 2, ran.reason, f"input {i}, {n} threads: {ran.log}"), ()
             if problem := cudacpu.problem(ran.proof):
                 return _end(so_far, 2, problem[0], f"input {i}: {problem[1]}\n{ran.log}"), ()
-            results[-1].append(oracle.read(ran.text))
+            results[-1].append(oracle.READ[task.kernel.oracle](ran.text))
             runs.append((args, n, ran))
     threads = "; ".join(" ".join(map(str, c)) for c in counts)
     how = f"with {threads} threads"
     if task.target == "cuda":
         how = "on the CPU (cuda-cpu emulation), threads in two orders" if bench.toolchains["cuda"].emulated else "twice on the GPU"
     so_far = replace(so_far, checked=f"compiled; ran {len(counts)} hidden inputs, {how}")
+    if task.kernel.oracle == "own":
+        so_far = replace(so_far, checked=f"{so_far.checked}; oracle: own source's lines, {task.kernel.strength}")
     shown = _prove(built, task.target, runs, reference)
     if shown:
         so_far = replace(so_far, parallel=shown.parallel, parallel_evidence=shown.evidence)
@@ -275,11 +278,11 @@ def _without_regions(so_far: Verdict, program: bytes, task: Task, bench: Bench, 
     limits = replace(bench.limits, cpu_s=min(bench.limits.cpu_s, so_far.cpu_s + 1))
     for case, args in zip(reference.cases, inputs(task.kernel), strict=True):
         env = {**RUN_ENV, "OMP_NUM_THREADS": "4"}
-        ran = ablation.run_idle(program, bench.toolchains[task.target], args, limits, bench.level, env)
+        ran = ablation.run_idle(program, bench.toolchains[task.target], args, limits, bench.level, env, beside(task.kernel.inputs))
         so_far = _add(so_far, ran.outcome)
         if ran.reason == "infra_error":
             return _end(so_far, 2, ran.reason, ran.log)
-        if ran.reason != "ok" or _differs(case, [oracle.read(ran.text)])[0]:
+        if ran.reason != "ok" or _differs(case, [oracle.READ[task.kernel.oracle](ran.text)])[0]:
             return _end(so_far, 5, "ok", "")
     evidence = "with its parallel regions switched off the program prints the same right data"
     return _end(replace(so_far, parallel="no", parallel_evidence=evidence), 4, "not_parallel", evidence)

@@ -86,3 +86,18 @@ def test_thinking_equals_feeding_aligned_states_one_by_one(translator):
             embeds = torch.cat([embeds, align(thought.latents[row, t])[None]])
         h = translator.model.base_model(inputs_embeds=embeds[None], use_cache=False).last_hidden_state[0, -1]
         torch.testing.assert_close(thought.state.hidden[row], h, atol=1e-5, rtol=1e-4)
+
+
+def test_logit_noise_moves_the_likeliest_words_alone():
+    torch.manual_seed(0)
+    head, h = torch.randn(50, 32), torch.randn(3, 32)
+    made = latents.propose(h, 400, Latent(proposal="logits", sigma=0.7, words=5), [1, 2, 3], head=head)
+    moved = (made - h[:, None]) @ head.T  # (B, N, V): change of every logit
+    for row, logits in zip(moved, h @ head.T, strict=True):
+        five = row[1:, logits.topk(5).indices]
+        assert torch.allclose(five.std(0), torch.full((5,), 0.7), rtol=0.2) and five.mean(0).abs().max() < 0.2
+        off = torch.corrcoef(five.T) - torch.eye(5)
+        assert off.abs().max() < 0.2  # one word's noise says nothing of another's
+    span = torch.linalg.lstsq(head[(h[0] @ head.T).topk(5).indices].T, (made[0, 1:] - h[0]).T).residuals
+    assert span.numel() == 0 or span.abs().max() < 1e-3  # nothing moves outside those words' span
+    assert torch.equal(made[:, 0], h)

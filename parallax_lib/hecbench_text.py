@@ -1,0 +1,124 @@
+"""One benchmark program as one text: local includes put in place, OpenMP pragmas taken out, what it prints and reads.
+
+Knows C++ source text.  Knows nothing of Makefiles, manifests, compilers or verdicts.
+
+A program of several files becomes a single file, so that what a translator is shown, what a candidate replaces and
+what a reference is built from are the same kind of thing.  Files of another folder are noted: such a text is for
+references only.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+MAX_TEXT = 1 << 20
+INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*(?:"([^"\n]+)"|<([^>\n]+)>).*$', re.M)
+PRAGMA = re.compile(r"^[ \t]*#[ \t]*pragma[ \t]+omp\b(?:[^\n\\]|\\\n|\\(?!\n))*(?:\n|\Z)", re.M)
+OPERATOR = re.compile(r'_Pragma\s*\(\s*"\s*omp\b(?:[^"\\]|\\.)*"\s*\)')
+COMMENT = re.compile(r"//(?:[^\n\\]|\\\n|\\.)*|/\*.*?\*/|(\"(?:[^\"\\\n]|\\.)*\")|('(?:[^'\\\n]|\\.)*')", re.S)
+RUNTIME = re.compile(r"\bomp_\w+(?=\s*\()")
+OMP_HEADER = re.compile(r"^[ \t]*#[ \t]*include[ \t]*<omp\.h>.*\n", re.M)
+THREAD_ID = re.compile(r"\bomp_get_(?:thread_num|team_num)\s*\(")
+TARGET = re.compile(r"^[ \t]*#[ \t]*pragma[ \t]+omp\b.*\btarget\b", re.M)
+READS = re.compile(
+    r'\bfopen\s*\(\s*"([^"]+)"\s*,\s*"r|\bifstream\s+\w+\s*[({]\s*"([^"]+)"'
+    r'|\bopen\s*\(\s*"([^"]+)"\s*,\s*(?:std::)?(?:ios|ifstream|O_RDONLY)'
+)
+USAGE = re.compile(r"[Uu]sage[^\"]*?((?:<[^<>\"]+>[^<>\"]*)+)")
+RANDOM_SEED = re.compile(r"\bsrand(?:48)?\s*\(\s*(?:\(\s*\w+(?:\s+\w+)?\s*\)\s*)?time\s*\(|\brandom_device\b")
+
+
+@dataclass(frozen=True)
+class Program:
+    """text: the whole program, "" when it cannot be one file; foreign: files of other folders in it; why: what is wrong."""
+
+    text: str
+    files: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()
+    why: str = ""
+
+
+@dataclass
+class _Reading:
+    root: Path
+    own: Path
+    search: tuple[Path, ...]
+    files: list[Path] = field(default_factory=list)
+
+
+def flatten(root: Path, folder: Path, units: tuple[str, ...], search: tuple[Path, ...], defines: tuple[str, ...]) -> Program:
+    """The program of `units` in `folder` as one text, the unit with main last; only files below `root` are read.
+
+    A file is put in where it is first included and nowhere else.  `defines` are -D flags, written at the top.
+    """
+    reading = _Reading(root.resolve(), folder.resolve(), tuple(p.resolve() for p in search))
+    paths = [_inside(reading, folder / name) for name in units]
+    if None in paths:
+        return Program("", why=f"{units[paths.index(None)]} is not in the checkout")
+    paths.sort(key=lambda p: _has_main(_text(p)))
+    head = "".join(f"#define {d[2:].replace('=', ' ', 1)}{'' if '=' in d else ' 1'}\n" for d in defines)
+    text = head + "\n".join(_inline(path, reading) for path in paths)
+    files = tuple(str(p.relative_to(reading.root)) for p in reading.files)
+    foreign = tuple(str(p.relative_to(reading.root)) for p in reading.files if not p.is_relative_to(reading.own))
+    if len(text.encode()) > MAX_TEXT:
+        return Program("", files, foreign, "over 1 MiB as one file")
+    return Program(text, files, foreign)
+
+
+def strip_omp(text: str) -> str:
+    """The program without OpenMP pragmas (continued lines and _Pragma too); without omp.h when nothing needs it."""
+    text = OPERATOR.sub("", PRAGMA.sub("\n", text))
+    return text if re.search(r"\bomp_\w+", OMP_HEADER.sub("", code(text))) else OMP_HEADER.sub("", text)
+
+
+def code(text: str) -> str:
+    """`text` without comments."""
+    return COMMENT.sub(lambda m: m[1] or m[2] or " ", text)
+
+
+def simt(text: str) -> bool:
+    """An offloading program that uses the thread or team number as CUDA uses threadIdx and blockIdx."""
+    plain = code(text)
+    return bool(TARGET.search(plain) and THREAD_ID.search(plain))
+
+
+def fixed_inputs(text: str) -> tuple[str, ...]:
+    """Files that the program opens for reading under a name written in it."""
+    return tuple(dict.fromkeys(next(filter(None, groups)) for groups in READS.findall(code(text))))
+
+
+def usage(text: str) -> tuple[str, ...]:
+    """Names of the arguments in the program's own usage line, lower case."""
+    found = USAGE.search(text)
+    return tuple(n.lower() for n in re.findall(r"<([^<>\"]+)>", found[1])) if found else ()
+
+
+def _has_main(text: str) -> bool:
+    return re.search(r"\bmain\s*\(", code(text)) is not None
+
+
+def _inside(reading: _Reading, path: Path) -> Path | None:
+    path = path.resolve()
+    return path if path.is_file() and path.is_relative_to(reading.root) else None
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace").replace("\r\n", "\n")
+
+
+def _inline(path: Path, reading: _Reading) -> str:
+    if path in reading.files:
+        return ""
+    reading.files.append(path)
+    text = re.sub(r"^[ \t]*#[ \t]*pragma[ \t]+once\b.*$", "", _text(path), flags=re.M)
+
+    def place(found: re.Match) -> str:
+        for folder in ((path.parent,) if found[1] else ()) + reading.search:
+            there = _inside(reading, folder / (found[1] or found[2]))
+            if there:
+                return _inline(there, reading)
+        return found[0]
+
+    return INCLUDE.sub(place, text)

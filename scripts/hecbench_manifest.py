@@ -1,0 +1,140 @@
+"""Makes data/hecbench/manifest.yaml: arguments with which each OpenMP program ends in seconds on a CPU, and its labels.
+
+    python scripts/hecbench_manifest.py ROOT [--names a,b] [--state FILE] [--minutes M]
+
+Per kernel it builds the OpenMP program, tries reduced arguments in the sandbox under CPU_S seconds until the program ends
+well and does not fail its own check, then judges it as a translation of its derived serial program.  One program at a
+time; what is done is kept in the state file, so that a stopped call goes on.  The manifest holds facts only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import yaml
+
+from parallax_lib import hecbench, hecbench_text, oracle, sandbox, toolchain
+from parallax_lib.build import build
+from parallax_lib.hecbench import Entry
+from parallax_lib.kernels import Kernel, Task
+from parallax_lib.reference import Bench, run_once
+from parallax_lib.sandbox import Limits
+from parallax_lib.validate import judge
+
+CPU_S = 4.0
+LIMITS = Limits(cpu_s=CPU_S, wall_s=30, memory_mb=3072, output_bytes=1 << 20, processes=1100)
+REPEAT = ("repeat", "iter", "repetition", "times", "runs")
+SMALL = 32  # smaller numbers are dimensions, options or block sizes and stay
+FIELDS = ("args", "omp", "serial", "strength", "cpu_s", "left_out", "note")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("root", type=Path)
+    parser.add_argument("--names", default="")
+    parser.add_argument("--state", type=Path, default=Path("hecbench_state.json"))
+    parser.add_argument("--cpu-s", type=float, default=CPU_S)
+    parser.add_argument("--minutes", type=float, default=1e9)
+    args = parser.parse_args()
+    state = json.loads(args.state.read_text()) if args.state.exists() else {}
+    bench = Bench(toolchain.detect(), sandbox.probe(), replace(LIMITS, cpu_s=args.cpu_s))
+    until = time.monotonic() + 60 * args.minutes
+    names = tuple(n for n in args.names.split(",") if n)
+    for entry in hecbench.entries(args.root, names, Path("/nonexistent")):
+        omp = entry.programs.get("omp")
+        if not omp or not omp.text or entry.why or (entry.name in state and not names):
+            continue
+        if time.monotonic() > until:
+            break
+        state[entry.name] = measure(entry, bench)
+        print(entry.name, state[entry.name], flush=True)
+        args.state.write_text(json.dumps(state))
+    write(state)
+
+
+def write(state: dict[str, dict]) -> None:
+    for row in state.values():
+        if row.get("strength") == "none":
+            row["left_out"] = "prints nothing but times and its arguments"
+    rows = {name: {k: state[name][k] for k in FIELDS if k in state[name]} for name in sorted(state)}
+    head = "# Made by scripts/hecbench_manifest.py from a HeCBench checkout: facts only, nothing of its text.\n"
+    text = yaml.safe_dump(rows, default_flow_style=None, sort_keys=False, width=140)
+    hecbench.MANIFEST.parent.mkdir(parents=True, exist_ok=True)
+    hecbench.MANIFEST.write_text(head + text, encoding="utf-8")
+
+
+def measure(entry: Entry, bench: Bench) -> dict:
+    """The manifest's row of one kernel."""
+    omp = entry.programs["omp"]
+    row = {"omp": hecbench.fingerprint(omp.text)}
+    built = build(omp.text, bench.toolchains["omp"], omp.flags, bench.level)
+    if built.reason != "ok":
+        return {**row, "left_out": f"omp program: {built.reason}: {first_error(built.log)}"}
+    runs, cpu, why = reduce(entry, built.program, bench)
+    if not runs:
+        return {**row, "left_out": f"omp program: {why}"}
+    texts = [run_once(built.program, "omp", run, 4, bench, entry.inputs).text for run in runs]
+    row |= {"args": [list(r) for r in runs], "cpu_s": cpu, "strength": oracle.strength(texts, sum(runs, ()))}
+    return {**row, "serial": serial(entry, runs, bench)}
+
+
+def serial(entry: Entry, runs, bench: Bench) -> str:
+    """ "ok" when the OpenMP program validates as a translation of the derived serial one, else why not."""
+    omp = entry.programs["omp"]
+    text = hecbench_text.strip_omp(omp.text)
+    flags = {"serial": omp.flags, "omp": omp.flags}
+    sources, more = {"serial": text, "omp": omp.text}, {"oracle": "own", "inputs": entry.inputs}
+    kernel = Kernel(entry.name, entry.name, "hecbench", sources, runs[0], runs, flags, **more)
+    slow = replace(bench.limits, cpu_s=3 * bench.limits.cpu_s)
+    verdict = judge(omp.text, Task(kernel, "serial", "omp"), bench.toolchains, bench.level, slow)
+    return "ok" if verdict.validated else f"{verdict.reason}: {first_error(verdict.log)}"
+
+
+def first_error(log: str) -> str:
+    line = next((x for x in log.splitlines() if "error" in x or "undefined reference" in x), (log.splitlines() or [""])[0])
+    return line.strip()[:140]
+
+
+def reduce(entry: Entry, program: bytes, bench: Bench) -> tuple[tuple[tuple[str, ...], ...], float, str]:
+    """(reduced runs, CPU seconds of the first, "") or ((), 0, why the last try failed)."""
+    usage = hecbench_text.usage(entry.programs["omp"].text)
+    why, tried, queue = "", set(), [64, 512, 8192, 16, 4, 1]
+    while queue:
+        scale = queue.pop(0)
+        runs = tuple(dict.fromkeys(scaled(run, scale, usage) for run in entry.runs))
+        if runs in tried:
+            continue
+        tried.add(runs)
+        ran = [run_once(program, "omp", run, 4, bench, entry.inputs) for run in runs]
+        bad = next((r for r in ran if r.reason != "ok"), None)
+        failed = next((f for r in ran if (f := oracle.own_check(r.text))), "")
+        if bad is None and not failed:
+            return runs, round(ran[0].outcome.cpu_s, 2), ""
+        why = f"{bad.reason}: {first_error(bad.log)}" if bad else f"fails its own check: {failed[:100]}"
+        if bad and bad.reason in ("timeout", "memory_limit"):
+            queue = [s for s in queue if s > scale]  # larger problems would run longer
+    return (), 0.0, why
+
+
+def scaled(run: tuple[str, ...], scale: int, usage: tuple[str, ...]) -> tuple[str, ...]:
+    """One run's arguments with repeats of 1 and sizes divided by `scale`, not below SMALL unless `scale` is the last one."""
+    whole = [i for i, a in enumerate(run) if a.isdigit()]
+    named = usage if len(usage) == len(run) else ()
+    repeats = {i for i in whole if named and any(w in named[i] for w in REPEAT)}
+    repeats |= {i for i in whole if i and any(w in run[i - 1] for w in ("-r", "--repeat", "-iter", "--iter", "-runs"))}
+    if not repeats and not named and whole and len(run) > 0:
+        repeats = {whole[-1]}
+    made, floor = list(run), SMALL if scale < 512 else 2
+    for i in whole:
+        value = int(run[i])
+        smaller = max(floor, value // scale) if value > SMALL else value // 2 if value > 16 and scale >= 512 else value
+        made[i] = "1" if i in repeats else str(smaller)
+    return tuple(made)
+
+
+if __name__ == "__main__":
+    main()

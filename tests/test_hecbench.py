@@ -1,0 +1,285 @@
+"""A checkout in HeCBench's layout, written here: what is read, what is left out and why, and the real judge on it."""
+
+import os
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from parallax_lib import hecbench, hecbench_check, hecbench_make, hecbench_text, oracle, prompts, sandbox, toolchain
+from parallax_lib.__main__ import main
+from parallax_lib.kernels import Task, tasks
+from parallax_lib.params import Suite, UserError
+from parallax_lib.reference import Bench
+from parallax_lib.store import Journal
+from parallax_lib.suite import load_suite
+
+BARE = ["bwrap", "--unshare-user", "--ro-bind", "/", "/", "g++", "--version"]
+ABLE = shutil.which("bwrap") is not None and subprocess.run(BARE, capture_output=True).returncode == 0
+real = pytest.mark.skipif(not ABLE, reason="needs g++, bubblewrap and user namespaces")
+ROOT = os.environ.get("HECBENCH_ROOT", "")
+
+MAKE = """# benchmark
+CC = clang++
+DEVICE = gpu
+program = main
+source = main.cpp
+obj = $(source:.cpp=.o)
+CFLAGS := $(EXTRA_CFLAGS) -std=c++14 -Wall -I../NAME-cuda -DSCALE=3 -march=native
+LDFLAGS = -lm -L/opt/x -Wl,-rpath,/opt/x
+ifeq ($(DEVICE),gpu)
+  CFLAGS += -fopenmp-targets=amdgcn -DGPU
+else
+  CFLAGS += -fopenmp
+endif
+%.o: %.cpp
+\t$(CC) $(CFLAGS) -c $< -o $@
+run: $(program)
+\t$(LAUNCHER) ./$(program) 5000 100
+\t@./$(program) 300 \\
+\t  7 > log.txt
+clean:
+\trm -rf $(program)
+"""
+SCALE = """#include <cstdio>
+#include <cstdlib>
+#include <chrono>
+#include "reference.h"
+int main(int argc, char **argv) {
+  int n = atoi(argv[1]), repeat = atoi(argv[2]);
+  double *x = (double *)malloc(n * sizeof(double)), *y = (double *)malloc(n * sizeof(double));
+  for (int i = 0; i < n; i++) x[i] = 0.5 * i + 1;
+  auto start = std::chrono::steady_clock::now();
+  for (int r = 0; r < repeat; r++) {
+    #pragma omp target teams distribute parallel \\
+            for map(to: x[0:n]) map(from: y[0:n])
+    for (int i = 0; i < n; i++) y[i] = SCALE * x[i] + 0.25;
+  }
+  auto time = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  printf("Average kernel execution time %f (s)\\n", time / repeat);
+  PRINT
+  puts(right(n, x, y) ? "PASS" : "FAIL");
+  return 0;
+}
+"""
+REFERENCE = """inline bool right(int n, const double *x, const double *y) {  // only here: secret_of_the_twin
+  for (int i = 0; i < n; i++) if (y[i] != 3 * x[i] + 0.25) return false;
+  return true;
+}
+"""
+CUDA = '#include <cstdio>\n#include "reference.h"\n__global__ void k() {}\nint main() { k<<<1, 1>>>(); puts("PASS"); }\n'
+SIMT = """#include <omp.h>
+int main() {
+  #pragma omp target teams num_teams(4)
+  #pragma omp parallel num_threads(64)
+  { int tid = omp_get_thread_num(); (void)tid;
+    #pragma omp barrier
+  }
+}
+"""
+READER = """#include <cstdio>
+int main(int argc, char **argv) {
+  FILE *f = fopen(argv[1], "r");
+  int c = fgetc(f), n = 0;
+  #pragma omp parallel for reduction(+:n)
+  for (int i = 0; i < c; i++) n++;
+  printf("first %d.5\\n", n); }
+"""
+VALUES = 'printf("checksum %.6f\\n", y[n - 1]);'
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """twin and words (verdict word only) need a twin's header; lost has no input, reads has; simt; solo is cuda only."""
+    def write(path, text):
+        path = tmp_path / "HeCBench" / "src" / path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    programs = {"twin": SCALE.replace("PRINT", VALUES), "words": SCALE.replace("PRINT", ""), "simt": SIMT}
+    programs |= {"lost": READER, "reads": READER}
+    for name, text in programs.items():
+        make = MAKE.replace("NAME", name)
+        make = make.replace("5000 100", "../reads-cuda/in.txt" if name == "reads" else "data/gone.dat" if name == "lost" else "5000 100")
+        write(f"{name}-omp/Makefile.aomp", make)
+        write(f"{name}-omp/main.cpp", text)
+        write(f"{name}-cuda/Makefile", MAKE.replace("main.cpp", "main.cu").replace("NAME", name))
+        write(f"{name}-cuda/main.cu", CUDA)
+        write(f"{name}-cuda/reference.h", REFERENCE)
+    write("reads-cuda/in.txt", "hello")
+    write("solo-cuda/Makefile", MAKE.replace("main.cpp", "main.cu"))
+    write("solo-cuda/main.cu", "int main() {}\n")
+    rows = {"twin": {"args": [[40, 1], [33, 2]], "serial": "ok", "strength": "strong"},
+            "words": {"args": [[40, 1]], "serial": "ok", "strength": "weak"}}  # fmt: skip
+    manifest = tmp_path / "manifest.yaml"
+    manifest.write_text(yaml.safe_dump(rows))
+    monkeypatch.setattr(hecbench, "MANIFEST", manifest)
+    return tmp_path / "HeCBench"
+
+
+@pytest.fixture
+def kernels(checkout):
+    return {k.name: k for k in load_suite(Suite(kinds=("hecbench",), root=str(checkout)))}
+
+
+@pytest.fixture
+def bench(tmp_path):
+    return Bench(toolchain.detect(), sandbox.probe(), replace(hecbench_check.LIMITS, cpu_s=5), Journal(tmp_path / "j.db"))
+
+
+# ---- what is read ----------------------------------------------------------------------------------------------------
+
+
+def test_a_makefile_is_read_and_not_executed(tmp_path):
+    text = MAKE.replace("program = main\n", f"program = main\nboom := $(shell touch {tmp_path}/executed)\n")
+    made = hecbench_make.read(text, hecbench.GIVEN)
+    assert made.sources == ("main.cpp",)
+    assert made.flags == ("-std=c++14", "-I../NAME-cuda", "-DSCALE=3", "-lm")
+    assert made.runs == (("5000", "100"), ("300", "7"))
+    assert "-DGPU" in hecbench_make.read(text, {"DEVICE": "gpu"}).flags
+    assert not (tmp_path / "executed").exists()
+
+
+def test_makefile_agrees_with_make_itself(tmp_path):
+    (tmp_path / "Makefile").write_text(MAKE + "show:\n\t@echo $(obj) / $(CFLAGS)\n")
+    if not shutil.which("make"):
+        pytest.skip("no make")
+    said = subprocess.run(["make", "-C", tmp_path, "-s", "show", "DEVICE=cpu"], capture_output=True, text=True).stdout
+    run = subprocess.run(["make", "-C", tmp_path, "-n", "run", "-o", "main", "main="], capture_output=True, text=True).stdout
+    variables, recipe = hecbench_make._evaluate(MAKE, {"DEVICE": "cpu"})
+    assert said.split() == hecbench_make._expand("$(obj) / $(CFLAGS)", variables).split()
+    assert "./main 5000 100" in run and len(recipe) == 2
+
+
+def test_pragmas_are_stripped_with_their_continuations():
+    text = '#include <omp.h>\n#pragma omp target \\\n  map(tofrom: a) \\\n  device(0)\nint a;\n'
+    text += '  # pragma omp end target\n_Pragma("omp barrier");\n#pragma unroll\n'
+    assert hecbench_text.strip_omp(text).split("\n") == ["", "int a;", "", ";", "#pragma unroll", ""]
+    kept = hecbench_text.strip_omp("#include <omp.h>\ndouble t = omp_get_wtime();\n")
+    assert "omp.h" in kept, "what calls the runtime keeps its header and fails to link, with that reason"
+
+
+def test_flattening_stays_inside_the_checkout(tmp_path):
+    (tmp_path / "root" / "src" / "a-omp").mkdir(parents=True)
+    (tmp_path / "secret.h").write_text("int secret;\n")
+    folder = tmp_path / "root" / "src" / "a-omp"
+    (folder / "main.cpp").write_text('#include "../../../secret.h"\n#include "b.h"\n#include "b.h"\nint main() {}\n')
+    (folder / "b.h").write_text("#pragma once\nint b;\n")
+    flat = hecbench_text.flatten(tmp_path / "root", folder, ("main.cpp",), (), ("-DN=4", "-DON"))
+    assert "int secret" not in flat.text and flat.text.count("int b;") == 1
+    assert flat.text.startswith("#define N 4\n#define ON 1\n") and flat.foreign == ()
+
+
+def test_index_says_what_can_be_used_and_why_not(checkout):
+    rows = hecbench_check.index(checkout, toolchain.detect()).set_index("kernel")
+    assert list(rows.index) == ["lost", "reads", "simt", "solo", "twin", "words"]
+    assert rows.loc["lost", "why_not"] == "missing input: data/gone.dat"
+    assert "SIMT-style" in rows.loc["simt", "why_not"]
+    assert rows.loc["twin", "oracle"] == "strong" and rows.loc["words", "oracle"] == "weak"
+    assert rows.loc["twin", "twin_files"] == 1 and rows.loc["twin", "runs_here"].startswith("serial omp")
+    assert "not in the manifest" in rows.loc["reads", "why_not"]
+    assert rows.loc["solo", "apis"] == "cuda"
+
+
+def test_prompts_never_hold_a_twins_file(kernels):
+    assert set(kernels) == {"twin", "words", "reads"}
+    twin = kernels["twin"]
+    assert set(twin.unshown) == {"serial", "omp"} and "secret_of_the_twin" in twin.sources["omp"], "the reference is built from it"
+    offered = tasks(list(kernels.values()), ("serial-omp", "omp-cuda", "cuda-omp"))
+    asked = {t.id: prompts.messages(t.source, t.target, t.source_code)[1]["content"] for t in offered}
+    assert "twin.cuda-omp" in asked and "twin.omp-cuda" not in asked and "twin.serial-omp" not in asked
+    assert all("__global__" not in text for name, text in asked.items() if ".cuda-" not in name)
+
+
+def test_a_changed_program_loses_its_manifest_entry(checkout):
+    rows = {"twin": {"args": [[40, 1]], "serial": "ok", "omp": "0" * 12}}
+    hecbench.MANIFEST.write_text(yaml.safe_dump(rows))
+    entry = hecbench.entries(checkout, ("twin",))[0]
+    assert entry.runs == (("5000", "100"), ("300", "7")) and "not in the manifest" in entry.programs["serial"].why
+
+
+def test_the_manifest_holds_facts_only():
+    rows = hecbench.read_manifest(hecbench.ROOT / "data" / "hecbench" / "manifest.yaml")
+    assert rows and {k for row in rows.values() for k in row} <= {"args", "omp", "serial", "strength", "cpu_s", "left_out", "note"}
+    assert all("args" in row or "left_out" in row for row in rows.values())
+
+
+@pytest.mark.parametrize(("text", "expected"), [("PASS\n", "weak"), ("time 3.5 ms\n", "none"), ("n 40\nsum 2.75\n", "strong"),
+                                                ("n 40\nPASS\n", "weak"), ("max error 1e-7\nPASS\n", "weak"),
+                                                ("RMSE: 0.25\n", "weak"), ("gap 0.000\n", "weak")])  # fmt: skip
+def test_strength(text, expected):
+    assert oracle.strength([text], ("40",)) == expected
+
+
+def test_own_lines_keep_words_and_mask_times():
+    case = oracle.learn([oracle.read_lines("kernel time 3.5 (s)\nsum  2.5\nPASS\n")])
+    for text, same in (("kernel time 9 (s)\nsum 2.5\nPASS", True), ("kernel time 9 (s)\nsum 2.5\nFAIL", False), ("sum 2.5\nPASS", False),
+                       ("kernel time 1 (s)\nsum nan\nPASS", False), ("kernel time 1 (s)\nsum 2.51\nPASS", False)):  # fmt: skip
+        lines = oracle.read_lines(text)
+        assert (oracle.comparable(case, lines) and not oracle.difference(case, lines)) == same, text
+
+
+@pytest.mark.parametrize(("text", "fails"), [("FAIL", True), ("fail(0)", False), ("errors: 0", False), ("error rate: 1e-7", False),
+                                             ("no error", False), ("Verification failed. Maximum error: 255", True),
+                                             ("Test failed", True), ("Results mismatch!", True), ("PASS", False)])  # fmt: skip
+def test_own_check(text, fails):
+    assert bool(oracle.own_check(f"line\n{text}\n")) == fails
+
+
+def test_bad_root_is_one_line(tmp_path, capsys):
+    with pytest.raises(UserError, match="no src/ folder"):
+        hecbench.kernels(tmp_path)
+    assert main(["hecbench", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+# ---- the real judge --------------------------------------------------------------------------------------------------
+
+
+@real
+def test_twins_pass_both_ways_and_mutants_do_not(checkout, bench):
+    rows = hecbench_check.check(checkout, bench, ("twin", "words"), mutants=hecbench_check.text_mutants)
+    rows = rows[rows["direction"].isin(["serial-omp", "omp-serial"])]
+    assert list(rows["reason"]) == ["ok"] * 4, rows
+    omp = rows[rows["direction"] == "serial-omp"]
+    assert (omp["mutants"] == 3).all() and (omp["rejected"] == 3).all(), rows
+    assert "2 kernels pass serial <-> omp both ways (1 of them pass-weak)" in hecbench_check.totals(rows)
+
+
+@real
+def test_the_verdict_says_how_strong_its_oracle_is(kernels, bench):
+    kernel = kernels["words"]
+    verdict = hecbench_check._verdict(kernel.sources["omp"], Task(kernel, "serial", "omp"), bench)
+    assert verdict.validated and "weak" in verdict.checked
+
+
+@real
+def test_a_reference_that_fails_its_own_check_decides_nothing(kernels, bench):
+    sources = {api: text.replace("+ 0.25;\n  }", "+ 0.5;\n  }") for api, text in kernels["words"].sources.items()}
+    kernel = replace(kernels["words"], sources=sources)
+    verdict = hecbench_check._verdict(sources["omp"], Task(kernel, "serial", "omp"), bench)
+    assert verdict.reason == "not_checkable" and "own check" in verdict.log
+
+
+@real
+def test_a_run_sees_its_input_file_and_no_other(kernels, bench):
+    kernel = kernels["reads"]
+    assert kernel.public_args == ("../job/inputs/reads-cuda-in.txt",) and kernel.inputs == {"reads-cuda-in.txt": b"hello"}
+    serial = hecbench_text.strip_omp(kernel.sources["omp"])
+    kernel = replace(kernel, sources={**kernel.sources, "serial": serial}, hidden_args=(kernel.public_args,))
+    verdict = hecbench_check._verdict(kernel.sources["omp"], Task(kernel, "serial", "omp"), bench)
+    assert verdict.validated, verdict
+    changed = replace(kernel, inputs={"reads-cuda-in.txt": b"Hello"})
+    fixed = kernel.sources["omp"].replace("n); }", "104); }")
+    assert hecbench_check._verdict(fixed, Task(changed, "serial", "omp"), bench).reason == "wrong_output"
+
+
+@pytest.mark.skipif(not (ROOT and ABLE), reason="HECBENCH_ROOT names no HeCBench checkout")
+def test_the_real_checkout(bench):
+    rows = hecbench_check.index(Path(ROOT), toolchain.detect())
+    assert len(rows) > 500 and (rows["why_not"].str.contains("SIMT-style")).sum() > 100
+    checked = hecbench_check.check(Path(ROOT), bench, ("haccmk",))
+    assert set(checked.loc[checked["direction"].isin(["serial-omp", "omp-serial"]), "reason"]) == {"ok"}
