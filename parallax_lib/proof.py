@@ -39,8 +39,7 @@ def of_openmp(runs: Sequence[dict[str, str]], expected: float = 0.0, why_not: st
     cover, share = coverage(runs), sums["second_us"] / max(sums["first_us"], 1)
     needed = max(MIN_COVERAGE, OF_REFERENCE * expected)
     seen = f"{THREADS}: {sums['regions']} regions, max team {team}, coverage {cover:.3f}, second thread {share:.2f}"
-    seen += f", {locked:.2f} in critical" if sums["locked_us"] else ""
-    seen += ": one thread at a time" if locked >     seen += f", {sums['targets']} target regions on the device" if sums["targets"] else ""
+    seen += f", {sums['targets']} target regions on the device" if sums["targets"] else ""
     why = ""
     if not sums["regions"] or team < 2:
         why = "no region ran with more than one thread"
