@@ -15,7 +15,6 @@ from dataclasses import dataclass
 MIN_COVERAGE = 0.004  # lowest correct program measured on its larger inputs: 0.018
 OF_REFERENCE = 0.05  # ... and of the coverage that the kernel's own OpenMP program has
 MIN_SHARE = 0.05  # parallel + single: 0.01, by turns 0.02; correct programs: docs/VERDICTS.md
-SLOW_LOCKED = 0.8  # share of the time inside regions in critical or ordered that the evidence points at; decides nothing
 LITTLE_US = 100  # less CPU time than this inside regions proves nothing either way
 DEVICE_START_US = 5000  # CPU time that loading the offload device may take
 THREADS, LAUNCHES = "OMPT", "CUDA runtime"
@@ -38,10 +37,8 @@ def of_openmp(runs: Sequence[dict[str, str]], expected: float = 0.0, why_not: st
     sums = {key: sum(run.get(key, 0) for run in known) for key in known[0]}
     team, inside = max(run["team"] for run in known), sums["inside_us"]
     cover, share = coverage(runs), sums["second_us"] / max(sums["first_us"], 1)
-    locked, needed = sums["locked_us"] / max(inside, 1), max(MIN_COVERAGE, OF_REFERENCE * expected)
+    needed = max(MIN_COVERAGE, OF_REFERENCE * expected)
     seen = f"{THREADS}: {sums['regions']} regions, max team {team}, coverage {cover:.3f}, second thread {share:.2f}"
-    seen += f", {locked:.2f} in critical" if sums["locked_us"] else ""
-    seen += ": one thread at a time" if locked > SLOW_LOCKED else ""
     seen += f", {sums['targets']} target regions on the device" if sums["targets"] else ""
     why = ""
     if not sums["regions"] or team < 2:

@@ -1,7 +1,7 @@
 // Counts what a program's OpenMP regions really did, by OMPT events of LLVM's runtime; linked into the judged program.
 //
 // Per thread, CPU time between events goes to the team slot of the region it works in, or to "idle" while it waits at a
-// barrier or for a lock.  A phase is what lies between two barriers; for each phase the largest and the second largest
+// barrier; waits for locks are not looked at, because two events and a clock a lock cost more than most critical sections.  A phase is what lies between two barriers; for each phase the largest and the second largest
 // slot are added up, so that work which wanders from thread to thread but never runs on two is told from parallel work.
 // Chunks of dynamic loops, sections and explicit tasks are "pieces" that any thread may take, and on a busy machine one
 // thread can take them all: their phase is counted as two threads would at best share them, bounded by the largest piece.
@@ -25,10 +25,10 @@ __attribute__((weak)) int __kmpc_global_thread_num(void *);
 
 namespace {
 enum { PROCESS_CPU = 2, THREAD_CPU = 3, TEAM = 128, DEPTH = 32 };
-enum { PARALLEL_BEGIN = 3, PARALLEL_END, TASK_CREATE, TASK_SCHEDULE, IMPLICIT_TASK, TARGET, WAIT = 16, RELEASED,
-       WORK = 20, ACQUIRE = 26, ACQUIRED = 27, DISPATCH = 32, TARGET_EMI = 33 };
+enum { PARALLEL_BEGIN = 3, PARALLEL_END, TASK_CREATE, TASK_SCHEDULE, IMPLICIT_TASK, TARGET, WAIT = 16,
+       WORK = 20, DISPATCH = 32, TARGET_EMI = 33 };
 enum : unsigned { UNDEFERRED = 0x08000000 };
-enum { BEGIN = 1, END = 2, INITIAL = 1, EXPLICIT = 4, CRITICAL = 5, ORDERED = 7, TASKWAIT = 5, TASKGROUP = 6 };
+enum { BEGIN = 1, END = 2, INITIAL = 1, EXPLICIT = 4, TASKWAIT = 5, TASKGROUP = 6 };
 
 struct Lock {
   char held = 0;
@@ -38,12 +38,12 @@ struct Lock {
 };
 struct Region { Region *free; Lock lock; long phase; unsigned team; long pieces, largest; long busy[TEAM]; };
 struct Place { Region *region; long *slot; long phase; bool waits, tasks, pooled; long piece; };
-struct Thread { long last; Place at; bool queues; int inside, depth; Place kept[DEPTH]; };
+struct Thread { long last; Place at; int depth; unsigned chunks; Place kept[DEPTH]; };
 
 thread_local Thread me;
 Region *unused;  // regions are used again and never freed: a worker can leave the last barrier after its region ended
 Lock sums;
-long started, regions, solo, team_max = 1, inside, first, second, alone, idle, locked, tasks, targets, init;
+long started, regions, solo, team_max = 1, inside, first, second, alone, idle, tasks, targets, init;
 bool live;
 
 void Lock::rest() { sched_yield(); }
@@ -60,10 +60,9 @@ void tick() {
   long now = cpu(THREAD_CPU), spent = now - me.last;
   me.last = now;
   if (!me.at.region) return;
-  if ((me.at.waits && !me.at.tasks) || me.queues) { add(idle, spent); return; }
+  if (me.at.waits && !me.at.tasks) { add(idle, spent); return; }
   *me.at.slot += spent;
   if (me.at.pooled) me.at.piece += spent;
-  if (me.inside) add(locked, spent);
 }
 
 void finish_piece(bool another) {
@@ -169,16 +168,13 @@ void on_task_schedule(Data *, int, Data *next) {
   me.at.tasks = next && next->value;
 }
 
-void on_dispatch(Data *, Data *, int, Data) { tick(); finish_piece(true); }
+void on_dispatch(Data *, Data *, int, Data) {  // after many chunks a piece is 16 of them: the clock costs as much as a small one
+  if (++me.chunks > 64 && me.chunks % 16) return;
+  tick();
+  finish_piece(true);
+}
 void on_work(int, int endpoint, Data *, Data *, unsigned long, const void *) {
   if (endpoint == END) { tick(); finish_piece(me.at.tasks); }
-}
-
-void on_acquire(int, unsigned, unsigned, unsigned long, const void *) { tick(); me.queues = true; }
-void on_acquired(int kind, unsigned long, const void *) { tick(); me.queues = false; me.inside += kind == CRITICAL || kind == ORDERED; }
-void on_released(int kind, unsigned long, const void *) {
-  tick();
-  if ((kind == CRITICAL || kind == ORDERED) && me.inside) me.inside--;
 }
 
 // No event comes from a target region that falls back to the host.
@@ -197,9 +193,6 @@ int initialize(Lookup lookup, int, Data *) {
   set(TASK_SCHEDULE, (void *)on_task_schedule);
   set(DISPATCH, (void *)on_dispatch);
   set(WORK, (void *)on_work);
-  set(ACQUIRE, (void *)on_acquire);
-  set(ACQUIRED, (void *)on_acquired);
-  set(RELEASED, (void *)on_released);
   if (set(TARGET_EMI, (void *)on_target_emi) < 3) set(TARGET, (void *)on_target_plain);
   live = true;
   init = cpu(PROCESS_CPU) - init;
@@ -222,7 +215,7 @@ extern "C" __attribute__((visibility("default"))) Start *ompt_start_tool(unsigne
 extern "C" long parallax_proof(char *text, long size) {
   long total = cpu(PROCESS_CPU) - started - (live ? init : 0);
   return snprintf(text, size, "runtime=%s regions=%ld solo=%ld team=%ld total_us=%ld inside_us=%ld first_us=%ld second_us=%ld alone_us=%ld "
-    "idle_us=%ld locked_us=%ld tasks=%ld targets=%ld",
+    "idle_us=%ld tasks=%ld targets=%ld",
     __kmpc_global_thread_num ? "libomp" : "libgomp", regions, solo, team_max, total / 1000, inside / 1000, first / 1000, second / 1000,
-    alone / 1000, idle / 1000, locked / 1000, tasks, targets);
+    alone / 1000, idle / 1000, tasks, targets);
 }
