@@ -280,6 +280,6 @@ def test_a_run_sees_its_input_file_and_no_other(kernels, bench):
 @pytest.mark.skipif(not (ROOT and ABLE), reason="HECBENCH_ROOT names no HeCBench checkout")
 def test_the_real_checkout(bench):
     rows = hecbench_check.index(Path(ROOT), toolchain.detect())
-    assert len(rows) > 500 and (rows["why_not"].str.contains("SIMT-style")).sum() > 100
+    assert len(rows) > 500 and (rows["why_not"].str.contains("SIMT-style")).sum() > 90
     checked = hecbench_check.check(Path(ROOT), bench, ("haccmk",))
     assert set(checked.loc[checked["direction"].isin(["serial-omp", "omp-serial"]), "reason"]) == {"ok"}
