@@ -76,7 +76,9 @@ def report(made: list, idle: list[validate.Verdict], loaded: list[validate.Verdi
     lowest = {key: min(((float(m[1]), name) for name, v in right if (m := form.search(v.parallel_evidence))), default=None)
               for key, form in (("coverage", COVER), ("second", SHARE))}  # fmt: skip
     told = {"programs": len(made), "differ": len(differ), "right": len(right), "rejected": len(rejected), "lowest": lowest}
-    print(json.dumps(told | {"parallel": {p: sum(v.parallel == p for _, v in right) for p in ("yes", "no", "unknown")}}))
+    for part, values in (("parallel", ("yes", "no", "unknown")), ("race_free", ("yes", "no", "not checked"))):
+        told[part] = {value: sum(getattr(v, part) == value for _, v in right) for value in values}
+    print(json.dumps(told))
     return int(bool(differ or rejected))
 
 
