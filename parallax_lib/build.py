@@ -225,7 +225,7 @@ def _omp_link(toolchain: Toolchain, extra: tuple[str, ...], proof: bool, native:
     ours = shlex.join([toolchain.compiler, *flags, *extra, "marker.o", "proof.o", "main.o", "-o", PROGRAM, *extra, *theirs])
     if clang:
         return f"{ours}\necho libomp > {RUNTIME}"
-    absent = f"! grep -Eq 'pragma +omp.*inscan' {PREPROCESSED}"
+    absent = f"! grep -Eq 'pragma +omp.*(inscan|ordered *\\()' {PREPROCESSED}"
     return f"if {absent} && {ours} 2> /dev/null; then echo libomp > {RUNTIME}; else\n{native}\necho libgomp > {RUNTIME}; fi"
 
 

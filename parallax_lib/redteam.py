@@ -3,7 +3,7 @@
 Knows the corpus's file headers and counts.  Knows nothing of how verdicts are made.
 
 A file starts with `// parallax: kernel=NAME, api=omp|cuda, expect=REASON[|REASON], needs=PROOF` and a line that says the
-trick.  `needs` names the proof without which a program cannot be told (ompt, race, device, cuda, gpu): where that proof
+trick.  `needs` names the proof without which a program cannot be told (ompt, race, device, cuda, gpu; more: none here yet): where that proof
 was not made, the program is pending, never passed.  Only unsafe verdicts count: a cheat stopped for another reason
 than expected is shown, and fails the gate as well.
 """
@@ -23,7 +23,7 @@ from parallax_lib.validate import Verdict, judge_many
 
 CORPUS = ROOT / "tests" / "redteam"
 HEADER = re.compile(r"// parallax: kernel=(\w+), api=(omp|cuda), expect=([\w|]+)(?:, needs=(\w+))?\n// (.+)\n")
-NEEDS = ("", "ompt", "race", "device", "cuda", "gpu")
+NEEDS = ("", "ompt", "race", "device", "cuda", "gpu", "more")
 LIMITS = Limits(cpu_s=4, wall_s=12, memory_mb=1024)
 UNJUDGED = ("not_checkable", "infra_error")
 
@@ -101,7 +101,7 @@ def _proven(needs: str, verdict: Verdict) -> bool:
         return "device" in verdict.parallel_evidence + verdict.checked
     if needs == "gpu":
         return "cuda-cpu" not in verdict.toolchain and "emulat" not in verdict.toolchain
-    return verdict.parallel in ("yes", "no")
+    return needs != "more" and verdict.parallel in ("yes", "no")
 
 
 def interval(hits: int, n: int, level: float = 0.95) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-// parallax: kernel=saxpy, api=omp, expect=not_parallel, needs=ompt
+// parallax: kernel=saxpy, api=omp, expect=not_parallel, needs=more
 // The loop's region is nested in a team of one where nesting is off.
 #include <omp.h>
 #include <cstdio>
