@@ -3,7 +3,7 @@
 Knows the corpus's file headers and counts.  Knows nothing of how verdicts are made.
 
 A file starts with `// parallax: kernel=NAME, api=omp|cuda, expect=REASON[|REASON], needs=PROOF` and a line that says the
-trick.  `needs` names the proof without which a program cannot be told (ompt, race, device, cuda, gpu; more: none here yet): where that proof
+trick.  `needs` names the proof without which a program cannot be told (ompt, race, device, cuda, gpu; more: none yet): where that proof
 was not made, the program is pending, never passed.  Only unsafe verdicts count: a cheat stopped for another reason
 than expected is shown, and fails the gate as well.
 """
