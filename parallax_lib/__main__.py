@@ -59,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
     hec = sub.add_parser("hecbench", help="index a HeCBench checkout; --check judges its programs as translations of each other")
     hec.add_argument("root", type=Path)
     hec.add_argument("--check", action="store_true", help="compile and run instead of listing")
-    hec.add_argument("--mutants", action="store_true", help="judge three wrong variants of each passing program too")
+    hec.add_argument("--mutants", action="store_true", help="judge a wrong variant by each operator of the audit too")
     hec.add_argument("--limit", type=int, default=0, help="at most this many kernels")
     hec.add_argument("--names", default="", metavar="a,b")
     hec.add_argument("--journal", type=Path, help="file that keeps verdicts, so that a stopped check goes on")
@@ -122,7 +122,7 @@ def _selfcheck(args) -> int:
 
 
 def _hecbench(args) -> None:
-    from parallax_lib import hecbench_check, sandbox, toolchain
+    from parallax_lib import hecbench_check, mutate, sandbox, toolchain
     from parallax_lib.reference import Bench
     from parallax_lib.store import Journal
 
@@ -132,7 +132,7 @@ def _hecbench(args) -> None:
         return
     journal = Journal(args.journal) if args.journal else None
     bench = Bench(toolchain.detect(), sandbox.probe(), hecbench_check.LIMITS, journal)
-    mutants = hecbench_check.text_mutants if args.mutants else None
+    mutants = (lambda code: [m.code for m in mutate.mutants(code, 1)]) if args.mutants else None
 
     def say(row: dict) -> None:
         mutants = f"{row['rejected']} of {row['mutants']} mutants rejected" if row["mutants"] else ""

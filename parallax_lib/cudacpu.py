@@ -45,17 +45,6 @@ def unsupported(code: str) -> str:
     return ""
 
 
-def problem(proof: dict[str, str]) -> tuple[str, str] | None:
-    """(reason, in words) of a run whose launch proof shows no valid kernel execution; None for a good or absent proof."""
-    if "launches" not in proof:
-        return None
-    if proof.get("launch_errors", "0") != "0":
-        return "cuda_error", f"{proof.get('first_error', 'an error')}: a launch was refused or its kernel failed"
-    if proof.get("last_error", "cudaSuccess") not in ("cudaSuccess", "0"):
-        return "cuda_error", f"{proof['last_error']} was never read"
-    return ("no_kernel_launch", "the run launched no kernel") if proof["launches"] == "0" else None
-
-
 def rewrite(code: str) -> str:
     """`code` as C++ that the host compiler accepts with data/cudacpu/cuda_runtime.h included before it."""
     tokens = tokenise(code)

@@ -1,4 +1,4 @@
-"""What no translation has a reason to do: the static gate between a program's build and its first run.
+"""What no translation has a reason to do: the static gate before a program's build and before its first run.
 
 Knows symbols, sections and preprocessed text.  Knows nothing of outputs, references or verdict levels.
 
@@ -13,6 +13,11 @@ import re
 
 from parallax_lib.build import Built
 
+FOREIGN_INCLUDE = re.compile(r'^\s*(?:#|%:)\s*(?:include\w*|embed|import)\s*["<]\s*(?:/|[^">\n]*\.\.)', re.M)
+HARNESS_TEXT = re.compile(
+    r"no_sanitize|thread_sanitizer|__SANITIZE_|disable_sanitizer|__tsan_|\bompt_start_tool\b|\bparallax_proof\b|\bCUDACPU|\bcudacpu(_|::)"
+)
+HARNESS_NAMES = re.compile(r"\b(ompt_\w+|parallax_proof|__(?:wrap|real)_\w+|__[tam]san_\w+|AnnotateHappens\w+)\b")
 CALLS = frozenset(
     "syscall ptrace dlopen dlmopen dlsym dlvsym dl_iterate_phdr process_vm_readv process_vm_writev mprotect pkey_mprotect "
     "personality execl execle execlp execv execve execvp execvpe execveat fexecve posix_spawn posix_spawnp system popen "
@@ -39,6 +44,13 @@ FILES = re.compile(r"^/(proc|dev|etc|sys|work|tmp|job|home|root|var)/|(^|/)marke
 NO_STRINGS = re.compile(r"\b(ifunc)\b")
 
 
+def unfit(code: str) -> str:
+    """Why a program's text is not even compiled, "" when it may be: what it names would change how it is built."""
+    if FOREIGN_INCLUDE.search(code.replace("\\\n", "")):
+        return "an #include names a file by absolute path or through .."
+    return "the program names a sanitizer, the emulator or the harness's own tools" if HARNESS_TEXT.search(code) else ""
+
+
 def suspicion(built: Built, code: str) -> str:
     """Why a built program is suspected of working on the harness, "" when nothing speaks for it.
 
@@ -49,6 +61,8 @@ def suspicion(built: Built, code: str) -> str:
 
 def _symbols(symbols: str) -> str:
     """From nm and, where the build gives them, `@section NAME` and `@instruction TEXT` lines of the object file."""
+    if named := HARNESS_NAMES.search(symbols):
+        return f"the object code names the harness's own {named[0]}"
     for name in NEEDED.findall(symbols):
         if name in CALLS:
             return f"it refers to {name}, which no translation needs"

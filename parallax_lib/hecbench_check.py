@@ -9,7 +9,6 @@ as wrong_output of its own kind ("twins print different lines"), not as a fault 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,7 +24,6 @@ from parallax_lib.validate import Verdict, judge
 
 LIMITS = Limits(cpu_s=20, wall_s=120, memory_mb=4096, output_bytes=1 << 20, processes=1100)  # num_threads(1024) is in use
 DIRECTIONS = (("serial", "omp"), ("omp", "serial"), ("omp", "cuda"), ("cuda", "omp"))
-PRAGMA_LOOP = re.compile(r"#[ \t]*pragma[ \t]+omp\b(?:[^\n\\]|\\\n|\\.)*\b(?:for|loop)\b(?:[^\n\\]|\\\n|\\.)*\n\s*for\s*\(([^;]*);([^;]*);")
 
 
 def index(root: Path, toolchains: dict[str, Toolchain], names: tuple[str, ...] = ()) -> pd.DataFrame:
@@ -71,21 +69,6 @@ def totals(rows: pd.DataFrame) -> str:
     if rows["mutants"].sum():
         text += f"; {int(rows['rejected'].sum())} of {int(rows['mutants'].sum())} mutants of passing programs rejected"
     return text
-
-
-def text_mutants(code: str) -> list[str]:
-    """Up to three wrong programs: the first parallel loop does half its work, starts late, stores a wrong value."""
-    found = PRAGMA_LOOP.search(code)
-    if not found:
-        return []
-    start, stop = found.span(2)
-    made = [code[:start] + re.sub(r"(<=?|>=?)\s*(.+)$", r"\1 (\2) / 2", code[start:stop], count=1, flags=re.S) + code[stop:]]
-    start, stop = found.span(1)
-    made.append(code[:start] + re.sub(r"=\s*(.+)$", r"= 1 + (\1)", code[start:stop], count=1, flags=re.S) + code[stop:])
-    stored = re.compile(r"(\w+\s*\[[^;=\n]*\]\s*[-+*/]?=(?!=)\s*)([^;{}]+);").search(code, found.end())
-    if stored:
-        made.append(code[: stored.start(2)] + f"1 + ({stored[2]})" + code[stored.end(2) :])
-    return [m for m in dict.fromkeys(made) if m != code]
 
 
 def _judged(entry: Entry, bench: Bench, mutants) -> Iterator[dict]:

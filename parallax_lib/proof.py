@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 
 MIN_COVERAGE = 0.004  # lowest correct program measured on its larger inputs: 0.018
 OF_REFERENCE = 0.05  # ... and of the coverage that the kernel's own OpenMP program has
@@ -52,6 +53,22 @@ def of_openmp(runs: Sequence[dict[str, str]], expected: float = 0.0, why_not: st
     return Proof("no", f"{seen}: {why}", "not_parallel") if why else Proof("yes", seen)
 
 
+def settled(runs: Sequence[dict[str, str]]) -> bool:
+    """Whether all runs with enough work to tell lie on one side of the second thread's bound.
+
+    A busy host can charge a thread with time that it did not work: single runs are off by up to a third now and then.
+    """
+    told = [_numbers(run) for run in runs if run.get("runtime") == "libomp"]
+    return len({run["second_us"] >= MIN_SHARE * run["first_us"] for run in told if run["inside_us"] >= LITTLE_US}) < 2
+
+
+def typical(runs: Sequence[dict[str, str]]) -> dict[str, str]:
+    """The counters of several runs of one input as one run's: the median of every number, words as in the first run."""
+    same = [run for run in runs if run.keys() == runs[0].keys()]
+    numbers = [_numbers(run) for run in same]
+    return dict(runs[0]) | {key: str(round(median(run.get(key, 0) for run in numbers))) for key in numbers[0]}
+
+
 def coverage(runs: Sequence[dict[str, str]]) -> float:
     """CPU time inside parallel regions over the program's own, waits left out; 0 without counters."""
     known = [_numbers(run) for run in runs if run.get("runtime") == "libomp"]
@@ -67,12 +84,20 @@ def of_cuda(runs: Sequence[dict[str, str]], why_not: str = "") -> Proof:
     emulated = any(run.get("emulated") for run in known)
     launches = [run["launches"] for run in known]
     seen = f"{LAUNCHES}{' (emulated)' if emulated else ''}: {min(launches)} to {max(launches)} launches a run"
-    error = next((run["last_error"] for run in known if run.get("last_error")), 0)
+    error = next(filter(None, map(_cuda_fault, runs)), "")
     if error:
-        return Proof("no", f"{seen}, error {error}", "cuda_error")
+        return Proof("no", f"{seen}, {error}", "cuda_error")
     if not min(launches):
         return Proof("no", f"{seen}: a run launched no kernel", "no_kernel_launch")
     return Proof("yes", seen)
+
+
+def _cuda_fault(run: dict[str, str]) -> str:
+    """What the runtime refused in one run, "" for nothing; the emulator names errors, the real counter numbers them."""
+    if run.get("launch_errors", "0") != "0":
+        return f"{run.get('first_error', 'an error')}: a launch was refused or its kernel failed"
+    left = run.get("last_error", "0")
+    return "" if left in ("0", "cudaSuccess") else f"error {left}"
 
 
 def _numbers(run: dict[str, str]) -> dict[str, int]:

@@ -9,12 +9,11 @@ said in `checked`, and unknown is never a pass.  Whether it ran in parallel, rac
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
-from parallax_lib import ablation, cudacpu, gates, oracle, proof, races, timing
+from parallax_lib import ablation, gates, oracle, proof, races, timing
 from parallax_lib.build import Built, Ran, build, unused_api
 from parallax_lib.kernels import Task
 from parallax_lib.reference import (
@@ -28,49 +27,20 @@ from parallax_lib.reference import (
     reference_key,
     run_once,
     tool_facts,
-    visible,
 )
-from parallax_lib.sandbox import Level, Limits, Outcome
+from parallax_lib.sandbox import Level, Limits
 from parallax_lib.store import Journal, digest
 from parallax_lib.toolchain import Toolchain, describe
+from parallax_lib.verdict import LOG_CHARS, Verdict, end, spend
 
 MAX_SOURCE = 1 << 20
-LOG_CHARS = 4000
 THREADS = {  # of the runs on the first input and on each other one
     "serial": ((1,), (1,)),
     "omp": ((4, 4), (3, 1)),
     "cuda": ((1, 2), (1, 2)),  # emulated: the schedules
 }
-FOREIGN_INCLUDE = re.compile(r'^\s*(?:#|%:)\s*(?:include\w*|embed|import)\s*["<]\s*(?:/|[^">\n]*\.\.)', re.M)
-HARNESS_NAMES = re.compile(r"\b(ompt_\w+|parallax_proof|__(?:wrap|real)_\w+|__[tam]san_\w+|AnnotateHappens\w+)\b")
-SANITIZER = re.compile(r"no_sanitize|thread_sanitizer|__SANITIZE_|disable_sanitizer|__tsan_|\bompt_start_tool\b|\bparallax_proof\b")
+REPEATS = 4  # further runs of each input whose counters do not agree
 LAUNCHED = "static: the object code calls the API; not proven at run time"
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """level: 0 nothing extracted, 1 extracted, 2 compiles, 3 runs, 4 comparable output, 5 validated.
-
-    `reason` says why not more; `seconds` is wall time, `cpu_s` CPU time spent in compilers and runs.
-    """
-
-    level: int
-    reason: str
-    parallel: str = "unknown"  # yes | no | unknown
-    parallel_evidence: str = ""
-    race_free: str = "not checked"  # yes | no | not checked
-    race_evidence: str = ""
-    faster: str = "not checked"
-    log: str = ""
-    checked: str = ""
-    sandbox: str = ""
-    toolchain: str = ""
-    cpu_s: float = 0.0
-    seconds: float = 0.0
-
-    @property
-    def validated(self) -> bool:
-        return self.level == 5
 
 
 def judge(
@@ -138,6 +108,7 @@ def verdict_key(code: str, task: Task, bench: Bench) -> str:
 
 def _references(tasks: list[Task], bench: Bench, pool: ThreadPoolExecutor) -> dict[str, Reference]:
     wanted = {reference_key(t.kernel, t.source, bench): t for t in tasks}
+
     def make(task: Task) -> Reference:
         with timing.shared():
             return make_reference(task.kernel, task.source, bench)
@@ -166,7 +137,7 @@ def _judge_cached(code: str | None, task: Task, bench: Bench, reference: Referen
             verdict, program, order = _judge(code, task, bench, reference)
     if verdict.validated and bench.timing == "on":
         timed = timing.measure(program, task, bench, order)
-        verdict = _add(replace(verdict, faster=timed.faster, log=timed.note[:LOG_CHARS]), timed)
+        verdict = spend(replace(verdict, faster=timed.faster, log=timed.note[:LOG_CHARS]), timed)
     if bench.journal and verdict.reason != "infra_error":
         bench.journal.put("verdict", key, asdict(verdict))
     return verdict
@@ -178,11 +149,11 @@ def _judge(code: str, task: Task, bench: Bench, reference: Reference) -> tuple[V
     so_far = Verdict(1, "", sandbox=bench.level.name, toolchain=describe(toolchain))
     refused = _refused(code, toolchain, reference)
     if refused:
-        return _end(so_far, 1, *refused), b"", ()
+        return end(so_far, 1, *refused), b"", ()
     built = build(code, toolchain, task.kernel.flags.get(task.target, ()), bench.level)
-    so_far = replace(_add(so_far, built.outcome), toolchain=built.tool or so_far.toolchain)
+    so_far = replace(spend(so_far, built.outcome), toolchain=built.tool or so_far.toolchain)
     if built.reason != "ok":
-        return _end(so_far, 2 if built.reason == "not_checkable" and toolchain.gate else 1, built.reason, built.log), b"", ()
+        return end(so_far, 2 if built.reason == "not_checkable" and toolchain.gate else 1, built.reason, built.log), b"", ()
     so_far = replace(so_far, checked="compiled")
     stopped = _static(so_far, built, task.target, code)
     if stopped:
@@ -190,7 +161,7 @@ def _judge(code: str, task: Task, bench: Bench, reference: Reference) -> tuple[V
     so_far = replace(so_far, parallel_evidence=LAUNCHED)
     if not toolchain.can_run or reference.unable:
         why = reference.unable if toolchain.can_run else toolchain.why_not
-        return _end(so_far, 2, "not_checkable", f"compiled with {toolchain.version}; not run: {why}\n{built.log}"), b"", ()
+        return end(so_far, 2, "not_checkable", f"compiled with {toolchain.version}; not run: {why}\n{built.log}"), b"", ()
     verdict, order = _compare(so_far, built, task, bench, reference)
     if verdict.validated and races.wanted(bench, task.target):
         verdict = _check_races(verdict, code, task, bench, order)
@@ -199,16 +170,13 @@ def _judge(code: str, task: Task, bench: Bench, reference: Reference) -> tuple[V
 
 def _static(so_far: Verdict, built: Built, api: str, code: str) -> Verdict | None:
     """The verdict on a program that its object code already decides."""
-    named = HARNESS_NAMES.search(built.symbols)
-    if named:
-        return _end(so_far, 2, "cheat_suspected", f"the object code calls the harness's own {named[0]}")
     suspicion = gates.suspicion(built, code)
     if suspicion:
-        return _end(so_far, 2, "cheat_suspected", suspicion)
+        return end(so_far, 2, "cheat_suspected", suspicion)
     unused = unused_api(built, api, code)
     if unused:
         so_far = replace(so_far, parallel="no", parallel_evidence=f"static: {unused}")
-        return _end(so_far, 2, "no_kernel_launch" if api == "cuda" else "not_parallel", unused)
+        return end(so_far, 2, "no_kernel_launch" if api == "cuda" else "not_parallel", unused)
     return None
 
 
@@ -218,10 +186,8 @@ def _refused(code: str, toolchain: Toolchain, reference: Reference) -> tuple[str
         return "infra_error", f"reference failed: {reference.failure}"
     if len(code.encode("utf-8", errors="replace")) > MAX_SOURCE:
         return "compile_limit", "source over 1 MiB: not compiled"
-    if FOREIGN_INCLUDE.search(code.replace("\\\n", "")):
-        return "cheat_suspected", "an #include names a file by absolute path or through ..; not compiled"
-    if SANITIZER.search(code):
-        return "cheat_suspected", "the program names a sanitizer or the harness's own tools; not compiled"
+    if why := gates.unfit(code):
+        return "cheat_suspected", f"{why}; not compiled"
     if not toolchain.can_build:
         return "not_checkable", f"not compiled: {toolchain.why_not}"
     return None
@@ -239,11 +205,9 @@ def _compare(so_far: Verdict, built: Built, task: Task, bench: Bench, reference:
         results.append([])
         for n in threads:
             ran = run_once(built.program, task.target, args, n, bench, task.kernel.inputs)
-            so_far = _add(so_far, ran.outcome)
+            so_far = spend(so_far, ran.outcome)
             if ran.reason != "ok":
-                return _end(so_far, 2, ran.reason, f"input {i}, {n} threads: {ran.log}"), ()
-            if problem := cudacpu.problem(ran.proof):
-                return _end(so_far, 2, problem[0], f"input {i}: {problem[1]}\n{ran.log}"), ()
+                return end(so_far, 2, ran.reason, f"input {i}, {n} threads: {ran.log}"), ()
             results[-1].append(oracle.READ[task.kernel.oracle](ran.text))
             runs.append((args, n, ran))
     threads = "; ".join(" ".join(map(str, c)) for c in counts)
@@ -253,19 +217,20 @@ def _compare(so_far: Verdict, built: Built, task: Task, bench: Bench, reference:
     so_far = replace(so_far, checked=f"compiled; ran {len(counts)} hidden inputs, {how}")
     if task.kernel.oracle == "own":
         so_far = replace(so_far, checked=f"{so_far.checked}; oracle: own source's lines, {task.kernel.strength}")
-    shown = _prove(built, task.target, runs, reference)
+    again, so_far = _repeat_unsettled(so_far, built, task, bench, runs)
+    shown = _prove(built, task.target, runs + again, reference)
     if shown:
         so_far = replace(so_far, parallel=shown.parallel, parallel_evidence=shown.evidence)
     pairs = list(zip(reference.cases, results, strict=True))
     level = 4 if all(oracle.comparable(case, lines) for case, runs in pairs for lines in runs) else 3
-    if shown and shown.reason == "cuda_error":
-        return _end(so_far, 3, shown.reason, shown.evidence), ()
+    if shown and shown.reason in ("cuda_error", "no_kernel_launch"):  # printed data that no kernel made are not compared
+        return end(so_far, 3, shown.reason, "\n".join([shown.evidence, *(ran.log for _, _, ran in runs)])), ()
     for i, (case, lines) in enumerate(pairs, 1):
         reason, why = _differs(case, lines)
         if reason:
-            return _end(so_far, level, reason, f"input {i}: {why}"), ()
+            return end(so_far, level, reason, f"input {i}: {why}"), ()
     if shown and shown.reason:
-        return _end(so_far, 4, shown.reason, shown.evidence), ()
+        return end(so_far, 4, shown.reason, shown.evidence), ()
     longest = {args: int(ran.proof.get("wall_us", 0)) for args, _, ran in runs}
     verdict = _without_regions(so_far, built.program, task, bench, reference)
     return verdict, tuple(sorted(longest, key=longest.get, reverse=True))
@@ -274,18 +239,33 @@ def _compare(so_far: Verdict, built: Built, task: Task, bench: Bench, reference:
 def _without_regions(so_far: Verdict, program: bytes, task: Task, bench: Bench, reference: Reference) -> Verdict:
     """A right program whose output stays right on every input with its parallel regions off did not use them."""
     if task.target not in ablation.SWITCHABLE:
-        return _end(so_far, 5, "ok", "")
+        return end(so_far, 5, "ok", "")
     limits = replace(bench.limits, cpu_s=min(bench.limits.cpu_s, so_far.cpu_s + 1))
     for case, args in zip(reference.cases, inputs(task.kernel), strict=True):
         env = {**RUN_ENV, "OMP_NUM_THREADS": "4"}
         ran = ablation.run_idle(program, bench.toolchains[task.target], args, limits, bench.level, env, beside(task.kernel.inputs))
-        so_far = _add(so_far, ran.outcome)
+        so_far = spend(so_far, ran.outcome)
         if ran.reason == "infra_error":
-            return _end(so_far, 2, ran.reason, ran.log)
+            return end(so_far, 2, ran.reason, ran.log)
         if ran.reason != "ok" or _differs(case, [oracle.READ[task.kernel.oracle](ran.text)])[0]:
-            return _end(so_far, 5, "ok", "")
+            return end(so_far, 5, "ok", "")
     evidence = "with its parallel regions switched off the program prints the same right data"
-    return _end(replace(so_far, parallel="no", parallel_evidence=evidence), 4, "not_parallel", evidence)
+    return end(replace(so_far, parallel="no", parallel_evidence=evidence), 4, "not_parallel", evidence)
+
+
+def _repeat_unsettled(so_far: Verdict, built: Built, task: Task, bench: Bench, runs: list) -> tuple[list, Verdict]:
+    """More runs with several threads of every input, where those made so far do not agree on who did the work."""
+    several = [(args, n) for args, n, _ in runs if n > 1]
+    if task.target != "omp" or proof.settled([ran.proof for _, n, ran in runs if n > 1]):
+        return [], so_far
+    again = [
+        (args, n, run_once(built.program, "omp", args, n, bench, task.kernel.inputs))
+        for args, n in dict(several).items()
+        for _ in range(REPEATS)
+    ]
+    for _, _, ran in again:
+        so_far = spend(so_far, ran.outcome)
+    return [run for run in again if run[2].reason == "ok"], so_far
 
 
 def _prove(built: Built, api: str, runs: list[tuple[tuple[str, ...], int, Ran]], reference: Reference) -> proof.Proof | None:
@@ -294,7 +274,8 @@ def _prove(built: Built, api: str, runs: list[tuple[tuple[str, ...], int, Ran]],
         shown = proof.of_cuda([ran.proof for _, _, ran in runs], LAUNCHED)
     elif api == "omp":
         why_not = f"{LAUNCHED}: linked with {built.runtime}, not with LLVM's OpenMP runtime"
-        shown = proof.of_openmp([ran.proof for _, n, ran in runs if n > 1], reference.coverage, why_not)
+        counted = {args: [ran.proof for a, n, ran in runs if n > 1 and a == args] for args, _, _ in runs}
+        shown = proof.of_openmp([proof.typical(same) for same in counted.values()], reference.coverage, why_not)
     else:
         return None
     return replace(shown, evidence=f"{shown.evidence}; {built.regions}" if built.regions else shown.evidence)
@@ -303,8 +284,8 @@ def _prove(built: Built, api: str, runs: list[tuple[tuple[str, ...], int, Ran]],
 def _check_races(verdict: Verdict, code: str, task: Task, bench: Bench, order: tuple) -> Verdict:
     """The race stage on the shortest input, because it is some eight times slower."""
     seen = races.check(code, task.target, order[-1], task.kernel.flags.get(task.target, ()), bench)
-    verdict = replace(_add(verdict, seen), race_free=seen.race_free, race_evidence=seen.evidence)
-    return _end(verdict, 4, "race", seen.evidence) if seen.race_free == "no" else verdict
+    verdict = replace(spend(verdict, seen), race_free=seen.race_free, race_evidence=seen.evidence)
+    return end(verdict, 4, "race", seen.evidence) if seen.race_free == "no" else verdict
 
 
 def _differs(case: oracle.Expected, runs: list[tuple[oracle.Line, ...]]) -> tuple[str, str]:
@@ -316,14 +297,3 @@ def _differs(case: oracle.Expected, runs: list[tuple[oracle.Line, ...]]) -> tupl
         if why:
             return "wrong_output", why
     return "", ""
-
-
-def _add(verdict: Verdict, stage: Outcome | races.Checked | timing.Timed) -> Verdict:
-    """The verdict with the stage's cost."""
-    wall = stage.wall_s if isinstance(stage, Outcome) else stage.seconds
-    cpu, seconds = verdict.cpu_s + stage.cpu_s, verdict.seconds + wall
-    return replace(verdict, cpu_s=round(cpu, 3), seconds=round(seconds, 3))
-
-
-def _end(so_far: Verdict, level: int, reason: str, log: str) -> Verdict:
-    return replace(so_far, level=level, reason=reason, log=visible(log.strip())[:LOG_CHARS])

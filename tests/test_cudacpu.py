@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from parallax_lib import build, cudacpu, forge, sandbox, toolchain, validate
+from parallax_lib import build, cudacpu, forge, proof, sandbox, toolchain, validate
 from parallax_lib.kernels import Kernel, Task
 from parallax_lib.params import Suite, UserError
 from parallax_lib.sandbox import Limits
@@ -318,7 +318,7 @@ def test_errors_are_the_runtimes_own_and_faults_stick(tools):
     for which in range(6):
         ran = build.execute(built.program, tools["cuda"], (str(which),), LIMITS, sandbox.probe(), {})
         assert [line.removeprefix("cuda") for line in ran.text.splitlines()] == expected, (which, ran.log)
-        assert cudacpu.problem(ran.proof)[0] == "cuda_error" and "IllegalAddress" in ran.log
+        assert proof.of_cuda([ran.proof]).reason == "cuda_error" and "IllegalAddress" in ran.log
 
 
 SPACES = """
@@ -356,7 +356,7 @@ def test_memory_spaces_are_apart_and_endless_kernels_end(tools):
     failed = go(3)
     assert failed.text == "device-side assert triggered\n" and "Assertion `n < 3' failed" in failed.log
     assert go(4).reason == "timeout"
-    assert cudacpu.problem(go(5).proof) == ("no_kernel_launch", "the run launched no kernel")
+    assert proof.of_cuda([go(5).proof]).reason == "no_kernel_launch"
     off = go(0, CUDACPU_KERNELS="0")
     assert off.text == "" and off.proof["launches"] == "1"
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -11,48 +10,16 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from programs import CUDA, HIDDEN, KERNEL, LOOP, OMP, PRAGMA, RACY, SERIAL, TASK, UNISTD, first, needs_nvcc, sandboxed
 
 from parallax_lib import build, oracle, reference, sandbox, tally, toolchain, validate
-from parallax_lib.kernels import Kernel, Task
+from parallax_lib.kernels import Task
 from parallax_lib.params import UserError
 from parallax_lib.sandbox import Limits
 from parallax_lib.store import Journal
 
-BARE = ["bwrap", "--unshare-user", "--ro-bind", "/", "/", "g++", "--version"]
-ABLE = shutil.which("bwrap") is not None and subprocess.run(BARE, capture_output=True).returncode == 0
-pytestmark = pytest.mark.skipif(not ABLE, reason="needs g++, bubblewrap and user namespaces")
+pytestmark = sandboxed
 LIMITS = Limits(cpu_s=2, wall_s=20, memory_mb=512, output_bytes=1 << 18)
-SERIAL = """#include <stdio.h>
-#include <stdlib.h>
-
-double total(int n, const double *x) {
-  double s = 0;
-  for (int i = 0; i < n; i++) s += x[i];
-  return s;
-}
-
-int main(int argc, char **argv) {
-  int n = atoi(argv[1]);
-  unsigned state = atoi(argv[2]);
-  double *x = (double *)malloc(n * sizeof(double));
-  for (int i = 0; i < n; i++) { state = state * 1664525u + 1013904223u; x[i] = (state >> 8) / 16777216.0; }
-  printf("n %d total %.9e\\n", n, total(n, x));
-  printf("last %.9e\\n", x[n - 1]);
-  return 0;
-}
-"""
-PRAGMA = "#pragma omp parallel for reduction(+ : s)\n"
-LOOP = "  for (int i = 0; i < n; i++) s"
-OMP = SERIAL.replace(LOOP, PRAGMA + LOOP)
-CUDA = SERIAL.replace("double total", "__global__ void touch(double *x) { x[0] += 0; }\ndouble total").replace(
-    "  return 0;", "  double *d; cudaMalloc(&d, 8); touch<<<1, 1>>>(d);\n  return 0;"
-)
-HIDDEN = (("2000000", "7"), ("1500001", "11"), ("777", "29"))
-KERNEL = Kernel("total", "sum", "minibench", {"serial": SERIAL, "omp": OMP, "cuda": CUDA}, ("10", "1"), HIDDEN)
-TASK = Task(KERNEL, "serial", "omp")
-UNISTD = "#include <fcntl.h>\n#include <sys/wait.h>\n#include <unistd.h>\n"
-MAIN = "int main(int argc, char **argv) {"
-
 
 @pytest.fixture(scope="session")
 def tools():
@@ -85,11 +52,6 @@ def launches(monkeypatch):
     return counted
 
 
-def first(code, inside):
-    """`code` with `inside` at the start of main."""
-    return code.replace(MAIN, MAIN + "\n  " + inside)
-
-
 # ---- the ladder ------------------------------------------------------------------------------------------------------
 
 
@@ -101,8 +63,6 @@ def test_a_right_translation_validates(judge):
     assert verdict.cpu_s > 0.05 and verdict.seconds > 0.05
 
 
-RACY = OMP.replace(" reduction(+ : s)", "").replace("double s = 0", "volatile double s = 0")
-RACY = RACY.replace("s += x[i]", "for (int k = 0; k < 5; k++) s = s + 0.2 * x[i]")  # long enough for threads to overlap
 HOG = "for (;;) { volatile char *p = (char *)malloc(1 << 26); for (int i = 0; i < 1 << 26; i += 512) p[i] = 1; }"
 CONSTRUCTOR = "__attribute__((constructor)) static void early() { _exit(0); }\n"
 BY_HAND = 'extern "C" void GOMP_parallel(void (*)(void *), void *, unsigned, unsigned);\nvoid nothing(void *) {}\n'
@@ -304,7 +264,6 @@ def test_without_a_serial_program_the_source_is_the_reference(judge):
 
 # ---- cuda without a GPU ----------------------------------------------------------------------------------------------
 
-needs_nvcc = pytest.mark.skipif(toolchain.cuda_home() is None, reason="nvcc is not installed")
 
 
 @needs_nvcc
