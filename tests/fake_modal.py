@@ -380,10 +380,18 @@ def serve(pythonpath=()):
         fake.folder.cleanup()
 
 
+class Server(grpclib.server.Server):
+    """A grpclib server that knows its connections, to close them."""
+
+    def _protocol_factory(self):
+        self.protocols = [*getattr(self, "protocols", ()), super()._protocol_factory()]
+        return self.protocols[-1]
+
+
 async def _serve(fake, ready):
     from modal._utils.grpc_utils import custom_detail_codec
 
-    for_client, for_containers = (grpclib.server.Server([fake], status_details_codec=custom_detail_codec) for _ in "12")
+    for_client, for_containers = (Server([fake], status_details_codec=custom_detail_codec) for _ in "12")
     blobs = web.Application(client_max_size=1 << 30)
     blobs.router.add_put("/{blob}", fake.put_blob)
     blobs.router.add_get("/{blob}", fake.get_blob)
@@ -402,8 +410,12 @@ async def _serve(fake, ready):
     for function in fake.functions.values():
         await fake._end(function)
     await asyncio.gather(*fake.watches)
-    for_client.close()
-    for_containers.close()
+    for server in (for_client, for_containers):
+        server.close()
+        for protocol in server.protocols:
+            if protocol.connection:  # the client keeps its end open for as long as its process lives
+                protocol.connection.close()
+        await server.wait_closed()
     await runner.cleanup()
 
 

@@ -152,7 +152,7 @@ def test_an_interrupt_ends_what_runs_and_cancels_what_waits(config):
 
 
 @elsewhere
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_it_works_where_a_loop_is_running_as_in_a_notebook(config):
     async def cell():
         return sorted((i, r["double"]) for i, r in run_map(work.double, [5, 6], config()))

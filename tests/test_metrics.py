@@ -11,7 +11,7 @@ from scipy.stats import binomtest, norm, spearmanr
 from parallax_lib import metrics
 from parallax_lib.params import UserError
 
-pytestmark = pytest.mark.filterwarnings("error")
+pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning", "error::FutureWarning", "error::DeprecationWarning")
 Z = norm.ppf(0.975)
 
 

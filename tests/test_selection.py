@@ -7,7 +7,7 @@ import pytest
 from parallax_lib.params import UserError
 from parallax_lib.selection import branch_selection
 
-pytestmark = pytest.mark.filterwarnings("error")
+pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning", "error::FutureWarning", "error::DeprecationWarning")
 METRICS = ["best", "gt", "ge", "reward", "regret", "gain", "pairwise"]
 
 
