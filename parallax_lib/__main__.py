@@ -42,6 +42,11 @@ def parser() -> argparse.ArgumentParser:
     ship.add_argument("--out", type=Path, required=True)
     ship.add_argument("--set", action="append", default=[], metavar="section.key=value")
     ship.set_defaults(go=_collect)
+    again = sub.add_parser("rejudge", help="judge a folder of shipped rollouts again; prints which verdicts changed")
+    again.add_argument("folder", help="what `collect` wrote, such as data/rollouts")
+    again.add_argument("--out", type=Path, default=None, help="write the folder with the new verdicts here")
+    again.add_argument("--workers", type=int, default=2)
+    again.set_defaults(go=_rejudge)
     tools = sub.add_parser("tools", help="compilers, GPU and sandbox of this machine")
     tools.set_defaults(go=_tools)
     sub.add_parser("selfcheck", help="one hostile program per promise of the sandbox: promise, measured, ok").set_defaults(go=_selfcheck)
@@ -84,6 +89,12 @@ def _collect(args) -> None:
     params = load_file(args.params, tuple(args.set))
     check_machine(params.model_copy(update={"collect": params.collect.model_copy(update={"shipped": ""})}))
     study.collect_to(params, args.out, pipeline.manifest(params))
+
+
+def _rejudge(args) -> None:
+    from parallax_lib import rejudge
+
+    print(rejudge.changes(rejudge.rejudge(args.folder, args.out, args.workers)))
 
 
 def check_machine(params: Params) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import yaml
 
-from parallax_lib import ablation, mutate, oracle, suite
+from parallax_lib import ablation, hecbench, mutate, oracle, suite
 from parallax_lib.build import build
 from parallax_lib.kernels import Kernel, Task
 from parallax_lib.oracle import CLAIM
@@ -59,7 +59,9 @@ def read_suite(path: Path) -> list[Kernel]:
         return suite.load_suite(load_file(path).suite)
     if (path / "kernels.yaml").exists():
         return suite.read_folder(path, path.name)
-    return suite.read_hecbench(path)
+    if not (path / "src").is_dir():
+        raise UserError(f"{path}: no kernels.yaml and no src/ here; name a suite's folder, a HeCBench checkout or a parameter file")
+    return hecbench.kernels(path)
 
 
 def suite_digest(kernels: list[Kernel]) -> str:

@@ -115,7 +115,7 @@ def _intervals(rows: pd.DataFrame, value: str, names: list[str], colours: list[s
                    thickness=2.5, width=5, color=colour)  # fmt: skip
         tip = f"{text.format(row[value])} [{text.format(row['low'])}, {text.format(row['high'])}]<extra></extra>"
         fig.add_scatter(x=[row[value]], y=[name], error_x=bar, mode="markers+text", text=[text.format(row[value])],
-                        textposition="top center", marker=dict(color=colour, size=11), hovertemplate=tip)  # fmt: skip
+                        textposition="top center", marker=dict(color=colour, size=11), hovertemplate=tip, cliponaxis=False)  # fmt: skip
     return fig.update_yaxes(range=[-0.5, len(rows) - 0.3], showgrid=False, ticks="")
 
 
@@ -132,7 +132,7 @@ def tokens_vs_rate(table: pd.DataFrame) -> go.Figure:
                    thickness=1.5, width=4, color=colour)  # fmt: skip
         tip = f"{row['rate']:.1%}, {row['decode_tokens']:,.0f} tokens"
         fig.add_scatter(x=[row["at"]], y=[row["rate"]], error_y=bar, mode="markers", name=label(row["arm"]),
-                        marker=dict(color=colour, size=10), hovertemplate=tip,
+                        marker=dict(color=colour, size=10), hovertemplate=tip, cliponaxis=False,
                         customdata=[row["decode_tokens"]])  # fmt: skip
     axes = dict(xaxis=dict(rangemode="tozero"), yaxis=dict(range=[0, 1], tickformat=".0%"))
     sub = "up and left is better; arms of nearly equal cost are drawn side by side"

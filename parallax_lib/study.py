@@ -70,9 +70,17 @@ class Run:
 
 def open_run(run: str, seed: int = 0, **sections: dict) -> Run:
     """The run of a notebook's parameters cell: `params/<run>.yaml` with the cell's sections laid on top."""
-    params = load(run, seed=seed, **sections)
+    return open_params(load(run, seed=seed, **sections))
+
+
+def open_params(params: Params, say: bool = False) -> Run:
+    """The run of these parameters; progress goes to its folder, or to the terminal."""
     folder = run_folder(params.run)
-    return Run(params, folder, Journal(folder / "journal.sqlite"), progress_writer(folder))
+    return Run(params, folder, Journal(folder / "journal.sqlite"), _say if say else progress_writer(folder))
+
+
+def _say(what: str, done: int, total: int) -> None:
+    print(f"{what}: {done}/{total}", flush=True)
 
 
 def all_tasks(run: Run) -> list[Task]:
@@ -265,8 +273,7 @@ def machine_text() -> str:
 
 def collect_to(params: Params, out: Path, card: dict) -> None:
     """Stage 01 without a notebook: collect, judge, probe the latents' influence, write a folder that others can add."""
-    folder = run_folder(params.run)
-    run = Run(params, folder, Journal(folder / "journal.sqlite"), lambda what, done, total: print(f"{what}: {done}/{total}", flush=True))
+    run = open_params(params, say=True)
     pool = all_tasks(run)
     frame, vectors = collect_live(run, spread(pool, params.collect.limit, params.seed))
     unseen = [t for t in pool if t.kernel.family not in forge.TRAIN_FAMILIES]

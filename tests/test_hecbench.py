@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from parallax_lib import hecbench, hecbench_check, hecbench_make, hecbench_text, mutate, oracle, prompts, sandbox, toolchain
+from parallax_lib import audit, hecbench, hecbench_check, hecbench_make, hecbench_text, mutate, oracle, prompts, sandbox, toolchain
 from parallax_lib.__main__ import main
 from parallax_lib.kernels import Task, tasks
 from parallax_lib.params import Suite, UserError
@@ -232,6 +232,13 @@ def test_bad_root_is_one_line(tmp_path, capsys):
         hecbench.kernels(tmp_path)
     assert main(["hecbench", str(tmp_path)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_audit_reads_a_checkout(checkout, tmp_path):
+    assert {"twin", "words"} <= {kernel.name for kernel in audit.read_suite(checkout)}
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="no kernels.yaml and no src/"):
+        audit.read_suite(tmp_path / "empty")
 
 
 # ---- the real judge --------------------------------------------------------------------------------------------------

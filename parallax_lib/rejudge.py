@@ -1,0 +1,54 @@
+"""Judges shipped rollouts again with this machine's compilers and today's rules, and says which verdicts changed.
+
+Knows a folder of rollouts and its card.  Knows no rule of a verdict.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from parallax_lib import study
+from parallax_lib.models import resolve
+from parallax_lib.params import UserError, check
+from parallax_lib.store import slug
+
+KEPT = ("suite", "reward")  # of the card's parameters: what a task and a reward are; the rest made the programs
+
+
+def rejudge(path: str, out: Path | None, workers: int) -> pd.DataFrame:
+    """The folder's rows with new verdicts, the earlier reason and toolchain in `was` and `was_toolchain`; written to `out`.
+
+    Verdicts are kept in the journal of the run `run_name(path)`, so a stopped command goes on.  Raises UserError for rows whose
+    source is no longer what the suite holds: their hidden inputs would be those of another program.
+    """
+    rows, vectors = study.read_shipped(path)
+    card = json.loads((resolve(path) / "card.json").read_text(encoding="utf-8"))
+    sections = {name: card["params"][name] for name in KEPT} | {"run": run_name(path), "validation": {"workers": workers}}
+    run = study.open_params(check(sections, {}, Path("card.json")), say=True)
+    by_id = {t.id: t for t in study.all_tasks(run)}
+    stale = sorted({r.task for r in rows.itertuples() if r.task not in by_id or by_id[r.task].source_code != r.source_code})
+    if stale:
+        raise UserError(f"{path}: {len(stale)} tasks, {stale[0]} first, have another source than the suite has now; collect them again")
+    judged = study.judge_frame(run, rows.drop(columns="origin"), [by_id[t] for t in rows["task"].unique()])
+    if out:
+        study.write_shipped(out, judged, vectors, card | {"rejudged": study.machine_text().splitlines()})
+    return judged.assign(was=rows["reason"], was_toolchain=rows["toolchain"])
+
+
+def run_name(path: str) -> str:
+    folder = resolve(path).resolve()
+    return slug(f"rejudge-{folder.name}", [str(folder)])
+
+
+def changes(judged: pd.DataFrame) -> str:
+    """Per direction: rows, equal reasons, equal validated, then every pair of different reasons with its count."""
+    lines = []
+    for direction, rows in judged.groupby("direction"):
+        same, valid = (rows["was"] == rows["reason"]).sum(), ((rows["was"] == "ok") == (rows["reason"] == "ok")).sum()
+        lines.append(f"{direction}: {len(rows)} rollouts, {same} with the same reason, {valid} with the same validated")
+        other = rows[rows["was"] != rows["reason"]].groupby(["was", "reason"]).size()
+        lines += [f"    {count:4}  {was} -> {now}" for (was, now), count in other.items()]
+    return "\n".join(lines)

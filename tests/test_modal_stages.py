@@ -1,0 +1,56 @@
+"""Stages 01 and 04 through Modal's own client: what comes back is what this process makes itself."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from fake_modal import serve
+
+from parallax_lib import collect, params, prm, search
+from parallax_lib.executors import run_map
+from parallax_lib.kernels import tasks
+from parallax_lib.store import Journal
+from parallax_lib.suite import load_suite
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def modal_server():
+    with serve(pythonpath=[ROOT]) as fake:
+        yield fake
+        assert fake.refused == []
+
+
+def settings(**executor):
+    small = {"decode": {"max_new_tokens": 6, "batch": 8}, "search": {"branches": 2, "samples": 1}}
+    return params.load("tiny", **small, executor=executor)
+
+
+CHOSEN = tasks(load_suite(settings().suite), ("serial-omp", "omp-cuda"))[:4]
+
+
+def collected(where, folder):
+    journal = Journal(folder / "journal.sqlite")
+    collect.collect(CHOSEN, where, journal, folder / "vectors", lambda what, done, total: None)
+    return collect.load_rollouts(journal, folder / "vectors")
+
+
+def test_rollouts_of_modal_are_those_of_this_process(modal_server, tmp_path):
+    here, vectors = collected(settings(), tmp_path / "here")
+    there, more = collected(settings(kind="modal", workers=2, gpu="A10G", volume="weights"), tmp_path / "there")
+    assert len(here) == 4 * 4
+    pd.testing.assert_frame_equal(here, there)
+    np.testing.assert_array_equal(vectors, more)
+    assert list(modal_server.functions.values())[-1].definition.resources.gpu_config.gpu_type == "A10G"
+
+
+def test_translations_of_modal_are_those_of_this_process(modal_server, tmp_path):
+    where = settings(kind="modal", workers=2)
+    folder = prm.save(prm.build(prm.PRMConfig(latent_width=576, steps=3, width=16, layers=1, heads=2)), tmp_path / "prm")
+    item = {"params": params.dump(where), "prm": search.packed_prm(folder), "rows": search.plan_rows(CHOSEN[:1], where)}
+    ((_, there),) = run_map(search.translate_item, [item], collect.executor_config(where))
+    here = search.translate_item(item)
+    assert {row["arm"] for row in here} == {"unguided", "random", "guided", "redecode", "pool"}
+    pd.testing.assert_frame_equal(pd.DataFrame(here), pd.DataFrame(there))
