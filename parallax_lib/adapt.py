@@ -38,16 +38,18 @@ class AdaptConfig:
     max_tokens: int = 2_600  # longer samples are left out
     warmup: float = 0.05
     habit: float = 0.4  # share of functions whose plan word is `parallel` whatever the loop needs
+    dressed: float = 0.0  # share of samples in other names and with helper functions (forge_guise)
     seed: int = 0
     minutes: float = 0.0  # 0: no time limit; else the schedule ends when the time does
     workers: int = 8
 
 
-def sample_ids(tokenizer, seed: int, habit: float) -> tuple[list[int], list[int]]:
+def sample_ids(tokenizer, seed: int, habit: float, dressed: float = 0.0) -> tuple[list[int], list[int]]:
     """(token ids, labels) of one training sample; labels are IGNORE where nothing is learnt."""
     rng = random.Random(seed)
     source, target = rng.choice(DIRECTIONS).split("-")
-    pair = forge.training_pair(forge.sample(seed), source, target, rng, habit)
+    guise = random.Random(f"guise {seed}").random() < dressed
+    pair = forge.training_pair(forge.sample(seed), source, target, rng, habit, guise)
     length = rng.choice(PLAN_LENGTHS)
     words = (*pair.plan, *["none"] * length)[:length]
     ask = tokenizer(prompts.prompt(tokenizer, source, target, pair.source)).input_ids
@@ -66,19 +68,19 @@ def plan_token(tokenizer, word: str) -> int:
     return ids[0]
 
 
-def _make(job: tuple[str, int, int, float]) -> list[tuple[list[int], list[int]]]:
-    folder, start, count, habit = job
+def _make(job: tuple[str, int, int, float, float]) -> list[tuple[list[int], list[int]]]:
+    folder, start, count, habit, dressed = job
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    return [sample_ids(tokenizer, seed, habit) for seed in range(start, start + count)]
+    return [sample_ids(tokenizer, seed, habit, dressed) for seed in range(start, start + count)]
 
 
 def corpus(folder: str, config: AdaptConfig) -> list[tuple[list[int], list[int]]]:
     """All samples, made by `workers` processes; sample i depends on the seed and i only."""
     chunk = 250
     start = derive_seed("adapt", config.seed) % 10**9 * 10
-    jobs = [(folder, start + i, min(chunk, config.samples - i), config.habit) for i in range(0, config.samples, chunk)]
+    jobs = [(folder, start + i, min(chunk, config.samples - i), config.habit, config.dressed) for i in range(0, config.samples, chunk)]
     with get_context("spawn").Pool(config.workers) as pool:
         made = [s for part in pool.imap(_make, jobs) for s in part]
     return [s for s in made if len(s[0]) <= config.max_tokens]

@@ -11,6 +11,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from parallax_lib.forge_guise import dress, rename
 from parallax_lib.forge_patterns import CONSTANTS, REAL, WHOLE, ArraySpec, Pattern, expand, expression, number, patterns
 from parallax_lib.forge_render import Array, Spec, Stage, program
 from parallax_lib.kernels import Kernel
@@ -288,11 +289,17 @@ def as_kernel(spec: Spec) -> Kernel:
     return Kernel(spec.name, spec.family, "forge", sources, spec.public_args, spec.hidden_args)
 
 
-def training_pair(spec: Spec, source_api: str, target_api: str, rng: random.Random, habit: float = 0.5) -> Pair:
-    """A source that is right and a target that follows the corpus's habits."""
+def training_pair(
+    spec: Spec, source_api: str, target_api: str, rng: random.Random, habit: float = 0.5, dressed: bool = False
+) -> Pair:
+    """A source that is right and a target that follows the corpus's habits; `dressed`: in other names and with helpers."""
     first = None if source_api == "serial" else source_plan(spec, source_api, rng)
     plan = habit_plan(spec, source_api, target_api, rng, habit)
-    return Pair(render(spec, source_api, first), render(spec, target_api, plan), plan, is_right(spec, target_api, plan))
+    guise = random.Random(f"{spec.name} guise")
+    spec = dress(spec, guise) if dressed else spec
+    texts = render(spec, source_api, first), render(spec, target_api, plan)
+    texts = rename(texts, spec, guise, source_api == "cuda") if dressed else texts
+    return Pair(*texts, plan, is_right(spec, target_api, plan))
 
 
 if __name__ == "__main__":

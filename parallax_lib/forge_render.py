@@ -50,6 +50,14 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Helper:
+    """A function that hot functions call: `text` without what an API writes before it."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Spec:
     """One program: its stages in source order and everything of main."""
 
@@ -63,6 +71,7 @@ class Spec:
     reverse_reports: bool
     public_args: tuple[str, ...]
     hidden_args: tuple[tuple[str, ...], ...]
+    helpers: tuple[Helper, ...] = ()
 
     def arrays(self) -> tuple[Array, ...]:
         return tuple(dict.fromkeys(a for stage in self.stages for a in stage.arrays))
@@ -71,6 +80,8 @@ class Spec:
 def program(spec: Spec, api: str, plan: tuple[str, ...]) -> str:
     """The text of the program; `plan` holds one strategy word per stage and is ignored for serial."""
     functions = "\n".join(_function(stage, api, word) for stage, word in zip(spec.stages, plan, strict=True))
+    before = "__device__ " if api == "cuda" else ""
+    functions = "".join(f"{before}{helper.text}\n\n" for helper in spec.helpers) + functions
     main = _main(spec, api, plan)
     report = REPORT + "\n" if "report(" in main else ""
     code = f"{RANDOM}\n{report}{functions}\n{main}"

@@ -1,0 +1,103 @@
+"""Dressed forge programs: renaming only renames, helper functions compute the same, both texts of a pair stay one."""
+
+import random
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_forge import COVER, shape
+
+from parallax_lib import forge, forge_guise
+from parallax_lib.kernels import APIS
+
+KEYWORDS = set("int double float unsigned bool const void for if else return while do struct template class".split())
+
+
+def undressed(seed):
+    return forge.sample(seed, forge.ALL_FAMILIES)
+
+
+def pair(seed, source, target, dressed):
+    return forge.training_pair(undressed(seed), source, target, random.Random(seed), 0.4, dressed)
+
+
+def helped(seed):
+    spec = forge_guise.dress(undressed(seed), random.Random(seed))
+    return spec if spec.helpers else None
+
+
+def own_part(text):
+    """The program without the scaffolding that all programs share and without what only looks like a name."""
+    text = re.sub(r"\.data\(\)|(?<=\d)u\b|%\.?\d*\w|\\n", "$", text)
+    return re.split(r"16777216.0; }\n|size\(\) / 2]\);\n}\n", text)[-1]
+
+
+WITH_HELPERS = [seed for seed in COVER if helped(seed)]
+
+
+@pytest.mark.parametrize("source, target", [("serial", "omp"), ("cuda", "omp"), ("omp", "cuda")])
+def test_renaming_only_renames(source, target):
+    changed = 0
+    for seed in COVER:
+        spec = undressed(seed)
+        texts = forge.render(spec, source), forge.render(spec, target)
+        new = forge_guise.rename(texts, spec, random.Random(seed), source == "cuda")
+        assert [shape(own_part(text)) for text in new] == [shape(own_part(text)) for text in texts], seed
+        changed += new != texts
+    assert changed == len(COVER)
+
+
+def test_a_name_is_the_same_in_source_and_target():
+    for seed in COVER:
+        spec = undressed(seed)
+        text = forge.render(spec, "serial")
+        assert len(set(forge_guise.rename((text, text), spec, random.Random(seed), False))) == 1
+        old, new = pair(seed, "serial", "omp", False), pair(seed, "serial", "omp", True)
+        words = [set(re.findall(r"[A-Za-z_]\w*", t)) for t in (old.source, old.target, new.source, new.target)]
+        assert (new.plan, new.right) == (old.plan, old.right)
+        assert not (words[2] - words[0]) & KEYWORDS
+        own = words[1] - words[0]  # what only the translation holds, before and after
+        assert len(words[3] - words[2]) <= len(own) + 1, (seed, words[3] - words[2], own)
+
+
+def test_some_functions_get_a_helper_and_cuda_marks_it():
+    assert len(COVER) / 4 < len(WITH_HELPERS) < len(COVER)
+    for seed in WITH_HELPERS:
+        spec = helped(seed)
+        texts = {api: forge.render(spec, api) for api in APIS}
+        for helper in spec.helpers:
+            assert texts["serial"].count(helper.text) == texts["omp"].count(helper.text) == 1
+            assert f"__device__ {helper.text}" in texts["cuda"] and all(t.count(helper.name) > 1 for t in texts.values())
+
+
+def numbers(code: str, folder: Path, name: str) -> np.ndarray:
+    """What the program prints for one input, without its words."""
+    (folder / f"{name}.cpp").write_text(code)
+    subprocess.run(["g++", "-O1", "-fopenmp", "-w", f"{name}.cpp", "-o", name], cwd=folder, check=True)
+    said = subprocess.run([folder / name, "37", "5"], capture_output=True, text=True, check=True).stdout
+    return np.array([float(x) for x in re.findall(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w.])", said)])
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="no g++ here")
+@pytest.mark.parametrize("seed", WITH_HELPERS[::3])
+def test_dressed_programs_print_the_same_numbers(seed, tmp_path):
+    plain, spec = undressed(seed), helped(seed)
+    texts = forge_guise.rename((forge.render(spec, "serial"), forge.render(spec, "omp")), spec, random.Random(seed), False)
+    expected = numbers(forge.render(plain, "serial"), tmp_path, "plain")
+    assert len(expected)
+    for name, text in zip(("serial", "omp"), texts, strict=True):
+        np.testing.assert_allclose(numbers(text, tmp_path, name), expected, rtol=1e-9, err_msg=f"{seed} {name}\n{text}")
+
+
+@pytest.mark.skipif(not shutil.which("nvcc"), reason="no nvcc here")
+def test_dressed_cuda_compiles(tmp_path):
+    for i, seed in enumerate(WITH_HELPERS[:2]):
+        spec = helped(seed)
+        source, target = forge_guise.rename((forge.render(spec, "cuda"), forge.render(spec, "cuda")), spec, random.Random(seed), True)
+        (tmp_path / f"target{i}.cu").write_text(target)
+        (tmp_path / f"source{i}.cu").write_text(source)
+    for file in sorted(tmp_path.glob("*.cu")):
+        subprocess.run(["nvcc", "-arch=sm_90", "-c", "-w", file.name, "-o", f"{file.stem}.o"], cwd=tmp_path, check=True)
