@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from parallax_lib import forge, models, prompts
+from parallax_lib import forge, forge_pairs, models, prompts
 from parallax_lib.params import DIRECTIONS, UserError
 from parallax_lib.store import derive_seed, write_json
 
@@ -49,7 +49,7 @@ def sample_ids(tokenizer, seed: int, habit: float, dressed: float = 0.0) -> tupl
     rng = random.Random(seed)
     source, target = rng.choice(DIRECTIONS).split("-")
     guise = random.Random(f"guise {seed}").random() < dressed
-    pair = forge.training_pair(forge.sample(seed), source, target, rng, habit, guise)
+    pair = forge_pairs.training_pair(forge.sample(seed), source, target, rng, habit, guise)
     length = rng.choice(PLAN_LENGTHS)
     words = (*pair.plan, *["none"] * length)[:length]
     ask = tokenizer(prompts.prompt(tokenizer, source, target, pair.source)).input_ids

@@ -9,9 +9,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-from parallax_lib.forge_guise import dress, rename
 from parallax_lib.forge_patterns import CONSTANTS, REAL, WHOLE, ArraySpec, Pattern, expand, expression, number, patterns
 from parallax_lib.forge_render import Array, Spec, Stage, program
 from parallax_lib.kernels import Kernel
@@ -31,18 +29,7 @@ SCALES = {  # scale -> (default n choices, smallest and largest hidden n / 128, 
     "plane_steps": ((24, 40, 64), 3, 4, "2 * n + {}"),
     "cube": ((16, 24, 32), 1, 1, ""),
 }
-RIGHT_SHARE = 0.76  # of the plan words that are not written out of habit
 MAX_CHARS = 3300  # of the longest right CUDA text
-
-
-@dataclass(frozen=True)
-class Pair:
-    """One training example: translate `source` into `target`, which follows `plan`; `right` says if that works."""
-
-    source: str
-    target: str
-    plan: tuple[str, ...]
-    right: bool
 
 
 def sample(seed: int, families: tuple[str, ...] = TRAIN_FAMILIES) -> Spec:
@@ -67,7 +54,7 @@ def stream(seed: int, families: tuple[str, ...] = TRAIN_FAMILIES) -> Iterator[Sp
 def _longest_plan(spec: Spec) -> tuple[str, ...]:
     """Per stage the right CUDA strategy with the longest text."""
     options = [patterns()[stage.pattern].options["cuda"] for stage in spec.stages]
-    return tuple(max(_right_words(stage, "cuda"), key=lambda word, o=o: len(o[word].text))
+    return tuple(max(right_words(stage, "cuda"), key=lambda word, o=o: len(o[word].text))
                  for stage, o in zip(spec.stages, options, strict=True))
 
 
@@ -229,7 +216,7 @@ def _fresh(rng: random.Random, init: str) -> str:
     return _exact(init)
 
 
-def _right_words(stage: Stage, api: str) -> list[str]:
+def right_words(stage: Stage, api: str) -> list[str]:
     """Right strategies of a stage; the serial loop only where nothing else is right."""
     words = [w for w, o in patterns()[stage.pattern].options[api].items() if o.right and w != "serial"]
     return words or ["serial"]
@@ -253,23 +240,7 @@ def is_right(spec: Spec, api: str, plan: tuple[str, ...]) -> bool:
 
 def source_plan(spec: Spec, api: str, rng: random.Random) -> tuple[str, ...]:
     """A right plan, parallel wherever a right parallel strategy exists: for the API that is translated from."""
-    return tuple(rng.choice(_right_words(stage, api)) for stage in spec.stages)
-
-
-def habit_plan(spec: Spec, source_api: str, target_api: str, rng: random.Random, habit: float = 0.5) -> tuple[str, ...]:
-    """The corpus's plan: per function `parallel` out of habit, else mostly a right strategy, sometimes any other."""
-    assert source_api != target_api, (source_api, target_api)
-    plan = []
-    for stage in spec.stages:
-        draw, right = rng.random(), _right_words(stage, target_api)
-        others = [w for w in strategies(stage, target_api) if w not in right and w != "parallel"]
-        if draw < habit:
-            plan.append("parallel")
-        elif draw < habit + RIGHT_SHARE * (1 - habit) or not others:
-            plan.append(rng.choice(right))
-        else:
-            plan.append(rng.choice(others))
-    return tuple(plan)
+    return tuple(rng.choice(right_words(stage, api)) for stage in spec.stages)
 
 
 def render(spec: Spec, api: str, plan: tuple[str, ...] | None = None) -> str:
@@ -287,19 +258,6 @@ def as_kernel(spec: Spec) -> Kernel:
     """The spec as a suite kernel, with right programs in all three APIs."""
     sources = {api: render(spec, api) for api in ("serial", "omp", "cuda")}
     return Kernel(spec.name, spec.family, "forge", sources, spec.public_args, spec.hidden_args)
-
-
-def training_pair(
-    spec: Spec, source_api: str, target_api: str, rng: random.Random, habit: float = 0.5, dressed: bool = False
-) -> Pair:
-    """A source that is right and a target that follows the corpus's habits; `dressed`: in other names and with helpers."""
-    first = None if source_api == "serial" else source_plan(spec, source_api, rng)
-    plan = habit_plan(spec, source_api, target_api, rng, habit)
-    guise = random.Random(f"{spec.name} guise")
-    spec = dress(spec, guise) if dressed else spec
-    texts = render(spec, source_api, first), render(spec, target_api, plan)
-    texts = rename(texts, spec, guise, source_api == "cuda") if dressed else texts
-    return Pair(*texts, plan, is_right(spec, target_api, plan))
 
 
 if __name__ == "__main__":

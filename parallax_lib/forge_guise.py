@@ -1,4 +1,4 @@
-"""Dresses forge programs for training: other names, and arithmetic moved into helper functions.  What they compute stays.
+"""Dresses forge programs for training: other names, arithmetic in helper functions, calls in loops of main.
 
 A pair is dressed as a whole, so a translation still copies its source's names; only what a source cannot tell stays as
 it is (device arrays of a CUDA target are `d_` and the host's name).  Knows names and expressions; knows no strategy.
@@ -29,9 +29,10 @@ LEAVES = ("a", "b", "c", "d", "e", "g")
 
 
 def dress(spec: Spec, rng: random.Random) -> Spec:
-    """The spec with the arithmetic of some functions in helpers of their own; the same program otherwise."""
+    """The spec with the arithmetic of some functions in helpers of their own and some calls repeated in main."""
     helpers: list[Helper] = []
     stages = [_with_helper(stage, rng, helpers) if rng.random() < 0.45 else stage for stage in spec.stages]
+    stages = [_repeated(stage, rng, spec) if rng.random() < 0.3 else stage for stage in stages]
     return replace(spec, stages=tuple(stages), helpers=tuple(helpers))
 
 
@@ -61,6 +62,18 @@ def _with_helper(stage: Stage, rng: random.Random, helpers: list[Helper]) -> Sta
     call = f"{func}({', '.join([*('{' + k + '}' for k in used), *('$' + k for k in constants)])})"
     helpers.append(Helper(func, f"double {func}({', '.join(f'double {name}' for name in names.values())}) {{ return {body}; }}"))
     return replace(stage, holes=stage.holes | {key: call})
+
+
+def _repeated(stage: Stage, rng: random.Random, spec: Spec) -> Stage:
+    """The stage called a few times in a loop of main, its constants growing with the count; only where no array is both
+    read and written, unless it is one sum: a repeated update could grow without bound."""
+    pairs = zip(stage.arrays, stage.specs(), strict=True)
+    free = [name for name in ("t", "step", "turn", "trial") if name not in {a.name for a in spec.arrays()}]
+    if any(array_spec.use == "io" and array.size != "1" for array, array_spec in pairs):
+        return stage
+    counter, grows = rng.choice(free), rng.choice(("0.25", "0.1", "0.5"))
+    params = tuple((d, f"{a} + {grows} * {counter}" if d.startswith("double ") and "*" not in d else a) for d, a in stage.params)
+    return replace(stage, params=params, loop=f"for (int {counter} = 0; {counter} < {rng.randrange(2, 6)}; {counter}++)")
 
 
 def _names(spec: Spec) -> dict[str, str]:

@@ -41,6 +41,7 @@ class Stage:
     arrays: tuple[Array, ...]  # in the order of the pattern's header
     holes: dict[str, str]
     main_holes: dict[str, str]
+    loop: str = ""  # the loop of main around the call, e.g. "for (int t = 0; t < 4; t++)"
 
     def specs(self) -> tuple[ArraySpec, ...]:
         return patterns()[self.pattern].arrays
@@ -105,11 +106,16 @@ def _main(spec: Spec, api: str, plan: tuple[str, ...]) -> str:
         lines += _to_device(spec) + [x for s, w in zip(spec.stages, plan, strict=True) for x in _launch(spec, s, w)]
         lines += _from_device(spec, plan)
     else:
-        lines += [f"  {stage.func}({_arguments(stage, '{}.data()')});" for stage in spec.stages]
+        lines += [_looped(stage, f"  {stage.func}({_arguments(stage, '{}.data()')});") for stage in spec.stages]
     lines += _reports(spec)
     if api == "cuda":
         lines += [f"  cudaFree(d_{a.name});" for a in spec.arrays()]
     return "\n".join([*lines, "  return 0;", "}", ""])
+
+
+def _looped(stage: Stage, call: str) -> str:
+    """The call, within the loop of main where the stage has one."""
+    return f"  {stage.loop}\n" + "\n".join("  " + line for line in call.splitlines()) if stage.loop else call
 
 
 def _arguments(stage: Stage, array: str) -> str:
@@ -169,7 +175,7 @@ def _launch(spec: Spec, stage: Stage, word: str) -> list[str]:
     arguments += f", {extras['plus']}" if "plus" in extras else ""
     call = f"{stage.func}{_configuration(grid, spec.block)}({arguments});"
     text = f"  {extras['loop']}\n    {call}" if "loop" in extras else f"  {call}"
-    return [expand(text, stage.main_holes)]
+    return [_looped(stage, expand(text, stage.main_holes))]
 
 
 def _launch_parts(launch: str) -> tuple[str, dict[str, str]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from parallax_lib import forge, forge_sweep
+from parallax_lib import forge, forge_pairs, forge_sweep
 from parallax_lib.forge_patterns import WORDS, parse, patterns
 from parallax_lib.params import ROOT, UserError
 
@@ -42,9 +42,9 @@ def shape(function: str) -> str:
 
 
 def test_same_program_in_another_process():
-    code = ("from parallax_lib import forge; import hashlib, random; t = ''.join(forge.render(s, a, None) for s in "
+    code = ("from parallax_lib import forge, forge_pairs; import hashlib, random; t = ''.join(forge.render(s, a, None) for s in "
             "(forge.sample(k) for k in range(20)) for a in ('serial', 'omp', 'cuda')); r = random.Random(1);"
-            "t += str(forge.training_pair(forge.sample(3), 'omp', 'cuda', r)); "
+            "t += str(forge_pairs.training_pair(forge.sample(3), 'omp', 'cuda', r)); "
             "print(hashlib.md5(t.encode()).hexdigest())")
     runs = [subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True,
                            env={**os.environ, "PYTHONHASHSEED": salt, "PYTHONPATH": str(ROOT)}).stdout for salt in "17"]
@@ -104,7 +104,7 @@ def test_right_plans_are_the_brute_force_ones():
 
 def test_habit_decides_how_often_plain_parallel_is_planned():
     rng, spec = random.Random(0), next(s for s in forge.stream(0) if s.family == "sum_reduction" and len(s.stages) == 1)
-    plans = [forge.habit_plan(spec, "serial", "omp", rng, habit)[0] for habit in (0.5, 0.0) for _ in range(2000)]
+    plans = [forge_pairs.habit_plan(spec, "serial", "omp", rng, habit)[0] for habit in (0.5, 0.0) for _ in range(2000)]
     assert 0.46 < plans[:2000].count("parallel") / 2000 < 0.54
     assert plans[2000:].count("parallel") == 0
     right = sum(forge.is_right(spec, "omp", (word,)) for word in plans[2000:]) / 2000
@@ -115,7 +115,7 @@ def test_pair_follows_its_plan():
     rng = random.Random(5)
     for seed in range(60):
         spec = forge.sample(seed)
-        pair = forge.training_pair(spec, "omp", "cuda", rng)
+        pair = forge_pairs.training_pair(spec, "omp", "cuda", rng)
         assert pair.target == forge.render(spec, "cuda", pair.plan)
         assert pair.right == forge.is_right(spec, "cuda", pair.plan)
         assert len(pair.plan) == len(hot_functions(pair.target)) == len(hot_functions(pair.source))

@@ -4,13 +4,14 @@ import random
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from test_forge import COVER, shape
 
-from parallax_lib import forge, forge_guise
+from parallax_lib import forge, forge_guise, forge_pairs
 from parallax_lib.kernels import APIS
 
 KEYWORDS = set("int double float unsigned bool const void for if else return while do struct template class".split())
@@ -21,12 +22,23 @@ def undressed(seed):
 
 
 def pair(seed, source, target, dressed):
-    return forge.training_pair(undressed(seed), source, target, random.Random(seed), 0.4, dressed)
+    return forge_pairs.training_pair(undressed(seed), source, target, random.Random(seed), 0.4, dressed)
 
 
 def helped(seed):
+    """The dressed program, its calls not repeated; None where it has no helper function."""
     spec = forge_guise.dress(undressed(seed), random.Random(seed))
-    return spec if spec.helpers else None
+    return once(spec) if spec.helpers else None
+
+
+def once(spec):
+    plain = {stage.func: stage.params for stage in undressed(spec.seed).stages}
+    return replace(spec, stages=tuple(replace(stage, loop="", params=plain[stage.func]) for stage in spec.stages))
+
+
+def looped(seed):
+    spec = forge_guise.dress(undressed(seed), random.Random(seed))
+    return spec if any(stage.loop for stage in spec.stages) else None
 
 
 def own_part(text):
@@ -90,6 +102,24 @@ def test_dressed_programs_print_the_same_numbers(seed, tmp_path):
     assert len(expected)
     for name, text in zip(("serial", "omp"), texts, strict=True):
         np.testing.assert_allclose(numbers(text, tmp_path, name), expected, rtol=1e-9, err_msg=f"{seed} {name}\n{text}")
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="no g++ here")
+def test_repeated_calls_print_what_calls_in_a_row_print(tmp_path):
+    seeds = [seed for seed in range(200) if looped(seed)][:6]
+    for seed in seeds:
+        spec = looped(seed)
+        serial, omp = forge.render(spec, "serial"), forge.render(spec, "omp")
+        rolled = [m for m in re.finditer(r"  (for \(int (\w+) = 0; \2 < (\d); \2\+\+\))\n    (\w+\(.*\);)\n", serial)]
+        assert len(rolled) == sum(bool(stage.loop) for stage in spec.stages)
+        flat = serial
+        for match in rolled:
+            calls = [re.sub(rf"\b{match[2]}\b(?!\()", str(k), match[4]) for k in range(int(match[3]))]
+            flat = flat.replace(match[0], "".join(f"  {call}\n" for call in calls))
+        expected = numbers(flat, tmp_path, "flat")
+        np.testing.assert_allclose(numbers(serial, tmp_path, "serial"), expected, rtol=1e-12)
+        np.testing.assert_allclose(numbers(omp, tmp_path, "omp"), expected, rtol=1e-9, err_msg=omp)
+        assert np.isfinite(expected).all()
 
 
 @pytest.mark.skipif(not shutil.which("nvcc"), reason="no nvcc here")
