@@ -28,9 +28,10 @@ from parallax_lib.toolchain import BASE, LANGUAGE, Toolchain, describe
 BUILD_LIMITS = Limits(cpu_s=60, wall_s=600, memory_mb=4096, output_bytes=1 << 20, processes=64, tmp_mb=256)
 PROGRAM, SYMBOLS, PREPROCESSED, RUNTIME = "program", "symbols", "main.ii", "runtime"
 PROOFS = {"omp": ROOT / "data" / "proof" / "ompt.cpp", "cuda": ROOT / "data" / "proof" / "launches.cpp"}
+GUARD = ROOT / "data" / "proof" / "device.cpp"
 TARGET = re.compile(r"\bomp\b(?:\\\n|[^\n])*?\btarget\b")
 INSCAN = re.compile(r"\binscan\b")  # the one feature that LLVM's runtime refuses in programs that g++ built
-NOWAIT = re.compile(r"\bnowait\b")
+UNIFIED = r"pragma +omp +requires.*(unified_shared_memory|self_maps)"
 HOST, DEVICE = "target regions: host fallback", "target regions: x86_64 offload device"
 KILLED = re.compile(  # in a message of the compiler's, not in a line that it quotes (those are indented)
     r"^(?!\s).*(internal compiler error: (Killed|Segmentation|CPU time|File size)|Killed signal terminated|"
@@ -145,6 +146,11 @@ def proof_source(toolchain: Toolchain) -> bytes:
     return _read(PROOFS[toolchain.api]) if able.get(toolchain.api) else b""
 
 
+def guard_source(toolchain: Toolchain) -> bytes:
+    """What it links beside that into programs for the offload device, so that missing maps show; b"" for none."""
+    return _read(GUARD) if toolchain.api == "omp" and toolchain.llvm.offload else b""
+
+
 @functools.cache
 def _read(path) -> bytes:
     return path.read_bytes()
@@ -157,7 +163,7 @@ def _ways(code: str, toolchain: Toolchain) -> list[tuple[str, str, tuple[str, ..
     if toolchain.api != "omp" or not (targets or INSCAN.search(code)):
         return [native]
     flags = tuple(f for f in toolchain.flags if not f.startswith("-foffload"))
-    if targets and toolchain.llvm.offload and not NOWAIT.search(code):  # its plugin asserts on target tasks with nowait
+    if targets and toolchain.llvm.offload:
         first = [(DEVICE, clang, (*flags, OFFLOAD))]
     else:
         first = [(HOST if targets else "", clang, flags)] if clang else []
@@ -168,7 +174,7 @@ def _build(code: str, way: tuple[str, str, tuple[str, ...]], toolchain: Toolchai
     regions, compiler, flags = way
     name = f"main.{'cu' if LANGUAGE[toolchain.api] == 'cu' else 'cpp'}"
     proof = proof_source(toolchain)
-    files = {name: code.encode("utf-8", errors="replace"), "marker.cpp": MARKER.encode(), **({"proof.cpp": proof} if proof else {})}
+    files = {name: code.encode("utf-8", errors="replace"), "marker.cpp": MARKER.encode(), "proof.cpp": proof, "device.cpp": guard_source(toolchain)}
     outputs = (PROGRAM, SYMBOLS, RUNTIME) + (() if name == "main.cu" else (PREPROCESSED,))
     used = replace(toolchain, compiler=compiler, flags=flags)
     script = _script(used, extra, name, bool(proof))
@@ -197,13 +203,17 @@ def _script(toolchain: Toolchain, extra: tuple[str, ...], name: str, proof: bool
     steps += [[*flags, "-c", source, "-o", "main.o"], [*plain, "-c", f"{JOB}/marker.cpp", "-o", "marker.o"]]
     if proof and toolchain.api == "omp":
         steps.append([*plain, "-c", f"{JOB}/proof.cpp", "-o", "proof.o"])
+    guard = ""
+    if proof and OFFLOAD in flags:
+        compiled = shlex.join([*plain, "-c", f"{JOB}/device.cpp", "-o", "device.o"])
+        guard = f"U=; if grep -Eq '{UNIFIED}' {PREPROCESSED}; then U=-DUNIFIED; fi\n{compiled} $U"
     link = shlex.join([*flags, "marker.o", "main.o", "-o", PROGRAM, *extra])
     if toolchain.api == "omp":
         link = _omp_link(toolchain, extra, proof, link)
     elif proof:
         link = _cuda_link(flags, extra, plain)
     link += "" if toolchain.api == "omp" else f"\n: > {RUNTIME}"
-    return "\n".join([*map(shlex.join, steps), LOOK, link])
+    return "\n".join([*map(shlex.join, steps), guard, LOOK, link])
 
 
 def _cuda_link(flags: list[str], extra: tuple[str, ...], plain: list[str]) -> str:
@@ -222,7 +232,8 @@ def _omp_link(toolchain: Toolchain, extra: tuple[str, ...], proof: bool, native:
     clang = toolchain.compiler == lib.clang
     flags = toolchain.flags if clang else tuple(f for f in toolchain.flags if f != "-fopenmp" and not f.startswith("-foffload"))
     theirs = [f"-Wl,-rpath,{lib.folder}", *([] if clang else [lib.libomp]), "-lpthread", "-ldl"]
-    ours = shlex.join([toolchain.compiler, *flags, *extra, "marker.o", "proof.o", "main.o", "-o", PROGRAM, *extra, *theirs])
+    proofs = ["proof.o", "device.o"] if OFFLOAD in flags else ["proof.o"]
+    ours = shlex.join([toolchain.compiler, *flags, *extra, "marker.o", *proofs, "main.o", "-o", PROGRAM, *extra, *theirs])
     if clang:
         return f"{ours}\necho libomp > {RUNTIME}"
     absent = f"! grep -Eq 'pragma +omp.*(inscan|ordered *\\()' {PREPROCESSED}"

@@ -216,6 +216,17 @@ def test_target_regions_run_on_a_device_with_its_own_memory(judge):
     assert (judge(kept).reason, judge(lost).reason) == ("ok", "wrong_output")
 
 
+@needs_offload
+def test_pointers_that_were_never_mapped_are_not_followed_on_the_device(judge):
+    """They work on that device by accident, because it lives in the host's address space."""
+    verdict = judge(TARGET)
+    assert " target regions on the device" in verdict.parallel_evidence
+    assert judge(TARGET.replace(MAPS, "")).reason == "crash"
+    shared = "#pragma omp requires unified_shared_memory\n"
+    assert judge(shared + TARGET.replace(MAPS, "")).reason == "ok"
+    assert judge(f"// {shared}" + TARGET.replace(MAPS, "")).reason == "crash"
+
+
 def test_target_regions_without_a_device_run_on_the_host(judge, tools):
     bare = {**tools, "omp": replace(tools["omp"], llvm=llvm.Llvm())}
     verdict = judge(TARGET, tools=bare)
