@@ -48,9 +48,10 @@ CUDA_KERNEL, CUDA_LAUNCH = (
     re.compile(r"\bU (__cudaPushCallConfiguration|cudaLaunch\w+Kernel\w*)\b"),
 )
 BY_CALL, COMMENT = re.compile(r"\bcudaLaunch\w*Kernel\w*\s*[<(]"), re.compile(r"//[^\n]*|/\*.*?\*/", re.S)
-LOOK = rf"""{{ nm main.o; objdump -h main.o | sed -n 's/^ *[0-9]* \(\.[^ ]*\) .*/@section \1/p'
+PARTS = rf"""{{ objdump -h main.o | sed -n 's/^ *[0-9]* \(\.[^ ]*\) .*/@section \1/p'
 objdump -d --no-show-raw-insn main.o | sed -n 's/^ *[0-9a-f]*:[ \t]*\(syscall\|sysenter\|int  *$0x80\|svc\)/@instruction \1/p'
-}} > {SYMBOLS}"""  # for gates: what the object file defines and needs, its sections, raw system calls
+}} >> {SYMBOLS}"""  # for gates: the object file's sections and raw system calls, after
+LOOK = f"nm main.o > {SYMBOLS}\n{PARTS}"  # what it defines and needs
 LAUNCHES = "cudaLaunchKernel __cudaLaunchKernel cudaLaunchKernelExC cudaLaunchCooperativeKernel cudaGraphLaunch"
 WRAPPED = (*(f"{name}{stream}" for name in LAUNCHES.split() for stream in ("", "_ptsz")), "cudaDeviceReset")
 MARKER = r"""
@@ -174,13 +175,14 @@ def _build(code: str, way: tuple[str, str, tuple[str, ...]], toolchain: Toolchai
     regions, compiler, flags = way
     name = f"main.{'cu' if LANGUAGE[toolchain.api] == 'cu' else 'cpp'}"
     proof = proof_source(toolchain)
-    files = {name: code.encode("utf-8", errors="replace"), "marker.cpp": MARKER.encode(), "proof.cpp": proof, "device.cpp": guard_source(toolchain)}
+    files = {name: code.encode("utf-8", errors="replace"), "marker.cpp": MARKER.encode(), "proof.cpp": proof}
+    files["device.cpp"] = guard_source(toolchain)
     outputs = (PROGRAM, SYMBOLS, RUNTIME) + (() if name == "main.cu" else (PREPROCESSED,))
     used = replace(toolchain, compiler=compiler, flags=flags)
     script = _script(used, extra, name, bool(proof))
     if toolchain.emulated:
         script, more = cudacpu_build.job(code, toolchain, extra, BUILD_LIMITS, level)
-        files |= more
+        script, files = f"{script}\n{PARTS}", files | more
     command = ["/bin/sh", "-ec", script]
     out = sandbox.run(command, files, BUILD_LIMITS, level, env=_env(toolchain), outputs=outputs, roots=toolchain.roots)
     log = out.stderr.replace(f"{JOB}/", "")

@@ -168,6 +168,9 @@ def test_cuda_rule_takes_real_and_emulated_counters():
     assert proof.of_cuda([{"launches": "3"}, {"launches": "0"}]).reason == "no_kernel_launch"
     swallowed = proof.of_cuda([{"launches": "0", "emulated": "1", "last_error": "9"}])
     assert swallowed.reason == "cuda_error" and "emulated" in swallowed.evidence
+    single = {"launches": "3", "threads": "3"}
+    assert proof.of_cuda([single, single]).reason == "not_parallel"
+    assert proof.of_cuda([single, single | {"threads": "96"}]).parallel == "yes"
     assert proof.of_cuda([{}]).parallel == "unknown"
 
 
@@ -175,7 +178,7 @@ def test_cuda_rule_takes_real_and_emulated_counters():
 def test_launch_calls_are_counted_in_the_linked_program(tools):
     code = "__global__ void k() {}\nint main() { k<<<1, 1>>>(); return cudaDeviceReset(); }\n"
     built = build.build(code, toolchain.detect("compile")["cuda"], (), sandbox.probe())
-    assert built.reason == "ok" and b"launches=%ld last_error=%ld" in built.program
+    assert built.reason == "ok" and b"launches=%ld threads=%ld last_error=%ld" in built.program
 
 
 # ---- races -----------------------------------------------------------------------------------------------------------
