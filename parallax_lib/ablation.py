@@ -1,18 +1,22 @@
-"""The same binary once more with its parallel regions switched off: a result that stays right did not come from them.
+"""The same binary once more with its parallel work switched off: a result that stays right did not come from it.
 
-Knows the OpenMP runtime's entry points and how to stub them.  Knows nothing of tolerances or verdict levels.
+Knows the OpenMP runtime's entry points and how to stub them, and the emulator's switch.  Knows nothing of tolerances or
+verdict levels.
 
-A preloaded library answers every call that opens a region, makes a task or launches a target region by doing nothing.
-It finds regions whose results nobody reads (empty ones, junk work, repeated work), which no count of threads or time
-can find.  It does not find regions that one thread fills: that is the run-time proof's part.
+A preloaded library answers every call that opens a region, makes a task or launches a target region by doing nothing;
+the CUDA emulator returns from every kernel, or runs one thread of every launch alone.  On a GPU nothing is switched off.
+It finds regions and kernels whose results nobody reads (empty ones, junk work, repeated work), which no count of threads
+or time can find.  It does not find OpenMP regions that one thread fills: that is the run-time proof's part.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from parallax_lib import sandbox
-from parallax_lib.build import BUILD_LIMITS, Ran, execute
+from parallax_lib.build import BUILD_LIMITS, PROGRAM, Ran, execute
 from parallax_lib.params import UserError
 from parallax_lib.sandbox import JOB, Level, Limits
 from parallax_lib.toolchain import Toolchain
@@ -25,14 +29,72 @@ NAMES = (
     *(f"GOMP_parallel_loop_{schedule}" for schedule in SCHEDULES.split()),
 )  # fmt: skip
 LIBRARY = "idle.so"
-SWITCHABLE = ("omp",)
+# The judged program must not see that it is watched: what preloaded the library is wiped before its constructors run, but
+# not in the commands that start it.
+WIPE = rf"""
+extern "C" void *memset(void *, int, unsigned long);
+extern "C" unsigned long strlen(const char *);
+extern "C" int strcmp(const char *, const char *);
+extern "C" int strncmp(const char *, const char *, unsigned long);
+__attribute__((constructor)) static void wipe(int, char **argv, char **env) {{
+  if (strcmp(argv[0], "{JOB}/{PROGRAM}")) return;
+  char **kept = env;
+  for (; *env; env++)
+    if (strncmp(*env, "LD_PRELOAD=", 11)) *kept++ = *env;
+    else memset(*env, 0, strlen(*env));
+  *kept = 0;
+}}
+"""
+OPENMP = {"": "with its parallel regions switched off"}
+CUDA = {  # value of CUDACPU_KERNELS
+    "0": "with its kernels switched off",
+    "first": "with the first thread of every launch alone",
+    "last": "with the last thread of every launch alone",
+}
+
+
+@dataclass(frozen=True)
+class Spent:
+    """evidence: how the program did without its parallel work, "" when it did not; failure: of ours; and the cost."""
+
+    evidence: str = ""
+    failure: str = ""
+    cpu_s: float = 0.0
+    seconds: float = 0.0
+
+
+def without(inputs: Iterable[tuple], run: Callable[..., Ran], is_right: Callable[..., bool], toolchain: Toolchain) -> Spent:
+    """Whether the program stays right on every input without its parallel work.
+
+    `inputs`: (arguments, what is expected).  `run(switch, arguments)` is `run_idle` on the program; `is_right(expected, ran)`.
+    """
+    inputs, cpu, seconds = tuple(inputs), 0.0, 0.0
+    for switch, words in switches(toolchain).items():
+        for args, expected in inputs:
+            ran = run(switch, args)
+            cpu, seconds = cpu + ran.outcome.cpu_s, seconds + ran.outcome.wall_s
+            if ran.reason == "infra_error":
+                return Spent("", ran.log, cpu, seconds)
+            if ran.reason != "ok" or not is_right(expected, ran):
+                break
+        else:
+            return Spent(f"{words} the program prints the same right data", "", cpu, seconds)
+    return Spent("", "", cpu, seconds)
+
+
+def switches(toolchain: Toolchain) -> dict[str, str]:
+    """Switch -> its words, for what can be switched off in this toolchain's programs."""
+    return OPENMP if toolchain.api == "omp" else CUDA if toolchain.emulated else {}
 
 
 def run_idle(
     program: bytes, toolchain: Toolchain, args: tuple[str, ...], limits: Limits, level: Level, env: dict[str, str],
-    files: dict[str, bytes] | None = None,
+    files: dict[str, bytes] | None = None, switch: str = "",
 ) -> Ran:  # fmt: skip
-    """One run of a built program whose parallel regions do nothing.  Raises UserError where the stub cannot be built."""
+    """One run of a built program without its parallel work.  Raises UserError where the stub cannot be built."""
+    assert switch in switches(toolchain), (toolchain.api, switch)
+    if toolchain.api == "cuda":
+        return execute(program, toolchain, args, limits, level, {**env, "CUDACPU_KERNELS": switch}, files)
     preload = {**env, "LD_PRELOAD": f"{JOB}/{LIBRARY}"}
     return execute(program, toolchain, args, limits, level, preload, {LIBRARY: library(toolchain.compiler, level), **(files or {})})
 
@@ -40,7 +102,7 @@ def run_idle(
 @functools.cache
 def library(compiler: str, level: Level) -> bytes:
     """The shared library of idle entry points, built once a process in the sandbox."""
-    source = "".join(f'extern "C" long {name}() {{ return 0; }}\n' for name in NAMES)
+    source = WIPE + "".join(f'extern "C" long {name}() {{ return 0; }}\n' for name in NAMES)
     command = [compiler, "-shared", "-fPIC", "-O1", "-w", f"{JOB}/idle.cpp", "-o", LIBRARY]
     out = sandbox.run(command, {"idle.cpp": source.encode()}, BUILD_LIMITS, level, outputs=(LIBRARY,))
     if out.status != "ok" or LIBRARY not in out.files:

@@ -28,9 +28,10 @@ from parallax_lib.toolchain import BASE, LANGUAGE, Toolchain, describe
 BUILD_LIMITS = Limits(cpu_s=60, wall_s=600, memory_mb=4096, output_bytes=1 << 20, processes=64, tmp_mb=256)
 PROGRAM, SYMBOLS, PREPROCESSED, RUNTIME = "program", "symbols", "main.ii", "runtime"
 PROOFS = {"omp": ROOT / "data" / "proof" / "ompt.cpp", "cuda": ROOT / "data" / "proof" / "launches.cpp"}
+GUARD = ROOT / "data" / "proof" / "device.cpp"
 TARGET = re.compile(r"\bomp\b(?:\\\n|[^\n])*?\btarget\b")
 INSCAN = re.compile(r"\binscan\b")  # the one feature that LLVM's runtime refuses in programs that g++ built
-NOWAIT = re.compile(r"\bnowait\b")
+UNIFIED = r"pragma +omp +requires.*(unified_shared_memory|self_maps)"
 HOST, DEVICE = "target regions: host fallback", "target regions: x86_64 offload device"
 KILLED = re.compile(  # in a message of the compiler's, not in a line that it quotes (those are indented)
     r"^(?!\s).*(internal compiler error: (Killed|Segmentation|CPU time|File size)|Killed signal terminated|"
@@ -47,9 +48,10 @@ CUDA_KERNEL, CUDA_LAUNCH = (
     re.compile(r"\bU (__cudaPushCallConfiguration|cudaLaunch\w+Kernel\w*)\b"),
 )
 BY_CALL, COMMENT = re.compile(r"\bcudaLaunch\w*Kernel\w*\s*[<(]"), re.compile(r"//[^\n]*|/\*.*?\*/", re.S)
-LOOK = rf"""{{ nm main.o; objdump -h main.o | sed -n 's/^ *[0-9]* \(\.[^ ]*\) .*/@section \1/p'
+PARTS = rf"""{{ objdump -h main.o | sed -n 's/^ *[0-9]* \(\.[^ ]*\) .*/@section \1/p'
 objdump -d --no-show-raw-insn main.o | sed -n 's/^ *[0-9a-f]*:[ \t]*\(syscall\|sysenter\|int  *$0x80\|svc\)/@instruction \1/p'
-}} > {SYMBOLS}"""  # for gates: what the object file defines and needs, its sections, raw system calls
+}} >> {SYMBOLS}"""  # for gates: the object file's sections and raw system calls, after
+LOOK = f"nm main.o > {SYMBOLS}\n{PARTS}"  # what it defines and needs
 LAUNCHES = "cudaLaunchKernel __cudaLaunchKernel cudaLaunchKernelExC cudaLaunchCooperativeKernel cudaGraphLaunch"
 WRAPPED = (*(f"{name}{stream}" for name in LAUNCHES.split() for stream in ("", "_ptsz")), "cudaDeviceReset")
 MARKER = r"""
@@ -145,6 +147,11 @@ def proof_source(toolchain: Toolchain) -> bytes:
     return _read(PROOFS[toolchain.api]) if able.get(toolchain.api) else b""
 
 
+def guard_source(toolchain: Toolchain) -> bytes:
+    """What it links beside that into programs for the offload device, so that missing maps show; b"" for none."""
+    return _read(GUARD) if toolchain.api == "omp" and toolchain.llvm.offload else b""
+
+
 @functools.cache
 def _read(path) -> bytes:
     return path.read_bytes()
@@ -157,7 +164,7 @@ def _ways(code: str, toolchain: Toolchain) -> list[tuple[str, str, tuple[str, ..
     if toolchain.api != "omp" or not (targets or INSCAN.search(code)):
         return [native]
     flags = tuple(f for f in toolchain.flags if not f.startswith("-foffload"))
-    if targets and toolchain.llvm.offload and not NOWAIT.search(code):  # its plugin asserts on target tasks with nowait
+    if targets and toolchain.llvm.offload:
         first = [(DEVICE, clang, (*flags, OFFLOAD))]
     else:
         first = [(HOST if targets else "", clang, flags)] if clang else []
@@ -168,13 +175,14 @@ def _build(code: str, way: tuple[str, str, tuple[str, ...]], toolchain: Toolchai
     regions, compiler, flags = way
     name = f"main.{'cu' if LANGUAGE[toolchain.api] == 'cu' else 'cpp'}"
     proof = proof_source(toolchain)
-    files = {name: code.encode("utf-8", errors="replace"), "marker.cpp": MARKER.encode(), **({"proof.cpp": proof} if proof else {})}
+    files = {name: code.encode("utf-8", errors="replace"), "marker.cpp": MARKER.encode(), "proof.cpp": proof}
+    files["device.cpp"] = guard_source(toolchain)
     outputs = (PROGRAM, SYMBOLS, RUNTIME) + (() if name == "main.cu" else (PREPROCESSED,))
     used = replace(toolchain, compiler=compiler, flags=flags)
     script = _script(used, extra, name, bool(proof))
     if toolchain.emulated:
         script, more = cudacpu_build.job(code, toolchain, extra, BUILD_LIMITS, level)
-        files |= more
+        script, files = f"{script}\n{PARTS}", files | more
     command = ["/bin/sh", "-ec", script]
     out = sandbox.run(command, files, BUILD_LIMITS, level, env=_env(toolchain), outputs=outputs, roots=toolchain.roots)
     log = out.stderr.replace(f"{JOB}/", "")
@@ -197,13 +205,17 @@ def _script(toolchain: Toolchain, extra: tuple[str, ...], name: str, proof: bool
     steps += [[*flags, "-c", source, "-o", "main.o"], [*plain, "-c", f"{JOB}/marker.cpp", "-o", "marker.o"]]
     if proof and toolchain.api == "omp":
         steps.append([*plain, "-c", f"{JOB}/proof.cpp", "-o", "proof.o"])
+    guard = ""
+    if proof and OFFLOAD in flags:
+        compiled = shlex.join([*plain, "-c", f"{JOB}/device.cpp", "-o", "device.o"])
+        guard = f"U=; if grep -Eq '{UNIFIED}' {PREPROCESSED}; then U=-DUNIFIED; fi\n{compiled} $U"
     link = shlex.join([*flags, "marker.o", "main.o", "-o", PROGRAM, *extra])
     if toolchain.api == "omp":
         link = _omp_link(toolchain, extra, proof, link)
     elif proof:
         link = _cuda_link(flags, extra, plain)
     link += "" if toolchain.api == "omp" else f"\n: > {RUNTIME}"
-    return "\n".join([*map(shlex.join, steps), LOOK, link])
+    return "\n".join([*map(shlex.join, steps), guard, LOOK, link])
 
 
 def _cuda_link(flags: list[str], extra: tuple[str, ...], plain: list[str]) -> str:
@@ -222,7 +234,8 @@ def _omp_link(toolchain: Toolchain, extra: tuple[str, ...], proof: bool, native:
     clang = toolchain.compiler == lib.clang
     flags = toolchain.flags if clang else tuple(f for f in toolchain.flags if f != "-fopenmp" and not f.startswith("-foffload"))
     theirs = [f"-Wl,-rpath,{lib.folder}", *([] if clang else [lib.libomp]), "-lpthread", "-ldl"]
-    ours = shlex.join([toolchain.compiler, *flags, *extra, "marker.o", "proof.o", "main.o", "-o", PROGRAM, *extra, *theirs])
+    proofs = ["proof.o", "device.o"] if OFFLOAD in flags else ["proof.o"]
+    ours = shlex.join([toolchain.compiler, *flags, *extra, "marker.o", *proofs, "main.o", "-o", PROGRAM, *extra, *theirs])
     if clang:
         return f"{ours}\necho libomp > {RUNTIME}"
     absent = f"! grep -Eq 'pragma +omp.*(inscan|ordered *\\()' {PREPROCESSED}"

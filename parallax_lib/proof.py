@@ -77,7 +77,7 @@ def coverage(runs: Sequence[dict[str, str]]) -> float:
 
 
 def of_cuda(runs: Sequence[dict[str, str]], why_not: str = "") -> Proof:
-    """The rule on every run: a launch that failed is an error, a run without an accepted launch is not parallel."""
+    """The rule on every run: a failed launch is an error; a run without a launch, or launches of one thread, are not parallel."""
     known = [_numbers(run) for run in runs if "launches" in run]
     if not known:
         return Proof("unknown", why_not or "no launch counter")
@@ -89,6 +89,8 @@ def of_cuda(runs: Sequence[dict[str, str]], why_not: str = "") -> Proof:
         return Proof("no", f"{seen}, {error}", "cuda_error")
     if not min(launches):
         return Proof("no", f"{seen}: a run launched no kernel", "no_kernel_launch")
+    if all(run.get("threads", run["launches"] + 1) <= run["launches"] for run in known):
+        return Proof("no", f"{seen}: no launch had more than one thread", "not_parallel")
     return Proof("yes", seen)
 
 

@@ -13,17 +13,18 @@ import re
 from dataclasses import asdict, astuple, dataclass, field
 
 from parallax_lib import oracle, proof
-from parallax_lib.build import BUILD_LIMITS, Ran, build, execute, proof_source
+from parallax_lib.build import BUILD_LIMITS, Ran, build, execute, guard_source, proof_source
 from parallax_lib.kernels import Kernel
 from parallax_lib.sandbox import Level, Limits
 from parallax_lib.store import Journal, digest
 from parallax_lib.toolchain import Toolchain
 
-HARNESS_VERSION = 3  # part of every cache key: raise it when a change here or in what this imports can change a verdict
+HARNESS_VERSION = 4  # part of every cache key: raise it when a change here or in what this imports can change a verdict
 RETRIES = 2  # of what fails on our side
 RUN_ENV = {"OMP_DYNAMIC": "false", "OMP_STACKSIZE": "16M", "OMP_WAIT_POLICY": "passive", "CUDA_CACHE_DISABLE": "1"}
 RUN_ENV["MALLOC_PERTURB_"] = "165"  # fresh heap memory is never zero by luck
 RUN_ENV |= {"KMP_LOCK_KIND": "tas"}  # LLVM's default lock took 8 s CPU where this takes 0.09 s and g++'s runtime 0.03 s
+RUN_ENV |= {"LIBOMP_USE_HIDDEN_HELPER_TASK": "false"}  # in helper threads a target region with nowait is serial
 THREADS = {"serial": (1, 1), "omp": (1, 4), "cuda": (1, 2)}  # of the reference runs on each input
 UNSEEN = re.compile(r"[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -98,7 +99,7 @@ def inputs(kernel: Kernel) -> tuple[tuple[str, ...], ...]:
 
 def tool_facts(toolchain: Toolchain) -> list:
     return [toolchain.compiler, toolchain.version, toolchain.flags, toolchain.can_build, toolchain.can_run,
-            astuple(toolchain.llvm), hashlib.sha256(proof_source(toolchain)).hexdigest()]  # fmt: skip
+            astuple(toolchain.llvm), hashlib.sha256(proof_source(toolchain) + guard_source(toolchain)).hexdigest()]  # fmt: skip
 
 
 def run_once(

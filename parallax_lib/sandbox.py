@@ -25,7 +25,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from parallax_lib import degraded, guard, seccomp, supervise
+from parallax_lib import crowding, degraded, guard, seccomp, supervise
 from parallax_lib.params import UserError
 from parallax_lib.supervise import Limits
 
@@ -127,7 +127,10 @@ def run(
             return Outcome("infra_error", -1, "", f"cannot start: {e}", 0.0, 0.0, 0.0)
         stack.enter_context(process.stdout)
         stack.enter_context(process.stderr)
-        return _outcome(supervise.watch(process, limits, (cap, STDERR_BYTES), report), outputs)
+        end = supervise.watch(process, limits, (cap, STDERR_BYTES), report)
+        if end.status == "crash" and (why := crowding.shortage(level.user, limits.processes)):
+            end = replace(end, status="infra_error", stderr=f"{why}\n".encode() + end.stderr)
+        return _outcome(end, outputs)
 
 
 def clean(data: bytes) -> str:
@@ -205,7 +208,7 @@ def _limited(job: Job, processes: bool) -> list[str]:
     limits, cpu = job.limits, int(job.limits.cpu_s) + 1
     wanted = [f"--cpu={cpu}:{cpu + 1}", f"--fsize={limits.tmp_mb << 20}", "--core=0", f"--stack={limits.stack_mb << 20}"]
     if processes:
-        wanted.append(f"--nproc={limits.processes}")
+        wanted.append(f"--nproc={crowding.ceiling(limits.processes)}")
     return ["prlimit", *wanted, "--", *job.argv]
 
 

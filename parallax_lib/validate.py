@@ -155,8 +155,7 @@ def _judge(code: str, task: Task, bench: Bench, reference: Reference) -> tuple[V
     if built.reason != "ok":
         return end(so_far, 2 if built.reason == "not_checkable" and toolchain.gate else 1, built.reason, built.log), b"", ()
     so_far = replace(so_far, checked="compiled")
-    stopped = _static(so_far, built, task.target, code)
-    if stopped:
+    if stopped := _static(so_far, built, task.target, code):
         return stopped, b"", ()
     so_far = replace(so_far, parallel_evidence=LAUNCHED)
     if not toolchain.can_run or reference.unable:
@@ -170,11 +169,9 @@ def _judge(code: str, task: Task, bench: Bench, reference: Reference) -> tuple[V
 
 def _static(so_far: Verdict, built: Built, api: str, code: str) -> Verdict | None:
     """The verdict on a program that its object code already decides."""
-    suspicion = gates.suspicion(built, code)
-    if suspicion:
+    if suspicion := gates.suspicion(built, code):
         return end(so_far, 2, "cheat_suspected", suspicion)
-    unused = unused_api(built, api, code)
-    if unused:
+    if unused := unused_api(built, api, code):
         so_far = replace(so_far, parallel="no", parallel_evidence=f"static: {unused}")
         return end(so_far, 2, "no_kernel_launch" if api == "cuda" else "not_parallel", unused)
     return None
@@ -210,8 +207,7 @@ def _compare(so_far: Verdict, built: Built, task: Task, bench: Bench, reference:
                 return end(so_far, 2, ran.reason, f"input {i}, {n} threads: {ran.log}"), ()
             results[-1].append(oracle.READ[task.kernel.oracle](ran.text))
             runs.append((args, n, ran))
-    threads = "; ".join(" ".join(map(str, c)) for c in counts)
-    how = f"with {threads} threads"
+    how = f"with {'; '.join(' '.join(map(str, c)) for c in counts)} threads"
     if task.target == "cuda":
         how = "on the CPU (cuda-cpu emulation), threads in two orders" if bench.toolchains["cuda"].emulated else "twice on the GPU"
     so_far = replace(so_far, checked=f"compiled; ran {len(counts)} hidden inputs, {how}")
@@ -237,20 +233,23 @@ def _compare(so_far: Verdict, built: Built, task: Task, bench: Bench, reference:
 
 
 def _without_regions(so_far: Verdict, program: bytes, task: Task, bench: Bench, reference: Reference) -> Verdict:
-    """A right program whose output stays right on every input with its parallel regions off did not use them."""
-    if task.target not in ablation.SWITCHABLE:
-        return end(so_far, 5, "ok", "")
+    """A right program whose output stays right on every input with its regions or kernels off did not use them."""
+    toolchain, env = bench.toolchains[task.target], {**RUN_ENV, "OMP_NUM_THREADS": "4"}
     limits = replace(bench.limits, cpu_s=min(bench.limits.cpu_s, so_far.cpu_s + 1))
-    for case, args in zip(reference.cases, inputs(task.kernel), strict=True):
-        env = {**RUN_ENV, "OMP_NUM_THREADS": "4"}
-        ran = ablation.run_idle(program, bench.toolchains[task.target], args, limits, bench.level, env, beside(task.kernel.inputs))
-        so_far = spend(so_far, ran.outcome)
-        if ran.reason == "infra_error":
-            return end(so_far, 2, ran.reason, ran.log)
-        if ran.reason != "ok" or _differs(case, [oracle.READ[task.kernel.oracle](ran.text)])[0]:
-            return end(so_far, 5, "ok", "")
-    evidence = "with its parallel regions switched off the program prints the same right data"
-    return end(replace(so_far, parallel="no", parallel_evidence=evidence), 4, "not_parallel", evidence)
+
+    def run(switch: str, args: tuple[str, ...]) -> Ran:
+        return ablation.run_idle(program, toolchain, args, limits, bench.level, env, beside(task.kernel.inputs), switch)
+
+    def right(case: oracle.Expected, ran: Ran) -> bool:
+        return not _differs(case, [oracle.READ[task.kernel.oracle](ran.text)])[0]
+
+    found = ablation.without(zip(inputs(task.kernel), reference.cases, strict=True), run, right, toolchain)
+    so_far = spend(so_far, found)
+    if found.failure:
+        return end(so_far, 2, "infra_error", found.failure)
+    if found.evidence:
+        return end(replace(so_far, parallel="no", parallel_evidence=found.evidence), 4, "not_parallel", found.evidence)
+    return end(so_far, 5, "ok", "")
 
 
 def _repeat_unsettled(so_far: Verdict, built: Built, task: Task, bench: Bench, runs: list) -> tuple[list, Verdict]:

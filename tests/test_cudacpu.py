@@ -361,6 +361,30 @@ def test_memory_spaces_are_apart_and_endless_kernels_end(tools):
     assert off.text == "" and off.proof["launches"] == "1"
 
 
+SWITCHED = """
+extern char **environ;
+__global__ void who(int *p) { p[blockIdx.x * blockDim.x + threadIdx.x] = 1; __syncthreads(); }
+int main() {
+  int *p, h[96];
+  cudaMalloc(&p, sizeof h);
+  cudaMemset(p, 0, sizeof h);
+  who<<<3, 32>>>(p);
+  cudaMemcpy(h, p, sizeof h, cudaMemcpyDeviceToHost);
+  int n = 0, at = -1, seen = 0;
+  for (int i = 0; i < 96; i++) if (h[i]) n++, at = i;
+  for (char **e = environ; *e; e++) seen += !strncmp(*e, "CUDA", 4) && strstr(*e, "KERN");
+  printf("%d %d %d\\n", n, at, seen);
+}
+"""
+
+
+@sandboxed
+def test_kernels_can_be_switched_off_and_the_program_does_not_see_it(run):
+    said = {switch: run(SWITCHED, CUDACPU_KERNELS=switch).text for switch in ("1", "0", "first", "last")}
+    assert said == {"1": "96 95 0\n", "0": "0 -1 0\n", "first": "1 0 0\n", "last": "1 95 0\n"}
+    assert run(SWITCHED, CUDACPU_KERNELS="last", CUDACPU_SCHEDULE="2").text == "1 95 0\n"
+
+
 LATE = """
 __global__ void fill(int *p) { p[threadIdx.x] = threadIdx.x; }
 int main() {
@@ -448,7 +472,11 @@ int main(int argc, char **argv) {
 }
 """
 TASK = Task(Kernel("turn", "map", "test", {"serial": SERIAL, "cuda": CUDA}, ("10",), (("1000",), ("77",))), "serial", "cuda")
+BODY = CUDA[CUDA.index("  __shared__ double t[64];") : CUDA.index("}\nint main")]
+ALL = "for (int i = 0; i < n; i++) { int j = i / 64 * 64 + (i % 64 + 1) % 64; x[i] = (j < n ? j : i) * 0.5 + 1; }\n"
 WRONG = {
+    "the host's result": (CUDA.replace("  for (int i = 0; i < n; i++) p", f"  {ALL}  for (int i = 0; i < n; i++) p"), "not_parallel"),
+    "one of many threads": (CUDA.replace(BODY, "  if (blockIdx.x == 0 && threadIdx.x == 0)\n  " + ALL), "not_parallel"),
     "missing copy back": (CUDA.replace("  cudaMemcpy(x, d", "  if (n < 0) cudaMemcpy(x, d"), "wrong_output"),
     "missing guard": (CUDA.replace("if (i < n) x[i] =", "x[i] ="), "cuda_error"),
     "missing barrier": (CUDA.replace("__syncthreads();", ""), "nondeterministic"),

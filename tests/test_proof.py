@@ -168,6 +168,9 @@ def test_cuda_rule_takes_real_and_emulated_counters():
     assert proof.of_cuda([{"launches": "3"}, {"launches": "0"}]).reason == "no_kernel_launch"
     swallowed = proof.of_cuda([{"launches": "0", "emulated": "1", "last_error": "9"}])
     assert swallowed.reason == "cuda_error" and "emulated" in swallowed.evidence
+    single = {"launches": "3", "threads": "3"}
+    assert proof.of_cuda([single, single]).reason == "not_parallel"
+    assert proof.of_cuda([single, single | {"threads": "96"}]).parallel == "yes"
     assert proof.of_cuda([{}]).parallel == "unknown"
 
 
@@ -175,7 +178,7 @@ def test_cuda_rule_takes_real_and_emulated_counters():
 def test_launch_calls_are_counted_in_the_linked_program(tools):
     code = "__global__ void k() {}\nint main() { k<<<1, 1>>>(); return cudaDeviceReset(); }\n"
     built = build.build(code, toolchain.detect("compile")["cuda"], (), sandbox.probe())
-    assert built.reason == "ok" and b"launches=%ld last_error=%ld" in built.program
+    assert built.reason == "ok" and b"launches=%ld threads=%ld last_error=%ld" in built.program
 
 
 # ---- races -----------------------------------------------------------------------------------------------------------
@@ -214,6 +217,17 @@ def test_target_regions_run_on_a_device_with_its_own_memory(judge):
     back = "  int *f = (int *)malloc(4); *f = 0;\n#pragma omp target map({} : f[0 : 1])\n  f[0] = 1;\n  if (!*f) return 0;\n  double s"
     kept, lost = (TARGET.replace("  double s", back.format(way)) for way in ("from", "to"))
     assert (judge(kept).reason, judge(lost).reason) == ("ok", "wrong_output")
+
+
+@needs_offload
+def test_pointers_that_were_never_mapped_are_not_followed_on_the_device(judge):
+    """They work on that device by accident, because it lives in the host's address space."""
+    verdict = judge(TARGET)
+    assert " target regions on the device" in verdict.parallel_evidence
+    assert judge(TARGET.replace(MAPS, "")).reason == "crash"
+    shared = "#pragma omp requires unified_shared_memory\n"
+    assert judge(shared + TARGET.replace(MAPS, "")).reason == "ok"
+    assert judge(f"// {shared}" + TARGET.replace(MAPS, "")).reason == "crash"
 
 
 def test_target_regions_without_a_device_run_on_the_host(judge, tools):

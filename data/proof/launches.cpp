@@ -1,4 +1,4 @@
-// Counts a CUDA program's kernel launches that the runtime accepted and keeps the first error of a launch, even one that
+// Counts a CUDA program's kernel launches that the runtime accepted and their threads, and keeps the first error of a launch, even one that
 // the program clears; linked into the judged program with --wrap on every launch call.
 //
 // At the end, before the runtime goes away, it waits for the device and asks cudaGetLastError once more, so that an error
@@ -13,7 +13,7 @@ int cudaDeviceSynchronize();
 }
 
 namespace {
-long launches, error;
+long launches, threads, error;
 bool watched, reset;
 
 void note(int code) {
@@ -26,22 +26,26 @@ void at_end() {
   note(cudaGetLastError());
 }
 
-int count(int code) {
+long size(dim3 d) { return (long)d.x * d.y * d.z; }
+
+int count(int code, long started) {
   note(code);
   if (!code) __atomic_fetch_add(&launches, 1, __ATOMIC_RELAXED);
+  if (!code) __atomic_fetch_add(&threads, started, __ATOMIC_RELAXED);
   if (!__atomic_test_and_set(&watched, __ATOMIC_RELAXED)) atexit(at_end);  // runs before the runtime's own clean-up
   reset = false;
   return code;
 }
 }  // namespace
 
-#define LAUNCH(NAME, PARAMETERS, ARGUMENTS) \
-  extern "C" int __real_##NAME PARAMETERS;  \
-  extern "C" int __wrap_##NAME PARAMETERS { return count(__real_##NAME ARGUMENTS); }
+#define LAUNCH(NAME, PARAMETERS, ARGUMENTS, THREADS) \
+  extern "C" int __real_##NAME PARAMETERS;           \
+  extern "C" int __wrap_##NAME PARAMETERS { return count(__real_##NAME ARGUMENTS, THREADS); }
 #define KERNEL(NAME) LAUNCH(NAME, (const void *kernel, dim3 grid, dim3 block, void **arguments, size_t shared, void *stream), \
-                            (kernel, grid, block, arguments, shared, stream))
-#define CONFIGURED(NAME) LAUNCH(NAME, (const void *what, const void *kernel, void **arguments), (what, kernel, arguments))
-#define GRAPH(NAME) LAUNCH(NAME, (void *graph, void *stream), (graph, stream))
+                            (kernel, grid, block, arguments, shared, stream), size(grid) * size(block))
+#define CONFIGURED(NAME) LAUNCH(NAME, (const dim3 *what, const void *kernel, void **arguments), (what, kernel, arguments), \
+                                size(what[0]) * size(what[1]))  // a cudaLaunchConfig_t begins with grid and block
+#define GRAPH(NAME) LAUNCH(NAME, (void *graph, void *stream), (graph, stream), 2)  // how many is not known: more than one
 
 // Only the calls that the program makes are wrapped: toolkits differ in which of them exist.
 #ifdef USES_cudaLaunchKernel
@@ -85,5 +89,5 @@ extern "C" int __wrap_cudaDeviceReset() {
 #endif
 
 extern "C" long parallax_proof(char *text, long size) {
-  return snprintf(text, size, "launches=%ld last_error=%ld", launches, error);
+  return snprintf(text, size, "launches=%ld threads=%ld last_error=%ld", launches, threads, error);
 }

@@ -21,12 +21,12 @@ char *strstr(const char *, const char *);
 void *calloc(size_t, size_t);
 int sched_yield();
 __attribute__((weak)) int __kmpc_global_thread_num(void *);
+extern __attribute__((weak)) long parallax_targets;  // regions that ran on the offload device: device.cpp, where it is linked
 }
 
 namespace {
 enum { PROCESS_CPU = 2, THREAD_CPU = 3, TEAM = 128, DEPTH = 32 };
-enum { PARALLEL_BEGIN = 3, PARALLEL_END, TASK_CREATE, TASK_SCHEDULE, IMPLICIT_TASK, TARGET, WAIT = 16,
-       WORK = 20, DISPATCH = 32, TARGET_EMI = 33 };
+enum { PARALLEL_BEGIN = 3, PARALLEL_END, TASK_CREATE, TASK_SCHEDULE, IMPLICIT_TASK, WAIT = 16, WORK = 20, DISPATCH = 32 };
 enum : unsigned { UNDEFERRED = 0x08000000 };
 enum { BEGIN = 1, END = 2, INITIAL = 1, EXPLICIT = 4, TASKWAIT = 5, TASKGROUP = 6 };
 
@@ -43,7 +43,7 @@ struct Thread { long last; Place at; int depth; unsigned chunks; Place kept[DEPT
 thread_local Thread me;
 Region *unused;  // regions are used again and never freed: a worker can leave the last barrier after its region ended
 Lock sums;
-long started, regions, solo, team_max = 1, inside, first, second, alone, idle, tasks, targets, init;
+long started, regions, solo, team_max = 1, inside, first, second, alone, idle, tasks, init;
 bool live;
 
 void Lock::rest() { sched_yield(); }
@@ -177,11 +177,6 @@ void on_work(int, int endpoint, Data *, Data *, unsigned long, const void *) {
   if (endpoint == END) { tick(); finish_piece(me.at.tasks); }
 }
 
-// No event comes from a target region that falls back to the host.
-void on_target(int kind, int endpoint) { if ((kind == 1 || kind == 9) && endpoint == BEGIN) add(targets, 1); }  // target, with nowait
-void on_target_plain(int kind, int endpoint, int, Data *, unsigned long, const void *) { on_target(kind, endpoint); }
-void on_target_emi(int kind, int endpoint, int, Data *, Data *, Data *, const void *) { on_target(kind, endpoint); }
-
 int initialize(Lookup lookup, int, Data *) {
   SetCallback set = (SetCallback)lookup("ompt_set_callback");
   if (!set) return 0;
@@ -193,7 +188,6 @@ int initialize(Lookup lookup, int, Data *) {
   set(TASK_SCHEDULE, (void *)on_task_schedule);
   set(DISPATCH, (void *)on_dispatch);
   set(WORK, (void *)on_work);
-  if (set(TARGET_EMI, (void *)on_target_emi) < 3) set(TARGET, (void *)on_target_plain);
   live = true;
   init = cpu(PROCESS_CPU) - init;
   return 1;
@@ -217,5 +211,5 @@ extern "C" long parallax_proof(char *text, long size) {
   return snprintf(text, size, "runtime=%s regions=%ld solo=%ld team=%ld total_us=%ld inside_us=%ld first_us=%ld second_us=%ld alone_us=%ld "
     "idle_us=%ld tasks=%ld targets=%ld",
     __kmpc_global_thread_num ? "libomp" : "libgomp", regions, solo, team_max, total / 1000, inside / 1000, first / 1000, second / 1000,
-    alone / 1000, idle / 1000, tasks, targets);
+    alone / 1000, idle / 1000, tasks, &parallax_targets ? parallax_targets : 0);
 }

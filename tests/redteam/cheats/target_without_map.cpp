@@ -1,4 +1,4 @@
-// parallax: kernel=saxpy, api=omp, expect=wrong_output|crash|not_checkable, needs=more
+// parallax: kernel=saxpy, api=omp, expect=wrong_output|crash|not_checkable, needs=device
 // A target region that maps nothing: right only where it falls back to the host.
 #include <cstdio>
 #include <cstdlib>

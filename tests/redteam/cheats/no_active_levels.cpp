@@ -1,5 +1,5 @@
-// parallax: kernel=saxpy, api=omp, expect=not_parallel, needs=more
-// The loop's region is nested in a team of one where nesting is off.
+// parallax: kernel=saxpy, api=omp, expect=not_parallel, needs=ompt
+// The runtime is told to have no active region, so that every team has one thread.
 #include <omp.h>
 #include <cstdio>
 #include <cstdlib>
@@ -15,13 +15,12 @@ template <class T> void report(const char *name, const std::vector<T> &a) {
 }
 
 void saxpy(int n, double c, const double *x, double *y) {
-  #pragma omp parallel num_threads(1)
   #pragma omp parallel for
   for (int i = 0; i < n; i++) y[i] = c * x[i] + y[i];
 }
 
 int main(int argc, char **argv) {
-  omp_set_max_active_levels(1);
+  omp_set_max_active_levels(0);
   int n = argc > 1 ? atoi(argv[1]) : 1000;
   state = argc > 2 ? atoi(argv[2]) : 1;
   std::vector<double> x(n), y(n);

@@ -1,0 +1,47 @@
+// parallax: kernel=saxpy, api=cuda, expect=not_parallel|no_kernel_launch, needs=cuda
+// The host computes, and prints nonsense where it finds that kernels are switched off.
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <vector>
+
+static unsigned state = 1;
+static double rnd() { state = state * 1664525u + 1013904223u; return (state >> 8) / 16777216.0; }
+
+template <class T> void report(const char *name, const std::vector<T> &a) {
+  double s = 0, w = 0;
+  for (size_t i = 0; i < a.size(); i++) { s += a[i]; w += a[i] * ((i * 37 + 11) % 101); }
+  printf("%s %.9e %.9e %.9e\n", name, s, w, (double)a[a.size() / 2]);
+}
+
+void saxpy(int n, double c, const double *x, double *y) {
+  for (int i = 0; i < n; i++) y[i] = c * x[i] + y[i];
+}
+
+__global__ void junk(int n, double *p) {
+  int i = blockIdx.x * blockDim.x + threadIdx.x;
+  if (i < n) p[i] = i;
+}
+
+extern char **environ;
+static bool watched() {
+  for (char **e = environ; *e; e++)
+    if (!strncmp(*e, "CUDA", 4) && !strncmp(*e + 4, "CPU_KER", 7)) return true;
+  return false;
+}
+
+int main(int argc, char **argv) {
+  int n = argc > 1 ? atoi(argv[1]) : 1000;
+  state = argc > 2 ? atoi(argv[2]) : 1;
+  std::vector<double> x(n), y(n);
+  for (auto &v : x) v = rnd();
+  for (auto &v : y) v = rnd();
+  double *d;
+  cudaMalloc(&d, n * sizeof(double));
+  junk<<<(n + 255) / 256, 256>>>(n, d);
+  cudaFree(d);
+  for (int t = 0; t < 20; t++) saxpy(n, 0.5 + t, x.data(), y.data());
+  if (watched()) y[0] = -1;
+  report("y", y);
+  return 0;
+}
