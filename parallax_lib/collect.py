@@ -57,10 +57,11 @@ def write_answers(
     temperatures: list[float],
     seeds: list[int],
     progress: Callable | None = None,
+    limits: list[int] | None = None,
 ) -> list[dict]:
-    """Decode every row of a thought; code is None where the answer holds no program."""
+    """Decode every row of a thought; code is None where the answer holds no program.  `limits`: most tokens of each."""
     start = translator.tokenizer(prompts.OPENING).input_ids
-    limits = [token_limit(len(row), params) for row in ids]
+    limits = limits or [token_limit(len(row), params) for row in ids]
     answers = decode.decode(
         translator,
         thought.state,

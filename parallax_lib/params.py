@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 ROOT = Path(__file__).resolve().parents[1]
 DIRECTIONS = ("serial-omp", "serial-cuda", "omp-cuda", "cuda-omp")
@@ -101,6 +101,7 @@ class Search(Section):
     branches: int = 4  # N, row 0 unperturbed
     samples: int = 3  # pool of whole programs for best-of-N and the oracle
     margin: float = 0.0
+    repair: int = Field(0, ge=0)  # further rounds in which every arm mends what failed, told the compiler's or the run's log
     arms: tuple[str, ...] = ("unguided", "random", "guided", "redecode", "best_of_n", "oracle")
     seeds: tuple[int, ...] = (0,)
 

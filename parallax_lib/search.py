@@ -1,41 +1,45 @@
 """The arms: one latent loop, guided or not, over a batch of rows that may belong to different arms.
 
-Knows the PRM only as a scorer of candidates.  Knows no compiler: arms that need verdicts are derived afterwards from
-the pool of decoded programs.
+Knows the PRM only as a scorer of candidates.  Knows no compiler: what a failed attempt is told comes with its row, and
+arms that need verdicts are derived afterwards, in `arms`.
 
 B rows, N candidates, K latent steps, D translator width.
 """
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
 import torch
 
-from parallax_lib import engine, latents, prm
-from parallax_lib.collect import ask, write_answers
+from parallax_lib import engine, latents, prm, prompts
+from parallax_lib.collect import ask, token_limit, write_answers
 from parallax_lib.kernels import Task
 from parallax_lib.models import Translator, loaded_translator
-from parallax_lib.params import Params, check
+from parallax_lib.params import Params, check, dump
 from parallax_lib.store import derive_seed
 
 LIVE_ARMS = ("unguided", "random", "guided", "redecode")  # decoded one program a task
 POOL_ARMS = ("best_of_n", "compile_filter", "oracle")  # chosen among `samples` programs of the pool
-COST = ["prefill_tokens", "latent_steps", "prm_calls", "decode_tokens", "validator_runs"]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One program to write: which task, by which arm, which sample of it, how its latents are chosen."""
+    """One program to write: which task, by which arm, which sample of it, how its latents are chosen.
+
+    In a repair round, `past` is the (program, feedback) that failed.
+    """
 
     task: Task
     arm: str
     sample: int
     seed: int
+    round: int = 0
+    past: tuple[str, str] | None = None
 
     @property
     def policy(self) -> str:
@@ -46,12 +50,23 @@ class Row:
     @property
     def draw(self) -> int:
         """Seed of the latent draws; the random arm draws as the pool's second program does."""
+        if self.round:
+            return derive_seed(self.seed, self.task.id, "repair", self.round)
         return derive_seed(self.seed, self.task.id, "pool", 1 if self.arm == "random" else self.sample)
+
+    @property
+    def identity(self) -> tuple:
+        """What the journal knows the row by."""
+        return self.task.id, self.task.source_code, self.arm, self.sample, self.seed, self.round, self.past
+
+    @property
+    def prompt(self) -> tuple:
+        return self.task.id, self.past
 
     @property
     def program(self) -> tuple:
         """Rows with equal values are the same program: it is written once."""
-        return self.task.id, self.seed, self.policy, self.draw, self.arm == "redecode"
+        return *self.prompt, self.seed, self.policy, self.draw, self.arm == "redecode"
 
 
 def plan_rows(tasks: Sequence[Task], params: Params) -> list[Row]:
@@ -63,6 +78,28 @@ def plan_rows(tasks: Sequence[Task], params: Params) -> list[Row]:
             if set(POOL_ARMS) & set(params.search.arms):
                 rows += [Row(task, "pool", i, seed) for i in range(params.search.samples)]
     return rows
+
+
+def grouped(rows: Sequence[Row], size: int) -> list[list[Row]]:
+    """The rows in order, cut where a group would hold over `size` distinct programs; a task's rows of one seed stay together."""
+    groups: list[list[Row]] = []
+    programs: set[tuple] = set()
+    for _, same in itertools.groupby(rows, key=lambda r: (r.seed, r.task.id)):
+        bundle = list(same)
+        mine = {r.program for r in bundle}
+        if not groups or len(programs | mine) > size:
+            groups.append([])
+            programs = set()
+        groups[-1] += bundle
+        programs |= mine
+    return groups
+
+
+def recipe(params: Params) -> dict:
+    """The settings that can change a program, and no others: a translation is kept while these are the same."""
+    values = dump(params)
+    wanted = {name: values["search"][name] for name in ("branches", "margin")}
+    return {name: values[name] for name in ("translator", "latent", "decode")} | {"search": wanted}
 
 
 def chooser(rows: Sequence[Row], scorer, margin: float, device) -> tuple[Callable, list[torch.Tensor]]:
@@ -108,11 +145,11 @@ def translate(translator: Translator, model, rows: Sequence[Row], params: Params
 
 @torch.inference_mode()
 def _write(translator: Translator, model, rows: Sequence[Row], params: Params, progress: Callable | None) -> list[dict]:
-    order = list({r.task.id: r.task for r in rows}.values())
-    where = {t.id: i for i, t in enumerate(order)}
-    ids = ask(translator, order)
+    order = list({r.prompt: r for r in rows}.values())
+    where = {r.prompt: i for i, r in enumerate(order)}
+    ids = [ask_row(translator, r) for r in order]
     device = translator.device
-    index = [where[r.task.id] for r in rows]
+    index = [where[r.prompt] for r in rows]
     state = engine.select(engine.prefill(translator, ids), torch.tensor(index, device=device))
     count = sum(r.policy == "guided" for r in rows)
     choose, scores = chooser(rows, prm.start(model, count) if count else None, params.search.margin, device)
@@ -126,14 +163,21 @@ def _write(translator: Translator, model, rows: Sequence[Row], params: Params, p
         row_seeds=[r.draw for r in rows],
     )
     heat = [params.decode.redecode_temperature if r.arm == "redecode" else params.decode.temperature for r in rows]
-    seeds = [derive_seed(r.seed, r.task.id, r.arm, "decode") for r in rows]
-    answers = write_answers(translator, thought, [ids[i] for i in index], params, heat, seeds, progress)
+    seeds = [derive_seed(r.seed, r.task.id, r.arm, "decode", *([r.round] if r.round else [])) for r in rows]
+    most = [token_limit(len(row), params) for row in ask(translator, [r.task for r in order])]  # of the task, not of a repair's prompt
+    answers = write_answers(translator, thought, [ids[i] for i in index], params, heat, seeds, progress, [most[i] for i in index])
     final = iter(scores[-1].tolist() if scores else [])
     for i, (row, answer) in enumerate(zip(rows, answers, strict=True)):
         answer["score"] = next(final) if row.policy == "guided" else float("nan")
         answer["picks"] = " ".join(map(str, thought.picks[i].tolist()))
         answer["prefill_tokens"] = len(ids[index[i]])
     return answers
+
+
+def ask_row(translator: Translator, row: Row) -> list[int]:
+    """Prompt token ids of a row: the task, and in a repair round the failed attempt and what is told of it."""
+    task = row.task
+    return translator.tokenizer(prompts.prompt(translator.tokenizer, task.source, task.target, task.source_code, row.past)).input_ids
 
 
 def translate_item(item: dict) -> list[dict]:
@@ -153,29 +197,7 @@ def packed_prm(folder: Path) -> dict[str, bytes]:
 
 def _result(row: Row, answer: dict, params: Params) -> dict:
     K, N = params.latent.steps, params.search.branches
-    cost = {"latent_steps": K, "prm_calls": K * N if row.policy == "guided" else 0, "decode_tokens": answer["tokens"], "validator_runs": 0}
+    cost = {"latent_steps": K, "prm_calls": K * N if row.policy == "guided" else 0, "decode_tokens": answer["tokens"]}
     who = {"task": row.task.id, "kernel": row.task.kernel.name, "family": row.task.kernel.family, "direction": row.task.direction}
-    return who | {"seed": row.seed, "arm": row.arm, "sample": row.sample} | cost | {k: v for k, v in answer.items() if k != "tokens"}
-
-
-def derive_arms(results: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
-    """The validated rows plus the arms that choose from the pool; each carries the cost of all that it looked at.
-
-    best_of_n: highest mean log-probability.  compile_filter: the same among programs that compile.  oracle: a validated
-    program if the pool holds one, which no real chooser can know; it is the ceiling.
-    """
-    live = results[results["arm"] != "pool"]
-    parts = [live[live["arm"].isin(arms)]]
-    for _, pool in results[results["arm"] == "pool"].groupby(["seed", "task"]):
-        ranked = pool.sort_values(["mean_logprob", "sample"], ascending=[False, True], ignore_index=True)
-        choices = {
-            "best_of_n": (0, 0),
-            "compile_filter": (int((ranked["level"] >= 2).argmax()), len(pool)),
-            "oracle": (int(ranked["validated"].argmax()), len(pool)),
-        }
-        for arm, (at, checks) in choices.items():
-            if arm in arms:
-                row = ranked.iloc[[at]].assign(arm=arm, validator_runs=checks)
-                spent = pool[["latent_steps", "decode_tokens", "prm_calls"]].sum()
-                parts.append(row.assign(**{name: int(spent[name]) for name in spent.index}))
-    return pd.concat(parts, ignore_index=True)
+    who |= {"seed": row.seed, "arm": row.arm, "sample": row.sample, "attempt": row.round}
+    return who | cost | {k: v for k, v in answer.items() if k != "tokens"}

@@ -186,6 +186,13 @@ def test_heat_map_cells_are_counts_and_know_what_they_filter():
     assert np.asarray(cells.z).sum(axis=0) == pytest.approx(np.ones(4))
 
 
+def test_rounds_of_repair_are_arms_of_their_own():
+    rounds = pd.concat([ARMS.assign(repair=r, rate=ARMS["rate"] * (1 + r / 9)) for r in range(3)])
+    fig = plots.arms(rounds)
+    names = [y for trace in fig.data for y in trace.y]
+    assert len(set(names)) == len(rounds) and sum("<b>guided+repair2" in name for name in names) == 1
+
+
 def test_repair_arms_keep_the_colour_of_their_arm():
     assert theme.arm_colour("guided+repair2") == theme.ARM_COLOURS["guided"]
 

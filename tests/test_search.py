@@ -1,11 +1,10 @@
 """The arms against twins that recompute everything, and what each arm is charged."""
 
-import pandas as pd
 import pytest
 import torch
 
 from parallax_lib import latents, models, prm, search
-from parallax_lib.collect import ask
+from parallax_lib.collect import ask, token_limit
 from parallax_lib.kernels import Kernel, Task
 from parallax_lib.params import load
 
@@ -89,24 +88,29 @@ def test_random_picks_are_uniform_and_do_not_depend_on_the_batch():
     assert alone(1, torch.zeros(1, 4, 2))[0] == picks[7]
 
 
-def results_frame():
-    rows = []
-    for i, (logprob, level) in enumerate([(-0.1, 1), (-0.2, 4), (-0.3, 5)]):
-        rows.append({"task": "a", "seed": 0, "arm": "pool", "sample": i, "mean_logprob": logprob, "level": level, "validated": level == 5,
-                     "latent_steps": 3, "decode_tokens": 10 + i, "prm_calls": 0, "validator_runs": 0})  # fmt: skip
-    rows.append(rows[0] | {"arm": "unguided"})
-    return pd.DataFrame(rows)
+def test_a_repair_row_reads_the_failed_program_and_is_decoded_within_the_tasks_own_limit(translator, probe):
+    params = settings()
+    past = ("int main() { return fail; }", "error: 'fail' was not declared")
+    row = search.Row(task(0), "guided", 0, 0, 1, past)
+    text = translator.tokenizer.decode(search.ask_row(translator, row))
+    assert all(part in text for part in past) and text.index(past[0]) < text.index(past[1])
+    first, again = search.translate(translator, probe, [search.Row(task(0), "guided", 0, 0), row], params)
+    assert again["attempt"] == 1 and first["attempt"] == 0
+    assert again["prefill_tokens"] == len(search.ask_row(translator, row)) > first["prefill_tokens"]
+    assert again["decode_tokens"] <= token_limit(first["prefill_tokens"], params)
 
 
-def test_pool_arms_choose_and_pay_for_everything_they_looked_at():
-    table = search.derive_arms(results_frame(), ["unguided", "best_of_n", "compile_filter", "oracle"]).set_index("arm")
-    assert table["sample"].to_dict() == {"unguided": 0, "best_of_n": 0, "compile_filter": 1, "oracle": 2}
-    assert table.loc["best_of_n", "decode_tokens"] == table.loc["oracle", "decode_tokens"] == 33
-    assert table["validator_runs"].to_dict() == {"unguided": 0, "best_of_n": 0, "compile_filter": 3, "oracle": 3}
-    assert table.loc["unguided", "decode_tokens"] == 10
+def test_a_repair_does_not_depend_on_its_batch(translator, probe):
+    params, past = settings(), ("int main() {}", "it fails")
+    rows = [search.Row(task(i), arm, 0, 0, 1, past) for i in range(2) for arm in ("guided", "unguided")]
+    together = search.translate(translator, probe, rows, params)
+    assert [r["code"] for r in together] == [search.translate(translator, probe, [row], params)[0]["code"] for row in rows]
 
 
-def test_an_oracle_without_a_passing_program_fails():
-    frame = results_frame()
-    frame["validated"] = False
-    assert not search.derive_arms(frame, ["oracle"])["validated"].any()
+def test_groups_keep_a_tasks_rows_together_and_count_distinct_programs():
+    params = settings(arms=["unguided", "random", "guided", "best_of_n"], seeds=[0, 1])
+    rows = search.plan_rows([task(i) for i in range(5)], params)  # 4 distinct programs a task: 3 of the pool, guided
+    groups = search.grouped(rows, 8)
+    assert [row for group in groups for row in group] == rows
+    assert [len({r.program for r in group}) for group in groups] == [8, 8, 8, 8, 8]
+    assert search.grouped(rows, 1) == [rows[i : i + 6] for i in range(0, 60, 6)]

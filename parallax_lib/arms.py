@@ -1,0 +1,89 @@
+"""From judged programs to arms: who chooses among a pool, what a failed attempt is told, what every choice has cost.
+
+Knows the columns of verdicts and costs.  Knows no model and writes no program.
+
+A cost is what the arm had to spend to arrive at its program; runs of the validator and compiles have columns of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from parallax_lib.reasons import REASONS
+from parallax_lib.rewards import UNKNOWN
+
+TOLD = ("compile_error", "compile_limit", "crash", "timeout", "memory_limit", "output_limit", "incomplete", "cuda_error", "race")
+PER_PROGRAM = ("latent_steps", "prm_calls", "decode_tokens")  # a pool pays these for each program, its prompt once
+SPENT = ("prefill_tokens", *PER_PROGRAM)
+CHECKS = ("compiles", "validator_runs")
+
+
+def derive(results: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
+    """The validated rows plus the arms that choose from the pool; each carries the cost of all that it looked at.
+
+    best_of_n: highest mean log-probability.  compile_filter: the same among programs that compile.  oracle: a validated
+    program if the pool holds one, which no real chooser can know; it is the ceiling.
+    """
+    results = results.assign(repair=0, compiles=0, validator_runs=0)
+    live = results[results["arm"] != "pool"]
+    parts = [live[live["arm"].isin(arms)]]
+    for _, pool in results[results["arm"] == "pool"].groupby(["seed", "task"]):
+        parts += _chosen(pool, arms)
+    return pd.concat(parts, ignore_index=True)
+
+
+def _chosen(pool: pd.DataFrame, arms: Sequence[str]) -> list[pd.DataFrame]:
+    """The row that each arm takes from the pool of one task and seed."""
+    ranked = pool.sort_values(["mean_logprob", "sample"], ascending=[False, True], ignore_index=True)
+    choices = {
+        "best_of_n": (0, 0, 0),
+        "compile_filter": (int((ranked["level"] >= 2).argmax()), len(pool), 0),
+        "oracle": (int(ranked["validated"].argmax()), len(pool), len(pool)),
+    }
+    spent = {name: pool[name].sum() for name in PER_PROGRAM}
+    return [
+        ranked.iloc[[at]].assign(arm=arm, compiles=compiles, validator_runs=runs, **spent)
+        for arm, (at, compiles, runs) in choices.items()
+        if arm in arms
+    ]
+
+
+# repair rounds
+
+
+def feedback(reason: str, log: str) -> str:
+    """What an attempt is told of its failure: the compiler's or the run's own log, else only what kind of failure it was.
+
+    The log of a comparison holds the reference's numbers: it is never passed on.
+    """
+    text = REASONS[reason]
+    return f"{text}\n{log}" if reason in TOLD and log else text
+
+
+def failing(rows: pd.DataFrame) -> pd.Series:
+    """Which rows a repair round tries again: those whose verdict says that they failed."""
+    return ~rows["validated"].astype(bool) & ~rows["reason"].isin(UNKNOWN)
+
+
+def next_round(before: pd.DataFrame, attempts: pd.DataFrame, number: int) -> pd.DataFrame:
+    """Where every arm stands after repair round `number`: a new attempt where the last one failed, all else as it was.
+
+    `attempts` are the judged new programs of `before[failing(before)]`, under the same index; each row carries what its
+    arm has spent so far.  The round begins with a look at every program that is new and was not looked at before: one compile,
+    and one run of the validator where it compiles.
+    """
+    tried = failing(before)
+    assert sorted(before.index[tried]) == sorted(attempts.index), (int(tried.sum()), len(attempts))
+    new = (before["attempt"] == number - 1) & ~before["reason"].isin(UNKNOWN)
+    known = {name: (number == 1) & (before[name] > 0) for name in CHECKS}  # the pool's choosers have looked already
+    looked = before.assign(
+        compiles=before["compiles"] + (new & ~known["compiles"]),
+        validator_runs=before["validator_runs"] + (new & (before["level"] >= 2) & ~known["validator_runs"]),
+    )
+    redone = attempts.loc[before.index[tried]]
+    for name in SPENT:
+        redone[name] = redone[name] + looked.loc[tried, name]
+    redone[list(CHECKS)] = looked.loc[tried, list(CHECKS)]
+    return pd.concat([looked[~tried], redone]).loc[before.index].assign(repair=number)
