@@ -2,7 +2,8 @@
 
 Knows the columns of verdicts and costs.  Knows no model and writes no program.
 
-A cost is what the arm had to spend to arrive at its program; runs of the validator and compiles have columns of their own.
+`cost` is what an arm forwards to arrive at its program, in tokens of the translator; runs of the validator and compiles
+have columns of their own.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from parallax_lib.rewards import UNKNOWN
 
 TOLD = ("compile_error", "compile_limit", "crash", "timeout", "memory_limit", "output_limit", "incomplete", "cuda_error", "race")
 PER_PROGRAM = ("latent_steps", "prm_calls", "decode_tokens")  # a pool pays these for each program, its prompt once
-SPENT = ("prefill_tokens", *PER_PROGRAM)
+SPENT = ("prefill_tokens", *PER_PROGRAM, "cost")
+AT_COST = "@cost"  # marks an arm held to the guided arm's mean cost
 CHECKS = ("compiles", "validator_runs")
 
 
@@ -24,27 +26,47 @@ def derive(results: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
     """The validated rows plus the arms that choose from the pool; each carries the cost of all that it looked at.
 
     best_of_n: highest mean log-probability.  compile_filter: the same among programs that compile.  oracle: a validated
-    program if the pool holds one, which no real chooser can know; it is the ceiling.
+    program if the pool holds one, which no real chooser can know; it is the ceiling.  `best_of_n@cost` and so on: the
+    same among the first programs of the pool, as many as the guided arm's mean cost pays for.  `looked_at`: how many.
     """
-    results = results.assign(repair=0, compiles=0, validator_runs=0)
+    results = results.assign(repair=0, compiles=0, validator_runs=0, looked_at=1)
     live = results[results["arm"] != "pool"]
     parts = [live[live["arm"].isin(arms)]]
+    affordable = equal_cost(results)
     for _, pool in results[results["arm"] == "pool"].groupby(["seed", "task"]):
         parts += _chosen(pool, arms)
+        if affordable:
+            parts += _chosen(pool[pool["sample"] < affordable], arms, AT_COST)
     return pd.concat(parts, ignore_index=True)
 
 
-def _chosen(pool: pd.DataFrame, arms: Sequence[str]) -> list[pd.DataFrame]:
+def equal_cost(results: pd.DataFrame) -> int:
+    """Most programs of a pool whose mean cost is within the guided arm's, at least 1; 0 without guided rows or pool."""
+    guided, pool = (results[results["arm"] == arm] for arm in ("guided", "pool"))
+    if guided.empty or pool.empty:
+        return 0
+    costs = [pool_cost(pool[pool["sample"] <= i]) for i in sorted(pool["sample"].unique())]
+    return max(1, sum(cost <= guided["cost"].mean() for cost in costs))
+
+
+def pool_cost(pool: pd.DataFrame) -> float:
+    """Mean cost of one task and seed when all these programs are written: the prompt is read once."""
+    tasks = pool.assign(rest=pool["cost"] - pool["prefill_tokens"]).groupby(["seed", "task"])
+    return float((tasks["prefill_tokens"].first() + tasks["rest"].sum()).mean())
+
+
+def _chosen(pool: pd.DataFrame, arms: Sequence[str], suffix: str = "") -> list[pd.DataFrame]:
     """The row that each arm takes from the pool of one task and seed."""
     ranked = pool.sort_values(["mean_logprob", "sample"], ascending=[False, True], ignore_index=True)
+    n = len(pool)
     choices = {
         "best_of_n": (0, 0, 0),
-        "compile_filter": (int((ranked["level"] >= 2).argmax()), len(pool), 0),
-        "oracle": (int(ranked["validated"].argmax()), len(pool), len(pool)),
+        "compile_filter": (int((ranked["level"] >= 2).argmax()), n, 0),
+        "oracle": (int(ranked["validated"].argmax()), n, n),
     }
-    spent = {name: pool[name].sum() for name in PER_PROGRAM}
+    spent = {name: pool[name].sum() for name in PER_PROGRAM} | {"cost": pool_cost(pool), "looked_at": n}
     return [
-        ranked.iloc[[at]].assign(arm=arm, compiles=compiles, validator_runs=runs, **spent)
+        ranked.iloc[[at]].assign(arm=arm + suffix, compiles=compiles, validator_runs=runs, **spent)
         for arm, (at, compiles, runs) in choices.items()
         if arm in arms
     ]

@@ -19,7 +19,7 @@ from parallax_lib.rewards import UNKNOWN
 from parallax_lib.timing import ratio
 
 NAN = float("nan")
-COUNTS = ("prefill_tokens", "latent_steps", "prm_calls", "decode_tokens", "compiles", "validator_runs")  # budget columns of the results
+COUNTS = ("prefill_tokens", "latent_steps", "prm_calls", "decode_tokens", "cost", "looked_at", "compiles", "validator_runs")  # the budget
 AT_K = {"pass_at_k": "good", "build_at_k": "built", "parallel_at_k": "parallel_ok", "racefree_at_k": "race_ok", "speedup_at_k": "speed"}
 
 

@@ -102,7 +102,7 @@ class Search(Section):
     samples: int = 3  # pool of whole programs for best-of-N and the oracle
     margin: float = 0.0
     repair: int = Field(0, ge=0)  # further rounds in which every arm mends what failed, told the compiler's or the run's log
-    arms: tuple[str, ...] = ("unguided", "random", "guided", "redecode", "best_of_n", "oracle")
+    arms: tuple[str, ...] = ("unguided", "random", "guided", "redecode", "best_of_n", "compile_filter", "oracle")
     seeds: tuple[int, ...] = (0,)
 
 

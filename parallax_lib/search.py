@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from parallax_lib import engine, latents, prm, prompts
+from parallax_lib import engine, latents, prm, prompts, scoring
 from parallax_lib.collect import ask, token_limit, write_answers
 from parallax_lib.kernels import Task
 from parallax_lib.models import Translator, loaded_translator
@@ -140,7 +140,8 @@ def translate(translator: Translator, model, rows: Sequence[Row], params: Params
     """
     once = list({row.program: row for row in rows}.values())
     written = dict(zip([r.program for r in once], _write(translator, model, once, params, progress), strict=True))
-    return [_result(row, written[row.program], params) for row in rows]
+    weight = prm.size(model) / translator.size if model is not None else 0.0
+    return [_result(row, written[row.program], params, weight) for row in rows]
 
 
 @torch.inference_mode()
@@ -152,7 +153,7 @@ def _write(translator: Translator, model, rows: Sequence[Row], params: Params, p
     index = [where[r.prompt] for r in rows]
     state = engine.select(engine.prefill(translator, ids), torch.tensor(index, device=device))
     count = sum(r.policy == "guided" for r in rows)
-    choose, scores = chooser(rows, prm.start(model, count) if count else None, params.search.margin, device)
+    choose, scores = chooser(rows, scoring.start(model, count) if count else None, params.search.margin, device)
     thought = latents.think(
         translator,
         state,
@@ -195,9 +196,11 @@ def packed_prm(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.suffix in (".json", ".safetensors")}
 
 
-def _result(row: Row, answer: dict, params: Params) -> dict:
+def _result(row: Row, answer: dict, params: Params, weight: float) -> dict:
+    """`cost` counts in tokens that the translator forwards; a PRM call is `weight` of one: their parameters' ratio."""
     K, N = params.latent.steps, params.search.branches
-    cost = {"latent_steps": K, "prm_calls": K * N if row.policy == "guided" else 0, "decode_tokens": answer["tokens"]}
+    spent = {"latent_steps": K, "prm_calls": K * N if row.policy == "guided" else 0, "decode_tokens": answer["tokens"]}
     who = {"task": row.task.id, "kernel": row.task.kernel.name, "family": row.task.kernel.family, "direction": row.task.direction}
     who |= {"seed": row.seed, "arm": row.arm, "sample": row.sample, "attempt": row.round}
-    return who | cost | {k: v for k, v in answer.items() if k != "tokens"}
+    cost = answer["prefill_tokens"] + K + answer["tokens"] + weight * spent["prm_calls"]
+    return who | spent | {"cost": cost} | {k: v for k, v in answer.items() if k != "tokens"}

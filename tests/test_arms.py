@@ -6,7 +6,7 @@ import pytest
 
 from parallax_lib import arms
 
-SPENT = {"prefill_tokens": 100, "latent_steps": 3, "prm_calls": 0, "decode_tokens": 10}
+SPENT = {"prefill_tokens": 100, "latent_steps": 3, "prm_calls": 0, "decode_tokens": 10, "cost": 113.0}
 
 
 def row(arm="pool", sample=0, level=5, reason="ok", **more):
@@ -16,7 +16,7 @@ def row(arm="pool", sample=0, level=5, reason="ok", **more):
 
 def pool():
     levels = [(-0.1, 1, "compile_error"), (-0.2, 4, "wrong_output"), (-0.3, 5, "ok")]
-    rows = [row(sample=i, level=v, reason=r, mean_logprob=p, decode_tokens=10 + i) for i, (p, v, r) in enumerate(levels)]
+    rows = [row(sample=i, level=v, reason=r, mean_logprob=p, decode_tokens=10 + i, cost=113.0 + i) for i, (p, v, r) in enumerate(levels)]
     return pd.DataFrame([*rows, rows[0] | {"arm": "unguided"}])
 
 
@@ -27,6 +27,22 @@ def test_pool_arms_choose_and_pay_for_everything_they_looked_at():
     assert table["compiles"].to_dict() == {"unguided": 0, "best_of_n": 0, "compile_filter": 3, "oracle": 3}
     assert table["validator_runs"].to_dict() == {"unguided": 0, "best_of_n": 0, "compile_filter": 0, "oracle": 3}
     assert table.loc["unguided", "decode_tokens"] == 10
+
+
+@pytest.mark.parametrize(("budget", "looked_at"), [(50.0, 1), (126.9, 1), (127.0, 2), (141.0, 2), (142.0, 3), (900.0, 3)])
+def test_arms_at_equal_cost_look_at_what_the_guided_arm_could_pay_for(budget, looked_at):
+    """Programs of 113, 114 and 115, a prompt of 100 of which is read once: 113, 127, 142."""
+    frame = pd.concat([pool(), pd.DataFrame([row("guided", cost=budget - 10), row("guided", task="b", cost=budget + 10)])])
+    table = arms.derive(frame, ["guided", "best_of_n", "compile_filter", "oracle"]).set_index("arm")
+    assert table.loc["oracle@cost", "looked_at"] == looked_at and table.loc["oracle", "looked_at"] == 3
+    assert table.loc["oracle@cost", "cost"] == [113, 127, 142][looked_at - 1] and table.loc["oracle", "cost"] == 142
+    assert table.loc["oracle@cost", "validated"] == (looked_at == 3)
+    assert table.loc["compile_filter@cost", "sample"] == min(1, looked_at - 1)
+    assert table.loc["compile_filter@cost", "compiles"] == looked_at and table.loc["oracle@cost", "validator_runs"] == looked_at
+
+
+def test_without_a_guided_arm_there_is_no_equal_cost():
+    assert set(arms.derive(pool(), ["unguided", "oracle"])["arm"]) == {"unguided", "oracle"}
 
 
 def test_an_oracle_without_a_passing_program_fails():

@@ -114,3 +114,12 @@ def test_groups_keep_a_tasks_rows_together_and_count_distinct_programs():
     assert [row for group in groups for row in group] == rows
     assert [len({r.program for r in group}) for group in groups] == [8, 8, 8, 8, 8]
     assert search.grouped(rows, 1) == [rows[i : i + 6] for i in range(0, 60, 6)]
+
+
+def test_cost_counts_forwarded_tokens_and_weighs_the_prm_by_its_parameters(translator, probe):
+    params = settings()
+    rows = [search.Row(task(0), arm, 0, 0) for arm in ("guided", "unguided")]
+    guided, plain = search.translate(translator, probe, rows, params)
+    tokens = [r["prefill_tokens"] + 3 + r["decode_tokens"] for r in (guided, plain)]
+    weight = (2 * 64 + 3 * 64 + 3) / sum(p.numel() for p in translator.model.parameters())  # mean, std, three probes
+    assert plain["cost"] == tokens[1] and guided["cost"] == pytest.approx(tokens[0] + 12 * weight)
