@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from parallax_lib import prm, rewards, train
+from parallax_lib import collect, prm, rewards, train
+from parallax_lib.models import loaded_translator, pick_device
 from parallax_lib.params import dump
 from parallax_lib.store import digest
 from parallax_lib.study import Run
@@ -46,7 +47,7 @@ def train_prm(run: Run, kind: str, rows: pd.DataFrame, vectors: np.ndarray):
         seed=run.params.seed,
         save_every=50,
     )
-    shape = prm.PRMConfig(width=p.width, layers=p.layers, heads=p.heads, dropout=p.dropout)
+    shape = prm.PRMConfig(width=p.width, layers=p.layers, heads=p.heads, dropout=p.dropout, context=p.context)
     folder = _fresh_folder(run, kind, [dump(run.params)["prm"], run.params.seed, targets.tolist(), list(rows["capture_id"])])
     model, history = train.fit_model(
         kind,
@@ -58,23 +59,33 @@ def train_prm(run: Run, kind: str, rows: pd.DataFrame, vectors: np.ndarray):
         config,
         folder,
         prm=shape,
+        contexts=prompt_states(run, rows),
+        device=pick_device(run.params.translator.device),
         progress=lambda row: run.progress(f"train {kind}", int(row["step"]), 0),
     )
     return model, history
 
 
-def score_table(models: dict, rows: pd.DataFrame, vectors: np.ndarray) -> pd.DataFrame:
+def prompt_states(run: Run, rows: pd.DataFrame) -> np.ndarray | None:
+    """What a PRM with `prm.context: pooled` reads besides latents, float32 [n, D]; None without."""
+    if run.params.prm.context == "none":
+        return None
+    return collect.prompt_states(loaded_translator(run.params.translator), rows)
+
+
+def score_table(models: dict, rows: pd.DataFrame, vectors: np.ndarray, contexts: np.ndarray | None = None) -> pd.DataFrame:
     """Long form for every model: capture_id, depth, score, target, n, split, direction, model."""
     targets, counts = rewards.label(rows, vectors.shape[1])
     labels = rewards.label_table(rows, targets, counts)
     steps = vectors.shape[1]
     labels["split"], labels["direction"] = np.repeat(rows["split"].to_numpy(), steps), np.repeat(rows["direction"].to_numpy(), steps)
     parts = [
-        labels.assign(model=name, score=prm.scores(model, vectors.astype(np.float32)).numpy().ravel()) for name, model in models.items()
+        labels.assign(model=name, score=prm.scores(model, vectors.astype(np.float32), contexts).numpy().ravel())
+        for name, model in models.items()
     ]
     return pd.concat(parts, ignore_index=True)
 
 
-def branch_table(model, rows: pd.DataFrame, vectors: np.ndarray) -> pd.DataFrame:
+def branch_table(model, rows: pd.DataFrame, vectors: np.ndarray, contexts: np.ndarray | None = None) -> pd.DataFrame:
     """Sibling groups of stage 03 with the model's scores."""
-    return rewards.branch_groups(rows, prm.scores(model, vectors.astype(np.float32)).numpy())
+    return rewards.branch_groups(rows, prm.scores(model, vectors.astype(np.float32), contexts).numpy())

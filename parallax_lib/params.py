@@ -50,10 +50,11 @@ class Latent(Section):
     align: Literal["soft", "ridge", "identity"] = "soft"
     tau: float = 0.1  # temperature of the soft alignment
     ridge: float = 1e-3
-    proposal: Literal["logits", "gaussian", "mc_dropout", "none"] = "gaussian"
+    proposal: Literal["logits", "pca", "gaussian", "mc_dropout", "none"] = "gaussian"
     sigma: float = 0.5  # logits: 1.3 is near the spread of Gumbel noise, so about one draw of the plan at temperature 1
     unit: Literal["rms", "absolute"] = "rms"  # of sigma, for gaussian
-    words: int = 8  # likeliest words whose logits move, for logits
+    words: int = 8  # likeliest words whose logits move, for logits; directions, for pca
+    pca: str = "data/rollouts"  # folder of rollouts whose latents give the directions of pca
 
 
 class Decode(Section):
@@ -83,6 +84,7 @@ class Prm(Section):
     layers: int = 2
     heads: int = 4
     dropout: float = 0.1
+    context: Literal["none", "pooled"] = "none"  # pooled: the PRM also reads the mean state of the prompt
     loss: Literal["mse", "huber", "bce", "orm", "rank", "listwise"] = "mse"
     epochs: int = 20
     lr: float = 1e-3
@@ -101,6 +103,8 @@ class Search(Section):
     branches: int = 4  # N, row 0 unperturbed
     samples: int = 3  # pool of whole programs for best-of-N and the oracle
     margin: float = 0.0
+    lookahead: Literal[0, 1] = 0  # 1: score the states that the candidates lead to; dearer
+    beam: int = Field(1, ge=1)  # prefixes kept while thinking; at most `branches`
     repair: int = Field(0, ge=0)  # further rounds in which every arm mends what failed, told the compiler's or the run's log
     arms: tuple[str, ...] = ("unguided", "random", "guided", "redecode", "best_of_n", "compile_filter", "oracle")
     seeds: tuple[int, ...] = (0,)
@@ -175,6 +179,8 @@ def check(values: dict, lines: dict[tuple, int], file: Path) -> Params:
     for name in params.suite.directions:
         if name not in DIRECTIONS:
             raise UserError(f"{file.name}: suite.directions: {name!r} is not one of {', '.join(DIRECTIONS)}{_nearest(name, DIRECTIONS)}")
+    if params.search.beam > params.search.branches:
+        raise UserError(f"{file.name}: search.beam {params.search.beam} is over search.branches {params.search.branches}; lower it")
     if "/" in params.run or params.run.startswith("."):
         raise UserError(f"{file.name}: run: {params.run!r} must be a plain name, it becomes a folder under data/runs")
     return params

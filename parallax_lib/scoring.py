@@ -32,6 +32,20 @@ class Scorer:
         return to_probability(self.model.config.loss, raw.float()).view(rows, branches)
 
     @torch.no_grad()
+    def look_ahead(self, after: Tensor) -> Tensor:
+        """after [B, N, D], the state that each candidate just scored leads to -> probabilities [B, N] of both together."""
+        rows, branches, width = after.shape
+        state = self.model.repeat(self.pending[1], 1)  # a copy: a cache grows in place
+        raw, _ = self.model.step(after.to(self.model.mean).reshape(-1, width), state)
+        self.positions += rows * branches
+        return to_probability(self.model.config.loss, raw.float()).view(rows, branches)
+
+    @torch.no_grad()
+    def keep(self, rows: Tensor) -> None:
+        """The prefixes become those that the last candidates made, by flat index into [B, N]; repeats fork."""
+        self.state, self.pending = self.model.select(self.pending[1], rows.to(self.model.mean.device)), None
+
+    @torch.no_grad()
     def commit(self, chosen: Tensor) -> None:
         """Append chosen [B, D] to the prefixes; vectors that were just scored cost no further forward."""
         pending, self.pending = self.pending, None

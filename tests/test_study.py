@@ -3,9 +3,10 @@
 import os
 import shutil
 
+import numpy as np
 import pytest
 
-from parallax_lib import arms, prm, search, study
+from parallax_lib import arms, modelling, prm, search, study
 from parallax_lib.params import ROOT
 
 SETTINGS = {
@@ -25,7 +26,7 @@ def open_run():
     def make(**sections):
         run = study.open_run(name, **{k: SETTINGS.get(k, {}) | sections.get(k, {}) for k in SETTINGS | sections})
         folder = study.prm_folder(run)
-        if not folder.exists():
+        if not folder.exists() and "kind" not in sections.get("prm", {}):
             prm.save(prm.build(prm.PRMConfig(backbone="gru", latent_width=576, width=16, steps=2)), folder)
         return run
 
@@ -65,3 +66,19 @@ def test_finished_groups_and_rounds_come_from_the_journal(open_run, monkeypatch)
     again = open_run(**sections, validation=SETTINGS["validation"] | {"workers": 1})
     assert study.translate_all(again, tasks).equals(whole) and study.repair_rounds(again, results, tasks).equals(rounds)
     assert len(run.journal.rows("translation")) == kept and half.equals(whole.iloc[:4])
+
+
+def test_a_prm_that_reads_the_prompt_is_trained_scored_and_searched_with_it(open_run):
+    run = open_run(prm={"context": "pooled", "kind": "gru", "epochs": 1, "width": 16}, search={"arms": ["guided"]}, latent={"sigma": 1.0})
+    rollouts, vectors = study.read_shipped("data/rollouts", 576)
+    rows = rollouts.groupby("root").head(2).head(24).reset_index(drop=True)
+    rows = rows.assign(split=["train"] * 16 + ["valid"] * 8, reward=rows["level"].eq(5).astype(float))
+    rows["source_code"] = rows["source_code"].str[:200]
+    model, _ = modelling.train_prm(run, "gru", rows, vectors[: len(rows), :2])
+    contexts = modelling.prompt_states(run, rows)
+    assert contexts.shape == (24, 576)
+    assert len(np.unique(contexts.round(4), axis=0)) == len(rows[["direction", "source_code"]].drop_duplicates())
+    table = modelling.score_table({"gru": model}, rows, vectors[:24, :2], contexts)
+    other = modelling.score_table({"gru": model}, rows, vectors[:24, :2], -contexts)
+    assert (table["score"] - other["score"]).abs().max() > 0
+    assert study.translate_all(run, study.held_out_tasks(run)[:1])["score"].between(0, 1).all()
