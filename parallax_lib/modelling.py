@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from parallax_lib import collect, prm, rewards, train
+from parallax_lib import collect, forge, prm, rewards, train
+from parallax_lib.kernels import split_of
 from parallax_lib.models import loaded_translator, pick_device
 from parallax_lib.params import dump
 from parallax_lib.store import digest
@@ -29,25 +30,29 @@ def _fresh_folder(run: Run, kind: str, identity) -> Path:
     return folder
 
 
+def refuse_leaks(run: Run, rows: pd.DataFrame) -> None:
+    """UserError if a row stands in a split that is not its family's under the run's parameters."""
+    suite = run.params.suite
+    rewards.check_families(rows, {f: split_of(f, suite, forge.TRAIN_FAMILIES) for f in rows["family"].unique()})
+
+
+def train_config(run: Run, **other) -> train.TrainConfig:
+    """The run's training settings, some of them otherwise."""
+    p = run.params.prm
+    shared = ("loss", "epochs", "lr", "batch", "device_batch", "unfreeze_step", "backbone_lr_factor", "zeta", "threshold")
+    return train.TrainConfig(**{name: getattr(p, name) for name in shared} | {"seed": run.params.seed} | other)
+
+
+def prm_shape(run: Run) -> prm.PRMConfig:
+    p = run.params.prm
+    return prm.PRMConfig(width=p.width, layers=p.layers, heads=p.heads, dropout=p.dropout, context=p.context)
+
+
 def train_prm(run: Run, kind: str, rows: pd.DataFrame, vectors: np.ndarray):
     """(model, history) of one kind, trained on the rows' paths; kept in `<run>/prm-<kind>/final`, checkpoints beside it."""
-    p = run.params.prm
+    refuse_leaks(run, rows)
     targets, counts = rewards.label(rows, vectors.shape[1])
     groups = rows["root"].astype("category").cat.codes.to_numpy()
-    config = train.TrainConfig(
-        loss=p.loss,
-        epochs=p.epochs,
-        lr=p.lr,
-        batch=p.batch,
-        device_batch=p.device_batch,
-        unfreeze_step=p.unfreeze_step,
-        backbone_lr_factor=p.backbone_lr_factor,
-        zeta=p.zeta,
-        threshold=p.threshold,
-        seed=run.params.seed,
-        save_every=50,
-    )
-    shape = prm.PRMConfig(width=p.width, layers=p.layers, heads=p.heads, dropout=p.dropout, context=p.context)
     folder = _fresh_folder(run, kind, [dump(run.params)["prm"], run.params.seed, targets.tolist(), list(rows["capture_id"])])
     model, history = train.fit_model(
         kind,
@@ -56,9 +61,9 @@ def train_prm(run: Run, kind: str, rows: pd.DataFrame, vectors: np.ndarray):
         counts,
         groups,
         rows["split"].to_numpy(),
-        config,
+        train_config(run, save_every=50),
         folder,
-        prm=shape,
+        prm=prm_shape(run),
         contexts=prompt_states(run, rows),
         device=pick_device(run.params.translator.device),
         progress=lambda row: run.progress(f"train {kind}", int(row["step"]), 0),

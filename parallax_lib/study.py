@@ -179,9 +179,12 @@ def with_shipped(run: Run, live: pd.DataFrame, vectors: np.ndarray) -> tuple[pd.
         inside = frame["branch_depth"] < steps
         frames.append(frame[inside & ~frame["capture_id"].isin(live["capture_id"])])
         parts.append(more[frames[1].index, :steps])
-    rollouts = pd.concat(frames, ignore_index=True)
-    splits = {f: split_of(f, run.params.suite, forge.TRAIN_FAMILIES) for f in rollouts["family"].unique()}
-    return rewards.assign_split(rollouts, splits), np.concatenate(parts)
+    return with_splits(run, pd.concat(frames, ignore_index=True)), np.concatenate(parts)
+
+
+def with_splits(run: Run, rollouts: pd.DataFrame) -> pd.DataFrame:
+    """The rollouts with each one's `split`, its family's; leakage refused."""
+    return rewards.assign_split(rollouts, {f: split_of(f, run.params.suite, forge.TRAIN_FAMILIES) for f in rollouts["family"].unique()})
 
 
 def keep_rollouts(run: Run, rollouts: pd.DataFrame, vectors: np.ndarray) -> None:

@@ -4,10 +4,11 @@ import os
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from parallax_lib import arms, modelling, prm, search, study
-from parallax_lib.params import ROOT
+from parallax_lib.params import ROOT, UserError
 
 SETTINGS = {
     "suite": {"directions": ["serial-omp"]},
@@ -71,10 +72,10 @@ def test_finished_groups_and_rounds_come_from_the_journal(open_run, monkeypatch)
 def test_a_prm_that_reads_the_prompt_is_trained_scored_and_searched_with_it(open_run):
     run = open_run(prm={"context": "pooled", "kind": "gru", "epochs": 1, "width": 16}, search={"arms": ["guided"]}, latent={"sigma": 1.0})
     rollouts, vectors = study.read_shipped("data/rollouts", 576)
-    rows = rollouts.groupby("root").head(2).head(24).reset_index(drop=True)
-    rows = rows.assign(split=["train"] * 16 + ["valid"] * 8, reward=rows["level"].eq(5).astype(float))
+    known = study.with_splits(run, rollouts)
+    rows = known[known["split"] != "test"].groupby("root").head(2).head(24).reset_index(drop=True)
     rows["source_code"] = rows["source_code"].str[:200]
-    model, _ = modelling.train_prm(run, "gru", rows, vectors[: len(rows), :2])
+    model, _ = modelling.train_prm(run, "gru", rows, vectors[:24, :2])
     contexts = modelling.prompt_states(run, rows)
     assert contexts.shape == (24, 576)
     assert len(np.unique(contexts.round(4), axis=0)) == len(rows[["direction", "source_code"]].drop_duplicates())
@@ -82,3 +83,16 @@ def test_a_prm_that_reads_the_prompt_is_trained_scored_and_searched_with_it(open
     other = modelling.score_table({"gru": model}, rows, vectors[:24, :2], -contexts)
     assert (table["score"] - other["score"]).abs().max() > 0
     assert study.translate_all(run, study.held_out_tasks(run)[:1])["score"].between(0, 1).all()
+
+
+def test_a_leaked_row_stops_the_training(open_run):
+    run = open_run()
+    rollouts, vectors = study.read_shipped("data/rollouts", 576)
+    rows = study.with_splits(run, rollouts)
+    kept = rows[rows["split"] != "test"]
+    modelling.refuse_leaks(run, kept)
+    leaked = rows[rows["split"] == "test"].head(1).assign(split="train")
+    family = leaked["family"].iloc[0]
+    mixed = pd.concat([kept, leaked])
+    with pytest.raises(UserError, match=f"is in train, but its family '{family}' belongs to test"):
+        modelling.train_prm(run, "ridge", mixed, vectors[mixed.index])
