@@ -130,6 +130,14 @@ class Executor(Section):
     volume: str = ""
 
 
+class Card(Section):
+    enabled: bool = False  # stage 07 is part of `run`
+    losses: tuple[Literal["mse", "huber", "bce", "orm", "rank", "listwise"], ...] = ("mse", "bce", "rank", "listwise")
+    shares: tuple[float, ...] = (0.25, 0.5, 1.0)  # of the training tasks, for the learning curve
+    margins: tuple[float, ...] = (0.0, 0.02, 0.05, 0.1, 0.2)
+    seeds: tuple[int, ...] = (0,)  # of every small training
+
+
 class Params(Section):
     run: str = "demo"
     seed: int = 0
@@ -143,6 +151,7 @@ class Params(Section):
     search: Search = Search()
     validation: Validate = Validate()
     executor: Executor = Executor()
+    card: Card = Card()
 
 
 SECTIONS = tuple(k for k in Params.model_fields if k not in ("run", "seed"))

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 import plotly.io as pio
 import pytest
 
-from parallax_lib import metrics, plots, recheck, report, safe_html, selection, theme
+from parallax_lib import card, metrics, plots, plots_card, recheck, report, safe_html, selection, theme
 from parallax_lib.params import UserError
 
 ROLLOUTS, RESULTS = frames.rollouts(), frames.results()
@@ -45,7 +45,17 @@ def history() -> pd.DataFrame:
                          "valid_loss": valid})  # fmt: skip
 
 
+def variations() -> pd.DataFrame:
+    rows = [("loss", "mse", 0.6), ("loss", "rank", 0.65), ("share", "0.5", 0.55), ("share", "1", 0.6), ("split", "rows <b>", 0.9)]
+    frame = pd.DataFrame(rows, columns=["study", "setting", "auroc"])
+    return frame.assign(auroc_low=frame["auroc"] - 0.02, auroc_high=frame["auroc"] + 0.02)
+
+
 FIGURES = {
+    "gap_closed": (plots_card.gap_closed, pd.DataFrame({"arm": ["guided"], "gap": 0.2, "closed": 0.4, "low": -0.1, "high": 0.9})),
+    "breadth": (plots_card.breadth, card.breadth(branches())),
+    "margins": (plots_card.margins, card.margin_sweep(branches(), (0.0, 0.2))),
+    "variations": (plots_card.variations, variations()),
     "collected": (plots.collected, ROLLOUTS),
     "ladder": (plots.ladder, ROLLOUTS),
     "influence": (plots.influence, influence()),
