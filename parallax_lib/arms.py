@@ -58,13 +58,13 @@ def pool_cost(pool: pd.DataFrame) -> float:
 def _chosen(pool: pd.DataFrame, arms: Sequence[str], suffix: str = "") -> list[pd.DataFrame]:
     """The row that each arm takes from the pool of one task and seed."""
     ranked = pool.sort_values(["mean_logprob", "sample"], ascending=[False, True], ignore_index=True)
-    n = len(pool)
+    built, ran = (int((pool["level"] >= least).sum()) for least in (1, 2))
     choices = {
         "best_of_n": (0, 0, 0),
-        "compile_filter": (int((ranked["level"] >= 2).argmax()), n, 0),
-        "oracle": (int(ranked["validated"].argmax()), n, n),
+        "compile_filter": (int((ranked["level"] >= 2).argmax()), built, 0),
+        "oracle": (int(ranked["validated"].argmax()), built, ran),
     }
-    spent = {name: pool[name].sum() for name in PER_PROGRAM} | {"cost": pool_cost(pool), "looked_at": n}
+    spent = {name: pool[name].sum() for name in PER_PROGRAM} | {"cost": pool_cost(pool), "looked_at": len(pool)}
     return [
         ranked.iloc[[at]].assign(arm=arm + suffix, compiles=compiles, validator_runs=runs, **spent)
         for arm, (at, compiles, runs) in choices.items()
@@ -93,19 +93,20 @@ def next_round(before: pd.DataFrame, attempts: pd.DataFrame, number: int) -> pd.
     """Where every arm stands after repair round `number`: a new attempt where the last one failed, all else as it was.
 
     `attempts` are the judged new programs of `before[failing(before)]`, under the same index; each row carries what its
-    arm has spent so far.  The round begins with a look at every program that is new and was not looked at before: one compile,
-    and one run of the validator where it compiles.
+    arm has spent so far.  The round begins with a check of every program that is new and was not checked before: one
+    compile if the answer holds a program, and one run of the validator if that compiles.
     """
     tried = failing(before)
     assert sorted(before.index[tried]) == sorted(attempts.index), (int(tried.sum()), len(attempts))
     new = (before["attempt"] == number - 1) & ~before["reason"].isin(UNKNOWN)
     known = {name: (number == 1) & (before[name] > 0) for name in CHECKS}  # the pool's choosers have looked already
     looked = before.assign(
-        compiles=before["compiles"] + (new & ~known["compiles"]),
+        compiles=before["compiles"] + (new & (before["level"] >= 1) & ~known["compiles"]),
         validator_runs=before["validator_runs"] + (new & (before["level"] >= 2) & ~known["validator_runs"]),
     )
     redone = attempts.loc[before.index[tried]]
     for name in SPENT:
         redone[name] = redone[name] + looked.loc[tried, name]
     redone[list(CHECKS)] = looked.loc[tried, list(CHECKS)]
+    redone["looked_at"] = looked.loc[tried, "looked_at"] + 1
     return pd.concat([looked[~tried], redone]).loc[before.index].assign(repair=number)

@@ -104,7 +104,8 @@ def execute(stage: Stage, params: Params, folder: Path, key: str, record: Path, 
     say(f"[{stage.number}] {stage.notebook.stem} ...")
     try:
         with _watch(folder / "progress.json", stage.number, say):
-            papermill.execute_notebook(str(stage.notebook), str(part), parameters=dump(params), cwd=str(NOTEBOOKS), **_engine())
+            given = {k: v for k, v in dump(params).items() if k != "card" or k in PART[stage.number]}  # only 07 takes it
+            papermill.execute_notebook(str(stage.notebook), str(part), parameters=given, cwd=str(NOTEBOOKS), **_engine())
         entry["status"] = "ok"
         os.replace(part, out)
     except papermill.PapermillExecutionError as e:

@@ -40,6 +40,22 @@ def gap_closed(table: pd.DataFrame) -> go.Figure:
                   xaxis=dict(tickformat=".0%"), yaxis=dict(showgrid=False))  # fmt: skip
 
 
+def repair(table: pd.DataFrame) -> go.Figure:
+    """Validated rate of every arm after each repair round.  Needs arm, repair, rate, low, high, n."""
+    title = "What repair rounds add"
+    if table.empty:
+        return empty(title)
+    need(table, ["arm", "repair", "rate", "low", "high", "n"], "repair")
+    fig, arms = go.Figure(), ordered(table["arm"], theme.ARM_COLOURS)
+    for i, arm in enumerate(arms):
+        rows = table[table["arm"] == arm].sort_values("repair")
+        bar = dict(symmetric=False, array=rows["high"] - rows["rate"], arrayminus=rows["rate"] - rows["low"], thickness=1, width=3)
+        fig.add_scatter(x=rows["repair"] + 0.02 * (i - len(arms) / 2), y=rows["rate"], error_y=bar, mode="lines+markers", name=label(arm),
+                        line=dict(color=arm_colour(arm), dash="dot" if "@" in arm else "solid"))  # fmt: skip
+    axes = dict(xaxis=dict(tickvals=sorted(table["repair"].unique())), yaxis=dict(rangemode="tozero", tickformat=".0%"))
+    return finish(fig, title, "dotted: held to the guided arm's cost", x="repair rounds", y="validated share", height=480, **axes)
+
+
 def breadth(table: pd.DataFrame) -> go.Figure:
     """Two heat maps over candidates N and latent steps K: what the PRM's pick gains over the original, and the best pick.
 

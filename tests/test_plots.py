@@ -55,6 +55,7 @@ FIGURES = {
     "gap_closed": (plots_card.gap_closed, pd.DataFrame({"arm": ["guided"], "gap": 0.2, "closed": 0.4, "low": -0.1, "high": 0.9})),
     "breadth": (plots_card.breadth, card.breadth(branches())),
     "margins": (plots_card.margins, card.margin_sweep(branches(), (0.0, 0.2))),
+    "repair": (plots_card.repair, pd.concat([ARMS.assign(repair=r) for r in range(2)])),
     "variations": (plots_card.variations, variations()),
     "collected": (plots.collected, ROLLOUTS),
     "ladder": (plots.ladder, ROLLOUTS),
