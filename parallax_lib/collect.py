@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from parallax_lib import decode, engine, latents, prompts
@@ -49,6 +50,20 @@ def ask(translator: Translator, tasks: list[Task]) -> list[list[int]]:
     return [translator.tokenizer(p).input_ids for p in text]
 
 
+@torch.inference_mode()
+def prompt_states(translator: Translator, rows: pd.DataFrame, batch: int = 16) -> np.ndarray:
+    """Mean state of each row's prompt, float32 [n, D]; rows need task, direction, source_code."""
+    asked = rows.drop_duplicates(["task", "source_code"])
+    ids = [
+        translator.tokenizer(prompts.prompt(translator.tokenizer, *direction.split("-"), source)).input_ids
+        for direction, source in zip(asked["direction"], asked["source_code"], strict=True)
+    ]
+    parts = [engine.prefill(translator, ids[i : i + batch]).pooled for i in range(0, len(ids), batch)]
+    pooled = torch.cat(parts).cpu().numpy()
+    where = {key: i for i, key in enumerate(zip(asked["task"], asked["source_code"], strict=True))}
+    return pooled[[where[key] for key in zip(rows["task"], rows["source_code"], strict=True)]]
+
+
 def write_answers(
     translator: Translator,
     thought: latents.Thought,
@@ -57,10 +72,11 @@ def write_answers(
     temperatures: list[float],
     seeds: list[int],
     progress: Callable | None = None,
+    limits: list[int] | None = None,
 ) -> list[dict]:
-    """Decode every row of a thought; code is None where the answer holds no program."""
+    """Decode every row of a thought; code is None where the answer holds no program.  `limits`: most tokens of each."""
     start = translator.tokenizer(prompts.OPENING).input_ids
-    limits = [token_limit(len(row), params) for row in ids]
+    limits = limits or [token_limit(len(row), params) for row in ids]
     answers = decode.decode(
         translator,
         thought.state,
@@ -159,7 +175,7 @@ def collect(tasks: list[Task], params: Params, journal: Journal, folder: Path, p
 
 def executor_config(params: Params) -> ExecutorConfig:
     """Where generation runs; a Modal container gets the adapter's folder along."""
-    e, adapter = params.executor, params.translator.adapter
+    e, adapter, basis = params.executor, params.translator.adapter, params.latent.pca if params.latent.proposal == "pca" else ""
     return ExecutorConfig(
         kind=e.kind,
         workers=e.workers,
@@ -167,14 +183,12 @@ def executor_config(params: Params) -> ExecutorConfig:
         timeout_s=e.timeout_s,
         retries=e.retries,
         volume=e.volume or None,
-        folders=(adapter,) if e.kind == "modal" and adapter else (),
+        folders=tuple(filter(None, (adapter, basis))) if e.kind == "modal" else (),
     )
 
 
 def load_rollouts(journal: Journal, folder: Path, wanted: set[str] | None = None):
     """(frame of the journal's rollouts, their latents float16 [n, K, D]), row by row."""
-    import pandas as pd
-
     rows = [r for r in journal.rows("rollout").values() if wanted is None or r["capture_id"] in wanted]
     if not rows:
         raise UserError("no rollouts in this run; raise collect.limit or name collect.shipped")

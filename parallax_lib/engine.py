@@ -78,6 +78,7 @@ class State:
     visible: torch.Tensor  # (B, L) bool
     position: torch.Tensor  # (B,) long
     hidden: torch.Tensor  # (B, D), after the final norm
+    pooled: torch.Tensor | None = None  # (B, D), mean state of the prompt
 
     @property
     def rows(self) -> int:
@@ -112,7 +113,7 @@ def forward(model, state: State, embeds: torch.Tensor, live: torch.Tensor, packe
 
 @torch.inference_mode()
 def prefill(translator: Translator, ids: list[list[int]]) -> State:
-    """Run B prompts; afterwards `hidden` is the last prompt token's state."""
+    """Run B prompts; afterwards `hidden` is the last prompt token's state, `pooled` the mean over the prompt."""
     device, model = translator.device, translator.model
     lengths = torch.tensor([len(row) for row in ids], device=device)
     tokens = torch.zeros(len(ids), int(lengths.max()), dtype=torch.long, device=device)
@@ -122,6 +123,7 @@ def prefill(translator: Translator, ids: list[list[int]]) -> State:
     state = State(Slab(), live[:, :0], torch.zeros_like(lengths), torch.empty(0, device=device))
     hidden = forward(model, state, model.get_input_embeddings()(tokens), live)
     state.hidden = hidden[torch.arange(len(ids), device=device), lengths - 1]
+    state.pooled = (hidden.float() * live[..., None]).sum(1) / lengths[:, None]
     state.position = lengths
     return state
 
@@ -160,7 +162,8 @@ def keep_candidate(state: State, hidden: torch.Tensor, winner: torch.Tensor) -> 
 
 def select(state: State, rows: torch.Tensor) -> State:
     """The given rows (repeats allowed: that is a fork), in that order."""
-    return State(state.slab.select(rows), state.visible[rows], state.position[rows], state.hidden[rows])
+    pooled = None if state.pooled is None else state.pooled[rows]
+    return State(state.slab.select(rows), state.visible[rows], state.position[rows], state.hidden[rows], pooled)
 
 
 def drop(state: State, rows: torch.Tensor) -> State:

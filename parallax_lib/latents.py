@@ -9,16 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import torch
 
 from parallax_lib import engine
-from parallax_lib.models import Translator
-from parallax_lib.params import Latent
-from parallax_lib.store import derive_seed
+from parallax_lib.models import Translator, resolve
+from parallax_lib.params import Latent, UserError
+from parallax_lib.store import derive_seed, read_vectors
 
 Align = Callable[[torch.Tensor], torch.Tensor]
-Choose = Callable[[int, torch.Tensor], torch.Tensor]  # (step, candidates (B, N, D)) -> index (B,)
+# (step, candidates (B, N, D)[, states (B, N, D) that they lead to]) -> index (B,), or (parents (B,), index (B,)) where row
+# b goes on with a candidate of row parents[b]
+Choose = Callable[..., torch.Tensor | tuple[torch.Tensor, torch.Tensor]]
 
 
 @dataclass(frozen=True)
@@ -67,13 +71,15 @@ def propose(
     seeds: list[int],
     sigmas: torch.Tensor | None = None,
     head: torch.Tensor | None = None,
+    basis: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Candidates (B, N, D) around states (B, D); row 0 is the state itself.
 
     gaussian: sigma is absolute (the published 1.42) or relative to rms(h).  mc_dropout: units of the state dropped with
     probability sigma, the rest rescaled.  logits: N(0, sigma^2) on the logits of the state's likeliest words, by the
-    smallest change of the state that does it; `head` (V, D) gives the words' directions.  sigmas (B,): one a row
-    instead of `params.sigma`.  seeds: one a row, so a row's draws do not depend on its batch.
+    smallest change of the state that does it; `head` (V, D) gives the words' directions.  pca: N(0, sigma^2) along each
+    row of `basis` (M, D).  sigmas (B,): one a row instead of `params.sigma`.  seeds: one a row, so a row's draws do not
+    depend on its batch.
     """
     B, D = hidden.shape
     rivals = hidden[:, None].repeat(1, count, 1)
@@ -90,6 +96,9 @@ def propose(
         assert head is not None, "propose: proposal 'logits' needs the output embeddings"
         noise = sigma * _normal(seeds, (count - 1, params.words)).to(hidden.device)  # (B, N - 1, words)
         perturbed = h + noise @ word_directions(hidden, head, params.words)
+    elif params.proposal == "pca":
+        assert basis is not None, "propose: proposal 'pca' needs directions"
+        perturbed = h + sigma * _normal(seeds, (count - 1, len(basis))).to(hidden.device) @ basis.to(hidden.device)
     else:
         keep = _uniform(seeds, (count - 1, D)).to(hidden.device) >= sigma
         perturbed = h * keep / (1 - sigma)
@@ -104,6 +113,18 @@ def word_directions(hidden: torch.Tensor, head: torch.Tensor, words: int) -> tor
     gram = rows @ rows.transpose(1, 2)
     small = 1e-4 * gram.diagonal(dim1=1, dim2=2).mean(-1)[:, None, None]  # two words may have nearly one embedding
     return torch.linalg.solve(gram + small * torch.eye(words, device=head.device), rows)
+
+
+@cache
+def principal_directions(folder: Path, count: int, width: int) -> torch.Tensor:
+    """(count, D): the first principal directions of all latents in the folder's shards, each as long as its deviation."""
+    shards = sorted(folder.glob("*.safetensors"))
+    if not shards:
+        raise UserError(f"latent.pca: {folder} holds no vector shards; name a folder that `collect` wrote")
+    points = torch.cat([torch.from_numpy(read_vectors(p, width)).reshape(-1, width).double() for p in shards])
+    values, vectors = torch.linalg.eigh(points.T.cov())  # ascending
+    kept = min(count, width)
+    return (values[-kept:].clamp(min=0).sqrt() * vectors[:, -kept:]).T.flip(0).float()
 
 
 def _normal(seeds: list[int], shape: tuple[int, ...]) -> torch.Tensor:
@@ -129,27 +150,42 @@ def think(
     choose: Choose,
     row_seeds: list[int],
     sigmas: torch.Tensor | None = None,
+    lookahead: bool = False,
 ) -> Thought:
     """K latent steps from a prefilled state.  The translator consumes K positions whatever N is.
 
+    lookahead: before every step but the last, all N candidates are consumed and `choose` sees the states they lead to.
     sigmas (B,): noise of each row instead of `params.sigma`.
     row_seeds: one a row; step t draws with a seed derived from it, so resuming and regrouping change no draw.
     """
     rows = torch.arange(state.rows, device=state.hidden.device)
     head = translator.model.get_output_embeddings().weight if params.proposal == "logits" else None
+    basis = principal_directions(resolve(params.pca), params.words, translator.width) if params.proposal == "pca" else None
     latents, picks = [], []
     for t in range(params.steps):
-        rivals = propose(state.hidden, candidates, params, [derive_seed(s, t) for s in row_seeds], sigmas, head)
-        pick = choose(t, rivals)
+        rivals = propose(state.hidden, candidates, params, [derive_seed(s, t) for s in row_seeds], sigmas, head, basis)
+        ahead = engine.step_candidates(translator, state, align(rivals)) if lookahead and t + 1 < params.steps else None
+        made = choose(t, rivals) if ahead is None else choose(t, rivals, ahead)
+        parents, pick = made if isinstance(made, tuple) else (None, made)
+        if parents is not None:
+            state, rivals = engine.select(state, parents), rivals[parents]
+            latents, picks = [x[parents] for x in latents], [x[parents] for x in picks]
+            ahead = None if ahead is None else ahead[parents]
         chosen = rivals[rows, pick]
         latents.append(chosen)
         picks.append(pick)
-        state = engine.step(translator, state, align(chosen))
+        state = engine.step(translator, state, align(chosen)) if ahead is None else engine.keep_candidate(state, ahead, pick)
     if not latents:
         empty = state.hidden.new_zeros(state.rows, 0, state.hidden.shape[-1])
         return Thought(empty, empty[..., 0].long(), [[] for _ in row_seeds], state)
     path = torch.stack(latents, dim=1)
     return Thought(path, torch.stack(picks, dim=1), read_plan(translator, path), state)
+
+
+def take(thought: Thought, rows: list[int]) -> Thought:
+    """Some rows of a thought."""
+    index = torch.tensor(rows, dtype=torch.long, device=thought.picks.device)
+    return Thought(thought.latents[index], thought.picks[index], [thought.words[i] for i in rows], engine.select(thought.state, index))
 
 
 @torch.inference_mode()

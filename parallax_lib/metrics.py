@@ -19,7 +19,7 @@ from parallax_lib.rewards import UNKNOWN
 from parallax_lib.timing import ratio
 
 NAN = float("nan")
-COUNTS = ("prefill_tokens", "latent_steps", "prm_calls", "decode_tokens")  # budget columns of the results table
+COUNTS = ("prefill_tokens", "latent_steps", "prm_calls", "decode_tokens", "cost", "looked_at", "compiles", "validator_runs")  # the budget
 AT_K = {"pass_at_k": "good", "build_at_k": "built", "parallel_at_k": "parallel_ok", "racefree_at_k": "race_ok", "speedup_at_k": "speed"}
 
 
@@ -178,11 +178,12 @@ def judged(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def arm_table(results: pd.DataFrame, by_direction: bool = False) -> pd.DataFrame:
-    """Per arm (and direction): n judged, unjudged, validated, rate, Wilson low and high, mean of each budget column.
+    """Per arm, repair round where the results have them, and direction: n judged, unjudged, validated, rate, Wilson low
+    and high, mean of each budget column.
 
     The interval takes rows as independent; samples and seeds of one task are not: compare arms with `paired`.
     """
-    keys = ["arm", "direction"] if by_direction else ["arm"]
+    keys = ["arm", *(["repair"] if "repair" in results else []), *(["direction"] if by_direction else [])]
     counts = [c for c in COUNTS if c in results]
     rows = []
     for key, part in results.groupby(keys, sort=False):

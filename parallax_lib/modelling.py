@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from parallax_lib import prm, rewards, train
+from parallax_lib import collect, forge, prm, rewards, train
+from parallax_lib.kernels import split_of
+from parallax_lib.models import loaded_translator, pick_device
 from parallax_lib.params import dump
 from parallax_lib.store import digest
 from parallax_lib.study import Run
@@ -28,25 +30,29 @@ def _fresh_folder(run: Run, kind: str, identity) -> Path:
     return folder
 
 
+def refuse_leaks(run: Run, rows: pd.DataFrame) -> None:
+    """UserError if a row stands in a split that is not its family's under the run's parameters."""
+    suite = run.params.suite
+    rewards.check_families(rows, {f: split_of(f, suite, forge.TRAIN_FAMILIES) for f in rows["family"].unique()})
+
+
+def train_config(run: Run, **other) -> train.TrainConfig:
+    """The run's training settings, some of them otherwise."""
+    p = run.params.prm
+    shared = ("loss", "epochs", "lr", "batch", "device_batch", "unfreeze_step", "backbone_lr_factor", "zeta", "threshold")
+    return train.TrainConfig(**{name: getattr(p, name) for name in shared} | {"seed": run.params.seed} | other)
+
+
+def prm_shape(run: Run) -> prm.PRMConfig:
+    p = run.params.prm
+    return prm.PRMConfig(width=p.width, layers=p.layers, heads=p.heads, dropout=p.dropout, context=p.context)
+
+
 def train_prm(run: Run, kind: str, rows: pd.DataFrame, vectors: np.ndarray):
     """(model, history) of one kind, trained on the rows' paths; kept in `<run>/prm-<kind>/final`, checkpoints beside it."""
-    p = run.params.prm
+    refuse_leaks(run, rows)
     targets, counts = rewards.label(rows, vectors.shape[1])
     groups = rows["root"].astype("category").cat.codes.to_numpy()
-    config = train.TrainConfig(
-        loss=p.loss,
-        epochs=p.epochs,
-        lr=p.lr,
-        batch=p.batch,
-        device_batch=p.device_batch,
-        unfreeze_step=p.unfreeze_step,
-        backbone_lr_factor=p.backbone_lr_factor,
-        zeta=p.zeta,
-        threshold=p.threshold,
-        seed=run.params.seed,
-        save_every=50,
-    )
-    shape = prm.PRMConfig(width=p.width, layers=p.layers, heads=p.heads, dropout=p.dropout)
     folder = _fresh_folder(run, kind, [dump(run.params)["prm"], run.params.seed, targets.tolist(), list(rows["capture_id"])])
     model, history = train.fit_model(
         kind,
@@ -55,26 +61,36 @@ def train_prm(run: Run, kind: str, rows: pd.DataFrame, vectors: np.ndarray):
         counts,
         groups,
         rows["split"].to_numpy(),
-        config,
+        train_config(run, save_every=50),
         folder,
-        prm=shape,
+        prm=prm_shape(run),
+        contexts=prompt_states(run, rows),
+        device=pick_device(run.params.translator.device),
         progress=lambda row: run.progress(f"train {kind}", int(row["step"]), 0),
     )
     return model, history
 
 
-def score_table(models: dict, rows: pd.DataFrame, vectors: np.ndarray) -> pd.DataFrame:
+def prompt_states(run: Run, rows: pd.DataFrame) -> np.ndarray | None:
+    """What a PRM with `prm.context: pooled` reads besides latents, float32 [n, D]; None without."""
+    if run.params.prm.context == "none":
+        return None
+    return collect.prompt_states(loaded_translator(run.params.translator), rows)
+
+
+def score_table(models: dict, rows: pd.DataFrame, vectors: np.ndarray, contexts: np.ndarray | None = None) -> pd.DataFrame:
     """Long form for every model: capture_id, depth, score, target, n, split, direction, model."""
     targets, counts = rewards.label(rows, vectors.shape[1])
     labels = rewards.label_table(rows, targets, counts)
     steps = vectors.shape[1]
     labels["split"], labels["direction"] = np.repeat(rows["split"].to_numpy(), steps), np.repeat(rows["direction"].to_numpy(), steps)
     parts = [
-        labels.assign(model=name, score=prm.scores(model, vectors.astype(np.float32)).numpy().ravel()) for name, model in models.items()
+        labels.assign(model=name, score=prm.scores(model, vectors.astype(np.float32), contexts).numpy().ravel())
+        for name, model in models.items()
     ]
     return pd.concat(parts, ignore_index=True)
 
 
-def branch_table(model, rows: pd.DataFrame, vectors: np.ndarray) -> pd.DataFrame:
+def branch_table(model, rows: pd.DataFrame, vectors: np.ndarray, contexts: np.ndarray | None = None) -> pd.DataFrame:
     """Sibling groups of stage 03 with the model's scores."""
-    return rewards.branch_groups(rows, prm.scores(model, vectors.astype(np.float32)).numpy())
+    return rewards.branch_groups(rows, prm.scores(model, vectors.astype(np.float32), contexts).numpy())

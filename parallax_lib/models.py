@@ -44,6 +44,11 @@ class Translator:
     def width(self) -> int:  # D
         return self.model.config.hidden_size
 
+    @property
+    def size(self) -> int:
+        """Parameters, tied ones once."""
+        return sum(p.numel() for p in self.model.parameters())
+
 
 def load_translator(params: TranslatorParams) -> Translator:
     """The model named by `params`, its LoRA adapter merged in.

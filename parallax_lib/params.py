@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 ROOT = Path(__file__).resolve().parents[1]
 DIRECTIONS = ("serial-omp", "serial-cuda", "omp-cuda", "cuda-omp")
@@ -50,10 +50,11 @@ class Latent(Section):
     align: Literal["soft", "ridge", "identity"] = "soft"
     tau: float = 0.1  # temperature of the soft alignment
     ridge: float = 1e-3
-    proposal: Literal["logits", "gaussian", "mc_dropout", "none"] = "gaussian"
+    proposal: Literal["logits", "pca", "gaussian", "mc_dropout", "none"] = "gaussian"
     sigma: float = 0.5  # logits: 1.3 is near the spread of Gumbel noise, so about one draw of the plan at temperature 1
     unit: Literal["rms", "absolute"] = "rms"  # of sigma, for gaussian
-    words: int = 8  # likeliest words whose logits move, for logits
+    words: int = 8  # likeliest words whose logits move, for logits; directions, for pca
+    pca: str = "data/rollouts"  # folder of rollouts whose latents give the directions of pca
 
 
 class Decode(Section):
@@ -83,6 +84,7 @@ class Prm(Section):
     layers: int = 2
     heads: int = 4
     dropout: float = 0.1
+    context: Literal["none", "pooled"] = "none"  # pooled: the PRM also reads the mean state of the prompt
     loss: Literal["mse", "huber", "bce", "orm", "rank", "listwise"] = "mse"
     epochs: int = 20
     lr: float = 1e-3
@@ -101,7 +103,10 @@ class Search(Section):
     branches: int = 4  # N, row 0 unperturbed
     samples: int = 3  # pool of whole programs for best-of-N and the oracle
     margin: float = 0.0
-    arms: tuple[str, ...] = ("unguided", "random", "guided", "redecode", "best_of_n", "oracle")
+    lookahead: Literal[0, 1] = 0  # 1: score the states that the candidates lead to; dearer
+    beam: int = Field(1, ge=1)  # prefixes kept while thinking; at most `branches`
+    repair: int = Field(0, ge=0)  # further rounds in which every arm mends what failed, told the compiler's or the run's log
+    arms: tuple[str, ...] = ("unguided", "random", "guided", "redecode", "best_of_n", "compile_filter", "oracle")
     seeds: tuple[int, ...] = (0,)
 
 
@@ -125,6 +130,14 @@ class Executor(Section):
     volume: str = ""
 
 
+class Card(Section):
+    enabled: bool = False  # stage 07 is part of `run`
+    losses: tuple[Literal["mse", "huber", "bce", "orm", "rank", "listwise"], ...] = ("mse", "bce", "rank", "listwise")
+    shares: tuple[float, ...] = (0.25, 0.5, 1.0)  # of the training tasks, for the learning curve
+    margins: tuple[float, ...] = (0.0, 0.02, 0.05, 0.1, 0.2)
+    seeds: tuple[int, ...] = (0,)  # of every small training
+
+
 class Params(Section):
     run: str = "demo"
     seed: int = 0
@@ -138,6 +151,7 @@ class Params(Section):
     search: Search = Search()
     validation: Validate = Validate()
     executor: Executor = Executor()
+    card: Card = Card()
 
 
 SECTIONS = tuple(k for k in Params.model_fields if k not in ("run", "seed"))
@@ -174,6 +188,8 @@ def check(values: dict, lines: dict[tuple, int], file: Path) -> Params:
     for name in params.suite.directions:
         if name not in DIRECTIONS:
             raise UserError(f"{file.name}: suite.directions: {name!r} is not one of {', '.join(DIRECTIONS)}{_nearest(name, DIRECTIONS)}")
+    if params.search.beam > params.search.branches:
+        raise UserError(f"{file.name}: search.beam {params.search.beam} is over search.branches {params.search.branches}; lower it")
     if "/" in params.run or params.run.startswith("."):
         raise UserError(f"{file.name}: run: {params.run!r} must be a plain name, it becomes a folder under data/runs")
     return params

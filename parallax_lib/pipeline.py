@@ -26,7 +26,9 @@ PART = {
     "04": ("suite", "translator", "latent", "decode", "prm", "search", "executor"),
     "05": ("search", "validation"),
     "06": (),
+    "07": ("suite", "translator", "reward", "prm", "search", "card"),
 }
+OPTIONAL = {"07"}  # runs with `card.enabled`, or when --only names it
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,11 @@ class Stage:
         return digest([self.notebook.read_text(encoding="utf-8"), library_digest(), used, before])
 
 
-def stages(only: str = "") -> list[Stage]:
-    """Stages 01-06, or those whose numbers are in `only` ("01,02" or "03-05")."""
+def stages(only: str = "", card: bool = False) -> list[Stage]:
+    """Stages 01-06 (and 07 with `card`), or those whose numbers are in `only` ("01,02" or "03-05")."""
     found = [Stage(n, next(NOTEBOOKS.glob(f"{n}_*.ipynb"))) for n in PART]
     if not only:
-        return found
+        return [s for s in found if card or s.number not in OPTIONAL]
     wanted: set[str] = set()
     for part in only.split(","):
         first, _, last = part.strip().partition("-")
@@ -68,7 +70,7 @@ def run(params: Params, only: str = "", force: bool = False, say: Callable[[str]
     folder = run_folder(params.run)
     write_json(folder / "manifest.json", manifest(params))
     before = ""
-    for stage in stages(only):
+    for stage in stages(only, params.card.enabled):
         key = stage.key(params, before)
         record = folder / "notebooks" / f"{stage.notebook.stem}.run.json"
         if not force and _done(record, key):
@@ -102,7 +104,8 @@ def execute(stage: Stage, params: Params, folder: Path, key: str, record: Path, 
     say(f"[{stage.number}] {stage.notebook.stem} ...")
     try:
         with _watch(folder / "progress.json", stage.number, say):
-            papermill.execute_notebook(str(stage.notebook), str(part), parameters=dump(params), cwd=str(NOTEBOOKS), **_engine())
+            given = {k: v for k, v in dump(params).items() if k != "card" or k in PART[stage.number]}  # only 07 takes it
+            papermill.execute_notebook(str(stage.notebook), str(part), parameters=given, cwd=str(NOTEBOOKS), **_engine())
         entry["status"] = "ok"
         os.replace(part, out)
     except papermill.PapermillExecutionError as e:

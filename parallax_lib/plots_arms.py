@@ -78,12 +78,20 @@ def arms(table: pd.DataFrame) -> go.Figure:
     if table.empty:
         return empty(title)
     need(table, ["arm", "rate", "low", "high", "n", "decode_tokens"], "arms")
-    rows = table.dropna(subset=["rate"]).sort_values("rate", kind="stable")
+    rows = _with_rounds(table).dropna(subset=["rate"]).sort_values("rate", kind="stable")
     names = [f"<b>{label(r.arm)}</b><br><sup>n={r.n:,}, {r.decode_tokens:,.0f} tokens</sup>" for r in rows.itertuples()]
     fig = _intervals(rows, "rate", names, [arm_colour(arm) for arm in rows["arm"]], "{:.1%}")
     sub = "dot: share validated; bar: interval of the table; tokens: decoded a task, all candidates counted"
     return finish(fig, title, sub, x="validated share", height=150 + 52 * len(rows), showlegend=False,
                   xaxis=dict(range=[0, 1], tickformat=".0%"))  # fmt: skip
+
+
+def _with_rounds(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with the repair round in the arm's name: `guided+repair2`."""
+    if "repair" not in table:
+        return table
+    names = [f"{arm}+repair{n}" if n else arm for arm, n in zip(table["arm"], table["repair"], strict=True)]
+    return table.assign(arm=names)
 
 
 def paired_diff(rows: pd.DataFrame) -> go.Figure:
@@ -126,7 +134,7 @@ def tokens_vs_rate(table: pd.DataFrame) -> go.Figure:
         return empty(title)
     need(table, ["arm", "rate", "low", "high", "decode_tokens"], "tokens_vs_rate")
     fig = go.Figure()
-    for row in _dodged(table).to_dict("records"):
+    for row in _dodged(_with_rounds(table)).to_dict("records"):
         colour = arm_colour(row["arm"])
         bar = dict(symmetric=False, array=[row["high"] - row["rate"]], arrayminus=[row["rate"] - row["low"]],
                    thickness=1.5, width=4, color=colour)  # fmt: skip

@@ -14,15 +14,20 @@ CLOSING = "\n```"
 MAX_SOURCE = 1 << 20  # bytes
 
 
-def messages(source_api: str, target_api: str, source: str) -> list[dict[str, str]]:
-    """Chat turns that ask for one translation."""
+def messages(source_api: str, target_api: str, source: str, past: tuple[str, str] | None = None) -> list[dict[str, str]]:
+    """Chat turns that ask for one translation; `past`: (program, feedback) of an attempt that failed."""
     ask = f"Translate {NAMES[source_api]} to {NAMES[target_api]}:\n```cpp\n{source.strip()}\n```"
-    return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": ask}]
+    turns = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": ask}]
+    if past:
+        program, feedback = past
+        turns.append({"role": "assistant", "content": f"```cpp\n{program.strip()}\n```"})
+        turns.append({"role": "user", "content": repair_turn(feedback)})
+    return turns
 
 
-def prompt(tokenizer, source_api: str, target_api: str, source: str) -> str:
+def prompt(tokenizer, source_api: str, target_api: str, source: str, past: tuple[str, str] | None = None) -> str:
     """The prompt up to where the answer starts, in the model's own chat form if it has one."""
-    turns = messages(source_api, target_api, source)
+    turns = messages(source_api, target_api, source, past)
     if tokenizer.chat_template:
         return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
     return "\n\n".join(t["content"] for t in turns) + "\n\n"

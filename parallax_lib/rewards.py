@@ -91,6 +91,21 @@ def check_leakage(rows: pd.DataFrame) -> None:
             raise UserError(f"split: {column} {both[0]!r} is in {found}; a {column} may be on one side only")
 
 
+def check_families(rows: pd.DataFrame, families: Mapping[str, str]) -> None:
+    """Raise UserError naming a row whose split is not its family's: a test family among training rows, whoever put it there.
+
+    `check_leakage` sees a family on two sides of the rows at hand; this also sees one that stands whole on the wrong side.
+    """
+    known = rows["family"].map(families)
+    wrong = rows[known != rows["split"]]
+    if len(wrong):
+        row, belongs = wrong.iloc[0], known[wrong.index[0]]
+        name = repr(row["family"])
+        why = f"its family {name} belongs to {belongs}" if isinstance(belongs, str) else f"family {name} has no split"
+        raise UserError(f"split: rollout {row['capture_id']} is in {row['split']}, but {why}; split the rollouts again (stage 01)")
+    check_leakage(rows)
+
+
 def filter_training(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(rows a PRM may use, what was removed and why): unjudged rollouts, and programs that repeat a test source."""
     unjudged = rows["reward"].isna()

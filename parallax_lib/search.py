@@ -1,41 +1,45 @@
 """The arms: one latent loop, guided or not, over a batch of rows that may belong to different arms.
 
-Knows the PRM only as a scorer of candidates.  Knows no compiler: arms that need verdicts are derived afterwards from
-the pool of decoded programs.
+Knows the PRM only as a scorer of candidates.  Knows no compiler: what a failed attempt is told comes with its row, and
+arms that need verdicts are derived afterwards, in `arms`.
 
-B rows, N candidates, K latent steps, D translator width.
+B rows, G of them guided, W prefixes kept a guided row, N candidates, K latent steps, D translator width.
 """
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
 import torch
 
-from parallax_lib import engine, latents, prm
-from parallax_lib.collect import ask, write_answers
+from parallax_lib import engine, latents, prm, prompts, scoring
+from parallax_lib.collect import ask, token_limit, write_answers
 from parallax_lib.kernels import Task
 from parallax_lib.models import Translator, loaded_translator
-from parallax_lib.params import Params, check
+from parallax_lib.params import Params, Search, check, dump
 from parallax_lib.store import derive_seed
 
 LIVE_ARMS = ("unguided", "random", "guided", "redecode")  # decoded one program a task
 POOL_ARMS = ("best_of_n", "compile_filter", "oracle")  # chosen among `samples` programs of the pool
-COST = ["prefill_tokens", "latent_steps", "prm_calls", "decode_tokens", "validator_runs"]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One program to write: which task, by which arm, which sample of it, how its latents are chosen."""
+    """One program to write: which task, by which arm, which sample of it, how its latents are chosen.
+
+    In a repair round, `past` is the (program, feedback) that failed.
+    """
 
     task: Task
     arm: str
     sample: int
     seed: int
+    round: int = 0
+    past: tuple[str, str] | None = None
 
     @property
     def policy(self) -> str:
@@ -46,12 +50,23 @@ class Row:
     @property
     def draw(self) -> int:
         """Seed of the latent draws; the random arm draws as the pool's second program does."""
+        if self.round:
+            return derive_seed(self.seed, self.task.id, "repair", self.round)
         return derive_seed(self.seed, self.task.id, "pool", 1 if self.arm == "random" else self.sample)
+
+    @property
+    def identity(self) -> tuple:
+        """What the journal knows the row by."""
+        return self.task.id, self.task.source_code, self.arm, self.sample, self.seed, self.round, self.past
+
+    @property
+    def prompt(self) -> tuple:
+        return self.task.id, self.past
 
     @property
     def program(self) -> tuple:
         """Rows with equal values are the same program: it is written once."""
-        return self.task.id, self.seed, self.policy, self.draw, self.arm == "redecode"
+        return *self.prompt, self.seed, self.policy, self.draw, self.arm == "redecode"
 
 
 def plan_rows(tasks: Sequence[Task], params: Params) -> list[Row]:
@@ -65,35 +80,85 @@ def plan_rows(tasks: Sequence[Task], params: Params) -> list[Row]:
     return rows
 
 
-def chooser(rows: Sequence[Row], scorer, margin: float, device) -> tuple[Callable, list[torch.Tensor]]:
+def grouped(rows: Sequence[Row], size: int) -> list[list[Row]]:
+    """The rows in order, cut where a group would hold over `size` distinct programs; a task's rows of one seed stay together."""
+    groups: list[list[Row]] = []
+    programs: set[tuple] = set()
+    for _, same in itertools.groupby(rows, key=lambda r: (r.seed, r.task.id)):
+        bundle = list(same)
+        mine = {r.program for r in bundle}
+        if not groups or len(programs | mine) > size:
+            groups.append([])
+            programs = set()
+        groups[-1] += bundle
+        programs |= mine
+    return groups
+
+
+def recipe(params: Params) -> dict:
+    """The settings that can change a program, and no others: a translation is kept while these are the same."""
+    values = dump(params)
+    wanted = {name: values["search"][name] for name in ("branches", "margin", "lookahead", "beam")}
+    return {name: values[name] for name in ("translator", "latent", "decode")} | {"search": wanted}
+
+
+def chooser(rows: Sequence[Row], scorer, search: Search, device) -> tuple[Callable, list[torch.Tensor]]:
     """(choose for `latents.think`, the list it fills with each step's winning scores (G,)).
 
     original: row 0.  random: uniform over the N candidates.  guided: best score; a gain under `margin` goes to row 0.
+    A guided row occurs W = `beam` times in a row, once for each prefix that is kept, the best one first.
     """
     guided = torch.tensor([r.policy == "guided" for r in rows], device=device)
+    spots, W = guided.nonzero()[:, 0], search.beam  # (G * W,)
     scores: list[torch.Tensor] = []
 
-    def choose(step: int, candidates: torch.Tensor) -> torch.Tensor:
+    def choose(step: int, candidates: torch.Tensor, ahead: torch.Tensor | None = None):
         N = candidates.shape[1]
         drawn = [derive_seed(r.draw, "pick", step) % N if r.policy == "random" else 0 for r in rows]
         pick = torch.tensor(drawn, device=device)
-        if guided.any():
-            mine = candidates[guided]
-            values = scorer.score_next(mine)  # (G, N)
-            best = select(values, margin)
-            scores.append(values.gather(1, best[:, None])[:, 0])
-            scorer.commit(mine[torch.arange(len(mine), device=device), best])
-            pick[guided] = best
-        return pick
+        if not len(spots):
+            return pick
+        values = scorer.score_next(candidates[spots])  # (G * W, N)
+        values = (values if ahead is None else scorer.look_ahead(ahead[spots])).to(device).view(-1, W, N)
+        best = ranked(values[:, :1] if step == 0 else values, search.margin, W)  # (G, W); at first all prefixes are one
+        scores.append(values.flatten(1).gather(1, best)[:, 0])
+        base = torch.arange(len(best), device=device)[:, None] * W
+        scorer.keep((base * N + best).flatten())
+        pick[spots] = (best % N).flatten()
+        if W == 1:
+            return pick
+        parents = torch.arange(len(rows), device=device)
+        parents[spots] = spots[(base + best // N).flatten()]
+        return parents, pick
 
     return choose, scores
 
 
+def ranked(values: torch.Tensor, margin: float, width: int) -> torch.Tensor:
+    """The `width` best of values (G, W, N), flat indices (G, width), best first; the unperturbed state has `margin` extra,
+    and ties go to it."""
+    lifted = values.clone()
+    lifted[..., 0] += margin
+    return lifted.flatten(1).argsort(dim=1, descending=True, stable=True)[:, :width]
+
+
 def select(values: torch.Tensor, margin: float) -> torch.Tensor:
     """Index (B,) of the best of values (B, N); ties and gains under `margin` go to row 0."""
-    best = values.argmax(dim=1)
-    gain = values.gather(1, best[:, None])[:, 0] - values[:, 0]
-    return torch.where(gain > margin, best, torch.zeros_like(best))
+    return ranked(values[:, None], margin, 1)[:, 0]
+
+
+def thinking_cost(row: Row, params: Params) -> tuple[int, int]:
+    """(positions that the translator is fed, PRM calls) of the latent steps of one row."""
+    K, N, W, ahead = params.latent.steps, params.search.branches, params.search.beam, params.search.lookahead
+    if row.policy != "guided":
+        return K, 0
+    fed = calls = 0
+    for t in range(K):
+        live = N * (1 if t == 0 else W)  # candidates of the prefixes kept so far
+        looks = bool(ahead) and t + 1 < K
+        calls += 2 * live if looks else live
+        fed += live if looks else W
+    return fed, calls
 
 
 def translate(translator: Translator, model, rows: Sequence[Row], params: Params, progress: Callable | None = None) -> list[dict]:
@@ -103,19 +168,36 @@ def translate(translator: Translator, model, rows: Sequence[Row], params: Params
     """
     once = list({row.program: row for row in rows}.values())
     written = dict(zip([r.program for r in once], _write(translator, model, once, params, progress), strict=True))
-    return [_result(row, written[row.program], params) for row in rows]
+    weight = prm.size(model) / translator.size if model is not None else 0.0
+    return [_result(row, written[row.program], params, weight) for row in rows]
 
 
 @torch.inference_mode()
 def _write(translator: Translator, model, rows: Sequence[Row], params: Params, progress: Callable | None) -> list[dict]:
-    order = list({r.task.id: r.task for r in rows}.values())
-    where = {t.id: i for i, t in enumerate(order)}
-    ids = ask(translator, order)
-    device = translator.device
-    index = [where[r.task.id] for r in rows]
-    state = engine.select(engine.prefill(translator, ids), torch.tensor(index, device=device))
-    count = sum(r.policy == "guided" for r in rows)
-    choose, scores = chooser(rows, prm.start(model, count) if count else None, params.search.margin, device)
+    order = list({r.prompt: r for r in rows}.values())
+    where = {r.prompt: i for i, r in enumerate(order)}
+    ids = [ask_row(translator, r) for r in order]
+    index = [where[r.prompt] for r in rows]
+    thought, scores = think_rows(translator, model, rows, engine.prefill(translator, ids), index, params)
+    heat = [params.decode.redecode_temperature if r.arm == "redecode" else params.decode.temperature for r in rows]
+    seeds = [derive_seed(r.seed, r.task.id, r.arm, "decode", *([r.round] if r.round else [])) for r in rows]
+    most = [token_limit(len(row), params) for row in ask(translator, [r.task for r in order])]  # of the task, not of a repair's prompt
+    answers = write_answers(translator, thought, [ids[i] for i in index], params, heat, seeds, progress, [most[i] for i in index])
+    final = iter(scores)
+    for i, (row, answer) in enumerate(zip(rows, answers, strict=True)):
+        answer["score"] = next(final) if row.policy == "guided" else float("nan")
+        answer["picks"] = " ".join(map(str, thought.picks[i].tolist()))
+        answer["prefill_tokens"] = len(ids[index[i]])
+    return answers
+
+
+def think_rows(translator: Translator, model, rows: Sequence[Row], prompts: engine.State, index: list[int], params: Params) -> tuple:
+    """(the thought of every row, the final scores of the guided ones); `index`: which of the prefilled prompts a row reads."""
+    spots = [(i, s) for i, r in enumerate(rows) for s in range(params.search.beam if r.policy == "guided" else 1)]
+    state = engine.select(prompts, torch.tensor([index[i] for i, _ in spots], device=translator.device))
+    guided = [j for j, (i, _) in enumerate(spots) if rows[i].policy == "guided"]
+    scorer = scoring.start(model, len(guided), state.pooled[guided] if model.config.context == "pooled" else None) if guided else None
+    choose, scores = chooser([rows[i] for i, _ in spots], scorer, params.search, translator.device)
     thought = latents.think(
         translator,
         state,
@@ -123,17 +205,18 @@ def _write(translator: Translator, model, rows: Sequence[Row], params: Params, p
         params.latent,
         candidates=params.search.branches,
         choose=choose,
-        row_seeds=[r.draw for r in rows],
+        row_seeds=[rows[i].draw if s == 0 else derive_seed(rows[i].draw, "beam", s) for i, s in spots],
+        lookahead=bool(params.search.lookahead and guided),
     )
-    heat = [params.decode.redecode_temperature if r.arm == "redecode" else params.decode.temperature for r in rows]
-    seeds = [derive_seed(r.seed, r.task.id, r.arm, "decode") for r in rows]
-    answers = write_answers(translator, thought, [ids[i] for i in index], params, heat, seeds, progress)
-    final = iter(scores[-1].tolist() if scores else [])
-    for i, (row, answer) in enumerate(zip(rows, answers, strict=True)):
-        answer["score"] = next(final) if row.policy == "guided" else float("nan")
-        answer["picks"] = " ".join(map(str, thought.picks[i].tolist()))
-        answer["prefill_tokens"] = len(ids[index[i]])
-    return answers
+    if len(spots) > len(rows):
+        thought = latents.take(thought, [j for j, (_, s) in enumerate(spots) if s == 0])
+    return thought, scores[-1].tolist() if scores else []
+
+
+def ask_row(translator: Translator, row: Row) -> list[int]:
+    """Prompt token ids of a row: the task, and in a repair round the failed attempt and what is told of it."""
+    task = row.task
+    return translator.tokenizer(prompts.prompt(translator.tokenizer, task.source, task.target, task.source_code, row.past)).input_ids
 
 
 def translate_item(item: dict) -> list[dict]:
@@ -142,8 +225,9 @@ def translate_item(item: dict) -> list[dict]:
     with tempfile.TemporaryDirectory() as folder:
         for name, data in item["prm"].items():
             (Path(folder) / name).write_bytes(data)
-        model = prm.load(folder) if item["prm"] else None
-    return translate(loaded_translator(params.translator), model, item["rows"], params)
+        translator = loaded_translator(params.translator)
+        model = prm.load(folder, device=translator.device) if item["prm"] else None
+    return translate(translator, model, item["rows"], params)
 
 
 def packed_prm(folder: Path) -> dict[str, bytes]:
@@ -151,31 +235,11 @@ def packed_prm(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.suffix in (".json", ".safetensors")}
 
 
-def _result(row: Row, answer: dict, params: Params) -> dict:
-    K, N = params.latent.steps, params.search.branches
-    cost = {"latent_steps": K, "prm_calls": K * N if row.policy == "guided" else 0, "decode_tokens": answer["tokens"], "validator_runs": 0}
+def _result(row: Row, answer: dict, params: Params, weight: float) -> dict:
+    """`cost` counts in tokens that the translator forwards; a PRM call is `weight` of one: their parameters' ratio."""
+    fed, calls = thinking_cost(row, params)
+    spent = {"latent_steps": fed, "prm_calls": calls, "decode_tokens": answer["tokens"]}
     who = {"task": row.task.id, "kernel": row.task.kernel.name, "family": row.task.kernel.family, "direction": row.task.direction}
-    return who | {"seed": row.seed, "arm": row.arm, "sample": row.sample} | cost | {k: v for k, v in answer.items() if k != "tokens"}
-
-
-def derive_arms(results: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
-    """The validated rows plus the arms that choose from the pool; each carries the cost of all that it looked at.
-
-    best_of_n: highest mean log-probability.  compile_filter: the same among programs that compile.  oracle: a validated
-    program if the pool holds one, which no real chooser can know; it is the ceiling.
-    """
-    live = results[results["arm"] != "pool"]
-    parts = [live[live["arm"].isin(arms)]]
-    for _, pool in results[results["arm"] == "pool"].groupby(["seed", "task"]):
-        ranked = pool.sort_values(["mean_logprob", "sample"], ascending=[False, True], ignore_index=True)
-        choices = {
-            "best_of_n": (0, 0),
-            "compile_filter": (int((ranked["level"] >= 2).argmax()), len(pool)),
-            "oracle": (int(ranked["validated"].argmax()), len(pool)),
-        }
-        for arm, (at, checks) in choices.items():
-            if arm in arms:
-                row = ranked.iloc[[at]].assign(arm=arm, validator_runs=checks)
-                spent = pool[["latent_steps", "decode_tokens", "prm_calls"]].sum()
-                parts.append(row.assign(**{name: int(spent[name]) for name in spent.index}))
-    return pd.concat(parts, ignore_index=True)
+    who |= {"seed": row.seed, "arm": row.arm, "sample": row.sample, "attempt": row.round}
+    cost = answer["prefill_tokens"] + fed + answer["tokens"] + weight * calls
+    return who | spent | {"cost": cost} | {k: v for k, v in answer.items() if k != "tokens"}

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from parallax_lib import (
+    arms,
     audit,
     collect,
     forge,
@@ -186,9 +187,12 @@ def with_shipped(run: Run, live: pd.DataFrame, vectors: np.ndarray) -> tuple[pd.
         inside = frame["branch_depth"] < steps
         frames.append(frame[inside & ~frame["capture_id"].isin(live["capture_id"])])
         parts.append(more[frames[1].index, :steps])
-    rollouts = pd.concat(frames, ignore_index=True)
-    splits = {f: split_of(f, run.params.suite, forge.TRAIN_FAMILIES) for f in rollouts["family"].unique()}
-    return rewards.assign_split(rollouts, splits), np.concatenate(parts)
+    return with_splits(run, pd.concat(frames, ignore_index=True)), np.concatenate(parts)
+
+
+def with_splits(run: Run, rollouts: pd.DataFrame) -> pd.DataFrame:
+    """The rollouts with each one's `split`, its family's; leakage refused."""
+    return rewards.assign_split(rollouts, {f: split_of(f, run.params.suite, forge.TRAIN_FAMILIES) for f in rollouts["family"].unique()})
 
 
 def keep_rollouts(run: Run, rollouts: pd.DataFrame, vectors: np.ndarray) -> None:
@@ -223,28 +227,43 @@ def held_out_tasks(run: Run) -> list[Task]:
 
 def translate_all(run: Run, chosen: Sequence[Task]) -> pd.DataFrame:
     """Every arm's programs for the chosen tasks, here or on the executor; finished groups are read from the journal."""
+    return write_programs(run, search.plan_rows(chosen, run.params))
+
+
+def write_programs(run: Run, rows: Sequence[search.Row], what: str = "translate") -> pd.DataFrame:
+    """One result row a program, in the order of `rows`; groups that the journal holds are not written again."""
     params = run.params
     load_prm(run, loaded_translator(params.translator).width if params.executor.kind == "local" else None)  # refuse a misfit first
     scorer = search.packed_prm(prm_folder(run))
-    rows = search.plan_rows(chosen, params)
-    per_task = max(1, len({r.program for r in rows}) // max(1, len(chosen) * len(params.search.seeds)))
-    size = max(1, params.decode.batch // per_task)
-    groups = [
-        [r for r in rows if r.seed == s and r.task in chosen[i : i + size]]
-        for s in params.search.seeds
-        for i in range(0, len(chosen), size)
-    ]
-    recipe = [dump(params), {name: hashlib.sha256(data).hexdigest() for name, data in scorer.items()}]
-    keys = [digest([recipe, [(r.task.id, r.task.source_code, r.arm, r.sample, r.seed) for r in group]]) for group in groups]
+    groups = search.grouped(rows, params.decode.batch)
+    recipe = [search.recipe(params), {name: hashlib.sha256(data).hexdigest() for name, data in scorer.items()}]
+    keys = [digest([recipe, [r.identity for r in group]]) for group in groups]
     todo = [i for i, key in enumerate(keys) if run.journal.get("translation", key) is None]
     items = [{"params": dump(params), "prm": scorer, "rows": groups[i]} for i in todo]
-    run.progress("translate", len(groups) - len(todo), len(groups))
+    run.progress(what, len(groups) - len(todo), len(groups))
     for done, (at, result) in enumerate(run_map(search.translate_item, items, collect.executor_config(params)), 1):
         if isinstance(result, Exception):
             raise result
         run.journal.put("translation", keys[todo[at]], {"rows": result})
-        run.progress("translate", len(groups) - len(todo) + done, len(groups))
+        run.progress(what, len(groups) - len(todo) + done, len(groups))
     return pd.DataFrame([row for key in keys for row in run.journal.get("translation", key)["rows"]])
+
+
+def repair_rounds(run: Run, results: pd.DataFrame, chosen: Sequence[Task]) -> pd.DataFrame:
+    """The results after every round 0..`search.repair`, one below the other; `repair` says which round a row tells of."""
+    by_id, rounds = {t.id: t for t in chosen}, [results]
+    for number in range(1, run.params.search.repair + 1):
+        failed = rounds[-1][arms.failing(rounds[-1])].sort_values(["seed", "task"], kind="stable")
+        again = [
+            search.Row(by_id[r.task], r.arm, r.sample, r.seed, number, (r.code or "", arms.feedback(r.reason, r.log)))
+            for r in failed.itertuples()
+        ]
+        attempts = failed
+        if again:
+            written = write_programs(run, again, f"repair {number}").set_axis(failed.index)
+            attempts = judge_frame(run, written, chosen, f"validate repair {number}")
+        rounds.append(arms.next_round(rounds[-1], attempts, number))
+    return pd.concat(rounds, ignore_index=True)
 
 
 def paired_table(results: pd.DataFrame, against: str = "unguided") -> pd.DataFrame:

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from parallax_lib import engine, latents, models
-from parallax_lib.params import Latent
+from parallax_lib.params import Latent, UserError
+from parallax_lib.store import write_vectors
 
 
 @pytest.fixture(scope="module")
@@ -101,3 +102,31 @@ def test_logit_noise_moves_the_likeliest_words_alone():
     span = torch.linalg.lstsq(head[(h[0] @ head.T).topk(5).indices].T, (made[0, 1:] - h[0]).T).residuals
     assert span.numel() == 0 or span.abs().max() < 1e-3  # nothing moves outside those words' span
     assert torch.equal(made[:, 0], h)
+
+
+def test_principal_directions_are_those_of_an_svd_and_noise_stays_in_their_span(tmp_path):
+    g = torch.Generator().manual_seed(1)
+    points = (torch.randn(40, 2, 12, generator=g) * torch.arange(1, 13)).half()
+    write_vectors(tmp_path / "latents-0.safetensors", points[:25].numpy())
+    write_vectors(tmp_path / "latents-1.safetensors", points[25:].numpy())
+    basis = latents.principal_directions(tmp_path, 3, 12)
+    flat = points.reshape(-1, 12).double()
+    _, sizes, axes = torch.linalg.svd(flat - flat.mean(0), full_matrices=False)
+    expected = axes[:3] * sizes[:3, None] / (len(flat) - 1) ** 0.5
+    torch.testing.assert_close(basis.abs().double(), expected.abs(), atol=1e-4, rtol=1e-4)
+    h = torch.randn(2, 12, generator=g)
+    noise = latents.propose(h, 6, Latent(proposal="pca", sigma=0.5), [1, 2], basis=basis)[:, 1:] - h[:, None]
+    inside = noise.double() @ axes[:3].T @ axes[:3]
+    torch.testing.assert_close(inside, noise.double(), atol=1e-4, rtol=1e-4)
+
+
+def test_along_one_principal_direction_sigma_counts_its_deviations(tmp_path):
+    basis = torch.zeros(1, 4)
+    basis[0, 2] = 3.0
+    moved = latents.propose(torch.zeros(1, 4), 20_001, Latent(proposal="pca", sigma=0.5), [0], basis=basis)[0, 1:]
+    assert moved[:, 2].std().item() == pytest.approx(1.5, rel=0.03) and moved[:, [0, 1, 3]].abs().max() == 0
+
+
+def test_a_folder_without_latents_is_refused(tmp_path):
+    with pytest.raises(UserError, match="latent.pca: .* holds no vector shards"):
+        latents.principal_directions(tmp_path, 3, 12)

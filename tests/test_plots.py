@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 import plotly.io as pio
 import pytest
 
-from parallax_lib import metrics, plots, recheck, report, safe_html, selection, theme
+from parallax_lib import card, metrics, plots, plots_card, recheck, report, safe_html, selection, theme
 from parallax_lib.params import UserError
 
 ROLLOUTS, RESULTS = frames.rollouts(), frames.results()
@@ -45,7 +45,18 @@ def history() -> pd.DataFrame:
                          "valid_loss": valid})  # fmt: skip
 
 
+def variations() -> pd.DataFrame:
+    rows = [("loss", "mse", 0.6), ("loss", "rank", 0.65), ("share", "0.5", 0.55), ("share", "1", 0.6), ("split", "rows <b>", 0.9)]
+    frame = pd.DataFrame(rows, columns=["study", "setting", "auroc"])
+    return frame.assign(auroc_low=frame["auroc"] - 0.02, auroc_high=frame["auroc"] + 0.02)
+
+
 FIGURES = {
+    "gap_closed": (plots_card.gap_closed, pd.DataFrame({"arm": ["guided"], "gap": 0.2, "closed": 0.4, "low": -0.1, "high": 0.9})),
+    "breadth": (plots_card.breadth, card.breadth(branches())),
+    "margins": (plots_card.margins, card.margin_sweep(branches(), (0.0, 0.2))),
+    "repair": (plots_card.repair, pd.concat([ARMS.assign(repair=r) for r in range(2)])),
+    "variations": (plots_card.variations, variations()),
     "collected": (plots.collected, ROLLOUTS),
     "ladder": (plots.ladder, ROLLOUTS),
     "influence": (plots.influence, influence()),
@@ -184,6 +195,13 @@ def test_heat_map_cells_are_counts_and_know_what_they_filter():
             count = ((RESULTS["reason"] == reason) & (RESULTS["direction"] == direction)).sum()
             assert cells.text[i][j] == str(count or "") and tuple(cells.customdata[i][j]) == (reason, direction)
     assert np.asarray(cells.z).sum(axis=0) == pytest.approx(np.ones(4))
+
+
+def test_rounds_of_repair_are_arms_of_their_own():
+    rounds = pd.concat([ARMS.assign(repair=r, rate=ARMS["rate"] * (1 + r / 9)) for r in range(3)])
+    fig = plots.arms(rounds)
+    names = [y for trace in fig.data for y in trace.y]
+    assert len(set(names)) == len(rounds) and sum("<b>guided+repair2" in name for name in names) == 1
 
 
 def test_repair_arms_keep_the_colour_of_their_arm():

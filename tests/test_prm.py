@@ -8,7 +8,8 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from parallax_lib.params import UserError
-from parallax_lib.prm import PRM, PRMConfig, build, load, save, scores, start
+from parallax_lib.prm import PRM, PRMConfig, build, load, save, scores
+from parallax_lib.scoring import start
 
 D, K, B, N = 24, 6, 3, 4
 SMALL = {"latent_width": D, "width": 32, "heads": 2, "layers": 2}

@@ -84,3 +84,13 @@ def test_branch_groups_hold_the_original_once_and_its_siblings():
     assert groups.groupby("group").size().tolist() == [3, 3, 3]
     original = groups[groups["is_original"] & (groups["depth"] == 2)].iloc[0]
     assert original["score"] == scores[0, 2]
+
+
+def test_a_whole_test_family_among_training_rows_is_refused():
+    rows = tree(lambda *_: 1.0)
+    rewards.check_families(rows, {"a": "train", "b": "train"})
+    rewards.check_leakage(rows)  # sees nothing: no row of b stands elsewhere
+    with pytest.raises(UserError, match="rollout b is in train, but its family 'b' belongs to test"):
+        rewards.check_families(rows, {"a": "train", "b": "test"})
+    with pytest.raises(UserError, match="family 'b' has no split"):
+        rewards.check_families(rows, {"a": "train"})

@@ -1,13 +1,12 @@
 """The arms against twins that recompute everything, and what each arm is charged."""
 
-import pandas as pd
 import pytest
 import torch
 
 from parallax_lib import latents, models, prm, search
-from parallax_lib.collect import ask
+from parallax_lib.collect import ask, token_limit
 from parallax_lib.kernels import Kernel, Task
-from parallax_lib.params import load
+from parallax_lib.params import UserError, load
 
 SOURCE = "int main() { int s = 0; for (int i = 0; i < 9; i++) s += i; return s; }"
 
@@ -35,34 +34,95 @@ def settings(**search_values):
     return load("x", latent={"steps": 3, "sigma": 2.0}, decode={"max_new_tokens": 12}, search={"branches": 4, "samples": 3} | search_values)
 
 
-def naive_guided(translator, probe, row, params):
-    """One row, no cache, every prefix recomputed, every candidate scored with the full path."""
-    align = latents.aligner(translator, params.latent)
+def last_state(translator, embeds):
+    return translator.model.base_model(inputs_embeds=embeds[None], use_cache=False).last_hidden_state[0, -1]
+
+
+def naive_guided(translator, model, row, params):
+    """One row, no cache: every prefix of every beam recomputed, every candidate by itself; (picks, score) of the best."""
+    s, align = params.search, latents.aligner(translator, params.latent)
     embeds = translator.model.get_input_embeddings()(torch.tensor(ask(translator, [row.task])[0]))
-    path, picks = [], []
+    context = translator.model.base_model(inputs_embeds=embeds[None]).last_hidden_state.mean(1)
+    context = context if model.config.context == "pooled" else None
+    beams = [(0.0, [], [], embeds)]
     for t in range(params.latent.steps):
-        h = translator.model.base_model(inputs_embeds=embeds[None], use_cache=False).last_hidden_state[:, -1]
-        rivals = latents.propose(h, params.search.branches, params.latent, [search.derive_seed(row.draw, t)])[0]
-        values = [float(prm.scores(probe, torch.stack([*path, c])[None])[0, -1]) for c in rivals]
-        best = max(range(len(values)), key=lambda i: (values[i], -i))
-        picks.append(best)
-        path.append(rivals[best])
-        embeds = torch.cat([embeds, align(rivals[best])[None]])
-    return picks, values[best]
+        found = []
+        for slot, (_, picks, path, embeds) in enumerate(beams):
+            draw = row.draw if slot == 0 else search.derive_seed(row.draw, "beam", slot)
+            h = last_state(translator, embeds)
+            for n, c in enumerate(latents.propose(h[None], s.branches, params.latent, [search.derive_seed(draw, t)])[0]):
+                longer = torch.cat([embeds, align(c)[None]])
+                seen = [*path, c] + ([last_state(translator, longer)] if s.lookahead and t + 1 < params.latent.steps else [])
+                value = float(prm.scores(model, torch.stack(seen)[None], context)[0, -1])
+                found.append((value + (s.margin if n == 0 else 0), value, [*picks, n], [*path, c], longer))
+        found.sort(key=lambda f: -f[0])  # stable: ties to the earlier one
+        beams = [f[1:] for f in found[: s.beam]]
+    return beams[0][1], beams[0][0]
 
 
-def test_guided_rows_equal_the_recomputing_twin(translator, probe):
-    params = settings()
-    rows = [search.Row(task(i), arm, 0, 0) for i in range(3) for arm in ("guided", "random", "unguided")]
-    results = search.translate(translator, probe, rows, params)
+@pytest.fixture(scope="module")
+def reader(translator):
+    """An untrained PRM that reads the prompt as well."""
+    torch.manual_seed(0)
+    config = prm.PRMConfig(backbone="gru", latent_width=translator.width, width=16, steps=3, context="pooled", loss="bce")
+    model = prm.build(config).eval()
+    model.head.weight.data *= 8  # so that scores differ by more than a margin
+    return model
+
+
+VARIANTS = [{}, {"margin": 0.02}, {"lookahead": 1}, {"beam": 2}, {"beam": 3, "lookahead": 1, "margin": 0.01}]
+
+
+@pytest.mark.parametrize("scorer", ["probe", "reader"])
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_guided_rows_equal_the_recomputing_twin(translator, variant, scorer, request):
+    model, params = request.getfixturevalue(scorer), settings(**variant)
+    rows = [search.Row(task(i), arm, 0, 0) for i in range(2) for arm in ("guided", "random", "unguided")]
+    results = search.translate(translator, model, rows, params)
+    alone = search.translate(translator, None, [r for r in rows if r.arm != "guided"], params)
+    others = iter(alone)
     for row, result in zip(rows, results, strict=True):
         if row.arm == "guided":
-            picks, score = naive_guided(translator, probe, row, params)
+            picks, score = naive_guided(translator, model, row, params)
             assert result["picks"] == " ".join(map(str, picks))
             assert result["score"] == pytest.approx(score, abs=1e-4)
-        if row.arm == "unguided":
-            assert result["picks"] == "0 0 0"
+        else:
+            other = next(others)
+            assert (result["picks"], result["code"], result["cost"]) == (other["picks"], other["code"], other["cost"])
     assert any(r["picks"] != "0 0 0" for r in results if r["arm"] == "guided")
+
+
+def test_beams_and_lookahead_change_what_is_found(translator, probe):
+    rows = [search.Row(task(i), "guided", 0, 0) for i in range(4)]
+    found = [search.translate(translator, probe, rows, settings(**v)) for v in ({}, {"lookahead": 1}, {"beam": 3})]
+    assert len({tuple(r["picks"] for r in results) for results in found}) == 3
+
+
+def counted(variant):
+    """(fed, scored) of one guided row by walking the search: 3 steps, 4 candidates."""
+    fed = scored = 0
+    prefixes = 1
+    for step in range(3):
+        candidates = [(p, n) for p in range(prefixes) for n in range(4)]
+        scored += len(candidates)
+        prefixes = variant.get("beam", 1)
+        if variant.get("lookahead") and step < 2:
+            fed, scored = fed + len(candidates), scored + len(candidates)
+        else:
+            fed += prefixes
+    return fed, scored
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_thinking_is_charged_for_what_the_search_needs(variant):
+    params = settings(**variant)
+    assert search.thinking_cost(search.Row(task(0), "guided", 0, 0), params) == counted(variant)
+    assert search.thinking_cost(search.Row(task(0), "unguided", 0, 0), params) == (3, 0)
+
+
+def test_a_beam_wider_than_the_candidates_is_refused():
+    with pytest.raises(UserError, match="search.beam 5 is over search.branches 4"):
+        settings(beam=5)
 
 
 def test_the_pool_begins_with_the_unguided_and_the_random_program(translator, probe):
@@ -82,31 +142,45 @@ def test_ties_and_small_gains_go_to_the_original():
 
 def test_random_picks_are_uniform_and_do_not_depend_on_the_batch():
     rows = [search.Row(task(0), "random", 0, seed) for seed in range(3000)]
-    choose, _ = search.chooser(rows, None, 0.0, "cpu")
+    choose, _ = search.chooser(rows, None, settings().search, "cpu")
     picks = choose(1, torch.zeros(3000, 4, 2))
     assert torch.bincount(picks, minlength=4).tolist() == pytest.approx([750] * 4, abs=100)
-    alone, _ = search.chooser(rows[7:8], None, 0.0, "cpu")
+    alone, _ = search.chooser(rows[7:8], None, settings().search, "cpu")
     assert alone(1, torch.zeros(1, 4, 2))[0] == picks[7]
 
 
-def results_frame():
-    rows = []
-    for i, (logprob, level) in enumerate([(-0.1, 1), (-0.2, 4), (-0.3, 5)]):
-        rows.append({"task": "a", "seed": 0, "arm": "pool", "sample": i, "mean_logprob": logprob, "level": level, "validated": level == 5,
-                     "latent_steps": 3, "decode_tokens": 10 + i, "prm_calls": 0, "validator_runs": 0})  # fmt: skip
-    rows.append(rows[0] | {"arm": "unguided"})
-    return pd.DataFrame(rows)
+def test_a_repair_row_reads_the_failed_program_and_is_decoded_within_the_tasks_own_limit(translator, probe):
+    params = settings()
+    past = ("int main() { return fail; }", "error: 'fail' was not declared")
+    row = search.Row(task(0), "guided", 0, 0, 1, past)
+    text = translator.tokenizer.decode(search.ask_row(translator, row))
+    assert all(part in text for part in past) and text.index(past[0]) < text.index(past[1])
+    first, again = search.translate(translator, probe, [search.Row(task(0), "guided", 0, 0), row], params)
+    assert again["attempt"] == 1 and first["attempt"] == 0
+    assert again["prefill_tokens"] == len(search.ask_row(translator, row)) > first["prefill_tokens"]
+    assert again["decode_tokens"] <= token_limit(first["prefill_tokens"], params)
 
 
-def test_pool_arms_choose_and_pay_for_everything_they_looked_at():
-    table = search.derive_arms(results_frame(), ["unguided", "best_of_n", "compile_filter", "oracle"]).set_index("arm")
-    assert table["sample"].to_dict() == {"unguided": 0, "best_of_n": 0, "compile_filter": 1, "oracle": 2}
-    assert table.loc["best_of_n", "decode_tokens"] == table.loc["oracle", "decode_tokens"] == 33
-    assert table["validator_runs"].to_dict() == {"unguided": 0, "best_of_n": 0, "compile_filter": 3, "oracle": 3}
-    assert table.loc["unguided", "decode_tokens"] == 10
+def test_a_repair_does_not_depend_on_its_batch(translator, probe):
+    params, past = settings(), ("int main() {}", "it fails")
+    rows = [search.Row(task(i), arm, 0, 0, 1, past) for i in range(2) for arm in ("guided", "unguided")]
+    together = search.translate(translator, probe, rows, params)
+    assert [r["code"] for r in together] == [search.translate(translator, probe, [row], params)[0]["code"] for row in rows]
 
 
-def test_an_oracle_without_a_passing_program_fails():
-    frame = results_frame()
-    frame["validated"] = False
-    assert not search.derive_arms(frame, ["oracle"])["validated"].any()
+def test_groups_keep_a_tasks_rows_together_and_count_distinct_programs():
+    params = settings(arms=["unguided", "random", "guided", "best_of_n"], seeds=[0, 1])
+    rows = search.plan_rows([task(i) for i in range(5)], params)  # 4 distinct programs a task: 3 of the pool, guided
+    groups = search.grouped(rows, 8)
+    assert [row for group in groups for row in group] == rows
+    assert [len({r.program for r in group}) for group in groups] == [8, 8, 8, 8, 8]
+    assert search.grouped(rows, 1) == [rows[i : i + 6] for i in range(0, 60, 6)]
+
+
+def test_cost_counts_forwarded_tokens_and_weighs_the_prm_by_its_parameters(translator, probe):
+    params = settings()
+    rows = [search.Row(task(0), arm, 0, 0) for arm in ("guided", "unguided")]
+    guided, plain = search.translate(translator, probe, rows, params)
+    tokens = [r["prefill_tokens"] + 3 + r["decode_tokens"] for r in (guided, plain)]
+    weight = (2 * 64 + 3 * 64 + 3) / sum(p.numel() for p in translator.model.parameters())  # mean, std, three probes
+    assert plain["cost"] == tokens[1] and guided["cost"] == pytest.approx(tokens[0] + 12 * weight)

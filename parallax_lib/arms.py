@@ -1,0 +1,112 @@
+"""From judged programs to arms: who chooses among a pool, what a failed attempt is told, what every choice has cost.
+
+Knows the columns of verdicts and costs.  Knows no model and writes no program.
+
+`cost` is what an arm forwards to arrive at its program, in tokens of the translator; runs of the validator and compiles
+have columns of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from parallax_lib.reasons import REASONS
+from parallax_lib.rewards import UNKNOWN
+
+TOLD = ("compile_error", "compile_limit", "crash", "timeout", "memory_limit", "output_limit", "incomplete", "cuda_error", "race")
+PER_PROGRAM = ("latent_steps", "prm_calls", "decode_tokens")  # a pool pays these for each program, its prompt once
+SPENT = ("prefill_tokens", *PER_PROGRAM, "cost")
+AT_COST = "@cost"  # marks an arm held to the guided arm's mean cost
+CHECKS = ("compiles", "validator_runs")
+
+
+def derive(results: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
+    """The validated rows plus the arms that choose from the pool; each carries the cost of all that it looked at.
+
+    best_of_n: highest mean log-probability.  compile_filter: the same among programs that compile.  oracle: a validated
+    program if the pool holds one, which no real chooser can know; it is the ceiling.  `best_of_n@cost` and so on: the
+    same among the first programs of the pool, as many as the guided arm's mean cost pays for.  `looked_at`: how many.
+    """
+    results = results.assign(repair=0, compiles=0, validator_runs=0, looked_at=1)
+    live = results[results["arm"] != "pool"]
+    parts = [live[live["arm"].isin(arms)]]
+    affordable = equal_cost(results)
+    for _, pool in results[results["arm"] == "pool"].groupby(["seed", "task"]):
+        parts += _chosen(pool, arms)
+        if affordable:
+            parts += _chosen(pool[pool["sample"] < affordable], arms, AT_COST)
+    return pd.concat(parts, ignore_index=True)
+
+
+def equal_cost(results: pd.DataFrame) -> int:
+    """Most programs of a pool whose mean cost is within the guided arm's, at least 1; 0 without guided rows or pool."""
+    guided, pool = (results[results["arm"] == arm] for arm in ("guided", "pool"))
+    if guided.empty or pool.empty:
+        return 0
+    costs = [pool_cost(pool[pool["sample"] <= i]) for i in sorted(pool["sample"].unique())]
+    return max(1, sum(cost <= guided["cost"].mean() for cost in costs))
+
+
+def pool_cost(pool: pd.DataFrame) -> float:
+    """Mean cost of one task and seed when all these programs are written: the prompt is read once."""
+    tasks = pool.assign(rest=pool["cost"] - pool["prefill_tokens"]).groupby(["seed", "task"])
+    return float((tasks["prefill_tokens"].first() + tasks["rest"].sum()).mean())
+
+
+def _chosen(pool: pd.DataFrame, arms: Sequence[str], suffix: str = "") -> list[pd.DataFrame]:
+    """The row that each arm takes from the pool of one task and seed."""
+    ranked = pool.sort_values(["mean_logprob", "sample"], ascending=[False, True], ignore_index=True)
+    built, ran = (int((pool["level"] >= least).sum()) for least in (1, 2))
+    choices = {
+        "best_of_n": (0, 0, 0),
+        "compile_filter": (int((ranked["level"] >= 2).argmax()), built, 0),
+        "oracle": (int(ranked["validated"].argmax()), built, ran),
+    }
+    spent = {name: pool[name].sum() for name in PER_PROGRAM} | {"cost": pool_cost(pool), "looked_at": len(pool)}
+    return [
+        ranked.iloc[[at]].assign(arm=arm + suffix, compiles=compiles, validator_runs=runs, **spent)
+        for arm, (at, compiles, runs) in choices.items()
+        if arm in arms
+    ]
+
+
+# repair rounds
+
+
+def feedback(reason: str, log: str) -> str:
+    """What an attempt is told of its failure: the compiler's or the run's own log, else only what kind of failure it was.
+
+    The log of a comparison holds the reference's numbers: it is never passed on.
+    """
+    text = REASONS[reason]
+    return f"{text}\n{log}" if reason in TOLD and log else text
+
+
+def failing(rows: pd.DataFrame) -> pd.Series:
+    """Which rows a repair round tries again: those whose verdict says that they failed."""
+    return ~rows["validated"].astype(bool) & ~rows["reason"].isin(UNKNOWN)
+
+
+def next_round(before: pd.DataFrame, attempts: pd.DataFrame, number: int) -> pd.DataFrame:
+    """Where every arm stands after repair round `number`: a new attempt where the last one failed, all else as it was.
+
+    `attempts` are the judged new programs of `before[failing(before)]`, under the same index; each row carries what its
+    arm has spent so far.  The round begins with a check of every program that is new and was not checked before: one
+    compile if the answer holds a program, and one run of the validator if that compiles.
+    """
+    tried = failing(before)
+    assert sorted(before.index[tried]) == sorted(attempts.index), (int(tried.sum()), len(attempts))
+    new = (before["attempt"] == number - 1) & ~before["reason"].isin(UNKNOWN)
+    known = {name: (number == 1) & (before[name] > 0) for name in CHECKS}  # the pool's choosers have looked already
+    looked = before.assign(
+        compiles=before["compiles"] + (new & (before["level"] >= 1) & ~known["compiles"]),
+        validator_runs=before["validator_runs"] + (new & (before["level"] >= 2) & ~known["validator_runs"]),
+    )
+    redone = attempts.loc[before.index[tried]]
+    for name in SPENT:
+        redone[name] = redone[name] + looked.loc[tried, name]
+    redone[list(CHECKS)] = looked.loc[tried, list(CHECKS)]
+    redone["looked_at"] = looked.loc[tried, "looked_at"] + 1
+    return pd.concat([looked[~tried], redone]).loc[before.index].assign(repair=number)

@@ -1,0 +1,120 @@
+"""Figures of the report card: the oracle's gap, candidates and steps, margins, small trainings.
+
+Knows which columns a figure needs.  Computes no interval: bounds come with the table.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from parallax_lib import theme
+from parallax_lib.safe_html import label
+from parallax_lib.theme import arm_colour, empty, finish, need, ordered
+
+STUDIES = {"loss": "loss", "model": "model", "share": "share of the training tasks", "split": "split by"}
+
+
+def gap_closed(table: pd.DataFrame) -> go.Figure:
+    """Share of the gap between the unguided arm and the oracle that each arm closes, with its interval.
+
+    Needs arm, gap, closed, low, high (shares).
+    """
+    title = "Share of the oracle's gap that each arm closes"
+    if table.empty:
+        return empty(title)
+    need(table, ["arm", "gap", "closed", "low", "high"], "gap_closed")
+    rows = table.dropna(subset=["closed"])
+    if rows.empty:
+        return empty(title, "no gap between the unguided arm and the oracle")
+    fig = go.Figure()
+    for r in rows.sort_values("closed", kind="stable").itertuples():
+        bar = dict(symmetric=False, array=[r.high - r.closed], arrayminus=[r.closed - r.low], thickness=2.5, width=5)
+        fig.add_scatter(x=[r.closed], y=[label(r.arm)], error_x=bar, mode="markers+text", text=[f"{r.closed:.0%}"],
+                        textposition="top center", marker=dict(color=arm_colour(r.arm), size=11))  # fmt: skip
+    for at in (0, 1):
+        fig.add_vline(x=at, line=dict(color=theme.BLACK, dash="dash", width=1))
+    sub = f"0: unguided, 1: oracle, {100 * rows['gap'].iloc[0]:.1f} points apart; bars: interval over tasks"
+    return finish(fig, title, sub, x="share closed", showlegend=False, height=150 + 44 * len(rows),
+                  xaxis=dict(tickformat=".0%"), yaxis=dict(showgrid=False))  # fmt: skip
+
+
+def repair(table: pd.DataFrame) -> go.Figure:
+    """Validated rate of every arm after each repair round.  Needs arm, repair, rate, low, high, n."""
+    title = "What repair rounds add"
+    if table.empty:
+        return empty(title)
+    need(table, ["arm", "repair", "rate", "low", "high", "n"], "repair")
+    fig, arms = go.Figure(), ordered(table["arm"], theme.ARM_COLOURS)
+    for i, arm in enumerate(arms):
+        rows = table[table["arm"] == arm].sort_values("repair")
+        bar = dict(symmetric=False, array=rows["high"] - rows["rate"], arrayminus=rows["rate"] - rows["low"], thickness=1, width=3)
+        fig.add_scatter(x=rows["repair"] + 0.02 * (i - len(arms) / 2), y=rows["rate"], error_y=bar, mode="lines+markers", name=label(arm),
+                        line=dict(color=arm_colour(arm), dash="dot" if "@" in arm else "solid"))  # fmt: skip
+    axes = dict(xaxis=dict(tickvals=sorted(table["repair"].unique())), yaxis=dict(rangemode="tozero", tickformat=".0%"))
+    return finish(fig, title, "dotted: held to the guided arm's cost", x="repair rounds", y="validated share", height=480, **axes)
+
+
+def breadth(table: pd.DataFrame) -> go.Figure:
+    """Two heat maps over candidates N and latent steps K: what the PRM's pick gains over the original, and the best pick.
+
+    Needs depth, n, groups, prm, oracle, original (mean rewards).
+    """
+    title = "How many candidates, at how many latent steps?"
+    if table.empty:
+        return empty(title)
+    need(table, ["depth", "n", "groups", "prm", "oracle", "original"], "breadth")
+    fig = make_subplots(1, 2, subplot_titles=["picked by the PRM", "picked by an oracle"], shared_yaxes=True, horizontal_spacing=0.04)
+    most = max(float((table["oracle"] - table["original"]).abs().max()), 0.01)
+    for col, name in enumerate(("prm", "oracle"), 1):
+        grid = table.assign(gain=table[name] - table["original"]).pivot(index="depth", columns="n", values="gain")
+        fig.add_heatmap(
+            z=grid.to_numpy(), x=[str(n) for n in grid.columns], y=[str(k) for k in grid.index], zmin=-most, zmax=most,
+            colorscale="RdBu", texttemplate="%{z:+.2f}", showscale=col == 2, xgap=2, ygap=2,
+            colorbar=dict(title=dict(text="reward gained", **theme.BESIDE), thickness=14),
+            hovertemplate="N = %{x}, K = %{y}: %{z:+.3f}<extra></extra>", row=1, col=col,
+        )  # fmt: skip
+    fig.update_xaxes(type="category", showgrid=False).update_yaxes(type="category", showgrid=False).update_annotations(font_size=13)
+    sub = f"mean over all draws of N candidates; at most {table['groups'].max()} tasks"
+    return finish(fig, title, sub, height=380).update_xaxes(title_text="candidates N").update_yaxes(title_text="latent steps K", col=1)
+
+
+def margins(table: pd.DataFrame) -> go.Figure:
+    """Gain of the pick over the original by the margin it must lead by.  Needs margin, moved, gain, low, high, possible."""
+    title = "How sure must the PRM be to leave the original?"
+    if table.empty:
+        return empty(title)
+    need(table, ["margin", "moved", "gain", "low", "high", "possible"], "margins")
+    if table["gain"].isna().all():
+        return empty(title, "no sibling groups")
+    fig = go.Figure()
+    bar = dict(symmetric=False, array=table["high"] - table["gain"], arrayminus=table["gain"] - table["low"], thickness=1.5, width=4)
+    fig.add_scatter(x=table["margin"], y=table["gain"], error_y=bar, mode="lines+markers+text", name="picked by the PRM",
+                    text=[f"{m:.0%} moved" for m in table["moved"]], textposition="top center", line_color=theme.BLUE)  # fmt: skip
+    fig.add_scatter(x=table["margin"], y=table["possible"], mode="lines", name="a perfect pick", line=dict(color=theme.GREEN, dash="dash"))
+    fig.add_hline(y=0, line=dict(color=theme.BLACK, dash="dot", width=1))
+    return finish(fig, title, "sibling groups; bars: interval over tasks", x="margin in score", y="reward gained over the original")
+
+
+def variations(summary: pd.DataFrame) -> go.Figure:
+    """AUROC on test prefixes of every small training, a panel per study; bars run over the seeds.
+
+    Needs study, setting, auroc, auroc_low, auroc_high.
+    """
+    title = "Small trainings: what helps the PRM?"
+    if summary.empty:
+        return empty(title)
+    need(summary, ["study", "setting", "auroc", "auroc_low", "auroc_high"], "variations")
+    studies = ordered(summary["study"], STUDIES)
+    names = [STUDIES.get(s, label(s)) for s in studies]
+    fig = make_subplots(1, len(studies), subplot_titles=names, shared_yaxes=True, horizontal_spacing=0.03)
+    for col, name in enumerate(studies, 1):
+        rows = summary[summary["study"] == name]
+        bar = dict(symmetric=False, array=rows["auroc_high"] - rows["auroc"], arrayminus=rows["auroc"] - rows["auroc_low"])
+        fig.add_scatter(x=[label(s) for s in rows["setting"]], y=rows["auroc"], error_y=bar, row=1, col=col,
+                        mode="lines+markers" if name == "share" else "markers", marker=dict(color=theme.BLUE, size=10))  # fmt: skip
+    fig.add_hline(y=0.5, line=dict(color=theme.BLACK, dash="dot", width=1)).update_annotations(font_size=13).update_xaxes(type="category")
+    sub = "AUROC on prefixes of the test split, dotted: chance; a split by rows leaks, and says nothing of new families"
+    fig.update_yaxes(title_text="AUROC", col=1)
+    return finish(fig, title, sub, showlegend=False, height=440)

@@ -1,0 +1,150 @@
+"""Small trainings on the run's rollouts: another loss, fewer tasks, another model, a split that leaks.
+
+Knows rollouts, labels and how a PRM is trained.  Knows no translator and no figure.  Each training is kept in the journal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import torch
+
+from parallax_lib import metrics, prm, rewards, selection, train
+from parallax_lib.modelling import prm_shape, prompt_states, refuse_leaks, train_config
+from parallax_lib.models import pick_device
+from parallax_lib.params import dump
+from parallax_lib.store import derive_seed, digest
+from parallax_lib.study import Run
+
+LEAKING = "rows (leaks: siblings on both sides)"
+FAMILIES = "families"
+COLUMNS = ["study", "setting", "seed", "train_rows", "train_tasks", "auroc", "brier", "ece", "pairwise", "gain"]
+
+
+@dataclass(frozen=True)
+class Variation:
+    """One training: what is varied, its value, and everything that it is made with."""
+
+    study: str  # loss | model | share | split
+    setting: str
+    kind: str
+    loss: str
+    share: float
+    split: str
+    seed: int
+
+
+def plan(run: Run) -> list[Variation]:
+    """Every training of the report card: the run's own settings with one of them otherwise."""
+    p, c = run.params.prm, run.params.card
+    made = []
+    for seed in c.seeds:
+        base = Variation("", "", p.kind, p.loss, 1.0, FAMILIES, seed)
+        made += [replace(base, study="loss", setting=loss, loss=loss) for loss in c.losses]
+        made += [replace(base, study="model", setting=kind, kind=kind) for kind in dict.fromkeys((p.kind, *p.baselines))]
+        made += [replace(base, study="share", setting=f"{share:g}", share=share) for share in c.shares]
+        made += [replace(base, study="split", setting=split, split=split) for split in (FAMILIES, LEAKING)]
+    return made
+
+
+def table(run: Run, rows: pd.DataFrame, vectors: np.ndarray) -> pd.DataFrame:
+    """One row a variation: how well the model it trains judges prefixes and picks siblings it has not seen.
+
+    auroc, brier, ece over the judged prefixes of the test split, all depths together; pairwise and gain (share of what a
+    perfect pick adds to the original) over its sibling groups.  Equal trainings are done once.
+    """
+    refuse_leaks(run, rows)
+    contexts = prompt_states(run, rows)
+    data = digest([dump(run.params)["prm"], list(rows["capture_id"]), rows["reward"].tolist(), vectors.shape])
+    wanted, out = plan(run), []
+    for i, v in enumerate(wanted):
+        key = digest([data, v.kind, v.loss, v.share, v.split, v.seed])
+        found = run.journal.get("variation", key)
+        if found is None:
+            found = measure(run, v, rows, vectors, contexts)
+            run.journal.put("variation", key, found)
+        run.progress("variations", i + 1, len(wanted))
+        out.append({"study": v.study, "setting": v.setting, "seed": v.seed} | found)
+    return pd.DataFrame(out, columns=COLUMNS).astype(dict.fromkeys(COLUMNS[5:], float))
+
+
+def measure(run: Run, v: Variation, rows: pd.DataFrame, vectors: np.ndarray, contexts: np.ndarray | None) -> dict:
+    """Train as the variation says, then score its test rows."""
+    split = resplit(rows, v)
+    targets, counts = rewards.label(rows, vectors.shape[1])
+    with one_thread():
+        model, _ = train.fit_model(
+            v.kind,
+            vectors.astype(np.float32),
+            targets,
+            counts,
+            rows["root"].astype("category").cat.codes.to_numpy(),
+            split,
+            train_config(run, loss=v.loss, seed=run.params.seed + v.seed),
+            prm=prm_shape(run),
+            contexts=contexts,
+            device=pick_device(run.params.translator.device),
+        )
+    test, used = split == "test", rows[split == "train"]
+    scores = prm.scores(model, vectors[test].astype(np.float32), None if contexts is None else contexts[test]).numpy()
+    told = {"train_rows": len(used), "train_tasks": int(used["task"].nunique())}
+    return told | judged(scores, targets[test], counts[test], run.params.prm.threshold) | picked(rows[test], scores)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Matrices this small gain nothing from a second thread, and on a busy machine lose tenfold by waiting for it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def resplit(rows: pd.DataFrame, v: Variation) -> np.ndarray:
+    """The split of every row [n]: by family with a share of the training tasks, or row by row, which leaks on purpose."""
+    split = rows["split"].to_numpy().astype(object)
+    if v.split == LEAKING:
+        return np.random.default_rng(derive_seed("rows", v.seed)).permutation(split)
+    tasks = sorted(rows.loc[rows["split"] == "train", "root"].unique(), key=lambda root: derive_seed("share", v.seed, root))
+    kept = set(tasks[: max(1, round(v.share * len(tasks)))])
+    return np.where((split == "train") & ~rows["root"].isin(kept).to_numpy(), "unused", split)
+
+
+def judged(scores: np.ndarray, targets: np.ndarray, counts: np.ndarray, threshold: float) -> dict:
+    """auroc, brier and ece of the prefixes that have a label."""
+    score, target = scores[counts > 0], targets[counts > 0]
+    return {
+        "auroc": _known(metrics.auroc(score, target >= threshold)),
+        "brier": _known(metrics.brier(score, target)),
+        "ece": _known(metrics.ece(score, target)),
+    }
+
+
+def picked(rows: pd.DataFrame, scores: np.ndarray) -> dict:
+    """pairwise and gain over the sibling groups whose original is among the rows."""
+    groups = rewards.branch_groups(rows, scores)
+    if groups.empty:
+        return {"pairwise": None, "gain": None}
+    told = selection.branch_selection(groups, tol=0.05).iloc[0]
+    return {name: _known(float(told[name])) for name in ("pairwise", "gain")}
+
+
+def _known(value: float) -> float | None:
+    """JSON has no NaN."""
+    return None if np.isnan(value) else float(value)
+
+
+def summary(variations: pd.DataFrame) -> pd.DataFrame:
+    """Mean over seeds and the range, per study and setting, in the order of the plan."""
+    keys = variations.groupby(["study", "setting"], sort=False)
+    out = keys.agg(seeds=("seed", "nunique"), train_tasks=("train_tasks", "mean"), train_rows=("train_rows", "mean"))
+    for name in ("auroc", "brier", "ece", "pairwise", "gain"):
+        out[name] = keys[name].mean()
+    out["auroc_low"], out["auroc_high"] = keys["auroc"].min(), keys["auroc"].max()
+    return out.reset_index()

@@ -1,0 +1,87 @@
+"""Arms that choose from a pool, and repair rounds: what they are told and what they have spent, against hand-worked cases."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from parallax_lib import arms
+
+SPENT = {"prefill_tokens": 100, "latent_steps": 3, "prm_calls": 0, "decode_tokens": 10, "cost": 113.0}
+
+
+def row(arm="pool", sample=0, level=5, reason="ok", **more):
+    facts = {"task": "a", "seed": 0, "arm": arm, "sample": sample, "mean_logprob": -0.1, "level": level, "reason": reason, "attempt": 0}
+    return facts | {"validated": level == 5, "code": "int main() {}", "log": ""} | SPENT | more
+
+
+def pool():
+    levels = [(-0.1, 1, "compile_error"), (-0.2, 4, "wrong_output"), (-0.3, 5, "ok")]
+    rows = [row(sample=i, level=v, reason=r, mean_logprob=p, decode_tokens=10 + i, cost=113.0 + i) for i, (p, v, r) in enumerate(levels)]
+    return pd.DataFrame([*rows, rows[0] | {"arm": "unguided"}])
+
+
+def test_pool_arms_choose_and_pay_for_everything_they_looked_at():
+    table = arms.derive(pool(), ["unguided", "best_of_n", "compile_filter", "oracle"]).set_index("arm")
+    assert table["sample"].to_dict() == {"unguided": 0, "best_of_n": 0, "compile_filter": 1, "oracle": 2}
+    assert table.loc["best_of_n", "decode_tokens"] == table.loc["oracle", "decode_tokens"] == 33
+    assert table["compiles"].to_dict() == {"unguided": 0, "best_of_n": 0, "compile_filter": 3, "oracle": 3}
+    assert table["validator_runs"].to_dict() == {"unguided": 0, "best_of_n": 0, "compile_filter": 0, "oracle": 2}
+    assert table.loc["unguided", "decode_tokens"] == 10
+
+
+@pytest.mark.parametrize(("budget", "looked_at"), [(50.0, 1), (126.9, 1), (127.0, 2), (141.0, 2), (142.0, 3), (900.0, 3)])
+def test_arms_at_equal_cost_look_at_what_the_guided_arm_could_pay_for(budget, looked_at):
+    """Programs of 113, 114 and 115, a prompt of 100 of which is read once: 113, 127, 142."""
+    frame = pd.concat([pool(), pd.DataFrame([row("guided", cost=budget - 10), row("guided", task="b", cost=budget + 10)])])
+    table = arms.derive(frame, ["guided", "best_of_n", "compile_filter", "oracle"]).set_index("arm")
+    assert table.loc["oracle@cost", "looked_at"] == looked_at and table.loc["oracle", "looked_at"] == 3
+    assert table.loc["oracle@cost", "cost"] == [113, 127, 142][looked_at - 1] and table.loc["oracle", "cost"] == 142
+    assert table.loc["oracle@cost", "validated"] == (looked_at == 3)
+    assert table.loc["compile_filter@cost", "sample"] == min(1, looked_at - 1)
+    assert table.loc["compile_filter@cost", "compiles"] == looked_at and table.loc["oracle@cost", "validator_runs"] == looked_at - 1
+
+
+def test_without_a_guided_arm_there_is_no_equal_cost():
+    assert set(arms.derive(pool(), ["unguided", "oracle"])["arm"]) == {"unguided", "oracle"}
+
+
+def test_an_oracle_without_a_passing_program_fails():
+    frame = pool()
+    frame["validated"] = False
+    assert not arms.derive(frame, ["oracle"])["validated"].any()
+
+
+@pytest.mark.parametrize("reason", ["wrong_output", "nondeterministic", "not_parallel", "cheat_suspected"])
+def test_a_log_that_may_hold_the_reference_is_not_told(reason):
+    assert "3.14159" not in arms.feedback(reason, "input 1: expected 3.14159, got 2.7")
+
+
+def test_compiler_and_run_logs_are_told():
+    assert "main.cpp:3: error" in arms.feedback("compile_error", "main.cpp:3: error: 'x' was not declared")
+    assert "signal 11" in arms.feedback("crash", "signal 11")
+
+
+def test_rounds_by_hand():
+    """b fails to compile, then runs wrong, then passes; c passes at once; d cannot be judged; e's oracle has looked already."""
+    before = pd.DataFrame(
+        [
+            row("unguided", task="b", level=1, reason="compile_error"),
+            row("unguided", task="c"),
+            row("unguided", task="d", level=2, reason="not_checkable"),
+            row("oracle", task="e", level=3, reason="wrong_output", compiles=4, validator_runs=4),
+        ]
+    ).fillna({"compiles": 0, "validator_runs": 0})
+    before = before.assign(repair=0, looked_at=[1, 1, 1, 4])
+    assert arms.failing(before).tolist() == [True, False, False, True]
+    first = before.iloc[[3, 0]].assign(level=[4, 4], reason="wrong_output", attempt=1, **SPENT)
+    one = arms.next_round(before, first.drop(columns=["compiles", "validator_runs", "looked_at"]), 1)
+    assert one["looked_at"].tolist() == [2, 1, 1, 5]
+    assert one["compiles"].tolist() == [1, 1, 0, 4] and one["validator_runs"].tolist() == [0, 1, 0, 4]
+    assert one["decode_tokens"].tolist() == [20, 10, 10, 20] and one["prefill_tokens"].tolist() == [200, 100, 100, 200]
+    second = one.iloc[[0, 3]].assign(level=[5, 5], reason="ok", validated=True, attempt=2, **SPENT)
+    two = arms.next_round(one, second, 2)
+    assert two["compiles"].tolist() == [2, 1, 0, 5] and two["validator_runs"].tolist() == [1, 1, 0, 5]
+    assert two["validated"].tolist() == [True, True, False, True] and two["repair"].tolist() == [2] * 4
+    three = arms.next_round(two, two.iloc[:0], 3)
+    assert three["compiles"].tolist() == [3, 1, 0, 6] and three["decode_tokens"].tolist() == two["decode_tokens"].tolist()
+    assert np.array_equal(three["validator_runs"], [2, 1, 0, 6])

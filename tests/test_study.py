@@ -1,0 +1,98 @@
+"""Steps of the notebooks on a run folder: repair rounds with real verdicts, resumed from the journal."""
+
+import os
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from parallax_lib import arms, modelling, prm, search, study
+from parallax_lib.params import ROOT, UserError
+
+SETTINGS = {
+    "suite": {"directions": ["serial-omp"]},
+    "translator": {"model": "random", "dtype": "float32"},
+    "latent": {"steps": 2, "sigma": 2.0},
+    "decode": {"max_new_tokens": 6, "batch": 4},
+    "validation": {"races": "off"},
+}
+
+
+@pytest.fixture
+def open_run():
+    """open_run(**sections) of a fresh folder with an untrained PRM in it."""
+    name = f"test-study-{os.getpid()}"
+
+    def make(**sections):
+        run = study.open_run(name, **{k: SETTINGS.get(k, {}) | sections.get(k, {}) for k in SETTINGS | sections})
+        folder = study.prm_folder(run)
+        if not folder.exists() and "kind" not in sections.get("prm", {}):
+            prm.save(prm.build(prm.PRMConfig(backbone="gru", latent_width=576, width=16, steps=2)), folder)
+        return run
+
+    yield make
+    shutil.rmtree(ROOT / "data" / "runs" / name, ignore_errors=True)
+
+
+def test_repair_rounds_try_again_what_failed_and_nothing_else(open_run):
+    run = open_run(search={"repair": 2, "arms": ["unguided", "guided", "best_of_n"], "samples": 2})
+    tasks = study.held_out_tasks(run)[:2]
+    written = study.translate_all(run, tasks)
+    written.loc[written["task"] == tasks[0].id, "code"] = tasks[0].kernel.sources["omp"]
+    results = arms.derive(study.judge_frame(run, written, tasks), run.params.search.arms)
+    table = study.repair_rounds(run, results, tasks)
+    assert table.groupby("repair").size().to_dict() == dict.fromkeys(range(3), len(results))
+    right, wrong = (table[table["task"] == t.id] for t in tasks)
+    assert right["validated"].all() and (right["attempt"] == 0).all()
+    assert (wrong["attempt"] == wrong["repair"]).all() and not wrong["validated"].any()
+    fed = wrong.groupby(["arm", "repair"])["prefill_tokens"].first().unstack()
+    assert (fed[1] > 2 * fed[0]).all() and (fed[2] > fed[1] + fed[0]).all()
+
+
+def test_finished_groups_and_rounds_come_from_the_journal(open_run, monkeypatch):
+    sections = {"search": {"repair": 1, "arms": ["unguided", "random"], "samples": 2}}
+    run = open_run(**sections)
+    tasks = study.held_out_tasks(run)[:3]
+    half = study.write_programs(run, search.plan_rows(tasks, run.params)[:4])  # killed after these
+    whole = study.translate_all(run, tasks)
+    results = arms.derive(study.judge_frame(run, whole, tasks), run.params.search.arms)
+    rounds = study.repair_rounds(run, results, tasks)
+    kept = len(run.journal.rows("translation"))
+
+    def refuse(item):
+        raise AssertionError("written again")
+
+    monkeypatch.setattr(search, "translate_item", refuse)
+    again = open_run(**sections, validation=SETTINGS["validation"] | {"workers": 1})
+    assert study.translate_all(again, tasks).equals(whole) and study.repair_rounds(again, results, tasks).equals(rounds)
+    assert len(run.journal.rows("translation")) == kept and half.equals(whole.iloc[:4])
+
+
+def test_a_prm_that_reads_the_prompt_is_trained_scored_and_searched_with_it(open_run):
+    run = open_run(prm={"context": "pooled", "kind": "gru", "epochs": 1, "width": 16}, search={"arms": ["guided"]}, latent={"sigma": 1.0})
+    rollouts, vectors = study.read_shipped("data/rollouts", 576)
+    known = study.with_splits(run, rollouts)
+    rows = known[known["split"] != "test"].groupby("root").head(2).head(24).reset_index(drop=True)
+    rows["source_code"] = rows["source_code"].str[:200]
+    model, _ = modelling.train_prm(run, "gru", rows, vectors[:24, :2])
+    contexts = modelling.prompt_states(run, rows)
+    assert contexts.shape == (24, 576)
+    assert len(np.unique(contexts.round(4), axis=0)) == len(rows[["direction", "source_code"]].drop_duplicates())
+    table = modelling.score_table({"gru": model}, rows, vectors[:24, :2], contexts)
+    other = modelling.score_table({"gru": model}, rows, vectors[:24, :2], -contexts)
+    assert (table["score"] - other["score"]).abs().max() > 0
+    assert study.translate_all(run, study.held_out_tasks(run)[:1])["score"].between(0, 1).all()
+
+
+def test_a_leaked_row_stops_the_training(open_run):
+    run = open_run()
+    rollouts, vectors = study.read_shipped("data/rollouts", 576)
+    rows = study.with_splits(run, rollouts)
+    kept = rows[rows["split"] != "test"]
+    modelling.refuse_leaks(run, kept)
+    leaked = rows[rows["split"] == "test"].head(1).assign(split="train")
+    family = leaked["family"].iloc[0]
+    mixed = pd.concat([kept, leaked])
+    with pytest.raises(UserError, match=f"is in train, but its family '{family}' belongs to test"):
+        modelling.train_prm(run, "ridge", mixed, vectors[mixed.index])

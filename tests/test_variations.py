@@ -1,0 +1,85 @@
+"""Small trainings: what each one may see, and what is measured on what."""
+
+import os
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from parallax_lib import study, train, variations
+from parallax_lib.forge import HELDOUT_FAMILIES
+from parallax_lib.kernels import split_of
+from parallax_lib.params import ROOT, UserError
+
+STEPS, WIDTH = 3, 8
+
+
+@pytest.fixture
+def run():
+    name = f"test-variations-{os.getpid()}"
+    card = {"losses": ["mse", "rank"], "shares": [0.5, 1.0]}
+    yield study.open_run(name, prm={"kind": "gru", "baselines": ["ridge"], "epochs": 6, "width": 8, "layers": 1, "lr": 0.01}, card=card)
+    shutil.rmtree(ROOT / "data" / "runs" / name, ignore_errors=True)
+
+
+def learnable(run, tasks=30):
+    """Originals and two branch-offs a task; the reward hangs on the sign of the last latent's first coordinate."""
+    rng, rows, latents = np.random.default_rng(0), [], []
+    families = {split_of(name, run.params.suite): name for name in HELDOUT_FAMILIES + ("reduction", "stencil", "graph", "sparse", "nbody")}
+    families["train"] = "map"
+    for i in range(tasks):
+        split = ("train", "train", "valid", "test")[i % 4]
+        for v, r in ((-1, 0), (0, 0), (2, 0)):
+            path = rng.normal(size=(STEPS, WIDTH))
+            name = f"k{i}" if v < 0 else f"k{i}_v{v}_r{r}"
+            rows.append({"capture_id": name, "root": f"k{i}", "task": f"k{i}", "kernel": f"k{i}", "family": families[split], "split": split,
+                         "direction": "serial-omp", "branch_depth": v, "resample": r, "reward": float(path[-1, 0] > 0)})  # fmt: skip
+            latents.append(path)
+    return pd.DataFrame(rows), np.array(latents, np.float16)
+
+
+def test_every_variation_is_trained_once_and_kept(run, monkeypatch):
+    rows, latents = learnable(run)
+    table = variations.table(run, rows, latents)
+    settings = {"loss": ["mse", "rank"], "model": ["gru", "ridge"], "share": ["0.5", "1"]}
+    settings["split"] = [variations.FAMILIES, variations.LEAKING]
+    assert table.groupby("study")["setting"].apply(list).to_dict() == settings
+    own = table[table["setting"].isin(["mse", "gru", "1", variations.FAMILIES])]
+    assert len(own) == 4 and own["auroc"].nunique() == 1  # one training, the run's own
+    assert table[table["setting"] == "0.5"]["train_tasks"].item() == round(0.5 * own["train_tasks"].iloc[0])
+    assert len(run.journal.rows("variation")) == 5
+
+    def refuse(*args, **more):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(train, "fit_model", refuse)
+    pd.testing.assert_frame_equal(variations.table(run, rows, latents), table)
+    told = variations.summary(table)
+    assert told["setting"].tolist() == table["setting"].tolist() and (told["auroc_low"] <= told["auroc_high"]).all()
+
+
+def test_what_can_be_learned_is_learned(run):
+    rows, latents = learnable(run, 120)
+    v = variations.Variation("model", "ridge", "ridge", "mse", 1.0, variations.FAMILIES, 0)
+    told = variations.measure(run, v, rows, latents, None)
+    assert told["pairwise"] > 0.75 and told["gain"] > 0.5
+
+
+def test_the_split_by_rows_leaks_and_the_split_by_families_does_not(run):
+    rows, _ = learnable(run)
+    base = variations.Variation("split", "", "gru", "mse", 1.0, variations.LEAKING, 0)
+    leaking = rows.assign(split=variations.resplit(rows, base))
+    assert leaking["split"].value_counts().to_dict() == rows["split"].value_counts().to_dict()
+    assert leaking.groupby("root")["split"].nunique().max() > 1
+    share = rows.assign(split=variations.resplit(rows, variations.Variation("share", "", "gru", "mse", 0.5, variations.FAMILIES, 0)))
+    assert share.groupby("root")["split"].nunique().max() == 1
+    assert set(share.loc[share["split"] == "train", "root"]) < set(rows.loc[rows["split"] == "train", "root"])
+    assert (share["split"] == "test").equals(rows["split"] == "test")
+
+
+def test_a_leaked_row_stops_every_variation(run):
+    rows, latents = learnable(run)
+    rows.loc[rows["split"] == "test", "split"] = "train"
+    with pytest.raises(UserError, match="belongs to test"):
+        variations.table(run, rows, latents)
