@@ -47,6 +47,10 @@ def parser() -> argparse.ArgumentParser:
     again.add_argument("--out", type=Path, default=None, help="write the folder with the new verdicts here")
     again.add_argument("--workers", type=int, default=2)
     again.set_defaults(go=_rejudge)
+    export = sub.add_parser("export", help="write rollouts in the published layout: dataset.jsonl and one .pt each")
+    export.add_argument("folder", help="a folder of rollouts, such as data/rollouts, or a run's, such as data/runs/demo")
+    export.add_argument("--out", type=Path, required=True)
+    export.set_defaults(go=_export)
     tools = sub.add_parser("tools", help="compilers, GPU and sandbox of this machine")
     tools.set_defaults(go=_tools)
     sub.add_parser("selfcheck", help="one hostile program per promise of the sandbox: promise, measured, ok").set_defaults(go=_selfcheck)
@@ -95,6 +99,20 @@ def _rejudge(args) -> None:
     from parallax_lib import rejudge
 
     print(rejudge.changes(rejudge.rejudge(args.folder, args.out, args.workers)))
+
+
+def _export(args) -> None:
+    from parallax_lib import layout, models, shipped, store
+
+    run = models.resolve(args.folder)
+    if (run / "rollouts.parquet").exists():
+        rows, vectors = store.read_table(run, "rollouts"), store.read_vectors(run / "latents.safetensors")
+    else:
+        rows, vectors = shipped.read_shipped(args.folder)
+    index = layout.export_layout(args.out, rows.drop(columns="origin"), vectors)
+    if (run / "card.json").exists():
+        store.write_atomic(args.out / "card.json", (run / "card.json").read_bytes())
+    print(f"{len(rows)} rollouts, latents {list(vectors.shape)}: {index}")
 
 
 def check_machine(params: Params) -> None:

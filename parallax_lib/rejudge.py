@@ -13,6 +13,7 @@ import pandas as pd
 from parallax_lib import study
 from parallax_lib.models import resolve
 from parallax_lib.params import UserError, check
+from parallax_lib.shipped import read_shipped, write_shipped
 from parallax_lib.store import slug
 
 KEPT = ("suite", "reward")  # of the card's parameters: what a task and a reward are; the rest made the programs
@@ -24,8 +25,8 @@ def rejudge(path: str, out: Path | None, workers: int) -> pd.DataFrame:
     Verdicts are kept in the journal of the run `run_name(path)`, so a stopped command goes on.  Raises UserError for rows whose
     source is no longer what the suite holds: their hidden inputs would be those of another program.
     """
-    rows, vectors = study.read_shipped(path)
-    card = json.loads((resolve(path) / "card.json").read_text(encoding="utf-8"))
+    rows, vectors = read_shipped(path)
+    card = read_card(path)
     sections = {name: card["params"][name] for name in KEPT} | {"run": run_name(path), "validation": {"workers": workers}}
     run = study.open_params(check(sections, {}, Path("card.json")), say=True)
     by_id = {t.id: t for t in study.all_tasks(run)}
@@ -34,8 +35,21 @@ def rejudge(path: str, out: Path | None, workers: int) -> pd.DataFrame:
         raise UserError(f"{path}: {len(stale)} tasks, {stale[0]} first, have another source than the suite has now; collect them again")
     judged = study.judge_frame(run, rows.drop(columns="origin"), [by_id[t] for t in rows["task"].unique()])
     if out:
-        study.write_shipped(out, judged, vectors, card | {"rejudged": study.machine_text().splitlines()})
-    return judged.assign(was=rows["reason"], was_toolchain=rows["toolchain"])
+        write_shipped(out, judged, vectors, card | {"rejudged": study.machine_text().splitlines()})
+    before = {f"was{mark}": rows[name] if name in rows else "not judged" for mark, name in (("", "reason"), ("_toolchain", "toolchain"))}
+    return judged.assign(**before)
+
+
+def read_card(path: str) -> dict:
+    """The folder's card.  Raises UserError where there is none: it says which suite the tasks are of."""
+    file = resolve(path) / "card.json"
+    try:
+        card = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError):
+        card = {}
+    if not set(KEPT) <= set(card.get("params", {})):
+        raise UserError(f"{file}: not a card with params.{' and params.'.join(KEPT)}; it must name the suite of the rollouts")
+    return card
 
 
 def run_name(path: str) -> str:

@@ -37,6 +37,7 @@ from parallax_lib.kernels import Task, split_of, spread, tasks
 from parallax_lib.models import loaded_translator, resolve
 from parallax_lib.params import Params, UserError, dump, load
 from parallax_lib.pipeline import progress_writer
+from parallax_lib.shipped import read_shipped, write_shipped
 from parallax_lib.store import (
     Journal,
     digest,
@@ -44,12 +45,9 @@ from parallax_lib.store import (
     read_vectors,
     run_folder,
     write_atomic,
-    write_json,
     write_table,
     write_vectors,
 )
-
-SHARD_ROWS = 3000
 
 
 @dataclass(frozen=True)
@@ -150,29 +148,6 @@ def influence_rows(run: Run, chosen: Sequence[Task]) -> pd.DataFrame:
     return judge_frame(run, pd.DataFrame(rows), some, "validate influence")
 
 
-def write_shipped(folder: Path, frame: pd.DataFrame, vectors: np.ndarray, extra: dict) -> None:
-    """Rollouts as `rollouts.jsonl.gz` and `latents-<i>.safetensors`, with `card.json` that says what made them."""
-    for i, at in enumerate(range(0, len(frame), SHARD_ROWS)):
-        write_vectors(folder / f"latents-{i}.safetensors", vectors[at : at + SHARD_ROWS])
-    text = frame.to_json(orient="records", lines=True)
-    write_atomic(folder / "rollouts.jsonl.gz", gzip.compress(text.encode(), mtime=0))
-    write_json(folder / "card.json", extra | {"rollouts": len(frame), "latents": list(vectors.shape)})
-
-
-def read_shipped(path: str, width: int | None = None) -> tuple[pd.DataFrame, np.ndarray]:
-    """What `write_shipped` wrote.  Raises UserError for a missing folder, a damaged shard or another model's width."""
-    folder = resolve(path)
-    file = folder / "rollouts.jsonl.gz"
-    if not file.exists():
-        raise UserError(f"collect.shipped: {file} not found; set it to '' or to a folder that `collect` wrote")
-    frame = pd.read_json(file, lines=True)
-    shards = [read_vectors(p, width) for p in sorted(folder.glob("latents-*.safetensors"), key=lambda p: int(p.stem.split("-")[1]))]
-    vectors = np.concatenate(shards) if shards else np.zeros((0, 0, 0), np.float16)
-    if len(frame) != len(vectors):
-        raise UserError(f"{folder}: {len(frame)} rollouts but {len(vectors)} latents; the folder is incomplete, restore it")
-    return frame.assign(origin="shipped"), vectors
-
-
 def with_shipped(run: Run, live: pd.DataFrame, vectors: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
     """Live rollouts, then the shipped ones of `collect.shipped`; split by family, leakage refused.
 
@@ -184,6 +159,8 @@ def with_shipped(run: Run, live: pd.DataFrame, vectors: np.ndarray) -> tuple[pd.
         steps = vectors.shape[1]
         if more.shape[1] < steps:
             raise UserError(f"collect.shipped: latents have {more.shape[1]} steps, latent.steps is {steps}; lower it or collect again")
+        if "reward" not in frame:
+            raise UserError("collect.shipped: its rollouts have no verdicts; judge them: python -m parallax_lib rejudge FOLDER --out DIR")
         inside = frame["branch_depth"] < steps
         frames.append(frame[inside & ~frame["capture_id"].isin(live["capture_id"])])
         parts.append(more[frames[1].index, :steps])

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from parallax_lib import arms, modelling, prm, search, study
+from parallax_lib import arms, modelling, prm, search, shipped, study
 from parallax_lib.params import ROOT, UserError
 
 SETTINGS = {
@@ -71,7 +71,7 @@ def test_finished_groups_and_rounds_come_from_the_journal(open_run, monkeypatch)
 
 def test_a_prm_that_reads_the_prompt_is_trained_scored_and_searched_with_it(open_run):
     run = open_run(prm={"context": "pooled", "kind": "gru", "epochs": 1, "width": 16}, search={"arms": ["guided"]}, latent={"sigma": 1.0})
-    rollouts, vectors = study.read_shipped("data/rollouts", 576)
+    rollouts, vectors = shipped.read_shipped("data/rollouts", 576)
     known = study.with_splits(run, rollouts)
     rows = known[known["split"] != "test"].groupby("root").head(2).head(24).reset_index(drop=True)
     rows["source_code"] = rows["source_code"].str[:200]
@@ -87,7 +87,7 @@ def test_a_prm_that_reads_the_prompt_is_trained_scored_and_searched_with_it(open
 
 def test_a_leaked_row_stops_the_training(open_run):
     run = open_run()
-    rollouts, vectors = study.read_shipped("data/rollouts", 576)
+    rollouts, vectors = shipped.read_shipped("data/rollouts", 576)
     rows = study.with_splits(run, rollouts)
     kept = rows[rows["split"] != "test"]
     modelling.refuse_leaks(run, kept)

@@ -1,0 +1,74 @@
+"""Folders of finished rollouts: our own (one table, vector shards, a card) and the published layout, read alike.
+
+Knows files and columns.  Knows no run and no verdict's rule.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from parallax_lib.layout import import_layout
+from parallax_lib.models import resolve
+from parallax_lib.params import UserError
+from parallax_lib.store import read_vectors, write_atomic, write_json, write_vectors
+
+SHARD_ROWS = 3000
+NEEDED = ("capture_id", "task", "kernel", "family", "direction", "source_code", "code")
+BRANCH = re.compile(r"^(?P<root>.+?)(?:_v(?P<depth>\d+)_r(?P<resample>\d+))?$")  # published naming of a rollout
+
+
+def write_shipped(folder: Path, frame: pd.DataFrame, vectors: np.ndarray, extra: dict) -> None:
+    """Rollouts as `rollouts.jsonl.gz` and `latents-<i>.safetensors`, with `card.json` that says what made them."""
+    for i, at in enumerate(range(0, len(frame), SHARD_ROWS)):
+        write_vectors(folder / f"latents-{i}.safetensors", vectors[at : at + SHARD_ROWS])
+    text = frame.to_json(orient="records", lines=True)
+    write_atomic(folder / "rollouts.jsonl.gz", gzip.compress(text.encode(), mtime=0))
+    write_json(folder / "card.json", extra | {"rollouts": len(frame), "latents": list(vectors.shape)})
+
+
+def read_shipped(path: str, width: int | None = None) -> tuple[pd.DataFrame, np.ndarray]:
+    """(rollouts, latents float16 [n, K, D]) of a folder that `write_shipped` wrote or of one in the published layout.
+
+    Raises UserError for a missing folder, a missing column, a damaged file or another model's width.
+    """
+    folder = resolve(path)
+    if (folder / "rollouts.jsonl.gz").exists():
+        frame, vectors = _own(folder, width)
+    elif any((folder / name).exists() for name in ("dataset.jsonl", "dataset.jsonl.gz")):
+        frame, vectors = import_layout(folder)
+        frame = _with_tree(frame, folder)
+        if width not in (None, vectors.shape[2]):
+            raise UserError(f"{folder}: vectors are {vectors.shape[2]} wide, the translator's states {width}; they come from another model")
+    else:
+        raise UserError(f"collect.shipped: {folder} holds neither rollouts.jsonl.gz nor dataset.jsonl; set it to '' or to such a folder")
+    missing = [name for name in NEEDED if name not in frame]
+    if missing:
+        raise UserError(f"{folder}: rollouts have no column {missing[0]!r}; needed are {', '.join(NEEDED)}")
+    return frame.assign(origin="shipped"), vectors
+
+
+def _own(folder: Path, width: int | None) -> tuple[pd.DataFrame, np.ndarray]:
+    frame = pd.read_json(folder / "rollouts.jsonl.gz", lines=True)
+    shards = [read_vectors(p, width) for p in sorted(folder.glob("latents-*.safetensors"), key=lambda p: int(p.stem.split("-")[1]))]
+    vectors = np.concatenate(shards) if shards else np.zeros((0, 0, 0), np.float16)
+    if len(frame) != len(vectors):
+        raise UserError(f"{folder}: {len(frame)} rollouts but {len(vectors)} latents; the folder is incomplete, restore it")
+    return frame, vectors
+
+
+def _with_tree(frame: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """Where a rollout branches off, from its name where the rows do not say."""
+    if "capture_id" not in frame:
+        raise UserError(f"{folder}: rows of dataset.jsonl have no capture_id")
+    parts = frame["capture_id"].astype(str).str.extract(BRANCH)
+    tree = {
+        "root": parts["root"],
+        "branch_depth": parts["depth"].fillna("-1").astype(int),
+        "resample": parts["resample"].fillna("0").astype(int),
+    }
+    return frame.assign(**{name: column for name, column in tree.items() if name not in frame})

@@ -1,0 +1,67 @@
+"""Rollouts on disk: the published layout read as our own, and one line for what is missing."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from parallax_lib import shipped
+from parallax_lib.__main__ import main
+from parallax_lib.params import ROOT, UserError
+
+SOURCE = ROOT / "data" / "rollouts"
+TREE = ["root", "branch_depth", "resample"]
+
+
+@pytest.fixture
+def published(tmp_path, capsys):
+    """The shipped rollouts in the published layout, written by the command."""
+    assert main(["export", str(SOURCE), "--out", str(tmp_path / "published")]) == 0
+    assert capsys.readouterr().out.startswith("576 rollouts, latents [576, 4, 576]: ")
+    return tmp_path / "published"
+
+
+def rewrite(folder, change):
+    index = folder / "dataset.jsonl"
+    rows = [change(json.loads(line)) for line in index.read_text().splitlines()]
+    index.write_text("\n".join(map(json.dumps, rows)) + "\n")
+
+
+def without(*names):
+    return lambda row: {k: v for k, v in row.items() if k not in names}
+
+
+def test_the_published_layout_is_read_as_our_own(published):
+    ours, vectors = shipped.read_shipped(str(SOURCE), 576)
+    theirs, again = shipped.read_shipped(str(published), 576)
+    assert len(list(published.glob("*_v3_r1.pt"))) == 64
+    np.testing.assert_array_equal(vectors, again)
+    blank = {"gpu_reason": "", "mean_logprob": 0.0}
+    pd.testing.assert_frame_equal(ours.fillna(blank), theirs[list(ours)].fillna(blank), check_dtype=False)
+
+
+def test_names_alone_tell_where_a_rollout_branches_off(published):
+    rewrite(published, without(*TREE))
+    ours, theirs = shipped.read_shipped(str(SOURCE))[0], shipped.read_shipped(str(published))[0]
+    pd.testing.assert_frame_equal(ours[TREE], theirs[TREE], check_dtype=False)
+
+
+@pytest.mark.parametrize("name", ["task", "family", "code"])
+def test_a_missing_column_is_named(published, name):
+    rewrite(published, without(name))
+    with pytest.raises(UserError, match=f"rollouts have no column '{name}'"):
+        shipped.read_shipped(str(published))
+
+
+def test_another_models_vectors_and_an_empty_folder_are_refused(published, tmp_path):
+    with pytest.raises(UserError, match="576 wide, the translator's states 64"):
+        shipped.read_shipped(str(published), 64)
+    with pytest.raises(UserError, match="neither rollouts.jsonl.gz nor dataset.jsonl"):
+        shipped.read_shipped(str(tmp_path))
+
+
+def test_a_folder_without_a_card_is_not_judged_again(published, capsys):
+    (published / "card.json").unlink()
+    assert main(["rejudge", str(published)]) == 2
+    assert "not a card with params.suite" in capsys.readouterr().err
