@@ -161,11 +161,13 @@ def _hecbench(args) -> None:
         return
     journal = Journal(args.journal) if args.journal else None
     bench = Bench(toolchain.detect(), sandbox.probe(), hecbench_check.LIMITS, journal)
-    mutants = (lambda code: [m.code for m in mutate.mutants(code, 1)]) if args.mutants else None
+    mutants = (lambda code: mutate.mutants(code, 1)) if args.mutants else None
 
     def say(row: dict) -> None:
         mutants = f"{row['rejected']} of {row['mutants']} mutants rejected" if row["mutants"] else ""
         print(row["kernel"], row["direction"], row["strength"], row["reason"], row["log"], mutants, flush=True)
+        for survivor in row["survivors"]:
+            print(f"    survived: {survivor}", flush=True)
 
     print(hecbench_check.totals(hecbench_check.check(args.root, bench, names, args.limit, mutants, say)))
 

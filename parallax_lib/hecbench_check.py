@@ -4,19 +4,22 @@ Knows kernels, verdicts and tables.  Knows nothing of models, Makefiles or how a
 
 A program of the checkout stands in for a translation of its twin.  For serial and OpenMP that is always meaningful: the
 serial program is derived from the OpenMP one.  CUDA and OpenMP twins often print other labels; such a pair is reported
-as wrong_output of its own kind ("twins print different lines"), not as a fault of the oracle.
+as wrong_output of its own kind ("twins print different lines"), not as a fault of the oracle.  Mutants are counted apart
+for kernels whose output holds values and for those that print only a verdict word: a word can be right on other data.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
 
-from parallax_lib import hecbench
+from parallax_lib import hecbench, hecbench_mutants
 from parallax_lib.hecbench import Entry
 from parallax_lib.kernels import Task
+from parallax_lib.mutate import Mutant
 from parallax_lib.reference import Bench
 from parallax_lib.sandbox import Limits
 from parallax_lib.toolchain import Toolchain
@@ -36,7 +39,7 @@ def check(
     bench: Bench,
     names: tuple[str, ...] = (),
     limit: int = 0,
-    mutants: Callable[[str], list[str]] | None = None,
+    mutants: Callable[[str], list[Mutant]] | None = None,
     say: Callable[[dict], None] = lambda row: None,
 ) -> pd.DataFrame:
     """One row a kernel and direction: the verdict on the twin, and how many of its `mutants` were rejected.
@@ -66,14 +69,21 @@ def totals(rows: pd.DataFrame) -> str:
     weak = set(rows.loc[rows["strength"] != "strong", "kernel"])
     text = f"{counts.to_string()}\n{len(both)} kernels pass serial <-> omp both ways ({len(both & weak)} of them pass-weak), "
     text += f"{len(cuda)} omp <-> cuda both ways"
-    if rows["mutants"].sum():
-        text += f"; {int(rows['rejected'].sum())} of {int(rows['mutants'].sum())} mutants of passing programs rejected"
+    for strength, mine in rows[rows["mutants"] > 0].groupby(rows["strength"] == "strong"):
+        what = "values" if strength else "a verdict word only"
+        kinds = Counter()
+        for row in mine["mutant_kinds"]:
+            kinds.update(row)
+        apart = ", ".join(f"{kinds[kind]} {kind}" for kind in (*hecbench_mutants.APART, "no mutant"))
+        n, of, kernels = int(mine["rejected"].sum()), int(mine["mutants"].sum()), mine["kernel"].nunique()
+        text += f"\nmutants of {kernels} passing kernels that print {what}: {n} of {of} rejected = {n / of:.1%}; apart: {apart}"
     return text
 
 
 def _judged(entry: Entry, bench: Bench, mutants) -> Iterator[dict]:
     """A row for each direction that both programs allow, or one that says why there is none."""
     row = {"kernel": entry.name, "direction": "none", "strength": entry.facts.get("strength", "unknown"), "mutants": 0, "rejected": 0}
+    row |= {"mutant_kinds": {}, "survivors": []}
     kernel = hecbench.as_kernel(entry)
     if kernel is None:
         yield {**row, "reason": "left_out", "log": _why(entry)}
@@ -84,9 +94,11 @@ def _judged(entry: Entry, bench: Bench, mutants) -> Iterator[dict]:
         task = Task(kernel, source, target)
         verdict = _verdict(kernel.sources[target], task, bench)
         row |= {"direction": task.direction, "reason": verdict.reason, "log": verdict.log.split("\n")[0][:160], "mutants": 0, "rejected": 0}
+        row |= {"mutant_kinds": {}, "survivors": []}
         if verdict.validated and mutants and target != "serial":
-            wrong = [_verdict(code, task, bench) for code in mutants(kernel.sources[target])]
-            row |= {"mutants": len(wrong), "rejected": sum(not v.validated for v in wrong)}
+            kinds, survivors = hecbench_mutants.tally(task, bench, mutants(kernel.sources[target]))
+            row |= {"mutants": kinds["rejected"] + kinds["survived"], "rejected": kinds["rejected"]}
+            row |= {"mutant_kinds": dict(kinds), "survivors": survivors}
         if verdict.reason == "wrong_output" and {source, target} == {"omp", "cuda"} and verdict.level == 3:
             row["log"] = f"twins print different lines: {row['log']}"
         yield dict(row)

@@ -35,7 +35,9 @@ SOURCE = r"""#define _GNU_SOURCE
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/ptrace.h>
+#include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
@@ -58,6 +60,10 @@ int main(int argc, char **argv) {
   ATTACK("io_uring") { char p[256] = {0}; if (syscall(425, 4, p) >= 0 || errno != EPERM) puts("io_uring"); }
   ATTACK("ptrace") { if (ptrace(PTRACE_TRACEME, 0, 0, 0) == 0) puts("ptrace"); }
   ATTACK("userns") { if (unshare(CLONE_NEWUSER) == 0) puts("user namespace"); }
+  ATTACK("mount") {
+    if (mount("x", "/tmp", "tmpfs", 0, 0) == 0) puts("mount");
+    if (shmget(IPC_PRIVATE, 4096, 0600 | IPC_CREAT) >= 0) puts("shared memory of System V");
+  }
   ATTACK("memfd") { if (memfd_create("x", 0) >= 0) puts("memfd"); }
   ATTACK("root") { if (setuid(0) == 0 && getuid() == 0) puts("root"); }
   ATTACK("fork_bomb") for (;;) fork();
@@ -156,10 +162,10 @@ def _compiled(level: Level) -> bytes:
 
 def _links(level: Level) -> tuple[bool, str]:
     found = []
-    for trick in ("ln -s /usr/bin/env got", "mkfifo got", "mkdir got", "ln -s /dev/zero got"):
+    for trick in ("ln -s /usr/bin/env got", "mkfifo got", "mkdir got; echo x > got/got", "ln -s /dev/zero got", "ln -s got got"):
         out = sandbox.run(["/bin/sh", "-c", f"{trick}; echo fine > other"], {}, LIMITS, level, outputs=("got", "other"))
         found += [trick] if out.files != {"other": b"fine\n"} else []
-    return not found, "; ".join(found) or "only the regular file came out of 4"
+    return not found, "; ".join(found) or "only the regular file came out of 5"
 
 
 def _huge_source(level: Level) -> tuple[bool, str]:
@@ -242,6 +248,7 @@ CHECKS = (
     Check("AF_VSOCK and AF_ALG are refused", "vsock"),
     Check("ptrace is refused", "ptrace"),
     Check("hidden memory (memfd) is refused", "memfd"),
+    Check("mounts and System V shared memory are refused", "mount"),
     Check("no nested user namespaces", "userns"),
     Check("no way back to root", "root"),
     Check("killing everyone reaches nobody outside", "kill_all", status=("ok", "crash")),

@@ -9,7 +9,19 @@ from pathlib import Path
 import pytest
 import yaml
 
-from parallax_lib import audit, hecbench, hecbench_check, hecbench_make, hecbench_text, mutate, oracle, prompts, sandbox, toolchain
+from parallax_lib import (
+    audit,
+    hecbench,
+    hecbench_check,
+    hecbench_make,
+    hecbench_mutants,
+    hecbench_text,
+    mutate,
+    oracle,
+    prompts,
+    sandbox,
+    toolchain,
+)
 from parallax_lib.__main__ import main
 from parallax_lib.kernels import Task, tasks
 from parallax_lib.params import Suite, UserError
@@ -246,12 +258,40 @@ def test_the_audit_reads_a_checkout(checkout, tmp_path):
 
 @real
 def test_twins_pass_both_ways_and_mutants_do_not(checkout, bench):
-    rows = hecbench_check.check(checkout, bench, ("twin", "words"), mutants=lambda code: [m.code for m in mutate.mutants(code, 1)])
+    rows = hecbench_check.check(checkout, bench, ("twin", "words"), mutants=lambda code: mutate.mutants(code, 1))
     rows = rows[rows["direction"].isin(["serial-omp", "omp-serial"])]
     assert list(rows["reason"]) == ["ok"] * 4, rows
     omp = rows[rows["direction"] == "serial-omp"]
     assert (omp["mutants"] > 3).all() and (omp["rejected"] >= 3).all(), rows
-    assert "2 kernels pass serial <-> omp both ways (1 of them pass-weak)" in hecbench_check.totals(rows)
+    said = hecbench_check.totals(rows)
+    assert "2 kernels pass serial <-> omp both ways (1 of them pass-weak)" in said
+    values, word = omp.set_index("strength").loc[["strong", "weak"], ["rejected", "mutants"]].itertuples(index=False)
+    assert f"1 passing kernels that print values: {values.rejected} of {values.mutants} rejected" in said, said
+    assert f"1 passing kernels that print a verdict word only: {word.rejected} of {word.mutants} rejected" in said
+    assert word.rejected < word.mutants and len(omp["survivors"].iloc[1]) == word.mutants - word.rejected
+
+
+MUTANTS = {  # kernel, what is replaced, by what, operator, what becomes of it
+    "values differ": ("twin", "0.5 * i + 1", "0.5 * i + 2", "constant", "rejected"),
+    "right on other data": ("words", "0.5 * i + 1", "0.5 * i + 2", "constant", "survived"),
+    "wrong by its own word": ("words", "y[i] = 3 * x[i] + 0.25", "y[i] = 3 * x[i] + 0.5", "constant", "rejected"),
+    "means the same": ("words", "y[i] = 3 * x[i] + 0.25", "y[i] = 0.25 + x[i] * 3", "swap_operands", "same code"),
+    "never reached": ("words", "return 2", "return 1", "constant", "not reached"),
+    "no program": ("words", "return 2", "return 2 +", "constant", "no mutant"),
+    "not seen by any run": ("words", "i < n; i++) y", "i < n + (rand() < 0); i++) y", "drop_guard", "race operator"),
+}
+
+
+@real
+@pytest.mark.parametrize("name", MUTANTS)
+def test_what_becomes_of_a_mutant(name, kernels, bench):
+    which, old, new, operator, what = MUTANTS[name]
+    kernel = kernels[which]
+    code = kernel.sources["omp"].replace("SCALE * ", "3 * ").replace("  int n = atoi", "  if (argc == 1)\n    return 2;\n  int n = atoi")
+    kernel = replace(kernel, sources={**kernel.sources, "omp": code})
+    assert code.count(old) == 1, code
+    mutant = mutate.Mutant(operator, 1 + code[: code.index(old)].count("\n"), "", code.replace(old, new))
+    assert hecbench_mutants.judge_mutant(Task(kernel, "serial", "omp"), bench, mutant) == what
 
 
 @real
