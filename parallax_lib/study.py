@@ -50,6 +50,7 @@ from parallax_lib.store import (
 )
 
 SHARD_ROWS = 3000
+REPAIR_SHRINK = 6  # a repair's prompts are three times as long and each row has its own
 
 
 @dataclass(frozen=True)
@@ -222,12 +223,15 @@ def translate_all(run: Run, chosen: Sequence[Task]) -> pd.DataFrame:
     return write_programs(run, search.plan_rows(chosen, run.params))
 
 
-def write_programs(run: Run, rows: Sequence[search.Row], what: str = "translate") -> pd.DataFrame:
-    """One result row a program, in the order of `rows`; groups that the journal holds are not written again."""
+def write_programs(run: Run, rows: Sequence[search.Row], what: str = "translate", shrink: int = 1) -> pd.DataFrame:
+    """One result row a program, in the order of `rows`; groups that the journal holds are not written again.
+
+    shrink: divides the batch, for rows that share no prompt.
+    """
     params = run.params
     load_prm(run, loaded_translator(params.translator).width if params.executor.kind == "local" else None)  # refuse a misfit first
     scorer = search.packed_prm(prm_folder(run))
-    groups = search.grouped(rows, params.decode.batch)
+    groups = search.grouped(rows, max(1, params.decode.batch // shrink))
     recipe = [search.recipe(params), {name: hashlib.sha256(data).hexdigest() for name, data in scorer.items()}]
     keys = [digest([recipe, [r.identity for r in group]]) for group in groups]
     todo = [i for i, key in enumerate(keys) if run.journal.get("translation", key) is None]
@@ -252,7 +256,7 @@ def repair_rounds(run: Run, results: pd.DataFrame, chosen: Sequence[Task]) -> pd
         ]
         attempts = failed
         if again:
-            written = write_programs(run, again, f"repair {number}").set_axis(failed.index)
+            written = write_programs(run, again, f"repair {number}", REPAIR_SHRINK).set_axis(failed.index)
             attempts = judge_frame(run, written, chosen, f"validate repair {number}")
         rounds.append(arms.next_round(rounds[-1], attempts, number))
     return pd.concat(rounds, ignore_index=True)
