@@ -9,8 +9,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,57 +27,27 @@ from parallax_lib import (
     rewards,
     sandbox,
     search,
-    suite,
     toolchain,
-    validate,
 )
 from parallax_lib.executors import run_map
-from parallax_lib.kernels import Task, split_of, spread, tasks
+from parallax_lib.kernels import Task, split_of, spread
 from parallax_lib.models import loaded_translator, resolve
-from parallax_lib.params import Params, UserError, dump, load
-from parallax_lib.pipeline import progress_writer
+from parallax_lib.params import Params, UserError, dump
+from parallax_lib.runs import Run, all_tasks, beside, judge_frame
+from parallax_lib.runs import open_bench as open_bench
+from parallax_lib.runs import open_run as open_run
 from parallax_lib.store import (
     Journal,
     digest,
-    read_table,
     read_vectors,
     run_folder,
     write_atomic,
     write_json,
-    write_table,
     write_vectors,
 )
 
 SHARD_ROWS = 3000
 REPAIR_SHRINK = 6  # a repair's prompts are three times as long and each row has its own
-
-
-@dataclass(frozen=True)
-class Run:
-    """An open run folder."""
-
-    params: Params
-    folder: Path
-    journal: Journal
-    progress: Callable[[str, int, int], None]
-
-    def table(self, name: str) -> pd.DataFrame:
-        return read_table(self.folder, name)
-
-    def keep(self, name: str, frame: pd.DataFrame) -> pd.DataFrame:
-        write_table(self.folder, name, frame)
-        return frame
-
-
-def open_run(run: str, seed: int = 0, **sections: dict) -> Run:
-    """The run of a notebook's parameters cell: `params/<run>.yaml` with the cell's sections laid on top."""
-    params = load(run, seed=seed, **sections)
-    folder = run_folder(params.run)
-    return Run(params, folder, Journal(folder / "journal.sqlite"), progress_writer(folder))
-
-
-def all_tasks(run: Run) -> list[Task]:
-    return tasks(suite.load_suite(run.params.suite), run.params.suite.directions)
 
 
 def task_table(chosen: Sequence[Task], run: Run) -> pd.DataFrame:
@@ -106,29 +75,11 @@ def task_table(chosen: Sequence[Task], run: Run) -> pd.DataFrame:
 def collect_live(run: Run, chosen: Sequence[Task]) -> tuple[pd.DataFrame, np.ndarray]:
     """Rollouts of the chosen tasks, generated, judged and rewarded; latents float16 [n, K, D]."""
     folder = run.folder / "vectors"
-    collect.collect(list(chosen), run.params, run.journal, folder, run.progress)
+    with beside(run, chosen) as judge:
+        collect.collect(list(chosen), run.params, run.journal, folder, run.progress, judge)
     wanted = {collect.capture_id(t, run.params, v, r) for t in chosen for v, r in collect.branches(run.params)}
     frame, vectors = collect.load_rollouts(run.journal, folder, wanted)
     return judge_frame(run, frame, chosen).assign(origin="live"), vectors
-
-
-def open_bench(run: Run) -> tuple:
-    """(toolchains, sandbox level, limits, journal): what `validate.judge(code, task, *bench)` takes besides the program."""
-    v = run.params.validation
-    limits = sandbox.Limits(cpu_s=v.cpu_s, wall_s=10 * v.cpu_s, memory_mb=v.memory_mb, processes=v.processes)
-    return toolchain.detect(v.cuda), sandbox.probe(unsafe=v.unsafe), limits, run.journal
-
-
-def judge_frame(run: Run, frame: pd.DataFrame, chosen: Sequence[Task], what: str = "validate") -> pd.DataFrame:
-    """The rows with their verdict columns, `validated` and `reward`."""
-    by_id = {t.id: t for t in chosen}
-    items = [(code if isinstance(code, str) else None, by_id[task]) for code, task in zip(frame["code"], frame["task"], strict=True)]
-    v = run.params.validation
-    more = {"workers": v.workers, "races": v.races, "timing": v.timing, "progress": lambda done, total: run.progress(what, done, total)}
-    verdicts = validate.judge_many(items, *open_bench(run), **more)
-    table = pd.DataFrame([validate.to_row(v) for v in verdicts], index=frame.index)
-    out = frame.drop(columns=[c for c in table if c in frame]).join(table)
-    return out.assign(reward=rewards.rewards(out, run.params.reward.spec))
 
 
 def influence_rows(run: Run, chosen: Sequence[Task]) -> pd.DataFrame:
@@ -237,11 +188,13 @@ def write_programs(run: Run, rows: Sequence[search.Row], what: str = "translate"
     todo = [i for i, key in enumerate(keys) if run.journal.get("translation", key) is None]
     items = [{"params": dump(params), "prm": scorer, "rows": groups[i]} for i in todo]
     run.progress(what, len(groups) - len(todo), len(groups))
-    for done, (at, result) in enumerate(run_map(search.translate_item, items, collect.executor_config(params)), 1):
-        if isinstance(result, Exception):
-            raise result
-        run.journal.put("translation", keys[todo[at]], {"rows": result})
-        run.progress(what, len(groups) - len(todo) + done, len(groups))
+    with beside(run, [row.task for row in rows]) as judge:
+        for done, (at, result) in enumerate(run_map(search.translate_item, items, collect.executor_config(params)), 1):
+            if isinstance(result, Exception):
+                raise result
+            run.journal.put("translation", keys[todo[at]], {"rows": result})
+            judge(result)
+            run.progress(what, len(groups) - len(todo) + done, len(groups))
     return pd.DataFrame([row for key in keys for row in run.journal.get("translation", key)["rows"]])
 
 
