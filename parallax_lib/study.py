@@ -204,7 +204,7 @@ def repair_rounds(run: Run, results: pd.DataFrame, chosen: Sequence[Task]) -> pd
     for number in range(1, run.params.search.repair + 1):
         failed = rounds[-1][arms.failing(rounds[-1])].sort_values(["seed", "task"], kind="stable")
         again = [
-            search.Row(by_id[r.task], r.arm, r.sample, r.seed, number, (r.code or "", arms.feedback(r.reason, r.log)))
+            search.Row(by_id[r.task], r.arm, r.sample, r.seed, number, (as_text(r.code), arms.feedback(r.reason, as_text(r.log))))
             for r in failed.itertuples()
         ]
         attempts = failed
@@ -213,6 +213,11 @@ def repair_rounds(run: Run, results: pd.DataFrame, chosen: Sequence[Task]) -> pd
             attempts = judge_frame(run, written, chosen, f"validate repair {number}")
         rounds.append(arms.next_round(rounds[-1], attempts, number))
     return pd.concat(rounds, ignore_index=True)
+
+
+def as_text(value) -> str:
+    """A cell's text; a missing one is None or NaN, by the column's type."""
+    return value if isinstance(value, str) else ""
 
 
 def paired_table(results: pd.DataFrame, against: str = "unguided") -> pd.DataFrame:

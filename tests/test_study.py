@@ -39,7 +39,7 @@ def test_repair_rounds_try_again_what_failed_and_nothing_else(open_run):
     run = open_run(search={"repair": 2, "arms": ["unguided", "guided", "best_of_n"], "samples": 2})
     tasks = study.held_out_tasks(run)[:2]
     written = study.translate_all(run, tasks)
-    written.loc[written["task"] == tasks[0].id, "code"] = tasks[0].kernel.sources["omp"]
+    written["code"] = [tasks[0].kernel.sources["omp"] if task == tasks[0].id else None for task in written["task"]]
     results = arms.derive(study.judge_frame(run, written, tasks), run.params.search.arms)
     table = study.repair_rounds(run, results, tasks)
     assert table.groupby("repair").size().to_dict() == dict.fromkeys(range(3), len(results))
