@@ -1,10 +1,13 @@
 PY := .venv/bin/python
 SANITIZE := $(addprefix --nbval-sanitize-with ,$(wildcard notebooks/sanitize.cfg))
 
-.PHONY: demo test notebooks lab clean venv
+.PHONY: demo study test notebooks lab clean venv
 
 demo: venv  ## the whole study, small: bundled programs, a small language model, this machine
 	$(PY) -m parallax_lib run params/demo.yaml
+
+study: venv  ## the report card on a GPU: collects, trains, searches, compares; run it again after a stop and it goes on
+	$(PY) -m parallax_lib run params/study.yaml
 
 test: venv  ## style, import layers, tests, and every notebook against its committed outputs
 	$(PY) -m ruff check .

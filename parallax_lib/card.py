@@ -165,6 +165,6 @@ def headline(differences: pd.DataFrame, gaps: pd.DataFrame) -> str:
         null = "no difference shown" if math.isnan(r.mde) else f"no difference shown; {100 * r.mde:.0f} points would have been"
         lines.append(f"{points}, {r.wins} wins, {r.ties} ties, {r.losses} losses" + (f": {null}" if r.low <= 0 <= r.high else ""))
     for r in gaps[gaps["arm"] == GUIDED].itertuples():
-        share = "there is no gap" if math.isnan(r.closed) else f"{100 * r.closed:.0f} % [{100 * r.low:.0f}, {100 * r.high:.0f}] of it"
-        lines.append(f"oracle - unguided: {100 * r.gap:+.1f} points; guided closes {share}")
+        share = f"guided closes {100 * r.closed:.0f} % [{100 * r.low:.0f}, {100 * r.high:.0f}] of it"
+        lines.append(f"oracle - unguided: {100 * r.gap:+.1f} points; {'there is no gap' if math.isnan(r.closed) else share}")
     return "\n".join(lines)

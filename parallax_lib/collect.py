@@ -150,8 +150,17 @@ def generate_item(item: dict[str, Any]) -> dict[str, Any]:
     return {"rows": rows, "vectors": vectors}
 
 
-def collect(tasks: list[Task], params: Params, journal: Journal, folder: Path, progress: Callable[[str, int, int], None]) -> None:
+def collect(
+    tasks: list[Task],
+    params: Params,
+    journal: Journal,
+    folder: Path,
+    progress: Callable[[str, int, int], None],
+    written: Callable[[list[dict]], Any] = lambda rows: None,
+) -> None:
     """Rollouts of all tasks into the journal (kind "rollout") and vector shards; finished chunks are skipped.
+
+    `written(rows)` is called after every chunk that is new.
 
     Chunks depend on the task list only, and a chunk's rows are written in one transaction after its shard: kill -9 at
     any moment loses at most the chunk in hand and doubles nothing.
@@ -170,6 +179,7 @@ def collect(tasks: list[Task], params: Params, journal: Journal, folder: Path, p
         rows = [(row["capture_id"], row | {"shard": key, "row": i}) for i, row in enumerate(result["rows"])]
         journal.put_many("rollout", rows)
         journal.put("chunk", key, {"rollouts": len(rows)})
+        written(result["rows"])
         progress("collect", len(chunks) - len(todo) + done + 1, len(chunks))
 
 

@@ -123,7 +123,7 @@ def prefill(translator: Translator, ids: list[list[int]]) -> State:
     state = State(Slab(), live[:, :0], torch.zeros_like(lengths), torch.empty(0, device=device))
     hidden = forward(model, state, model.get_input_embeddings()(tokens), live)
     state.hidden = hidden[torch.arange(len(ids), device=device), lengths - 1]
-    state.pooled = (hidden.float() * live[..., None]).sum(1) / lengths[:, None]
+    state.pooled = (hidden * live[..., None]).sum(1, dtype=torch.float32) / lengths[:, None]
     state.position = lengths
     return state
 

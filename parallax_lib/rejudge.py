@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from parallax_lib import study
+from parallax_lib import runs, study
 from parallax_lib.models import resolve
 from parallax_lib.params import UserError, check
 from parallax_lib.shipped import read_shipped, write_shipped
@@ -28,12 +28,12 @@ def rejudge(path: str, out: Path | None, workers: int) -> pd.DataFrame:
     rows, vectors = read_shipped(path)
     card = read_card(path)
     sections = {name: card["params"][name] for name in KEPT} | {"run": run_name(path), "validation": {"workers": workers}}
-    run = study.open_params(check(sections, {}, Path("card.json")), say=True)
-    by_id = {t.id: t for t in study.all_tasks(run)}
+    run = runs.open_params(check(sections, {}, Path("card.json")), say=True)
+    by_id = {t.id: t for t in runs.all_tasks(run)}
     stale = sorted({r.task for r in rows.itertuples() if r.task not in by_id or by_id[r.task].source_code != r.source_code})
     if stale:
         raise UserError(f"{path}: {len(stale)} tasks, {stale[0]} first, have another source than the suite has now; collect them again")
-    judged = study.judge_frame(run, rows.drop(columns="origin"), [by_id[t] for t in rows["task"].unique()])
+    judged = runs.judge_frame(run, rows.drop(columns="origin"), [by_id[t] for t in rows["task"].unique()])
     if out:
         write_shipped(out, judged, vectors, card | {"rejudged": study.machine_text().splitlines()})
     before = {f"was{mark}": rows[name] if name in rows else "not judged" for mark, name in (("", "reason"), ("_toolchain", "toolchain"))}

@@ -9,8 +9,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,62 +27,24 @@ from parallax_lib import (
     rewards,
     sandbox,
     search,
-    suite,
     toolchain,
-    validate,
 )
 from parallax_lib.executors import run_map
-from parallax_lib.kernels import Task, split_of, spread, tasks
+from parallax_lib.kernels import Task, split_of, spread
 from parallax_lib.models import loaded_translator, resolve
-from parallax_lib.params import Params, UserError, dump, load
-from parallax_lib.pipeline import progress_writer
+from parallax_lib.params import Params, UserError, dump
+from parallax_lib.runs import Run, all_tasks, beside, judge_frame, open_params
+from parallax_lib.runs import open_bench as open_bench
+from parallax_lib.runs import open_run as open_run
 from parallax_lib.shipped import read_shipped, write_shipped
 from parallax_lib.store import (
-    Journal,
     digest,
-    read_table,
     read_vectors,
-    run_folder,
     write_atomic,
-    write_table,
     write_vectors,
 )
 
-
-@dataclass(frozen=True)
-class Run:
-    """An open run folder."""
-
-    params: Params
-    folder: Path
-    journal: Journal
-    progress: Callable[[str, int, int], None]
-
-    def table(self, name: str) -> pd.DataFrame:
-        return read_table(self.folder, name)
-
-    def keep(self, name: str, frame: pd.DataFrame) -> pd.DataFrame:
-        write_table(self.folder, name, frame)
-        return frame
-
-
-def open_run(run: str, seed: int = 0, **sections: dict) -> Run:
-    """The run of a notebook's parameters cell: `params/<run>.yaml` with the cell's sections laid on top."""
-    return open_params(load(run, seed=seed, **sections))
-
-
-def open_params(params: Params, say: bool = False) -> Run:
-    """The run of these parameters; progress goes to its folder, or to the terminal."""
-    folder = run_folder(params.run)
-    return Run(params, folder, Journal(folder / "journal.sqlite"), _say if say else progress_writer(folder))
-
-
-def _say(what: str, done: int, total: int) -> None:
-    print(f"{what}: {done}/{total}", flush=True)
-
-
-def all_tasks(run: Run) -> list[Task]:
-    return tasks(suite.load_suite(run.params.suite), run.params.suite.directions)
+REPAIR_SHRINK = 6  # a repair's prompts are three times as long and each row has its own
 
 
 def task_table(chosen: Sequence[Task], run: Run) -> pd.DataFrame:
@@ -111,29 +72,11 @@ def task_table(chosen: Sequence[Task], run: Run) -> pd.DataFrame:
 def collect_live(run: Run, chosen: Sequence[Task]) -> tuple[pd.DataFrame, np.ndarray]:
     """Rollouts of the chosen tasks, generated, judged and rewarded; latents float16 [n, K, D]."""
     folder = run.folder / "vectors"
-    collect.collect(list(chosen), run.params, run.journal, folder, run.progress)
+    with beside(run, chosen) as judge:
+        collect.collect(list(chosen), run.params, run.journal, folder, run.progress, judge)
     wanted = {collect.capture_id(t, run.params, v, r) for t in chosen for v, r in collect.branches(run.params)}
     frame, vectors = collect.load_rollouts(run.journal, folder, wanted)
     return judge_frame(run, frame, chosen).assign(origin="live"), vectors
-
-
-def open_bench(run: Run) -> tuple:
-    """(toolchains, sandbox level, limits, journal): what `validate.judge(code, task, *bench)` takes besides the program."""
-    v = run.params.validation
-    limits = sandbox.Limits(cpu_s=v.cpu_s, wall_s=10 * v.cpu_s, memory_mb=v.memory_mb, processes=v.processes)
-    return toolchain.detect(v.cuda), sandbox.probe(unsafe=v.unsafe), limits, run.journal
-
-
-def judge_frame(run: Run, frame: pd.DataFrame, chosen: Sequence[Task], what: str = "validate") -> pd.DataFrame:
-    """The rows with their verdict columns, `validated` and `reward`."""
-    by_id = {t.id: t for t in chosen}
-    items = [(code if isinstance(code, str) else None, by_id[task]) for code, task in zip(frame["code"], frame["task"], strict=True)]
-    v = run.params.validation
-    more = {"workers": v.workers, "races": v.races, "timing": v.timing, "progress": lambda done, total: run.progress(what, done, total)}
-    verdicts = validate.judge_many(items, *open_bench(run), **more)
-    table = pd.DataFrame([validate.to_row(v) for v in verdicts], index=frame.index)
-    out = frame.drop(columns=[c for c in table if c in frame]).join(table)
-    return out.assign(reward=rewards.rewards(out, run.params.reward.spec))
 
 
 def influence_rows(run: Run, chosen: Sequence[Task]) -> pd.DataFrame:
@@ -207,22 +150,27 @@ def translate_all(run: Run, chosen: Sequence[Task]) -> pd.DataFrame:
     return write_programs(run, search.plan_rows(chosen, run.params))
 
 
-def write_programs(run: Run, rows: Sequence[search.Row], what: str = "translate") -> pd.DataFrame:
-    """One result row a program, in the order of `rows`; groups that the journal holds are not written again."""
+def write_programs(run: Run, rows: Sequence[search.Row], what: str = "translate", shrink: int = 1) -> pd.DataFrame:
+    """One result row a program, in the order of `rows`; groups that the journal holds are not written again.
+
+    shrink: divides the batch, for rows that share no prompt.
+    """
     params = run.params
     load_prm(run, loaded_translator(params.translator).width if params.executor.kind == "local" else None)  # refuse a misfit first
     scorer = search.packed_prm(prm_folder(run))
-    groups = search.grouped(rows, params.decode.batch)
+    groups = search.grouped(rows, max(1, params.decode.batch // shrink))
     recipe = [search.recipe(params), {name: hashlib.sha256(data).hexdigest() for name, data in scorer.items()}]
     keys = [digest([recipe, [r.identity for r in group]]) for group in groups]
     todo = [i for i, key in enumerate(keys) if run.journal.get("translation", key) is None]
     items = [{"params": dump(params), "prm": scorer, "rows": groups[i]} for i in todo]
     run.progress(what, len(groups) - len(todo), len(groups))
-    for done, (at, result) in enumerate(run_map(search.translate_item, items, collect.executor_config(params)), 1):
-        if isinstance(result, Exception):
-            raise result
-        run.journal.put("translation", keys[todo[at]], {"rows": result})
-        run.progress(what, len(groups) - len(todo) + done, len(groups))
+    with beside(run, [row.task for row in rows]) as judge:
+        for done, (at, result) in enumerate(run_map(search.translate_item, items, collect.executor_config(params)), 1):
+            if isinstance(result, Exception):
+                raise result
+            run.journal.put("translation", keys[todo[at]], {"rows": result})
+            judge(result)
+            run.progress(what, len(groups) - len(todo) + done, len(groups))
     return pd.DataFrame([row for key in keys for row in run.journal.get("translation", key)["rows"]])
 
 
@@ -232,15 +180,20 @@ def repair_rounds(run: Run, results: pd.DataFrame, chosen: Sequence[Task]) -> pd
     for number in range(1, run.params.search.repair + 1):
         failed = rounds[-1][arms.failing(rounds[-1])].sort_values(["seed", "task"], kind="stable")
         again = [
-            search.Row(by_id[r.task], r.arm, r.sample, r.seed, number, (r.code or "", arms.feedback(r.reason, r.log)))
+            search.Row(by_id[r.task], r.arm, r.sample, r.seed, number, (as_text(r.code), arms.feedback(r.reason, as_text(r.log))))
             for r in failed.itertuples()
         ]
         attempts = failed
         if again:
-            written = write_programs(run, again, f"repair {number}").set_axis(failed.index)
+            written = write_programs(run, again, f"repair {number}", REPAIR_SHRINK).set_axis(failed.index)
             attempts = judge_frame(run, written, chosen, f"validate repair {number}")
         rounds.append(arms.next_round(rounds[-1], attempts, number))
     return pd.concat(rounds, ignore_index=True)
+
+
+def as_text(value) -> str:
+    """A cell's text; a missing one is None or NaN, by the column's type."""
+    return value if isinstance(value, str) else ""
 
 
 def paired_table(results: pd.DataFrame, against: str = "unguided") -> pd.DataFrame:

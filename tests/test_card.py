@@ -48,7 +48,7 @@ def test_gap_by_hand_and_its_interval_by_enumeration():
 def test_without_a_gap_nothing_can_be_closed():
     row = card.gap_closed(results({"unguided": [1, 0], "guided": [1, 0], "oracle": [1, 0]})).iloc[0]
     assert row["gap"] == 0 and math.isnan(row["closed"])
-    assert "there is no gap" in card.headline(pd.DataFrame(), pd.DataFrame([row]))
+    assert "+0.0 points; there is no gap" in card.headline(pd.DataFrame(), pd.DataFrame([row]))
     assert card.gap_closed(results({"guided": [1, 0]})).empty
 
 

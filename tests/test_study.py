@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from parallax_lib import arms, modelling, prm, search, shipped, study
+from parallax_lib import arms, modelling, prm, runs, search, shipped, study
 from parallax_lib.params import ROOT, UserError
 
 SETTINGS = {
@@ -39,7 +39,7 @@ def test_repair_rounds_try_again_what_failed_and_nothing_else(open_run):
     run = open_run(search={"repair": 2, "arms": ["unguided", "guided", "best_of_n"], "samples": 2})
     tasks = study.held_out_tasks(run)[:2]
     written = study.translate_all(run, tasks)
-    written.loc[written["task"] == tasks[0].id, "code"] = tasks[0].kernel.sources["omp"]
+    written["code"] = [tasks[0].kernel.sources["omp"] if task == tasks[0].id else None for task in written["task"]]
     results = arms.derive(study.judge_frame(run, written, tasks), run.params.search.arms)
     table = study.repair_rounds(run, results, tasks)
     assert table.groupby("repair").size().to_dict() == dict.fromkeys(range(3), len(results))
@@ -96,3 +96,20 @@ def test_a_leaked_row_stops_the_training(open_run):
     mixed = pd.concat([kept, leaked])
     with pytest.raises(UserError, match=f"is in train, but its family '{family}' belongs to test"):
         modelling.train_prm(run, "ridge", mixed, vectors[mixed.index])
+
+
+def test_programs_are_judged_beside_the_gpu_that_writes_the_next_ones(open_run, monkeypatch):
+    run = open_run()
+    tasks = study.held_out_tasks(run)[:2]
+    rows = [{"task": t.id, "code": t.kernel.sources["omp"]} for t in tasks]
+    with runs.beside(run, tasks) as judge:
+        judge(rows)
+    assert not run.journal.rows("verdict")  # where a CPU writes, nothing is judged early
+    monkeypatch.setattr(runs, "pick_device", lambda device: "cuda")
+    with runs.beside(run, tasks) as judge:
+        judge(rows[:1]).result()
+    early = run.journal.rows("verdict")
+    assert len(early) == 1
+    judged = study.judge_frame(run, pd.DataFrame(rows), tasks)
+    assert judged["validated"].all() and len(run.journal.rows("verdict")) == 2
+    assert early.items() <= run.journal.rows("verdict").items()

@@ -1,0 +1,94 @@
+"""An open run: its parameters, folder and journal, its tasks, and the verdicts on what was written for them.
+
+Knows suites and verdicts.  Knows nothing of models, latents or arms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from parallax_lib import rewards, sandbox, suite, toolchain, validate
+from parallax_lib.kernels import Task, tasks
+from parallax_lib.models import pick_device
+from parallax_lib.params import Params, load
+from parallax_lib.pipeline import progress_writer
+from parallax_lib.store import Journal, read_table, run_folder, write_table
+
+
+@dataclass(frozen=True)
+class Run:
+    """An open run folder."""
+
+    params: Params
+    folder: Path
+    journal: Journal
+    progress: Callable[[str, int, int], None]
+
+    def table(self, name: str) -> pd.DataFrame:
+        return read_table(self.folder, name)
+
+    def keep(self, name: str, frame: pd.DataFrame) -> pd.DataFrame:
+        write_table(self.folder, name, frame)
+        return frame
+
+
+def open_run(run: str, seed: int = 0, **sections: dict) -> Run:
+    """The run of a notebook's parameters cell: `params/<run>.yaml` with the cell's sections laid on top."""
+    return open_params(load(run, seed=seed, **sections))
+
+
+def open_params(params: Params, say: bool = False) -> Run:
+    """The run of these parameters; progress goes to its folder, or to the terminal."""
+    folder = run_folder(params.run)
+    return Run(params, folder, Journal(folder / "journal.sqlite"), _say if say else progress_writer(folder))
+
+
+def _say(what: str, done: int, total: int) -> None:
+    print(f"{what}: {done}/{total}", flush=True)
+
+
+def all_tasks(run: Run) -> list[Task]:
+    return tasks(suite.load_suite(run.params.suite), run.params.suite.directions)
+
+
+def open_bench(run: Run) -> tuple:
+    """(toolchains, sandbox level, limits, journal): what `validate.judge(code, task, *bench)` takes besides the program."""
+    v = run.params.validation
+    limits = sandbox.Limits(cpu_s=v.cpu_s, wall_s=10 * v.cpu_s, memory_mb=v.memory_mb, processes=v.processes)
+    return toolchain.detect(v.cuda), sandbox.probe(unsafe=v.unsafe), limits, run.journal
+
+
+def judge_frame(run: Run, frame: pd.DataFrame, chosen: Sequence[Task], what: str = "validate") -> pd.DataFrame:
+    """The rows with their verdict columns, `validated` and `reward`."""
+    by_id = {t.id: t for t in chosen}
+    items = [(code if isinstance(code, str) else None, by_id[task]) for code, task in zip(frame["code"], frame["task"], strict=True)]
+    v = run.params.validation
+    more = {"workers": v.workers, "races": v.races, "timing": v.timing, "progress": lambda done, total: run.progress(what, done, total)}
+    verdicts = validate.judge_many(items, *open_bench(run), **more)
+    table = pd.DataFrame([validate.to_row(v) for v in verdicts], index=frame.index)
+    out = frame.drop(columns=[c for c in table if c in frame]).join(table)
+    return out.assign(reward=rewards.rewards(out, run.params.reward.spec))
+
+
+@contextmanager
+def beside(run: Run, chosen: Sequence[Task]) -> Iterator[Callable[[list[dict]], None]]:
+    """judge(rows): programs just written are compiled and run while a GPU writes the next ones; their verdicts are kept.
+
+    Nothing is judged early where a CPU writes: the two would only slow each other.  Whoever wants the verdicts judges all
+    rows afterwards and finds those that are there in the journal.
+    """
+    if pick_device(run.params.translator.device) == "cpu":
+        yield lambda rows: None
+        return
+    quiet = replace(run, progress=lambda what, done, total: None)
+    pool = ThreadPoolExecutor(max_workers=1)
+    try:
+        yield lambda rows: pool.submit(judge_frame, quiet, pd.DataFrame(rows), chosen)
+    finally:
+        pool.shutdown(cancel_futures=True)  # waits for the batch in hand only
