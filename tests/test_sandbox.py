@@ -308,16 +308,18 @@ def test_failures_on_our_side_are_infra_errors():
 CROWDED = """
 import resource, sys, threading, time
 from dataclasses import replace
-from parallax_lib import sandbox
+from parallax_lib import crowding, sandbox
 limits, level = sandbox.Limits(cpu_s=3, processes=64), replace(sandbox.probe(), user=int(sys.argv[4]))
 program = open(sys.argv[1], "rb").read()
 run = lambda *args: sandbox.run(["../job/a", *args], {"a": program}, limits, level)
 resource.setrlimit(resource.RLIMIT_NPROC, tuple(map(int, sys.argv[2:4])))
 print(run("20", "0").status)
-other = threading.Thread(target=run, args=("20", "2000000"))
+other = threading.Thread(target=run, args=("20", "6000000"))
 other.start()
-time.sleep(0.5)
-print(run("20", "0").status, run("20", "0").stderr)
+for _ in range(300):  # until the other run has its threads
+    if not crowding.shortage(level.user, 21): time.sleep(0.01)
+crowded = run("20", "2000000")
+print(crowded.status, crowded.stderr)
 other.join()
 print(run("100", "300000").status)
 """
