@@ -307,21 +307,25 @@ def test_failures_on_our_side_are_infra_errors():
 
 CROWDED = """
 import resource, sys, threading, time
-from parallax_lib import sandbox
-limits, level = sandbox.Limits(cpu_s=3, processes=64), sandbox.probe()
+from dataclasses import replace
+from parallax_lib import crowding, sandbox
+limits, level = sandbox.Limits(cpu_s=3, processes=64), replace(sandbox.probe(), user=int(sys.argv[4]))
 program = open(sys.argv[1], "rb").read()
 run = lambda *args: sandbox.run(["../job/a", *args], {"a": program}, limits, level)
 resource.setrlimit(resource.RLIMIT_NPROC, tuple(map(int, sys.argv[2:4])))
 print(run("20", "0").status)
-other = threading.Thread(target=run, args=("20", "2000000"))
+other = threading.Thread(target=run, args=("20", "6000000"))
 other.start()
-time.sleep(0.5)
-print(run("20", "0").status, run("20", "0").stderr)
+for _ in range(300):  # until the other run has its threads
+    if not crowding.shortage(level.user, 21): time.sleep(0.01)
+crowded = run("20", "2000000")
+print(crowded.status, crowded.stderr)
 other.join()
 print(run("100", "300000").status)
 """
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a user id that nothing else runs as")
 @pytest.mark.parametrize("soft, hard, alone", [(40, 4096, "infra_error"), (40, 40, "infra_error"), (2000, 4096, "crash")])
 def test_a_process_limit_that_others_use_up_is_no_crash(tmp_path, soft, hard, alone):
     """Twenty threads are well within a run's own 64; what stops them is a limit of the user's, shared with another run."""
@@ -330,7 +334,7 @@ def test_a_process_limit_that_others_use_up_is_no_crash(tmp_path, soft, hard, al
       for (int i = 0; i < atoi(argv[1]); i++) if (pthread_create(t + i, 0, rest, &us)) return 3;
       for (int i = 0; i < atoi(argv[1]); i++) pthread_join(t[i], 0);"""
     (tmp_path / "a").write_bytes(compiled(body, helpers))
-    command = [sys.executable, "-c", CROWDED, str(tmp_path / "a"), str(soft), str(hard)]
+    command = [sys.executable, "-c", CROWDED, str(tmp_path / "a"), str(soft), str(hard), str(60_000 + os.getpid() % 5000)]
     done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=120)
     first, crowded, hundred = done.stdout.split("\n", 1)[0], done.stdout, done.stdout.split()[-1]
     assert first == "ok" and hundred == alone, done
