@@ -37,7 +37,7 @@ def gap_closed(table: pd.DataFrame) -> go.Figure:
         fig.add_vline(x=at, line=dict(color=theme.BLACK, dash="dash", width=1))
     sub = f"0: unguided, 1: oracle, {100 * rows['gap'].iloc[0]:.1f} points apart; bars: interval over tasks"
     return finish(fig, title, sub, x="share closed", showlegend=False, height=150 + 44 * len(rows),
-                  xaxis=dict(tickformat=".0%"), yaxis=dict(showgrid=False))  # fmt: skip
+                  xaxis=dict(tickformat=".0%"), yaxis=dict(showgrid=False, range=[-0.5, len(rows) - 0.3]))  # fmt: skip
 
 
 def repair(table: pd.DataFrame) -> go.Figure:
@@ -90,11 +90,12 @@ def margins(table: pd.DataFrame) -> go.Figure:
         return empty(title, "no sibling groups")
     fig = go.Figure()
     bar = dict(symmetric=False, array=table["high"] - table["gain"], arrayminus=table["gain"] - table["low"], thickness=1.5, width=4)
-    fig.add_scatter(x=table["margin"], y=table["gain"], error_y=bar, mode="lines+markers+text", name="picked by the PRM",
-                    text=[f"{m:.0%} moved" for m in table["moved"]], textposition="top center", line_color=theme.BLUE)  # fmt: skip
-    fig.add_scatter(x=table["margin"], y=table["possible"], mode="lines", name="a perfect pick", line=dict(color=theme.GREEN, dash="dash"))
+    at = [f"{r.margin:g}<br>{r.moved:.0%} moved" for r in table.itertuples()]
+    fig.add_scatter(x=at, y=table["gain"], error_y=bar, mode="lines+markers", name="picked by the PRM", line_color=theme.BLUE)
+    fig.add_scatter(x=at, y=table["possible"], mode="lines", name="a perfect pick", line=dict(color=theme.GREEN, dash="dash"))
     fig.add_hline(y=0, line=dict(color=theme.BLACK, dash="dot", width=1))
-    return finish(fig, title, "sibling groups; bars: interval over tasks", x="margin in score", y="reward gained over the original")
+    return finish(fig, title, "sibling groups; bars: interval over tasks", x="margin in score", y="reward gained over the original",
+                  xaxis=dict(type="category"))  # fmt: skip
 
 
 def variations(summary: pd.DataFrame) -> go.Figure:
@@ -114,7 +115,8 @@ def variations(summary: pd.DataFrame) -> go.Figure:
         bar = dict(symmetric=False, array=rows["auroc_high"] - rows["auroc"], arrayminus=rows["auroc"] - rows["auroc_low"])
         fig.add_scatter(x=[label(s) for s in rows["setting"]], y=rows["auroc"], error_y=bar, row=1, col=col,
                         mode="lines+markers" if name == "share" else "markers", marker=dict(color=theme.BLUE, size=10))  # fmt: skip
-    fig.add_hline(y=0.5, line=dict(color=theme.BLACK, dash="dot", width=1)).update_annotations(font_size=13).update_xaxes(type="category")
+    fig.add_hline(y=0.5, line=dict(color=theme.BLACK, dash="dot", width=1)).update_annotations(font_size=13)
+    fig.update_xaxes(type="category", tickangle=-40)
     sub = "AUROC on prefixes of the test split, dotted: chance; a split by rows leaks, and says nothing of new families"
     fig.update_yaxes(title_text="AUROC", col=1)
     return finish(fig, title, sub, showlegend=False, height=440)

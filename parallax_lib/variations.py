@@ -20,7 +20,7 @@ from parallax_lib.params import dump
 from parallax_lib.store import derive_seed, digest
 from parallax_lib.study import Run
 
-LEAKING = "rows (leaks: siblings on both sides)"
+LEAKING = "rows (leaks)"  # siblings of one task stand on both sides
 FAMILIES = "families"
 COLUMNS = ["study", "setting", "seed", "train_rows", "train_tasks", "auroc", "brier", "ece", "pairwise", "gain"]
 
