@@ -6,6 +6,8 @@ A program of the checkout stands in for a translation of its twin.  For serial a
 serial program is derived from the OpenMP one.  CUDA and OpenMP twins often print other labels; such a pair is reported
 as wrong_output of its own kind ("twins print different lines"), not as a fault of the oracle.  Mutants are counted apart
 for kernels whose output holds values and for those that print only a verdict word: a word can be right on other data.
+A program of the checkout that is right but not parallel by its verdict is "vacuous": its output does not depend on its
+parallel work, or there is none on these arguments, so nothing can be judged by it.
 """
 
 from __future__ import annotations
@@ -99,6 +101,8 @@ def _judged(entry: Entry, bench: Bench, mutants) -> Iterator[dict]:
             kinds, survivors = hecbench_mutants.tally(task, bench, mutants(kernel.sources[target]))
             row |= {"mutants": kinds["rejected"] + kinds["survived"], "rejected": kinds["rejected"]}
             row |= {"mutant_kinds": dict(kinds), "survivors": survivors}
+        if verdict.reason == "not_parallel":  # the checkout's own program: its output does not say what its regions did
+            row |= {"reason": "vacuous", "log": f"no oracle for parallel work on these arguments: {row['log']}"}
         if verdict.reason == "wrong_output" and {source, target} == {"omp", "cuda"} and verdict.level == 3:
             row["log"] = f"twins print different lines: {row['log']}"
         yield dict(row)

@@ -271,6 +271,14 @@ def test_twins_pass_both_ways_and_mutants_do_not(checkout, bench):
     assert word.rejected < word.mutants and len(omp["survivors"].iloc[1]) == word.mutants - word.rejected
 
 
+@real
+def test_a_kernel_whose_output_does_not_depend_on_its_regions_is_vacuous(checkout, bench):
+    path = checkout / "src" / "words-omp" / "main.cpp"
+    path.write_text(path.read_text().replace('right(n, x, y) ? "PASS" : "FAIL"', '"PASS"'))
+    rows = hecbench_check.check(checkout, bench, ("words",)).set_index("direction")
+    assert rows.loc["serial-omp", "reason"] == "vacuous" and "switched off" in rows.loc["serial-omp", "log"], rows
+
+
 MUTANTS = {  # kernel, what is replaced, by what, operator, what becomes of it
     "values differ": ("twin", "0.5 * i + 1", "0.5 * i + 2", "constant", "rejected"),
     "right on other data": ("words", "0.5 * i + 1", "0.5 * i + 2", "constant", "survived"),
