@@ -1,16 +1,22 @@
 """Runs every notebook with its own defaults (the tiny run) and stores the outputs that nbval compares.
 
-`make notebooks`.  Large figures are stored as their title only, widgets not at all, so that diffs stay readable.
+`make notebooks`.  Figures are stored as pictures where a Chrome can be found, for readers of the page that runs nothing;
+large interactive figures and widgets are not stored.
 """
 
+import base64
 import shutil
 import sys
 from pathlib import Path
 
 import nbformat
+import plotly.graph_objects as go
 from nbclient import NotebookClient
 
+from parallax_lib import theme
+
 ROOT = Path(__file__).resolve().parents[1]
+PLOTLY = "application/vnd.plotly.v1+json"
 MOST = 60_000  # characters of one stored figure
 
 
@@ -24,8 +30,11 @@ def light(output: dict) -> dict | None:
     if data is None:
         return output
     data.pop("application/vnd.jupyter.widget-view+json", None)
-    if len(str(data.get("application/vnd.plotly.v1+json", ""))) > MOST:
-        data.pop("application/vnd.plotly.v1+json")
+    figure = data.get(PLOTLY)
+    if figure and theme.has_browser():
+        data["image/png"] = base64.b64encode(go.Figure(data=figure["data"], layout=figure["layout"]).to_image("png")).decode()
+    if figure and (len(str(figure)) > MOST or "image/png" in data):
+        data.pop(PLOTLY)
     return output if data else None
 
 
@@ -44,6 +53,7 @@ def refresh(path: Path) -> None:
 
 
 if __name__ == "__main__":
+    theme.use_renderer(picture=True)  # starts the browser once
     shutil.rmtree(ROOT / "data" / "runs" / "tiny", ignore_errors=True)
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         if len(sys.argv) < 2 or any(name in path.name for name in sys.argv[1:]):
