@@ -127,8 +127,9 @@ def judged(scores: np.ndarray, targets: np.ndarray, counts: np.ndarray, threshol
 
 
 def picked(rows: pd.DataFrame, scores: np.ndarray) -> dict:
-    """pairwise and gain over the sibling groups whose original is among the rows."""
+    """pairwise and gain over the sibling groups whose original is among the rows; only groups whose rewards differ count."""
     groups = rewards.branch_groups(rows, scores)
+    groups = groups[groups.groupby("group")["reward"].transform("nunique") > 1]
     if groups.empty:
         return {"pairwise": None, "gain": None}
     told = selection.branch_selection(groups, tol=0.05).iloc[0]

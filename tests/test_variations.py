@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from parallax_lib import study, train, variations
+from parallax_lib import rewards, selection, study, train, variations
 from parallax_lib.forge import HELDOUT_FAMILIES
 from parallax_lib.kernels import split_of
 from parallax_lib.params import ROOT, UserError
@@ -83,3 +83,12 @@ def test_a_leaked_row_stops_every_variation(run):
     rows.loc[rows["split"] == "test", "split"] = "train"
     with pytest.raises(UserError, match="belongs to test"):
         variations.table(run, rows, latents)
+
+
+def test_groups_whose_siblings_fare_alike_change_neither_figure(run):
+    rows, _ = learnable(run)
+    test = rows[rows["split"] == "test"].reset_index(drop=True)
+    scores = np.random.default_rng(1).random((len(test), STEPS))
+    whole = selection.branch_selection(rewards.branch_groups(test, scores), tol=0.05).iloc[0]
+    assert variations.picked(test, scores) == pytest.approx({"pairwise": whole["pairwise"], "gain": whole["gain"]})
+    assert variations.picked(test.assign(reward=1.0), scores) == {"pairwise": None, "gain": None}
