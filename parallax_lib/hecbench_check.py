@@ -71,15 +71,20 @@ def totals(rows: pd.DataFrame) -> str:
     weak = set(rows.loc[rows["strength"] != "strong", "kernel"])
     text = f"{counts.to_string()}\n{len(both)} kernels pass serial <-> omp both ways ({len(both & weak)} of them pass-weak), "
     text += f"{len(cuda)} omp <-> cuda both ways"
-    for strength, mine in rows[rows["mutants"] > 0].groupby(rows["strength"] == "strong"):
-        what = "values" if strength else "a verdict word only"
-        kinds = Counter()
-        for row in mine["mutant_kinds"]:
-            kinds.update(row)
+    return "\n".join([text, *_mutant_lines(rows[rows["mutants"] > 0])])
+
+
+def _mutant_lines(rows: pd.DataFrame) -> Iterator[str]:
+    """How many mutants were rejected, for kernels that print values and for those that print a word."""
+    for strong, mine in rows.groupby(rows["strength"] == "strong"):
+        kinds = sum(map(Counter, mine["mutant_kinds"]), Counter())
+        rates = []
+        for where, name in (("", "in the parallel work"), (" outside", "in set-up and check")):
+            n, of = kinds[f"rejected{where}"], kinds[f"rejected{where}"] + kinds[f"survived{where}"]
+            rates.append(f"{n} of {of} {name} rejected" + (f" = {n / of:.1%}" if of else ""))
         apart = ", ".join(f"{kinds[kind]} {kind}" for kind in (*hecbench_mutants.APART, "no mutant"))
-        n, of, kernels = int(mine["rejected"].sum()), int(mine["mutants"].sum()), mine["kernel"].nunique()
-        text += f"\nmutants of {kernels} passing kernels that print {what}: {n} of {of} rejected = {n / of:.1%}; apart: {apart}"
-    return text
+        what = "values" if strong else "a verdict word only"
+        yield f"mutants of {mine['kernel'].nunique()} passing kernels that print {what}: {'; '.join(rates)}; apart: {apart}"
 
 
 def _judged(entry: Entry, bench: Bench, mutants) -> Iterator[dict]:
@@ -99,7 +104,8 @@ def _judged(entry: Entry, bench: Bench, mutants) -> Iterator[dict]:
         row |= {"mutant_kinds": {}, "survivors": []}
         if verdict.validated and mutants and target != "serial":
             kinds, survivors = hecbench_mutants.tally(task, bench, mutants(kernel.sources[target]))
-            row |= {"mutants": kinds["rejected"] + kinds["survived"], "rejected": kinds["rejected"]}
+            rejected = kinds["rejected"] + kinds["rejected outside"]
+            row |= {"mutants": rejected + len(survivors), "rejected": rejected}
             row |= {"mutant_kinds": dict(kinds), "survivors": survivors}
         if verdict.reason == "not_parallel":  # the checkout's own program: its output does not say what its regions did
             row |= {"reason": "vacuous", "log": f"no oracle for parallel work on these arguments: {row['log']}"}
