@@ -51,7 +51,7 @@ def read_corpus(folder: Path = CORPUS) -> list[Program]:
 
 
 def judge_corpus(programs: list[Program], journal: Journal | None = None, workers: int = 2) -> list[Verdict]:
-    """Verdicts of the programs as translations of bundled kernels, in their order."""
+    """Verdicts of the programs as translations of bundled kernels, in their order; with the race stage where its tools are."""
     kernels = {k.name: k for k in suite.read_folder(suite.MINIBENCH, "minibench")}
     items = [(p.code, task_of(p, kernels)) for p in programs]
     return judge_many(items, toolchain.detect(), sandbox.probe(), LIMITS, journal, workers, races="auto")

@@ -192,6 +192,8 @@ def test_races_are_found_with_their_line(tools):
     found = races.check(lucky, "omp", HIDDEN[2], (), bench)
     assert found.race_free == "no" and any(f"main.cpp:{n}" in found.evidence for n in range(line - 2, line + 2)), (found, line)
     assert races.check(OMP, "omp", HIDDEN[2], (), bench).race_free == "yes"
+    league = OMP.replace("parallel for", "teams distribute parallel for")
+    assert races.check(league, "omp", HIDDEN[2], (), bench).race_free != "no"  # Archer's mistake, not the program's
     assert "does not build" in races.check("int main() {", "omp", (), (), bench).evidence
 
 
