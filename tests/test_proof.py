@@ -5,6 +5,7 @@ import re
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from programs import HIDDEN, KERNEL, LOOP, MAIN, OMP, PRAGMA, RACY, SERIAL, TASK, UNISTD, first, needs_nvcc, sandboxed
@@ -19,6 +20,7 @@ pytestmark = sandboxed
 LLVM = llvm.detect()
 needs_libomp = pytest.mark.skipif(not LLVM.libomp, reason="LLVM's OpenMP runtime (libomp) is not installed")
 needs_archer = pytest.mark.skipif(not (LLVM.tsan and LLVM.archer), reason="clang++ with ThreadSanitizer and Archer are not installed")
+NAMES_LINES = LLVM.folder and (Path(LLVM.folder).parent / "bin" / "llvm-symbolizer").exists()  # without it a race has no line
 needs_offload = pytest.mark.skipif(not LLVM.offload, reason="clang's x86_64 offload device is not installed")
 LIMITS = Limits(cpu_s=4, memory_mb=512)
 BODY = "  for (int i = 0; i < n; i++) s += x[i];\n"
@@ -190,7 +192,8 @@ def test_races_are_found_with_their_line(tools):
     line = 1 + OMP[: OMP.index(LOOP)].count("\n")
     lucky = OMP.replace(" reduction(+ : s)", "").replace("s += x[i];", "if (i == n - 1 || i == 0) s += x[i];")
     found = races.check(lucky, "omp", HIDDEN[2], (), bench)
-    assert found.race_free == "no" and any(f"main.cpp:{n}" in found.evidence for n in range(line - 2, line + 2)), (found, line)
+    assert found.race_free == "no", found
+    assert not NAMES_LINES or any(f"main.cpp:{n}" in found.evidence for n in range(line - 2, line + 2)), (found, line)
     assert races.check(OMP, "omp", HIDDEN[2], (), bench).race_free == "yes"
     league = OMP.replace("parallel for", "teams distribute parallel for")
     assert races.check(league, "omp", HIDDEN[2], (), bench).race_free != "no"  # Archer's mistake, not the program's
@@ -202,7 +205,8 @@ def test_a_lucky_race_is_not_validated(judge):
     code = OMP.replace("double total", "int seen;\ndouble total").replace("s += x[i];", "{ s += x[i]; seen = 1; }")
     assert judge(code).reason == "ok"
     verdict = judge(code, races="auto")
-    assert (verdict.level, verdict.reason, verdict.race_free) == (4, "race", "no") and "main.cpp:" in verdict.race_evidence
+    assert (verdict.level, verdict.reason, verdict.race_free) == (4, "race", "no")
+    assert not NAMES_LINES or "main.cpp:" in verdict.race_evidence
     assert judge(OMP, races="auto").race_free == "yes"
 
 
