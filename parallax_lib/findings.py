@@ -16,6 +16,8 @@ from parallax_lib.models import resolve
 from parallax_lib.store import read_table
 from parallax_lib.study import Run, all_tasks
 
+SUMMARY = ["arm", "repair", "n", "unjudged", "validated", "rate", "low", "high", "decode_tokens", "prm_calls", "cost"]  # of the arms table
+
 
 def shipped_influence(run: Run) -> pd.DataFrame:
     """Latent influence as measured when the shipped rollouts were collected; empty without them."""
@@ -92,6 +94,8 @@ def summary(folder: Path) -> str:
     """The table of arms and where things lie: what `run` prints last."""
     lines = []
     if (folder / "arms.parquet").exists():
-        lines += ["", read_table(folder, "arms").round(3).to_string(index=False), ""]
+        arms = read_table(folder, "arms")
+        shown = [name for name in SUMMARY if name in arms and (name != "repair" or arms[name].any())]
+        lines += ["", arms[shown].round(3).to_string(index=False), ""]
     lines += [f"executed notebooks  {folder / 'notebooks'}", f"report              {folder / 'report' / 'index.html'}"]
     return "\n".join(lines)
