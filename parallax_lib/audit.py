@@ -19,7 +19,7 @@ from pathlib import Path
 import yaml
 
 from parallax_lib import ablation, hecbench, mutate, oracle, suite
-from parallax_lib.build import build
+from parallax_lib.build import build, same_code
 from parallax_lib.kernels import Kernel, Task
 from parallax_lib.oracle import CLAIM
 from parallax_lib.params import UserError, load_file
@@ -144,13 +144,13 @@ def _survivor(kernel: Kernel, api: str, mutant: mutate.Mutant, bench: Bench) -> 
     known = bench.journal.get("survivor", key) if bench.journal else None
     if known:
         return known["is"]
-    programs = [build(c, bench.toolchains[api], kernel.flags.get(api, ()), bench.level).program for c in (kernel.sources[api], mutant.code)]
-    if programs[0] == programs[1]:
+    texts, how = (kernel.sources[api], mutant.code), (bench.toolchains[api], kernel.flags.get(api, ()), bench.level)
+    if same_code(*texts, *how):
         found = "code"
     elif mutant.operator in mutate.RACES:
         found = "race"
     else:
-        found = "survived" if _differ(kernel, api, programs, bench) else "output"
+        found = "survived" if _differ(kernel, api, [build(text, *how).program for text in texts], bench) else "output"
     if bench.journal:
         bench.journal.put("survivor", key, {"is": found})
     return found

@@ -20,7 +20,7 @@ import shlex
 from dataclasses import dataclass, field, replace
 
 from parallax_lib import cudacpu_build, sandbox
-from parallax_lib.llvm import OFFLOAD
+from parallax_lib.llvm import OFFLOAD, Llvm
 from parallax_lib.params import ROOT
 from parallax_lib.sandbox import JOB, Level, Limits, Outcome
 from parallax_lib.toolchain import BASE, LANGUAGE, Toolchain, describe
@@ -139,6 +139,12 @@ def build(code: str, toolchain: Toolchain, extra: tuple[str, ...], level: Level)
         spent = {name: getattr(built.outcome, name) + getattr(again.outcome, name) for name in ("cpu_s", "wall_s")}
         built = replace(again, outcome=replace(again.outcome, **spent))
     return built
+
+
+def same_code(one: str, other: str, toolchain: Toolchain, extra: tuple[str, ...], level: Level) -> bool:
+    """Whether two programs compile to the same bytes; target regions for the host: clang puts random names into device images."""
+    plain = replace(toolchain, llvm=Llvm())
+    return build(one, plain, extra, level).program == build(other, plain, extra, level).program
 
 
 def proof_source(toolchain: Toolchain) -> bytes:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from parallax_lib import mutate, sandbox
-from parallax_lib.build import BUILD_LIMITS, PROGRAM, build
+from parallax_lib.build import BUILD_LIMITS, PROGRAM, same_code
 from parallax_lib.kernels import Kernel, Task
 from parallax_lib.mutate import RACES, Mutant, Token
 from parallax_lib.reference import RUN_ENV, Bench, beside, inputs, tool_facts
@@ -63,8 +63,7 @@ def judge_mutant(task: Task, bench: Bench, mutant: Mutant) -> str:
     if mutant.line in unreached(task.kernel, task.target, bench):
         return "not reached"
     toolchain, flags = bench.toolchains[task.target], task.kernel.flags.get(task.target, ())
-    programs = [build(code, toolchain, flags, bench.level).program for code in (task.kernel.sources[task.target], mutant.code)]
-    if programs[0] == programs[1]:
+    if same_code(task.kernel.sources[task.target], mutant.code, toolchain, flags, bench.level):
         return "same code"
     return "race operator" if mutant.operator in RACES else "survived"
 
