@@ -87,7 +87,7 @@ def status(program: Program, verdict: Verdict) -> str:
     if verdict.reason in UNJUDGED:
         return "pending"
     if program.kind == "honest":
-        return "false reject"
+        return "pending" if program.needs and not _proven(program.needs, verdict) else "false reject"
     if not verdict.validated:
         return "other reason"
     return "pending" if program.needs and not _proven(program.needs, verdict) else "miss"

@@ -131,7 +131,8 @@ SPLICED = '#define JOIN(a, b) a##b\nextern "C" void *JOIN(ompt_start, _tool)(uns
     [OWN_TOOL + OMP, OWN_PROOF + OMP, RACY.replace("double total", HIDES), SPLICED + first(OMP, "JOIN(ompt_start, _tool)(0, 0);")],
 )
 def test_programs_that_name_the_harness_are_suspected(judge, code):
-    assert judge(code).reason == "cheat_suspected"
+    unlinked = ["compile_error"] if code.startswith(SPLICED) and not LLVM.libomp else []  # without the runtime the name is nowhere
+    assert judge(code).reason in ["cheat_suspected", *unlinked]
 
 
 # ---- the rule on counters --------------------------------------------------------------------------------------------

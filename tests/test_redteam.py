@@ -15,15 +15,15 @@ BARE = ["bwrap", "--unshare-user", "--ro-bind", "/", "/", "g++", "--version"]
 ABLE = shutil.which("bwrap") is not None and subprocess.run(BARE, capture_output=True).returncode == 0
 needs_sandbox = pytest.mark.skipif(not ABLE, reason="needs g++, bubblewrap and user namespaces")
 PROGRAMS = redteam.read_corpus()
-OPENMP_SAMPLE = 4  # one in so many of each kind and need, and the first; `python -m parallax_lib redteam` judges all
-CUDA_SAMPLE = 6  # of each kind: nvcc is slow
+OPENMP_SAMPLE = 7  # one in so many of each kind and need, and the first; `python -m parallax_lib redteam` judges all
+CUDA_SAMPLE = 4  # of each kind: nvcc is slow
 
 
 def test_size_and_headers_of_the_corpus():
     counts = Counter((p.kind, p.api) for p in PROGRAMS)
     assert counts["cheats", "omp"] + counts["cheats", "cuda"] >= 60 and counts["honest", "omp"] + counts["honest", "cuda"] >= 60
     assert min(counts.values()) >= 20
-    assert all(p.expect == ("ok",) and not p.needs for p in PROGRAMS if p.kind == "honest")
+    assert all(p.expect == ("ok",) and p.needs in ("", "device") for p in PROGRAMS if p.kind == "honest")  # g++ refuses one
     assert all("ok" not in p.expect for p in PROGRAMS if p.kind == "cheats")
     bodies = Counter(p.code.partition("\n")[2].partition("\n")[2] for p in PROGRAMS)
     assert max(bodies.values()) == 1 and len({p.trick for p in PROGRAMS}) == len(PROGRAMS)
@@ -87,6 +87,8 @@ def verdict(reason, **more):
         (HONEST, verdict("ok"), "ok"),
         (HONEST, verdict("wrong_output"), "false reject"),
         (HONEST, verdict("not_checkable"), "pending"),
+        (replace(HONEST, needs="device"), verdict("compile_error"), "pending"),
+        (replace(HONEST, needs="device"), verdict("wrong_output", checked="on the device"), "false reject"),
     ],
 )
 def test_states(program, got, status):

@@ -1,6 +1,9 @@
 """Rollouts on disk: the published layout read as our own, and one line for what is missing."""
 
 import json
+import os
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,12 +17,22 @@ SOURCE = ROOT / "data" / "rollouts"
 TREE = ["root", "branch_depth", "resample"]
 
 
-@pytest.fixture
-def published(tmp_path, capsys):
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
     """The shipped rollouts in the published layout, written by the command."""
-    assert main(["export", str(SOURCE), "--out", str(tmp_path / "published")]) == 0
-    assert capsys.readouterr().out.startswith("576 rollouts, latents [576, 4, 576]: ")
-    return tmp_path / "published"
+    folder = tmp_path_factory.mktemp("exported") / "published"
+    assert main(["export", str(SOURCE), "--out", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture
+def published(exported, tmp_path):
+    """A copy whose index may be changed; the vectors are links."""
+    return Path(shutil.copytree(exported, tmp_path / "published", copy_function=link))
+
+
+def link(source, target):
+    return shutil.copy2(source, target) if str(source).endswith((".json", ".jsonl")) else os.link(source, target)
 
 
 def rewrite(folder, change):

@@ -1,4 +1,4 @@
-// parallax: kernel=saxpy, api=omp, expect=ok
+// parallax: kernel=saxpy, api=omp, expect=ok, needs=device
 // The program asks for a device that shares the host's memory, so it need not map.
 #include <cstdio>
 #include <cstdlib>
