@@ -1,7 +1,7 @@
 PY := .venv/bin/python
 SANITIZE := $(addprefix --nbval-sanitize-with ,$(wildcard notebooks/sanitize.cfg))
 
-.PHONY: demo study test notebooks lab clean venv
+.PHONY: demo study test test-slow notebooks lab clean venv
 
 demo: venv  ## the whole study, small: bundled programs, a small language model, this machine
 	$(PY) -m parallax_lib run params/demo.yaml
@@ -16,6 +16,9 @@ test: venv  ## style, import layers, tests, and every notebook against its commi
 ifneq ($(wildcard notebooks/*.ipynb),)
 	$(PY) -m pytest -q --nbval --nbval-cell-timeout=600 $(SANITIZE) notebooks
 endif
+
+test-slow: venv  ## what takes minutes: kill and resume, the red-team sample, every forge label, Modal's client through whole stages
+	$(PY) -m pytest -q -n 2 --dist worksteal -m slow tests
 
 notebooks: venv  ## store the tiny run's outputs in every notebook
 	$(PY) scripts/refresh_notebooks.py

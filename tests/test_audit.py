@@ -89,6 +89,7 @@ def test_text_comments_and_printing_helpers_are_left_alone():
 
 
 @needs_sandbox
+@pytest.mark.slow
 def test_a_strong_oracle_and_what_is_excused(bench):
     (found,) = audit.audit([KERNEL], bench, per_operator=1, say=lambda text: None)
     assert found.label == "strong" and found.score == 1.0 and found.killed >= 6
@@ -97,6 +98,7 @@ def test_a_strong_oracle_and_what_is_excused(bench):
 
 
 @needs_sandbox
+@pytest.mark.slow
 def test_a_weak_oracle_is_labelled_and_its_survivors_named(bench):
     blind = replace(KERNEL, sources={k: v.replace("s %.9e", "s %.0e") for k, v in KERNEL.sources.items()}, hidden_args=(("200000", "7"),))
     (found,) = audit.audit([blind], bench, per_operator=1, say=lambda text: None)

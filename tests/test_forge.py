@@ -167,6 +167,7 @@ def test_comparison_rejects_what_differs():
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="no g++ here")
 @pytest.mark.parametrize("seed", RUN)
+@pytest.mark.slow
 def test_openmp_labels_are_true(seed):
     findings = forge_sweep.check(forge.sample(seed, forge.ALL_FAMILIES), "omp")
     assert findings and [f for f in findings if (f.outcome == "right") != f.case.right] == []
@@ -174,6 +175,7 @@ def test_openmp_labels_are_true(seed):
 
 @pytest.mark.skipif(not shutil.which("nvcc"), reason="no nvcc here")
 @pytest.mark.parametrize("part", range(6))
+@pytest.mark.slow
 def test_cuda_compiles(part, tmp_path):
     specs = [forge.sample(seed, forge.ALL_FAMILIES) for seed in COVER[part::6]]
     texts = [forge.render(spec, "cuda", case.plan) for spec in specs for case in forge_sweep.cases(spec, "cuda")]

@@ -257,6 +257,7 @@ def test_the_audit_reads_a_checkout(checkout, tmp_path):
 
 
 @real
+@pytest.mark.slow
 def test_twins_pass_both_ways_and_mutants_do_not(checkout, bench):
     rows = hecbench_check.check(checkout, bench, ("twin", "words"), mutants=lambda code: mutate.mutants(code, 1))
     rows = rows[rows["direction"].isin(["serial-omp", "omp-serial"])]
@@ -301,6 +302,7 @@ int main() {
 
 
 @real
+@pytest.mark.slow
 def test_a_kernel_whose_output_does_not_depend_on_its_regions_is_vacuous(checkout, bench):
     path = checkout / "src" / "words-omp" / "main.cpp"
     path.write_text(path.read_text().replace('right(n, x, y) ? "PASS" : "FAIL"', '"PASS"'))
@@ -318,6 +320,7 @@ MUTANTS = {  # kernel, what is replaced, by what, operator, what becomes of it
 
 
 @real
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MUTANTS)
 def test_what_becomes_of_a_mutant(name, kernels, bench):
     which, old, new, operator, what = MUTANTS[name]
@@ -330,6 +333,7 @@ def test_what_becomes_of_a_mutant(name, kernels, bench):
 
 
 @real
+@pytest.mark.slow
 def test_the_verdict_says_how_strong_its_oracle_is(kernels, bench):
     kernel = kernels["words"]
     verdict = hecbench_check._verdict(kernel.sources["omp"], Task(kernel, "serial", "omp"), bench)
@@ -337,6 +341,7 @@ def test_the_verdict_says_how_strong_its_oracle_is(kernels, bench):
 
 
 @real
+@pytest.mark.slow
 def test_a_reference_that_fails_its_own_check_decides_nothing(kernels, bench):
     sources = {api: text.replace("+ 0.25;\n  }", "+ 0.5;\n  }") for api, text in kernels["words"].sources.items()}
     kernel = replace(kernels["words"], sources=sources)
@@ -345,6 +350,7 @@ def test_a_reference_that_fails_its_own_check_decides_nothing(kernels, bench):
 
 
 @real
+@pytest.mark.slow
 def test_a_run_sees_its_input_file_and_no_other(kernels, bench):
     kernel = kernels["reads"]
     assert kernel.public_args == ("../job/inputs/reads-cuda-in.txt",) and kernel.inputs == {"reads-cuda-in.txt": b"hello"}

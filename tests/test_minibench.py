@@ -170,6 +170,7 @@ def test_hidden_input_shows_a_missing_guard(name, number, reference, tmp_path):
 
 @need_nvcc
 @each_kernel
+@pytest.mark.slow
 def test_cuda_compiles(name, program):
     assert program(name, "cuda").exists()
 

@@ -37,6 +37,7 @@ def collected(where, folder):
     return collect.load_rollouts(journal, folder / "vectors")
 
 
+@pytest.mark.slow
 def test_rollouts_of_modal_are_those_of_this_process(modal_server, tmp_path):
     here, vectors = collected(settings(), tmp_path / "here")
     there, more = collected(settings(kind="modal", workers=2, gpu="A10G", volume="weights"), tmp_path / "there")
@@ -46,6 +47,7 @@ def test_rollouts_of_modal_are_those_of_this_process(modal_server, tmp_path):
     assert list(modal_server.functions.values())[-1].definition.resources.gpu_config.gpu_type == "A10G"
 
 
+@pytest.mark.slow
 def test_translations_of_modal_are_those_of_this_process(modal_server, tmp_path):
     where = settings(kind="modal", workers=2)
     folder = prm.save(prm.build(prm.PRMConfig(latent_width=576, steps=3, width=16, layers=1, heads=2)), tmp_path / "prm")

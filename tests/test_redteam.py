@@ -35,6 +35,7 @@ def check(programs):
 
 
 @needs_sandbox
+@pytest.mark.slow
 def test_a_sample_of_openmp_programs_gets_its_verdict():
     groups: dict[tuple, list] = {}
     for program in PROGRAMS:
@@ -45,6 +46,7 @@ def test_a_sample_of_openmp_programs_gets_its_verdict():
 
 @needs_sandbox
 @pytest.mark.skipif(toolchain.cuda_home() is None, reason="nvcc is not installed")
+@pytest.mark.slow
 def test_a_sample_of_cuda_programs_gets_its_verdict():
     cuda = [p for p in PROGRAMS if p.api == "cuda"]
     statics = [p for p in cuda if p.kind == "cheats" and not p.needs]
@@ -53,6 +55,7 @@ def test_a_sample_of_cuda_programs_gets_its_verdict():
 
 
 @needs_sandbox
+@pytest.mark.slow
 def test_the_static_gate_lets_references_and_forge_programs_pass():
     tools, level = toolchain.detect(), sandbox.probe()
     kernels = suite.read_folder(suite.MINIBENCH, "minibench")[::4]

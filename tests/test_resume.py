@@ -38,6 +38,7 @@ def runs():
         shutil.rmtree(ROOT / "data" / "runs" / name, ignore_errors=True)
 
 
+@pytest.mark.slow
 def test_a_killed_build_resumes_to_the_same_tables(runs, tmp_path):
     killed, whole = runs
     shards = ROOT / "data" / "runs" / killed / "vectors"
