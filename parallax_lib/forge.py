@@ -10,6 +10,7 @@ import itertools
 import random
 from collections.abc import Iterator
 
+from parallax_lib import forge_nests
 from parallax_lib.forge_patterns import CONSTANTS, REAL, WHOLE, ArraySpec, Pattern, expand, expression, number, patterns
 from parallax_lib.forge_render import Array, Spec, Stage, program
 from parallax_lib.kernels import Kernel
@@ -17,8 +18,9 @@ from parallax_lib.params import UserError
 
 TRAIN_FAMILIES = ("map", "stencil1d", "stencil2d", "gather", "transpose", "polynomial", "matvec", "matmul",
                   "time_steps", "sum_reduction", "dot_norm", "scatter_add", "histogram", "prefix_scan", "recurrence",
-                  "inplace_sweep", "rowwise", "argmax", "monte_carlo")
-HELDOUT_FAMILIES = ("convolution", "spmv", "minmax", "compact_count", "pair_forces", "wavefront", "shared_temp")
+                  "inplace_sweep", "rowwise", "argmax", "monte_carlo", "red_black", *forge_nests.TRAIN)
+HELDOUT_FAMILIES = ("convolution", "spmv", "minmax", "compact_count", "pair_forces", "wavefront", "shared_temp",
+                    "half_shift", "carry_columns", "row_balance", *forge_nests.UNSEEN)
 ALL_FAMILIES = TRAIN_FAMILIES + HELDOUT_FAMILIES
 SCALES = {  # scale -> (default n choices, smallest and largest hidden n / 128, columns of a matrix)
     "line": ((500, 1000, 2000), 2400, 4000, ""),
@@ -29,7 +31,7 @@ SCALES = {  # scale -> (default n choices, smallest and largest hidden n / 128, 
     "plane_steps": ((24, 40, 64), 3, 4, "2 * n + {}"),
     "cube": ((16, 24, 32), 1, 1, ""),
 }
-MAX_CHARS = 3300  # of the longest right CUDA text
+MAX_CHARS = 3400  # of the longest right CUDA text
 
 
 def sample(seed: int, families: tuple[str, ...] = TRAIN_FAMILIES) -> Spec:

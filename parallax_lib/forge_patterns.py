@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
+from parallax_lib import forge_nests
 from parallax_lib.params import ROOT, UserError
 
 WORDS = ("parallel", "reduction", "atomic", "critical", "private", "collapse", "inner", "scan", "tile", "grid",
@@ -81,14 +82,14 @@ class Pattern:
 
 @lru_cache(maxsize=1)
 def patterns() -> dict[str, Pattern]:
-    """Every pattern by name, in the order of the files.  Raises UserError for a grammar that cannot be read."""
+    """Every pattern by name: those of the files in order, then the composed ones.  Raises UserError for a grammar that cannot be read."""
     found: dict[str, Pattern] = {}
-    for path in sorted(GRAMMARS.glob("*.txt")):
-        for block in path.read_text(encoding="utf-8").split("=== ")[1:]:
-            pattern = parse(block, path)
-            found[pattern.name] = pattern
-    if not found:
+    blocks = [(block, path) for path in sorted(GRAMMARS.glob("*.txt")) for block in path.read_text(encoding="utf-8").split("=== ")[1:]]
+    if not blocks:
         raise UserError(f"{GRAMMARS}: no kernel grammar (*.txt) there; restore data/forge from the repository")
+    for block, path in [*blocks, *((block, Path("forge_nests")) for block in forge_nests.blocks())]:
+        pattern = parse(block, path)
+        found[pattern.name] = pattern
     return found
 
 

@@ -15,13 +15,9 @@ from parallax_lib import forge, forge_pairs, forge_sweep
 from parallax_lib.forge_patterns import WORDS, parse, patterns
 from parallax_lib.params import ROOT, UserError
 
-# The first seeds that between them hold every pattern, found by cover(): test_cover keeps the list honest.
-COVER = [0, 1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 21, 22, 23, 24, 25, 28, 29, 30, 41, 43, 45, 47, 48,
-         53, 54, 56, 57, 58, 61, 63, 68, 78, 83, 87, 89, 93, 94, 120, 150, 171, 179]
-RUN = COVER[::2]
-
 
 def cover() -> list[int]:
+    """The first seeds that between them hold every pattern."""
     left, seeds = set(patterns()), []
     for seed in itertools.count():
         hit = {stage.pattern for stage in forge.sample(seed, forge.ALL_FAMILIES).stages} & left
@@ -29,6 +25,10 @@ def cover() -> list[int]:
         left -= hit
         if not left:
             return seeds
+
+
+COVER = cover()
+RUN = COVER[::5]  # compiled and run
 
 
 def hot_functions(text: str) -> list[str]:
@@ -83,10 +83,6 @@ def test_every_strategy_is_reached_and_filled():
                 assert not re.search(r"[$@]", text), (case, text)
                 wanted.discard((case.pattern, api, case.word))
     assert not wanted
-
-
-def test_cover():
-    assert cover() == COVER
 
 
 def test_right_plans_are_the_brute_force_ones():
@@ -177,7 +173,7 @@ def test_openmp_labels_are_true(seed):
 @pytest.mark.parametrize("part", range(6))
 @pytest.mark.slow
 def test_cuda_compiles(part, tmp_path):
-    specs = [forge.sample(seed, forge.ALL_FAMILIES) for seed in COVER[part::6]]
+    specs = [forge.sample(seed, forge.ALL_FAMILIES) for seed in COVER[part::18]]
     texts = [forge.render(spec, "cuda", case.plan) for spec in specs for case in forge_sweep.cases(spec, "cuda")]
     source = tmp_path / "all.cu"
     source.write_text(forge_sweep.joined(texts))
