@@ -50,11 +50,12 @@ def library(toolchain: Toolchain, level: Level) -> tuple[bytes, str]:
     """(the library, "") or (b"", what the compiler said); built once a process in the sandbox."""
     headers, folder = toolchain.cupti
     home = toolchain.compiler.rpartition("/bin/")[0]
-    command = ["g++", "-shared", "-fPIC", "-O2", "-w", "-I", headers, "-I", f"{home}/include", f"{JOB}/cupti.cpp", "-o", LIBRARY]
+    command = ["g++", "-shared", "-fPIC", "-O2", "-w", "-Wl,-z,defs", "-I", headers, "-I", f"{home}/include"]
+    command += [f"{JOB}/cupti.cpp", "-o", LIBRARY]
     find = f"$(ls {shlex.quote(folder)}/libcupti.so* | head -1)"  # the Python packages have no plain libcupti.so
     script = f"{shlex.join(command)} {find} {shlex.quote(f'-Wl,-rpath,{folder}')}"
     files = {"cupti.cpp": (PROOF / "cupti.cpp").read_bytes()}
     limits = replace(BUILD_LIMITS, tmp_mb=64)
     out = sandbox.run(["/bin/sh", "-ec", script], files, limits, level, outputs=(LIBRARY,), roots=toolchain.roots)
     made = out.files.get(LIBRARY, b"")
-    return made, "" if made else (out.stderr.strip() or out.status)[:200]
+    return made, "" if made else (out.stderr.strip() or out.status).splitlines()[0][:200]

@@ -140,6 +140,9 @@ def _kind(name: str) -> str:
 
 def compare(first: Path, second: Path) -> None:
     """Agreement on validated or not, by kind, and every disagreement."""
+    for path in (first, second):
+        if not path.exists():
+            raise UserError(f"{path} does not exist: judge first")
     a, b = ({row["id"]: row for row in map(json.loads, path.read_text().splitlines())} for path in (first, second))
     shared = [name for name in a if name in b and not {a[name]["reason"], b[name]["reason"]} & {"infra_error", "not_checkable"}]
     if not shared:
