@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import shlex
+import threading
 from dataclasses import replace
 
 from parallax_lib import sandbox
@@ -18,6 +19,7 @@ from parallax_lib.sandbox import JOB, Level, Limits
 from parallax_lib.toolchain import Toolchain
 
 LIBRARY = "cupti.so"
+FIRST = threading.Lock()  # the known program runs once, however many workers ask
 INJECTED = {"CUDA_INJECTION64_PATH": f"{JOB}/{LIBRARY}"}
 LIMITS = Limits(cpu_s=20, memory_mb=4096)
 KNOWN = """__global__ void seen(int *x) { x[threadIdx.x] = 1; }
@@ -30,9 +32,14 @@ def given(toolchain: Toolchain, level: Level) -> tuple[dict[str, str], dict[str,
     return ({}, {}) if why_not(toolchain, level) else (INJECTED, {LIBRARY: library(toolchain, level)[0]})
 
 
-@functools.cache
 def why_not(toolchain: Toolchain, level: Level) -> str:
     """Why CUPTI watches no run here, "" when it saw the known program's kernel; found out once a process."""
+    with FIRST:
+        return _why_not(toolchain, level)
+
+
+@functools.cache
+def _why_not(toolchain: Toolchain, level: Level) -> str:
     if not toolchain.can_run or not all(toolchain.cupti):
         return "not installed" if toolchain.can_run else "no GPU"
     made, why = library(toolchain, level)

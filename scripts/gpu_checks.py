@@ -3,11 +3,11 @@
     python scripts/gpu_checks.py --out results [--minutes 6] [--workers 16] [--emulated emulated.jsonl]
 
 In this order, each with its own time and its own file, written while it goes on, so that a stop loses nothing:
-facts (facts.txt: machine, sandbox, the tools without the sandbox), proof (proof.txt: scripts/gpu_proof_check.py), agree (gpu.jsonl,
-agree.txt: the GPU's half of scripts/agree_cuda.py, compared with --emulated), redteam (redteam.txt: CUDA programs of the
-corpus, with the race stage), selfcheck (selfcheck.txt).  What time is left goes to the emulated half on this machine
-(emulated.jsonl), from the other end of the list.  summary.txt holds one line a part; the last lines of each file are printed.
-Exit status 1 if a part failed or ran out of its time.
+facts (facts.txt: machine, sandbox, the tools without the sandbox), proof (proof.txt: scripts/gpu_proof_check.py), agree
+(gpu.jsonl, agree.txt: the GPU's half of scripts/agree_cuda.py, compared with --emulated), redteam (redteam.txt: CUDA
+programs of the corpus, with the race stage); selfcheck (selfcheck.txt) beside them, since it mostly waits.  What time is
+left goes to the emulated half on this machine (emulated.jsonl), from the other end of the list.  summary.txt holds one
+line a part; the last lines of each file are printed.  Exit status 1 if a part failed or ran out of its time.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-NEEDED_LATER = 140  # seconds that agree leaves to the parts after it
+NEEDED_LATER = 90  # seconds that agree leaves to the parts after it
+ASIDE = "selfcheck"
 RACY = """#include <stdio.h>
 __global__ void k(int *x, int n) { __shared__ int s[256]; s[threadIdx.x] = threadIdx.x; x[threadIdx.x + n] = s[255 - threadIdx.x]; }
 int main(int argc, char **argv) {
@@ -113,8 +115,8 @@ def show(command: list[str], env: dict[str, str] | None = None) -> None:
     print(f"$ {' '.join(command)}: {code}", *(f"    {line}" for line in said[-4:]), sep="\n", flush=True)
 
 
-def parts(args, journals: Path, left) -> list:
-    """Each part as a function of the time that is left when its turn comes."""
+def parts(args, journals: Path, left) -> dict:
+    """name -> each part as a function of the time that is left when its turn comes."""
     py, lib, agree = sys.executable, [sys.executable, "-m", "parallax_lib"], [sys.executable, str(HERE / "agree_cuda.py")]
     gpu, emulated = args.out / "gpu.jsonl", args.out / "emulated.jsonl"
     size, workers = ["--forge", str(args.forge)], ["--workers", str(args.workers)]
@@ -134,11 +136,11 @@ def parts(args, journals: Path, left) -> list:
         "proof": lambda: Part("proof", [py, str(HERE / "gpu_proof_check.py")], "proof.txt", min(90, left())),
         "agree": lambda: half("gpu", gpu, max(30, left() - NEEDED_LATER)),
         "redteam": lambda: Part("redteam", [*lib, "redteam", "--api", "cuda", *workers], "redteam.txt", min(120, left())),
-        "selfcheck": lambda: Part("selfcheck", [*lib, "selfcheck"], "selfcheck.txt", min(100, left())),
+        "selfcheck": lambda: Part("selfcheck", [*lib, "selfcheck"], "selfcheck.txt", min(240, left())),
         "emulated": lambda: half("emulated", emulated, left() - 5, "--back"),
         "compare": compare,
     }
-    return [every[name] for name in args.parts.split(",")]
+    return {name: every[name] for name in args.parts.split(",")}
 
 
 def main() -> int:
@@ -158,16 +160,31 @@ def main() -> int:
     os.environ["PYTHONUNBUFFERED"] = "1"
     args.out.mkdir(parents=True, exist_ok=True)
     args.out = args.out.resolve()
-    until, failed = time.monotonic() + 60 * args.minutes, False
-    with tempfile.TemporaryDirectory(prefix="parallax-") as journals, (args.out / "summary.txt").open("w") as summary:
-        for make in parts(args, Path(journals), lambda: until - time.monotonic()):
-            part = make()
-            good, line = run(part, args.out) if part.cap > 10 else (False, f"{part.name:10} no time left")
-            failed |= not good
-            print(line, flush=True)
-            print(line, file=summary, flush=True)
-            print(*(f"    {said[:200]}" for said in tail(args.out / part.file, 40 if part.name == "compare" else 8)), sep="\n", flush=True)
-    return int(failed)
+    with tempfile.TemporaryDirectory(prefix="parallax-") as journals:
+        until = time.monotonic() + 60 * args.minutes
+        return int(not run_all(parts(args, Path(journals), lambda: until - time.monotonic()), args.out))
+
+
+def run_all(makers: dict, out: Path) -> bool:
+    """Run the parts, tell of each in summary.txt and on stdout; whether all ended well."""
+    results = []
+    with (out / "summary.txt").open("w") as summary, ThreadPoolExecutor(1) as pool:
+
+        def tell(part: Part, result: tuple[bool, str]) -> None:
+            results.append(result[0])
+            print(result[1], file=summary, flush=True)
+            lines = tail(out / part.file, 40 if part.name == "compare" else 8)
+            print(result[1], *(f"    {said[:200]}" for said in lines), sep="\n", flush=True)
+
+        aside = makers[ASIDE]() if ASIDE in makers else None
+        waiting = pool.submit(run, aside, out) if aside else None
+        for name, make in makers.items():
+            if name != ASIDE:
+                part = make()
+                tell(part, run(part, out) if part.cap > 10 else (False, f"{part.name:10} no time left"))
+        if aside:
+            tell(aside, waiting.result())
+    return all(results)
 
 
 if __name__ == "__main__":
