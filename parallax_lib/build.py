@@ -27,8 +27,8 @@ from parallax_lib.toolchain import BASE, LANGUAGE, Toolchain, describe
 
 BUILD_LIMITS = Limits(cpu_s=60, wall_s=600, memory_mb=4096, output_bytes=1 << 20, processes=64, tmp_mb=256)
 PROGRAM, SYMBOLS, PREPROCESSED, RUNTIME = "program", "symbols", "main.ii", "runtime"
-PROOFS = {"omp": ROOT / "data" / "proof" / "ompt.cpp", "cuda": ROOT / "data" / "proof" / "launches.cpp"}
-GUARD = ROOT / "data" / "proof" / "device.cpp"
+PROOF = ROOT / "data" / "proof"
+PROOFS = {"omp": ("ompt.cpp",), "cuda": ("launches.cpp", "poison.cpp")}  # one text each
 TARGET = re.compile(r"\bomp\b(?:\\\n|[^\n])*?\btarget\b")
 INSCAN = re.compile(r"\binscan\b")  # the one feature that LLVM's runtime refuses in programs that g++ built
 UNIFIED = r"pragma +omp +requires.*(unified_shared_memory|self_maps)"
@@ -53,7 +53,10 @@ objdump -d --no-show-raw-insn main.o | sed -n 's/^ *[0-9a-f]*:[ \t]*\(syscall\|s
 }} >> {SYMBOLS}"""  # for gates: the object file's sections and raw system calls, after
 LOOK = f"nm main.o > {SYMBOLS}\n{PARTS}"  # what it defines and needs
 LAUNCHES = "cudaLaunchKernel __cudaLaunchKernel cudaLaunchKernelExC cudaLaunchCooperativeKernel cudaGraphLaunch"
-WRAPPED = (*(f"{name}{stream}" for name in LAUNCHES.split() for stream in ("", "_ptsz")), "cudaDeviceReset")
+ONCE = "cudaDeviceReset cudaMalloc cudaMallocPitch cudaMalloc3D cudaMallocHost cudaHostAlloc"
+IN_STREAM = f"{LAUNCHES} cudaMallocAsync cudaMallocFromPoolAsync"
+WRAPPED = (*(f"{name}{stream}" for name in IN_STREAM.split() for stream in ("", "_ptsz")), *ONCE.split())
+SHOWN = ("-Xlinker", "--export-dynamic-symbol=parallax_device")  # to data/proof/cupti.cpp
 MARKER = r"""
 typedef unsigned long word;
 #if defined(__x86_64__)
@@ -150,17 +153,17 @@ def same_code(one: str, other: str, toolchain: Toolchain, extra: tuple[str, ...]
 def proof_source(toolchain: Toolchain) -> bytes:
     """What the harness links into this toolchain's programs to count what they do; b"" for none."""
     able = {"omp": bool(toolchain.llvm.libomp), "cuda": toolchain.compiler.endswith("/nvcc")}
-    return _read(PROOFS[toolchain.api]) if able.get(toolchain.api) else b""
+    return b"".join(_read(name) for name in PROOFS[toolchain.api]) if able.get(toolchain.api) else b""
 
 
 def guard_source(toolchain: Toolchain) -> bytes:
     """What it links beside that into programs for the offload device, so that missing maps show; b"" for none."""
-    return _read(GUARD) if toolchain.api == "omp" and toolchain.llvm.offload else b""
+    return _read("device.cpp") if toolchain.api == "omp" and toolchain.llvm.offload else b""
 
 
 @functools.cache
-def _read(path) -> bytes:
-    return path.read_bytes()
+def _read(name: str) -> bytes:
+    return (PROOF / name).read_bytes()
 
 
 def _ways(code: str, toolchain: Toolchain) -> list[tuple[str, str, tuple[str, ...]]]:
@@ -225,9 +228,9 @@ def _script(toolchain: Toolchain, extra: tuple[str, ...], name: str, proof: bool
 
 
 def _cuda_link(flags: list[str], extra: tuple[str, ...], plain: list[str]) -> str:
-    """Link with a counter around every launch call that the program makes (toolkits differ in which of them exist)."""
+    """Link with a wrapper around every launch and allocation that the program makes (toolkits differ in which of them exist)."""
     compile_ = shlex.join([*plain, "-c", f"{JOB}/proof.cpp", "-o", "proof.o"])
-    link = shlex.join([*flags, "marker.o", "proof.o", "main.o", "-o", PROGRAM, *extra])
+    link = shlex.join([*flags, "marker.o", "proof.o", "main.o", "-o", PROGRAM, *SHOWN, *extra])
     used = f'for n in {" ".join(WRAPPED)}; do if grep -qw "$n" {SYMBOLS}; then D="$D -DUSES_$n"; W="$W -Xlinker --wrap=$n"; fi; done'
     return f"D= W=\n{used}\n{compile_} $D\n{link} $W"
 

@@ -11,6 +11,7 @@ written at all), and hiding the host's folder names.
 from __future__ import annotations
 
 import ctypes
+import glob
 import json
 import os
 import sys
@@ -18,6 +19,7 @@ from pathlib import Path
 
 READ = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/alternatives", "/etc/ld.so.cache", "/sys/devices/system/cpu")
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+GPU_READ = ("/proc", "/sys/devices", "/sys/bus/pci", "/sys/module")  # /proc of others stays closed: Landlock refuses what ptrace would
 LAUNCHER = r"""
 import ctypes, json, os, signal, struct, sys
 plan = json.loads(sys.argv[1])
@@ -54,6 +56,7 @@ def allow(path, access):
     os.close(fd)
 for path in plan["read"]: allow(path, 1 | 4 | 8)
 for path in plan["devices"]: allow(path, 2 | 4)
+for path in plan["gpu"]: allow(path, 2 | 4 | 8 | 1 << 15)
 allow(plan["work"], fs)
 libc.prctl(38, 1, 0, 0, 0)
 call(446, rules, 0)
@@ -74,10 +77,16 @@ def landlock_abi() -> int:
     return max(0, found)
 
 
-def command(argv: list[str], env: dict[str, str], folder: Path, roots: tuple[str, ...], filter_bytes: bytes) -> list[str]:
-    """The launcher's command line for a job whose files lie in `folder`/job and whose work folder is `folder`/work."""
+def command(
+    argv: list[str], env: dict[str, str], folder: Path, roots: tuple[str, ...], filter_bytes: bytes, gpu: bool = False
+) -> list[str]:
+    """The launcher's command line for a job whose files lie in `folder`/job and whose work folder is `folder`/work.
+
+    `gpu` opens the NVIDIA devices and what their driver reads.
+    """
+    read = [*READ, *roots, *(GPU_READ if gpu else ()), str(folder / "job")]
     plan = {
-        "abi": landlock_abi(), "argv": argv, "env": env, "read": [*READ, *roots, str(folder / "job")], "devices": DEVICES,
-        "work": str(folder / "work"), "filter": filter_bytes.hex(),
+        "abi": landlock_abi(), "argv": argv, "env": env, "read": read, "devices": DEVICES,
+        "gpu": glob.glob("/dev/nvidia*") if gpu else [], "work": str(folder / "work"), "filter": filter_bytes.hex(),
     }  # fmt: skip
     return [os.path.realpath(sys.executable), "-I", "-S", "-c", LAUNCHER, json.dumps(plan)]

@@ -18,7 +18,7 @@ OF_REFERENCE = 0.05  # ... and of the coverage that the kernel's own OpenMP prog
 MIN_SHARE = 0.05  # parallel + single: 0.01, by turns 0.02; correct programs: docs/VERDICTS.md
 LITTLE_US = 100  # less CPU time than this inside regions proves nothing either way
 DEVICE_START_US = 5000  # CPU time that loading the offload device may take
-THREADS, LAUNCHES = "OMPT", "CUDA runtime"
+THREADS, LAUNCHES, DEVICE = "OMPT", "CUDA runtime", "CUPTI"
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,12 @@ def coverage(runs: Sequence[dict[str, str]]) -> float:
     return sum(run["inside_us"] - run["alone_us"] for run in known) / own if own > 0 else 0.0
 
 
-def of_cuda(runs: Sequence[dict[str, str]], why_not: str = "") -> Proof:
-    """The rule on every run: a failed launch is an error; a run without a launch, or launches of one thread, are not parallel."""
+def of_cuda(runs: Sequence[dict[str, str]], why_not: str = "", unwatched: str | None = "not used") -> Proof:
+    """The rule on every run: a failed launch is an error; a run without a launch, or launches of one thread, are not parallel.
+
+    `unwatched`: why CUPTI watched none of them, "" when it did (then what it did not see is not parallel), None where no
+    device could be watched.
+    """
     known = [_numbers(run) for run in runs if "launches" in run]
     if not known:
         return Proof("unknown", why_not or "no launch counter")
@@ -91,6 +95,23 @@ def of_cuda(runs: Sequence[dict[str, str]], why_not: str = "") -> Proof:
         return Proof("no", f"{seen}: a run launched no kernel", "no_kernel_launch")
     if all(run.get("threads", run["launches"] + 1) <= run["launches"] for run in known):
         return Proof("no", f"{seen}: no launch had more than one thread", "not_parallel")
+    if emulated or unwatched is None:
+        return Proof("yes", seen)
+    if unwatched:
+        return Proof("yes", f"{seen}; {DEVICE}: not checked ({unwatched})")
+    return _on_device(seen, known, runs[0].get("device_longest", ""))
+
+
+def _on_device(launched: str, runs: Sequence[dict[str, int]], longest: str) -> Proof:
+    """The rule on what CUPTI saw in runs that it watched."""
+    kernels, threads = ([run.get(f"device_{what}", 0) for run in runs] for what in ("kernels", "threads"))
+    took, copies = (sum(run.get(f"device_{what}", 0) for run in runs) for what in ("us", "copies"))
+    seen = f"{launched}; {DEVICE}: {min(kernels)} to {max(kernels)} kernels, {max(threads)} threads a run, {took} us, {copies} copies"
+    seen += f", longest {longest}" if longest else ""
+    if not max(kernels):
+        return Proof("no", f"{seen}: the device ran no kernel of it", "not_parallel")
+    if max(threads) <= max(kernels):
+        return Proof("no", f"{seen}: no kernel had more than one thread", "not_parallel")
     return Proof("yes", seen)
 
 

@@ -109,7 +109,8 @@ def _cuda(code: str, args: tuple[str, ...], flags: tuple[str, ...], bench: Bench
         said = ran.stdout + ran.stderr
         found = COUNTED.search(said)
         if not found:
-            return _spent("not checked", f"{tool} gave no summary ({ran.status})", *outcomes)
+            last = (said.strip().splitlines() or ["it said nothing"])[-1][:120]
+            return _spent("not checked", f"{tool} gave no summary ({ran.status}: {last})", *outcomes)
         if int(found[1]):
             place = CUDA_PLACE.search(said)
             return _spent("no", f"{tool}: {found[1]} errors, first at {place[0] if place else 'an unknown line'}", *outcomes)

@@ -57,10 +57,16 @@ def judge_corpus(programs: list[Program], journal: Journal | None = None, worker
     return judge_many(items, toolchain.detect(), sandbox.probe(), LIMITS, journal, workers, races="auto")
 
 
-def gate(workers: int = 2) -> bool:
-    """Judge the whole corpus, print the gate; whether it holds."""
-    programs = read_corpus()
-    text, holds = report(programs, judge_corpus(programs, None, workers))
+def gate(workers: int = 2, api: str = "") -> bool:
+    """Judge the corpus, or one API's part of it, print each program's state and the gate; whether it holds."""
+    programs, verdicts = [p for p in read_corpus() if api in ("", p.api)], []
+    at_once = 2 * workers if api else len(programs)  # a stopped run of a part has shown what it did
+    for i in range(0, len(programs), at_once):
+        verdicts += judge_corpus(programs[i : i + at_once], None, workers)
+        for p, v in zip(programs[i:], verdicts[i:], strict=False) if api else ():
+            evidence = f"{v.parallel_evidence}; race-free: {v.race_free} {v.race_evidence}"
+            print(f"{status(p, v):12} {p.kind}/{p.name}: {v.reason}; {evidence}", flush=True)
+    text, holds = report(programs, verdicts)
     print(f"{text}\nrelease gate: {'holds' if holds else 'BROKEN'}", flush=True)
     return holds
 

@@ -12,8 +12,8 @@ import hashlib
 import re
 from dataclasses import asdict, astuple, dataclass, field
 
-from parallax_lib import oracle, proof
-from parallax_lib.build import BUILD_LIMITS, Ran, build, execute, guard_source, proof_source
+from parallax_lib import cupti, oracle, proof
+from parallax_lib.build import BUILD_LIMITS, PROOF, Ran, build, execute, guard_source, proof_source
 from parallax_lib.kernels import Kernel
 from parallax_lib.sandbox import Level, Limits
 from parallax_lib.store import Journal, digest
@@ -98,8 +98,9 @@ def inputs(kernel: Kernel) -> tuple[tuple[str, ...], ...]:
 
 
 def tool_facts(toolchain: Toolchain) -> list:
+    watched = [*toolchain.cupti, digest((PROOF / "cupti.cpp").read_text())] if any(toolchain.cupti) else []
     return [toolchain.compiler, toolchain.version, toolchain.flags, toolchain.can_build, toolchain.can_run,
-            astuple(toolchain.llvm), hashlib.sha256(proof_source(toolchain) + guard_source(toolchain)).hexdigest()]  # fmt: skip
+            astuple(toolchain.llvm), hashlib.sha256(proof_source(toolchain) + guard_source(toolchain)).hexdigest(), *watched]  # fmt: skip
 
 
 def run_once(
@@ -107,10 +108,12 @@ def run_once(
 ) -> Ran:
     """One run of a built program on one input with that many OpenMP threads; emulated CUDA: in schedule 1 or 2.
 
-    The program sees `files` read-only in ../job/inputs/.
+    The program sees `files` read-only in ../job/inputs/.  On a GPU CUPTI watches where it can.
     """
-    env = {**RUN_ENV, "OMP_NUM_THREADS": str(threads), "CUDACPU_SCHEDULE": str(threads)}
-    return execute(program, bench.toolchains[api], args, bench.limits, bench.level, env, beside(files))
+    toolchain = bench.toolchains[api]
+    watch, library = cupti.given(toolchain, bench.level) if api == "cuda" else ({}, {})
+    env = {**RUN_ENV, **watch, "OMP_NUM_THREADS": str(threads), "CUDACPU_SCHEDULE": str(threads)}
+    return execute(program, toolchain, args, bench.limits, bench.level, env, {**library, **beside(files)})
 
 
 def beside(files: dict[str, bytes] | None) -> dict[str, bytes]:

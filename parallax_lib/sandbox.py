@@ -248,7 +248,7 @@ def _start_bare(stack: ExitStack, job: Job, level: Level) -> tuple[subprocess.Po
         folder.chmod(0o755)
         os.chown(work, level.user, level.user)
     filter_bytes = seccomp.program(hidden_memory=job.gpu, internet=False)
-    command = degraded.command(_limited(job, False), env, folder, job.roots, filter_bytes)
+    command = degraded.command(_limited(job, False), env, folder, job.roots, filter_bytes, job.gpu)
     return _popen(command, job, {"PATH": BASE_ENV["PATH"]}, work, (), level.user), None
 
 

@@ -121,10 +121,13 @@ class Row:
     ok: bool | None  # None: not promised at this level, or not checkable here
 
 
-def rows(level: Level) -> list[Row]:
-    """Every check at one level, in the order of CHECKS."""
-    program = _compiled(level)
-    return [_row(check, level, program) for check in CHECKS]
+def rows(level: Level, say: Callable[[Row], None] = lambda row: None) -> list[Row]:
+    """Every check at one level, in the order of CHECKS; `say` is given each row when it is known."""
+    program, found = _compiled(level), []
+    for check in CHECKS:
+        found.append(_row(check, level, program))
+        say(found[-1])
+    return found
 
 
 def _row(check: Check, level: Level, program: bytes) -> Row:
@@ -263,13 +266,15 @@ CHECKS = (
 )  # fmt: skip
 
 
-def table(levels: list[Level]) -> tuple[str, bool]:
-    """(the table as text, whether every promise that is made holds)."""
-    found = [row for level in levels for row in rows(level)]
-    words = {True: "ok", False: "BROKEN", None: "-"}
-    width = max(len(row.promise) for row in found)
-    lines = [f"{row.level:9} {row.promise:{width}}  {words[row.ok]:7} {row.measured}" for row in found]
-    return "\n".join(lines), all(row.ok is not False for row in found)
+def table(levels: list[Level], say: Callable[[str], None] = lambda line: None) -> tuple[str, bool]:
+    """(the table as text, whether every promise that is made holds); `say` is given each line when it is known."""
+    words, width = {True: "ok", False: "BROKEN", None: "-"}, max(len(check.promise) for check in CHECKS)
+
+    def line(row: Row) -> str:
+        return f"{row.level:9} {row.promise:{width}}  {words[row.ok]:7} {row.measured}"
+
+    found = [row for level in levels for row in rows(level, lambda row: say(line(row)))]
+    return "\n".join(map(line, found)), all(row.ok is not False for row in found)
 
 
 def levels() -> list[Level]:

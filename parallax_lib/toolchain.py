@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +42,7 @@ class Toolchain:
     llvm: Llvm = Llvm()  # for omp: runtime of the proof, clang for races and target regions
     emulated: bool = False  # CUDA run on the CPU by data/cudacpu
     gate: tuple[str, ...] = ()  # nvcc and its flags: what it refuses is a compile error, emulated or not
+    cupti: tuple[str, str] = ("", "")  # for CUDA on a GPU: folders of CUPTI's headers and library
 
 
 def detect(cuda: str = "auto") -> dict[str, Toolchain]:
@@ -89,9 +91,19 @@ def _cuda(host_version: str) -> Toolchain:
     version = f"nvcc {_nvcc_release(compiler)} with {host_version}"
     flags = (*BASE, f"-arch={_arch()}")
     libraries = tuple(str(p) for p in (home / "lib64", Path("/usr/local/nvidia/lib64")) if p.is_dir())
-    return Toolchain(
-        "cuda", compiler, version, flags, True, bool(gpu), "" if gpu else "no GPU", _outside_usr(compiler), libraries
-    )
+    cupti = find_cupti(home) if gpu else ("", "")
+    roots = (*_outside_usr(compiler), *(folder for folder in cupti if folder and not folder.startswith(("/usr/", f"{home}/"))))
+    return Toolchain("cuda", compiler, version, flags, True, bool(gpu), "" if gpu else "no GPU", roots, libraries, cupti=cupti)
+
+
+def find_cupti(home: Path) -> tuple[str, str]:
+    """Folders of CUPTI's headers and library: the toolkit's own, else those of NVIDIA's Python packages; ("", "") without."""
+    packages = sorted(Path(sysconfig.get_path("purelib"), "nvidia").glob("c*"), reverse=True)  # cu13, cuda_cupti
+    for folder in (home, home / "extras" / "CUPTI", home / "targets" / "x86_64-linux", *packages):
+        for library in (*folder.glob("lib64/libcupti.so*"), *folder.glob("lib/libcupti.so*")):
+            if (folder / "include" / "cupti.h").exists():
+                return str((folder / "include").resolve()), str(library.parent.resolve())
+    return "", ""
 
 
 def cuda_home() -> Path | None:

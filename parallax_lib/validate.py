@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, replace
 
-from parallax_lib import ablation, gates, oracle, proof, races, timing
+from parallax_lib import ablation, cupti, gates, oracle, proof, races, timing
 from parallax_lib.build import Built, Ran, build, unused_api
 from parallax_lib.kernels import Task
 from parallax_lib.reference import (
@@ -214,7 +214,7 @@ def _compare(so_far: Verdict, built: Built, task: Task, bench: Bench, reference:
     if task.kernel.oracle == "own":
         so_far = replace(so_far, checked=f"{so_far.checked}; oracle: own source's lines, {task.kernel.strength}")
     again, so_far = _repeat_unsettled(so_far, built, task, bench, runs)
-    shown = _prove(built, task.target, runs + again, reference)
+    shown = _prove(built, task.target, runs + again, reference, bench)
     if shown:
         so_far = replace(so_far, parallel=shown.parallel, parallel_evidence=shown.evidence)
     pairs = list(zip(reference.cases, results, strict=True))
@@ -267,10 +267,10 @@ def _repeat_unsettled(so_far: Verdict, built: Built, task: Task, bench: Bench, r
     return [run for run in again if run[2].reason == "ok"], so_far
 
 
-def _prove(built: Built, api: str, runs: list[tuple[tuple[str, ...], int, Ran]], reference: Reference) -> proof.Proof | None:
+def _prove(built: Built, api: str, runs: list[tuple[tuple[str, ...], int, Ran]], reference: Reference, bench: Bench) -> proof.Proof | None:
     """What the counters of the runs say; the static evidence stands where there are none."""
     if api == "cuda":
-        shown = proof.of_cuda([ran.proof for _, _, ran in runs], LAUNCHED)
+        shown = proof.of_cuda([ran.proof for _, _, ran in runs], LAUNCHED, cupti.why_not(bench.toolchains["cuda"], bench.level))
     elif api == "omp":
         why_not = f"{LAUNCHED}: linked with {built.runtime}, not with LLVM's OpenMP runtime"
         counted = {args: [ran.proof for a, n, ran in runs if n > 1 and a == args] for args, _, _ in runs}

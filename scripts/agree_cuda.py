@@ -1,12 +1,12 @@
 """How often emulated CUDA and a real GPU give the same verdict: judge on each machine, then compare.
 
-    python scripts/agree_cuda.py --judge emulated --out emulated.jsonl [--forge 40] [--parts minibench,forge,mutants]
+    python scripts/agree_cuda.py --judge emulated --out emulated.jsonl [--forge 84] [--parts minibench,forge,mutants]
     python scripts/agree_cuda.py --judge gpu --out gpu.jsonl
-    python scripts/agree_cuda.py --compare emulated.jsonl gpu.jsonl
+    python scripts/agree_cuda.py --compare emulated.jsonl gpu.jsonl  # files of one kind can be joined with cat
 
 Judged are the bundled suite's CUDA programs, forge programs with every right and some wrong strategies, and simple text
-mutants of both.  `--judge emulated --parts minibench` is also the full sweep of the bundled suite under emulation; right
-programs that are not validated are listed.
+mutants of both, some 1,070 programs.  `--judge emulated --parts minibench` is also the full sweep of the bundled suite
+under emulation; right programs that are not validated are listed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ import argparse
 import json
 import random
 import re
+import threading
+import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from parallax_lib import forge, sandbox, toolchain, validate
@@ -88,25 +91,46 @@ def _some(kernel: Kernel) -> list[tuple[str, str]]:
     return random.Random(f"mutants {kernel.name}").sample(made, min(6, len(made)))
 
 
-def judge(how: str, out: Path, parts: set[str], forge_count: int) -> None:
-    """Verdicts of every program, one JSON line each; a stopped run goes on where it was (journal beside `out`)."""
-    tools = toolchain.detect(how)
-    rows = programs(parts, forge_count)
-    journal = Journal(out.with_suffix(".journal.db"))
-    limits = sandbox.Limits(cpu_s=20, memory_mb=4096)
-    verdicts = validate.judge_many([(code, task) for _, code, task in rows], tools, sandbox.probe(), limits, journal, 2,
-                                   lambda done, total: print(f"{done}/{total}", flush=True) if done % 25 == 0 else None)  # fmt: skip
-    with out.open("w") as f:
-        for (name, _, _), v in zip(rows, verdicts, strict=True):
-            row = {"id": name, "level": v.level, "reason": v.reason, "log": v.log[:300], "cpu_s": v.cpu_s, "toolchain": v.toolchain}
-            f.write(json.dumps(row) + "\n")
-    kinds = {name: _kind(name) for name, _, _ in rows}
-    for kind in sorted(set(kinds.values())):
-        print(kind, dict(Counter(v.reason for (name, _, _), v in zip(rows, verdicts, strict=True) if kinds[name] == kind)))
-    for (name, _, _), v in zip(rows, verdicts, strict=True):
-        if "/right" in name and not v.validated:
-            print(f"right but {v.reason}: {name}: {v.log[:160]!r}")
-        if "/wrong" in name and v.validated:
+def judge(how: str, out: Path, rows: list[tuple[str, str, Task]], workers: int, minutes: float, journal: Path, back: bool) -> None:
+    """Verdicts of the programs, one JSON line each as it falls, in a random order of kernels that is the same everywhere.
+
+    What time does not suffice for is left out; a machine that goes `back` begins at the order's end.  A stopped run goes on where it
+    was: the journal remembers.
+    """
+    bench = toolchain.detect(how), sandbox.probe(), sandbox.Limits(cpu_s=20, memory_mb=4096), Journal(journal)
+    until, lock, done = time.monotonic() + 60 * minutes, threading.Lock(), {}
+    groups: dict[str, list] = {}  # a kernel's programs one after another: its reference is made once
+    for row in rows:
+        groups.setdefault(row[2].kernel.name, []).append(row)
+    with out.open("w") as f, ThreadPoolExecutor(max_workers=workers) as pool:
+
+        def work(group: list) -> None:
+            for name, code, task in group:
+                if time.monotonic() > until:
+                    return
+                v = validate.judge(code, task, *bench)
+                row = {"id": name, "level": v.level, "reason": v.reason, "log": v.log[:300], "evidence": v.parallel_evidence[:300]}
+                row |= {"cpu_s": v.cpu_s, "toolchain": v.toolchain, "sandbox": v.sandbox}
+                with lock:
+                    done[name] = row
+                    f.write(json.dumps(row) + "\n")
+                    f.flush()
+                    if len(done) % 25 == 0:
+                        print(f"{len(done)}/{len(rows)}", flush=True)
+
+        shuffled = sorted(groups.values(), key=lambda group: random.Random(group[0][2].kernel.name).random(), reverse=back)
+        list(pool.map(work, shuffled))
+    tell(done)
+
+
+def tell(done: dict[str, dict]) -> None:
+    """Counts of reasons, and what contradicts a label."""
+    for kind in sorted(set(map(_kind, done))):
+        print(kind, dict(Counter(row["reason"] for name, row in done.items() if _kind(name) == kind)))
+    for name, row in done.items():
+        if "/right" in name and row["level"] != 5:
+            print(f"right but {row['reason']}: {name}: {row['log'][:160]!r}")
+        if "/wrong" in name and row["level"] == 5:
             print(f"labelled wrong but ok: {name}")
 
 
@@ -116,6 +140,9 @@ def _kind(name: str) -> str:
 
 def compare(first: Path, second: Path) -> None:
     """Agreement on validated or not, by kind, and every disagreement."""
+    for path in (first, second):
+        if not path.exists():
+            raise UserError(f"{path} does not exist: judge first")
     a, b = ({row["id"]: row for row in map(json.loads, path.read_text().splitlines())} for path in (first, second))
     shared = [name for name in a if name in b and not {a[name]["reason"], b[name]["reason"]} & {"infra_error", "not_checkable"}]
     if not shared:
@@ -131,7 +158,11 @@ def compare(first: Path, second: Path) -> None:
     print(f"left out (not judged on both): {len(set(a) | set(b)) - len(shared)}")
     for name in shared:
         if (a[name]["level"] == 5) != (b[name]["level"] == 5):
-            print(f"{name}: {a[name]['reason']} | {b[name]['reason']}: {(a[name]['log'] or b[name]['log'])[:200]!r}")
+            print(f"{name}: {_said(a[name])} | {_said(b[name])}")
+
+
+def _said(row: dict) -> str:
+    return f"{row['reason']} {(row['log'] or row.get('evidence', ''))[:160]!r}"
 
 
 def main() -> None:
@@ -139,14 +170,19 @@ def main() -> None:
     parser.add_argument("--judge", choices=("gpu", "emulated"))
     parser.add_argument("--out", type=Path, default=Path("verdicts.jsonl"))
     parser.add_argument("--parts", default="minibench,forge,mutants")
-    parser.add_argument("--forge", type=int, default=40)
+    parser.add_argument("--forge", type=int, default=84)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--minutes", type=float, default=600)
+    parser.add_argument("--back", action="store_true", help="in the opposite order, to share the work between machines")
+    parser.add_argument("--journal", type=Path, default=None, help="default: beside --out")
     parser.add_argument("--compare", nargs=2, type=Path)
     args = parser.parse_args()
     if bool(args.judge) == bool(args.compare):
         parser.error("give --judge or --compare")
     try:
         if args.judge:
-            judge(args.judge, args.out, set(args.parts.split(",")), args.forge)
+            journal = args.journal or args.out.with_suffix(".journal.db")
+            judge(args.judge, args.out, programs(set(args.parts.split(",")), args.forge), args.workers, args.minutes, journal, args.back)
         else:
             compare(*args.compare)
     except UserError as e:
