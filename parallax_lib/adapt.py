@@ -31,14 +31,14 @@ IGNORE = -100
 class AdaptConfig:
     """What the adapter's training used; written beside it."""
 
-    samples: int = 24_000
+    samples: int = 37_000
     rank: int = 24
     lr: float = 1e-3
     tokens_per_step: int = 49_152
     max_tokens: int = 2_600  # longer samples are left out
     warmup: float = 0.05
-    habit: float = 0.4  # share of functions whose plan word is `parallel` whatever the loop needs
-    dressed: float = 0.0  # share of samples in other names and with helper functions (forge_guise)
+    habit: float = 0.3  # share of functions whose plan word is `parallel` whatever the loop needs
+    dressed: float = 0.7  # share of samples in other names and with helper functions (forge_guise)
     seed: int = 0
     minutes: float = 0.0  # 0: no time limit; else the schedule ends when the time does
     workers: int = 8
