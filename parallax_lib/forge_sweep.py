@@ -184,12 +184,22 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     families, apis = tuple(chosen.families.split(",")), tuple(chosen.apis.split(","))
     jobs = [(chosen.seed + k, families, apis) for k in range(chosen.sweep)]
-    with ProcessPoolExecutor(chosen.workers) as pool:
-        findings = [f for group in pool.map(_check_seed, jobs) for f in group]
-    print(table(findings))
-    bad = [f for f in findings if (f.outcome == "right") != f.case.right]
-    for f in bad:
-        plan = ",".join(f.case.plan)
-        print(f"disagree: {f.spec} {f.case.api} {f.case.pattern} {f.case.word} plan={plan} observed={f.outcome}")
-    print(f"{len(findings)} cases of {chosen.sweep} programs, {len(bad)} disagreements")
-    return len(bad)
+    findings: list[Finding] = []
+    try:
+        with ProcessPoolExecutor(chosen.workers) as pool:
+            for done, group in enumerate(pool.map(_check_seed, jobs), 1):
+                findings += group
+                for f in filter(disagrees, group):
+                    plan = ",".join(f.case.plan)
+                    print(f"disagree: {f.spec} {f.case.api} {f.case.pattern} {f.case.word} plan={plan} observed={f.outcome}", flush=True)
+                if done % 10 == 0:
+                    print(f"{done}/{len(jobs)}", flush=True)
+    finally:  # also of a stopped sweep
+        programs, bad = len({f.spec for f in findings}), sum(map(disagrees, findings))
+        print(f"{table(findings)}\n{len(findings)} cases of {programs} programs, {bad} disagreements", flush=True)
+    return bad
+
+
+def disagrees(finding: Finding) -> bool:
+    """Whether what happened is not what the label says."""
+    return (finding.outcome == "right") != finding.case.right

@@ -1,0 +1,109 @@
+"""Composed grammars: every label against the places that the serial text really touches, iteration by iteration."""
+
+import itertools
+import random
+import re
+from pathlib import Path
+
+import pytest
+
+from parallax_lib import forge_nests
+from parallax_lib.forge_patterns import parse
+
+BLOCKS = list(forge_nests.blocks())
+SIZES = {"n": 6, "m": 8, "tile": 2, "lo": 1, "k": 2, "cut": 0.5, "few": 2, "frac": 0.5, "h": 2}
+
+
+def places(text: str, scope: dict) -> tuple[set, set]:
+    """(written, read) places of one statement under these loop indices; a scalar declared outside the loops is a place."""
+    target, _, value = re.fullmatch(r"(.*?) (\+?=) (.*);", text).groups()
+    read = set(accesses(value, scope)) | ({place(target, scope)} if "+=" in text else set())
+    return {place(target, scope)}, read
+
+
+def place(target: str, scope: dict) -> tuple:
+    name, _, index = target.partition("[")
+    return (name, eval(index[:-1], {}, scope)) if index else (name, 0)
+
+
+def accesses(text: str, scope: dict):
+    """Every `array[index]` of an expression, brackets balanced."""
+    for match in re.finditer(r"([a-z])\[", text):
+        depth, end = 1, match.end()
+        while depth:
+            depth += {"[": 1, "]": -1}.get(text[end], 0)
+            end += 1
+        yield match[1], eval(text[match.end() : end - 1], {}, scope)
+
+
+def walk(block: str, seed: int = 0) -> list[tuple[tuple, set, set]]:
+    """(loop indices, written, read) of every turn of the loops of a pattern's serial text."""
+    serial = block.split("--- serial\n")[1].split("\n--- ")[0]
+    rng = random.Random(seed)
+    scope = SIZES | {"x": [rng.random() for _ in range(99)], "z": [1.0] * 99, "p": [rng.randrange(2) for _ in range(99)], "int": int}
+    text = re.sub(r"\$(\w+)<([^<>]*)>", r"(\2)", serial).replace("; ", " ; ")
+    text = re.sub(r"\$(\w+)", r"\1", text)
+    loops = [line.strip() for line in text.splitlines() if line.strip().startswith("for (") and "int k" not in line]
+    body = [line.strip() for line in text.splitlines() if re.search(r"[\w\]] \+?= ", line) and "for (" not in line]
+    private = {m[1] for line in body if (m := re.match(r"(?:double|int) (\w+) = ", line))}
+    outside = "\n".join(text.splitlines()[: next(k for k, line in enumerate(text.splitlines()) if "for (" in line)])
+    private -= set(re.findall(r"\b(\w+) = 0", outside))
+    turns = []
+    for indices in indices_of(loops, scope):
+        here, written, read = scope | indices, set(), set()
+        for line in body:
+            if line.startswith("r[") or re.match(r"double (\w+ = 0(, )?)+;", line):
+                continue  # before and after the loops
+            line = re.sub(r"^(if \(.*?\) )?(else )?(double |int )?", "", line)
+            if re.match(r"\w+ = \(int\)", line):
+                here[line.split(" ")[0]] = int(eval(re.search(r"\(int\)\((.*)\);", line)[1], {}, here))
+                continue
+            now, before = places(line.replace(" ; ", " , "), here)
+            written |= now
+            read |= before
+        keep = {p for p in written | read if p[0] not in private and p[0] not in ("x", "p")}
+        turns.append((tuple(indices.values()), written & keep, read & keep))
+    return turns
+
+
+def indices_of(loops: list[str], scope: dict) -> list[dict]:
+    if not loops:
+        return [{}]
+    name, start, stop, step = re.fullmatch(r"for \(int (\w) = (.*?) ; (.*?) ; \w(.*?)\) ?\{?", loops[0]).groups()
+    by = {"++": "1", "--": "-1"}.get(step) or step.split(" += ")[1]
+    value, found = eval(start, {}, scope), []
+    while eval(stop.replace("&&", "and"), {}, scope | {name: value}):
+        inside = {name: value}
+        found += [inside | rest for rest in indices_of(loops[1:], scope | inside)]
+        value += eval(by, {}, scope)
+    return found
+
+
+def conflict(turns: list, same, differ) -> bool:
+    """Whether two turns with equal `same` and different `differ` indices touch one place and one of them writes it."""
+    for (a, wrote, read), (b, wrote2, read2) in itertools.combinations(turns, 2):
+        if same(a) == same(b) and differ(a) != differ(b) and wrote & (wrote2 | read2) | wrote2 & read:
+            return True
+    return False
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=[b.split()[0] for b in BLOCKS])
+def test_labels_follow_from_what_iterations_touch(block):
+    pattern, turns = parse(block, Path("block")), walk(block)
+    assert len(turns) >= 3
+    free = not conflict(turns, lambda a: 0, lambda a: a[0])
+    for api in ("omp", "cuda"):
+        assert pattern.options[api]["parallel"].right == free, (api, "parallel")
+        if "collapse" in pattern.options[api]:
+            assert pattern.options[api]["collapse"].right == (not conflict(turns, lambda a: 0, lambda a: a))
+    inner = pattern.options["omp"].get("inner")
+    if inner and "reduction" not in str(inner.pragmas):
+        assert inner.right == (not conflict(turns, lambda a: a[0], lambda a: a[1]))
+
+
+def test_every_nest_walks_what_it_says():
+    for block in BLOCKS:
+        nest = block.split()[0].rsplit("_", 1)[1]
+        at = {indices for indices, _, _ in walk(block)}
+        every = {"line": 5, "back": 6, "even": 3, "block": 6, "rows": 48, "columns": 48, "triangle": 21}
+        assert len(at) == every[nest], block.split()[0]
