@@ -290,8 +290,8 @@ def _shared(update: Update, nest: Nest) -> Iterator[tuple[str, str]]:
     yield f"omp parallel {_label(outer)}: @1 parallel for", ""
     yield "omp atomic right: @1 parallel for | @3 atomic", ""
     yield f"omp reduction right: @1 parallel for reduction({update.reduction})", ""
-    if nest.square:
-        yield "omp collapse wrong: @1 parallel for collapse(2)", ""
+    if nest.square:  # small chunks where a place belongs to one turn of the outer loop: else few turns ever meet
+        yield f"omp collapse wrong: @1 parallel for collapse(2){' schedule(static, 16)' if outer else ''}", ""
     if nest.inner:
         yield f"omp inner {_label(inner)}: @2 parallel for", ""
     if not owner:
