@@ -84,6 +84,12 @@ def pick_device(device: str) -> str:
     return device
 
 
+def leave_room(share: float) -> None:
+    """This process takes at most a share of its GPU's memory: programs that are judged beside it need the rest."""
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(share)
+
+
 def pick_dtype(dtype: str, device: str) -> torch.dtype:
     if dtype == "auto":
         return torch.bfloat16 if device.startswith("cuda") else torch.float32

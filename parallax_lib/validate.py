@@ -205,6 +205,8 @@ def _compare(so_far: Verdict, built: Built, task: Task, bench: Bench, reference:
             so_far = spend(so_far, ran.outcome)
             if ran.reason != "ok":
                 return end(so_far, 2, ran.reason, f"input {i}, {n} threads: {ran.log}"), ()
+            if int(ran.proof.get("refused", 0)):
+                return end(so_far, 2, "infra_error", f"input {i}: the GPU had no memory left; judge with less beside it"), ()
             results[-1].append(oracle.READ[task.kernel.oracle](ran.text))
             runs.append((args, n, ran))
     how = f"with {'; '.join(' '.join(map(str, c)) for c in counts)} threads"

@@ -81,11 +81,12 @@ def test_what_cupti_saw_decides_where_it_watched():
 
 # ---- a stand-in runtime: zeroed memory, a driver library, an injected library -------------------------------------------
 
-DRIVER = """#include <cstddef>
+DRIVER = """#include <cstdlib>
 extern "C" int cuMemsetD32Async(unsigned long p, unsigned v, size_t n, void *) { while (n) ((unsigned *)p)[--n] = v; return 0; }
 extern "C" int cuStreamCreate(void **s, unsigned) { *s = (void *)8; return 0; }
 extern "C" int cuStreamSynchronize(void *) { return 0; }
 extern "C" int cuStreamDestroy_v2(void *) { return 0; }
+extern "C" int cuMemGetInfo_v2(size_t *free, size_t *total) { *total = 100, *free = getenv("FULL") ? 49 : 51; return 0; }
 """
 RUNTIME = """#include <cstdlib>
 #include <dlfcn.h>
@@ -94,7 +95,7 @@ static void begin() {
   static void *driver = dlopen("libcuda.so.1", RTLD_NOW), *watch = getenv("WATCH") ? dlopen(getenv("WATCH"), RTLD_NOW) : nullptr;
   if (watch) ((int (*)())dlsym(watch, "InitializeInjection"))();
 }
-extern "C" int cudaMalloc(void **p, size_t n) { begin(); return p ? !(*p = calloc(1, n)) : 1; }
+extern "C" int cudaMalloc(void **p, size_t n) { begin(); return !p ? 1 : n > 999 ? 2 : !(*p = calloc(1, n)); }
 extern "C" int cudaMallocAsync(void **p, size_t n, void *) { begin(); return !(*p = calloc(1, n)); }
 extern "C" int cudaHostAlloc(void **p, size_t n, unsigned) { begin(); return !(*p = calloc(1, n)); }
 extern "C" int cudaLaunchKernel(const void *, dim3, dim3, void **, size_t, void *) { return 0; }
@@ -113,10 +114,10 @@ extern "C" int cudaMalloc(void **, size_t), cudaMallocAsync(void **, size_t, voi
 extern "C" int cudaLaunchKernel(const void *, dim3, dim3, void **, size_t, void *);
 int main() {
   unsigned *a, *b, *c;
-  const int failed = cudaMalloc(0, 64);
+  const int failed = cudaMalloc(0, 64), large = cudaMalloc((void **)&a, 1000);
   cudaMalloc((void **)&a, 64), cudaMallocAsync((void **)&b, 64, 0), cudaHostAlloc((void **)&c, 64, 0);
   cudaLaunchKernel(0, {2, 1, 1}, {64, 1, 1}, 0, 0, 0);
-  printf("%x %x %x %d\\n", a[15], b[0], c[7], failed);
+  printf("%x %x %x %d\\n", a[15], b[0], c[7], failed + 10 * large);
 }
 """
 CALLS = ("cudaMalloc", "cudaMallocAsync", "cudaHostAlloc", "cudaLaunchKernel")
@@ -148,8 +149,12 @@ def stand_in(tmp_path_factory):
 
 def test_fresh_memory_holds_the_pattern_and_errors_pass_through(stand_in):
     text = stand_in()
-    assert text.startswith("fff5a5c3 fff5a5c3 fff5a5c3 1\n")
-    assert "launches=1 threads=128 last_error=0\n" in text and "device_" not in text
+    assert text.startswith("fff5a5c3 fff5a5c3 fff5a5c3 21\n")
+    assert "launches=1 threads=128 last_error=0 refused=0\n" in text and "device_" not in text
+
+
+def test_an_allocation_that_fails_on_a_full_device_is_counted(stand_in):
+    assert "refused=1\n" in stand_in(FULL="1") and "refused=0\n" in stand_in()
 
 
 def test_what_the_device_reported_stands_in_the_proof_line(stand_in):

@@ -19,7 +19,7 @@ extern "C" Seen parallax_device;
 Seen parallax_device;  // cupti.cpp finds it in the program's dynamic symbols
 
 namespace {
-long launches, threads, error;
+long launches, threads, error, refused;
 bool watched, reset;
 
 void note(int code) {
@@ -108,6 +108,6 @@ extern "C" int __wrap_cudaDeviceReset() {
 #endif
 
 extern "C" long parallax_proof(char *text, long size) {
-  const long n = snprintf(text, size, "launches=%ld threads=%ld last_error=%ld", launches, threads, error);
+  const long n = snprintf(text, size, "launches=%ld threads=%ld last_error=%ld refused=%ld", launches, threads, error, refused);
   return n + on_device(text + n, size - n);
 }

@@ -2,7 +2,8 @@
 // negative as int; the emulator's own), so that reading what nobody wrote shows as a wrong result.  Stands after launches.cpp.
 //
 // The driver fills it, on a stream of its own that is waited for, so that neither the runtime's last error nor the
-// program's streams notice.  Managed memory stays as the driver hands it out: zeros.
+// program's streams notice.  Managed memory stays as the driver hands it out: zeros.  An allocation that fails while most of
+// the device's memory is taken is counted: others may have taken it, so what the program does then is not its fault.
 extern "C" {
 void *dlopen(const char *, int);
 void *dlsym(void *, const char *);
@@ -34,6 +35,13 @@ void poison(void *memory, size_t bytes) {
   destroy(stream);
 }
 
+int passed(int code) {
+  static const auto info = driver<int (*)(size_t *, size_t *)>("cuMemGetInfo_v2");
+  size_t free = 0, total = 0;
+  if (code == 2 && info && !info(&free, &total) && free < total / 2) __atomic_fetch_add(&refused, 1, __ATOMIC_RELAXED);
+  return code;
+}
+
 void on_host(void *memory, size_t bytes) {
   for (size_t i = 0; i < bytes / 4; i++) ((unsigned *)memory)[i] = POISON;
 }
@@ -41,7 +49,7 @@ void on_host(void *memory, size_t bytes) {
 
 #define ALLOCATES(NAME, PARAMETERS, ARGUMENTS, FILL) \
   extern "C" int __real_##NAME PARAMETERS;           \
-  extern "C" int __wrap_##NAME PARAMETERS { const int code = __real_##NAME ARGUMENTS; if (!code) FILL; return code; }
+  extern "C" int __wrap_##NAME PARAMETERS { const int code = passed(__real_##NAME ARGUMENTS); if (!code) FILL; return code; }
 #define OWN_STREAM (stream ? stream : (void *)2)  // in the _ptsz calls no stream is the thread's own
 
 #ifdef USES_cudaMalloc
