@@ -68,10 +68,15 @@ def parser() -> argparse.ArgumentParser:
     hec = sub.add_parser("hecbench", help="index a HeCBench checkout; --check judges its programs as translations of each other")
     hec.add_argument("root", type=Path)
     hec.add_argument("--check", action="store_true", help="compile and run instead of listing")
-    hec.add_argument("--mutants", action="store_true", help="judge a wrong variant by each operator of the audit too")
-    hec.add_argument("--limit", type=int, default=0, help="at most this many kernels")
+    kinds = {"nargs": "?", "const": "work", "default": "", "choices": ("work", "all")}
+    hec.add_argument("--mutants", **kinds, help="judge wrong variants too: of the parallel work, or of all")
+    hec.add_argument("--per-operator", type=int, default=1, help="mutants by each operator of the audit")
+    hec.add_argument("--limit", type=int, default=0, help="at most this many usable kernels, those that take least time")
     hec.add_argument("--names", default="", metavar="a,b")
-    hec.add_argument("--journal", type=Path, help="file that keeps verdicts, so that a stopped check goes on")
+    hec.add_argument("--apis", default="serial,omp,cuda", help="judge only translations between these")
+    hec.add_argument("--workers", type=int, default=2, help="kernels at a time")
+    hec.add_argument("--journal", type=Path, help="file that keeps verdicts, so that a stopped check goes on; default data/runs/hecbench/")
+    hec.add_argument("--out", type=Path, metavar="check.json", help="write every row here")
     hec.set_defaults(go=_hecbench)
     sub.add_parser("adapt", help="LoRA-train the translator on forge programs (adapt --help)")
     return top
@@ -151,25 +156,27 @@ def _selfcheck(args) -> int:
 
 
 def _hecbench(args) -> None:
-    from parallax_lib import hecbench_check, mutate, sandbox, toolchain
+    from parallax_lib import hecbench_check, hecbench_mutants, hecbench_table, sandbox, store, toolchain
     from parallax_lib.reference import Bench
-    from parallax_lib.store import Journal
 
     names = tuple(n for n in args.names.split(",") if n)
     if not args.check:
         print(hecbench_check.index(args.root, toolchain.detect(), names).to_string(index=False))
         return
-    journal = Journal(args.journal) if args.journal else None
+    journal = store.Journal(args.journal or store.run_folder("hecbench") / "journal.db")
     bench = Bench(toolchain.detect(), sandbox.probe(), hecbench_check.LIMITS, journal)
-    mutants = (lambda code: mutate.mutants(code, 1)) if args.mutants else None
 
-    def say(row: dict) -> None:
-        mutants = f"{row['rejected']} of {row['mutants']} mutants rejected" if row["mutants"] else ""
-        print(row["kernel"], row["direction"], row["strength"], row["reason"], row["log"], mutants, flush=True)
-        for survivor in row["survivors"]:
-            print(f"    survived: {survivor}", flush=True)
+    def made(code: str):
+        return hecbench_mutants.made(code, args.per_operator, args.mutants == "all")
 
-    print(hecbench_check.totals(hecbench_check.check(args.root, bench, names, args.limit, mutants, say)))
+    def say(done: int, total: int, rows: list[dict]) -> None:
+        print(f"[{done}/{total}]", hecbench_table.line(rows), flush=True)
+
+    apis = tuple(args.apis.split(","))
+    rows = hecbench_check.check(args.root, bench, names, args.limit, made if args.mutants else None, say, apis, args.workers)
+    print(hecbench_table.totals(rows))
+    if args.out is not None:
+        store.write_json(args.out, rows.to_dict("records"))
 
 
 def _tools(args) -> None:
