@@ -71,6 +71,7 @@ def parser() -> argparse.ArgumentParser:
     kinds = {"nargs": "?", "const": "work", "default": "", "choices": ("work", "all")}
     hec.add_argument("--mutants", **kinds, help="judge wrong variants too: of the parallel work, or of all")
     hec.add_argument("--per-operator", type=int, default=1, help="mutants by each operator of the audit")
+    hec.add_argument("--most", type=int, default=0, help="at most this many mutants of a kernel's parallel work")
     hec.add_argument("--limit", type=int, default=0, help="at most this many usable kernels, those that take least time")
     hec.add_argument("--names", default="", metavar="a,b")
     hec.add_argument("--apis", default="serial,omp,cuda", help="judge only translations between these")
@@ -167,7 +168,7 @@ def _hecbench(args) -> None:
     bench = Bench(toolchain.detect(), sandbox.probe(), hecbench_check.LIMITS, journal)
 
     def made(code: str):
-        return hecbench_mutants.made(code, args.per_operator, args.mutants == "all")
+        return hecbench_mutants.made(code, args.per_operator, args.most, args.mutants == "all")
 
     def say(done: int, total: int, rows: list[dict]) -> None:
         print(f"[{done}/{total}]", hecbench_table.line(rows), flush=True)

@@ -26,6 +26,8 @@ from parallax_lib.sandbox import JOB, Level, Limits, Outcome
 from parallax_lib.toolchain import BASE, LANGUAGE, Toolchain, describe
 
 BUILD_LIMITS = Limits(cpu_s=60, wall_s=600, memory_mb=4096, output_bytes=1 << 20, processes=64, tmp_mb=256)
+KEPT = 24  # programs
+RECENT: dict[tuple, Built] = {}  # the last ones that were built, by all that they were built from
 PROGRAM, SYMBOLS, PREPROCESSED, RUNTIME = "program", "symbols", "main.ii", "runtime"
 PROOFS = {"omp": ROOT / "data" / "proof" / "ompt.cpp", "cuda": ROOT / "data" / "proof" / "launches.cpp"}
 GUARD = ROOT / "data" / "proof" / "device.cpp"
@@ -49,8 +51,9 @@ CUDA_KERNEL, CUDA_LAUNCH = (
 )
 BY_CALL, COMMENT = re.compile(r"\bcudaLaunch\w*Kernel\w*\s*[<(]"), re.compile(r"//[^\n]*|/\*.*?\*/", re.S)
 PARTS = rf"""{{ objdump -h main.o | sed -n 's/^ *[0-9]* \(\.[^ ]*\) .*/@section \1/p'
-objdump -d --no-show-raw-insn main.o | sed -n 's/^ *[0-9a-f]*:[ \t]*\(syscall\|sysenter\|int  *$0x80\|svc\)/@instruction \1/p'
-}} >> {SYMBOLS}"""  # for gates: the object file's sections and raw system calls, after
+objdump -d --no-show-raw-insn main.o | sed -n 's/^ *[0-9a-f]*:[ \t]*\(syscall\|sysenter\|int  *$0x80\|svc\)/@instruction \1/p
+s/^ *[0-9a-f]*:[ \t]*\(lock\|xchg .*(\|ld[a-z]*xr\|ldadd\|ldset\|ldclr\|cas\|swp\).*/@atomic/p' | uniq
+}} >> {SYMBOLS}"""  # for gates and ablation: the object file's sections, raw system calls and atomic updates of memory, after
 LOOK = f"nm main.o > {SYMBOLS}\n{PARTS}"  # what it defines and needs
 LAUNCHES = "cudaLaunchKernel __cudaLaunchKernel cudaLaunchKernelExC cudaLaunchCooperativeKernel cudaGraphLaunch"
 WRAPPED = (*(f"{name}{stream}" for name in LAUNCHES.split() for stream in ("", "_ptsz")), "cudaDeviceReset")
@@ -129,7 +132,19 @@ class Ran:
 def build(code: str, toolchain: Toolchain, extra: tuple[str, ...], level: Level) -> Built:
     """Compile a single-file program with the harness's end marker and proof.  `extra`: the kernel's own flags.
 
-    OpenMP target regions are built by clang for the offload device where there is one; what only g++ accepts is built by
+    What was built last is not built again: a suite's programs are references, translations and originals of mutants.
+    """
+    key = (code, toolchain, extra, level)
+    built = RECENT.get(key) or _first_that_builds(code, toolchain, extra, level)
+    if built.reason == "ok":
+        RECENT[key] = built
+        while len(RECENT) > KEPT:
+            RECENT.pop(next(iter(RECENT)), None)
+    return built
+
+
+def _first_that_builds(code: str, toolchain: Toolchain, extra: tuple[str, ...], level: Level) -> Built:
+    """OpenMP target regions are built by clang for the offload device where there is one; what only g++ accepts is built by
     g++, whose target regions run on the host.
     """
     first, *others = _ways(code, toolchain)

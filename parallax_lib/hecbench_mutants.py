@@ -11,6 +11,7 @@ or changes a line that takes the time is no mutant.
 
 from __future__ import annotations
 
+import random
 import re
 import shlex
 from collections import Counter
@@ -55,11 +56,16 @@ def tally(task: Task, bench: Bench, made: list[Mutant]) -> tuple[Counter, list[s
     return counts, survivors
 
 
-def made(code: str, per_operator: int = 1, everywhere: bool = False) -> list[Mutant]:
-    """At most `per_operator` mutants of each operator in the parallel work; `everywhere`: as many of the rest too."""
+def made(code: str, per_operator: int = 1, most: int = 0, everywhere: bool = False) -> list[Mutant]:
+    """At most `per_operator` mutants of each operator in the parallel work, `most` in all (0: no bound), by chance.
+
+    `everywhere`: those of set-up and check too.
+    """
     inside = parallel_lines(code)
-    rest = frozenset(range(1, 2 + code.count("\n"))) - inside if everywhere else frozenset()
-    return [m for lines in (inside, rest) if lines for m in mutate.mutants(code, per_operator, lines=lines)]
+    chosen = mutate.mutants(code, per_operator, lines=inside)
+    random.Random(code).shuffle(chosen)
+    rest = [m for m in mutate.mutants(code, per_operator) if m.line not in inside] if everywhere else []
+    return chosen[: most or None] + rest
 
 
 def judge_mutant(task: Task, bench: Bench, mutant: Mutant) -> str:

@@ -50,9 +50,12 @@ def tokens(code: str) -> list[Token]:
 
 
 def mutants(code: str, per_operator: int = 3, seed: int = 0, lines: frozenset[int] | None = None) -> list[Mutant]:
-    """At most `per_operator` mutants of each operator, the same ones for the same seed; of `lines` alone where given."""
+    """At most `per_operator` mutants of each operator, the same ones for the same seed.
+
+    `lines`: those alone, printing functions or not.
+    """
     parsed, made, seen = tokens(code), [], {code}
-    printing = _printing(code, parsed)
+    printing = _printing(code, parsed) if lines is None else []
     for name, operator in OPERATORS.items():
         edits = [edit for edit in dict.fromkeys(operator(parsed)) if not _idle(code, edit, printing, lines)]
         random.Random(f"{seed}:{name}:{code}").shuffle(edits)
