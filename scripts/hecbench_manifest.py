@@ -19,11 +19,11 @@ from pathlib import Path
 
 import yaml
 
-from parallax_lib import hecbench, hecbench_text, oracle, sandbox, toolchain
-from parallax_lib.build import build
+from parallax_lib import ablation, hecbench, hecbench_text, oracle, proof, sandbox, toolchain
+from parallax_lib.build import Ran, build
 from parallax_lib.hecbench import Entry
 from parallax_lib.kernels import Kernel, Task
-from parallax_lib.reference import Bench, run_once
+from parallax_lib.reference import RUN_ENV, Bench, beside, run_once
 from parallax_lib.sandbox import Limits
 from parallax_lib.validate import judge
 
@@ -32,7 +32,6 @@ LIMITS = Limits(cpu_s=CPU_S, wall_s=30, memory_mb=3072, output_bytes=1 << 20, pr
 REPEAT = ("repeat", "iter", "repetition", "times", "runs")
 SMALL = 32  # smaller numbers are dimensions, options or block sizes and stay
 REPEATS = (1, 8, 64, 4096, 1 << 20)  # of what is or looks like a repeat count, not above the Makefile's
-TRIES = 5  # arguments judged per kernel
 FIELDS = ("args", "omp", "serial", "strength", "cpu_s", "left_out", "note")
 
 
@@ -79,18 +78,25 @@ def measure(entry: Entry, bench: Bench) -> dict:
     built = build(omp.text, bench.toolchains["omp"], omp.flags, bench.level)
     if built.reason != "ok":
         return {**row, "left_out": f"omp program: {built.reason}: {first_error(built.log)}"}
-    made, why = [], ""
-    for runs, cpu, why in reduced(entry, built.program, bench):
+    vacuous, why = None, ""
+    for runs, ran, why in reduced(entry, built.program, bench):
         if why:
             continue
-        texts = [run_once(built.program, "omp", run, 4, bench, entry.inputs).text for run in runs]
-        found = {"args": [list(r) for r in runs], "cpu_s": cpu, "strength": oracle.strength(texts, sum(runs, ()))}
-        made.append({**row, **found, "serial": serial(entry, runs, bench)})
-        if not made[-1]["serial"].startswith(("not_parallel", "wrong_output", "not_checkable")):
-            return made[-1]
-        if len(made) == TRIES:
-            break
-    return made[0] if made else {**row, "left_out": f"omp program: {why}"}
+        found = {"args": [list(r) for r in runs], "cpu_s": round(ran[0].outcome.cpu_s, 2)}
+        found |= {"strength": oracle.strength([r.text for r in ran], sum(runs, ()))}
+        if shows_its_regions(entry, built.program, runs, ran, bench):
+            return {**row, **found, "serial": serial(entry, runs, bench)}
+        vacuous = vacuous or {**row, **found, "serial": "vacuous: its output does not show its parallel work"}
+    return vacuous or {**row, "left_out": f"omp program: {why}"}
+
+
+def shows_its_regions(entry: Entry, program: bytes, runs, ran: list[Ran], bench: Bench) -> bool:
+    """Whether there is parallel work on these arguments and the output is another one without it."""
+    if proof.of_openmp([r.proof for r in ran]).parallel == "no":
+        return False
+    env, files = {**RUN_ENV, "OMP_NUM_THREADS": "4"}, beside(entry.inputs)
+    idle = [ablation.run_idle(program, bench.toolchains["omp"], run, bench.limits, bench.level, env, files) for run in runs]
+    return any(i.reason != "ok" or oracle.read_lines(i.text) != oracle.read_lines(r.text) for i, r in zip(idle, ran, strict=True))
 
 
 def serial(entry: Entry, runs, bench: Bench) -> str:
@@ -110,12 +116,12 @@ def first_error(log: str) -> str:
     return line.strip()[:140]
 
 
-def reduced(entry: Entry, program: bytes, bench: Bench) -> Iterator[tuple[tuple[tuple[str, ...], ...], float, str]]:
-    """(reduced runs, CPU seconds of the first, why they cannot be used or "") of one try after the other."""
+def reduced(entry: Entry, program: bytes, bench: Bench) -> Iterator[tuple[tuple[tuple[str, ...], ...], list[Ran], str]]:
+    """(reduced arguments, how they ran, why they cannot be used or "") of one try after the other."""
     usage = hecbench_text.usage(entry.programs["omp"].text)
     tried, slow = set(), []  # slow: (repeat, scale) that took too long
-    for repeat in REPEATS:
-        for scale in (64, 512, 8192, 16, 4, 1):
+    for scale in (64, 512, 8192, 16, 4, 1):
+        for repeat in REPEATS:
             runs = tuple(dict.fromkeys(scaled(run, scale, usage, repeat) for run in entry.runs))
             if runs in tried or any(repeat >= r and scale <= s for r, s in slow):
                 continue
@@ -125,7 +131,7 @@ def reduced(entry: Entry, program: bytes, bench: Bench) -> Iterator[tuple[tuple[
             failed = next((f for r in ran if (f := oracle.own_check(r.text))), "")
             slow += [(repeat, scale)] if bad and bad.reason in ("timeout", "memory_limit") else []
             why = f"{bad.reason}: {first_error(bad.log)}" if bad else f"fails its own check: {failed[:100]}" if failed else ""
-            yield runs, round(ran[0].outcome.cpu_s, 2), why
+            yield runs, ran, why
 
 
 def scaled(run: tuple[str, ...], scale: int, usage: tuple[str, ...], repeat: int = 1) -> tuple[str, ...]:
