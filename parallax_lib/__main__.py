@@ -56,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_parser("selfcheck", help="one hostile program per promise of the sandbox: promise, measured, ok").set_defaults(go=_selfcheck)
     red = sub.add_parser("redteam", help="judge the corpus of cheating and of odd but honest programs; status 1 when the gate breaks")
     red.add_argument("--workers", type=int, default=2)
+    red.add_argument("--journal", type=Path, default=None, help="file that keeps verdicts, so that a stopped gate goes on")
     red.set_defaults(go=_redteam)
     strength = sub.add_parser("audit", help="mutants of a suite's references: how strong is its oracle? status 1 when a kernel is weak")
     strength.add_argument("suite", type=Path, help="a folder with kernels.yaml, a HeCBench checkout or a parameter file")
@@ -135,7 +136,7 @@ def check_machine(params: Params) -> None:
 def _redteam(args) -> int:
     from parallax_lib import redteam
 
-    return 0 if redteam.gate(args.workers) else 1
+    return 0 if redteam.gate(args.workers, args.journal) else 1
 
 
 def _audit(args) -> int:

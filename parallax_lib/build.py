@@ -30,6 +30,7 @@ KEPT = 24  # programs
 RECENT: dict[tuple, Built] = {}  # the last ones that were built, by all that they were built from
 PROGRAM, SYMBOLS, PREPROCESSED, RUNTIME = "program", "symbols", "main.ii", "runtime"
 PROOFS = {"omp": ROOT / "data" / "proof" / "ompt.cpp", "cuda": ROOT / "data" / "proof" / "launches.cpp"}
+MARKER = ROOT / "data" / "proof" / "marker.cpp"
 GUARD = ROOT / "data" / "proof" / "device.cpp"
 TARGET = re.compile(r"\bomp\b(?:\\\n|[^\n])*?\btarget\b")
 INSCAN = re.compile(r"\binscan\b")  # the one feature that LLVM's runtime refuses in programs that g++ built
@@ -57,47 +58,6 @@ s/^ *[0-9a-f]*:[ \t]*\(lock\|xchg .*(\|ld[a-z]*xr\|ldadd\|ldset\|ldclr\|cas\|swp
 LOOK = f"nm main.o > {SYMBOLS}\n{PARTS}"  # what it defines and needs
 LAUNCHES = "cudaLaunchKernel __cudaLaunchKernel cudaLaunchKernelExC cudaLaunchCooperativeKernel cudaGraphLaunch"
 WRAPPED = (*(f"{name}{stream}" for name in LAUNCHES.split() for stream in ("", "_ptsz")), "cudaDeviceReset")
-MARKER = r"""
-typedef unsigned long word;
-#if defined(__x86_64__)
-static long call(long n, long a, long b, long c) {
-  long r;
-  __asm__ volatile("syscall" : "=a"(r) : "a"(n), "D"(a), "S"(b), "d"(c) : "rcx", "r11", "memory");
-  return r;
-}
-enum { READ = 0, WRITE = 1, PID = 39, CLOCK = 228 };
-#elif defined(__aarch64__)
-static long call(long n, long a, long b, long c) {
-  register long r8 __asm__("x8") = n, r0 __asm__("x0") = a, r1 __asm__("x1") = b, r2 __asm__("x2") = c;
-  __asm__ volatile("svc 0" : "+r"(r0) : "r"(r8), "r"(r1), "r"(r2) : "memory");
-  return r0;
-}
-enum { READ = 63, WRITE = 64, PID = 172, CLOCK = 113 };
-#endif
-extern "C" int fflush(void *);
-extern "C" __attribute__((weak)) long parallax_proof(char *, long);
-static char line[] = "\n@end 00000000000000000000000000000000\n";
-static char proof[1024] = "\n@proof ";
-static long owner, started;
-static long now() { long t[2]; call(CLOCK, 1, (long)t, 0); return t[0] * 1000000 + t[1] / 1000; }
-static void begin() { owner = call(PID, 0, 0, 0); call(READ, 0, (long)(line + 6), 32); started = now(); }
-static void end() {
-  fflush(0);
-  if (call(PID, 0, 0, 0) != owner) return;
-  long wall = now() - started, n = 41;
-  for (int i = 0; i < 32; i++) proof[8 + i] = line[6 + i];
-  for (const char *name = " wall_us="; *name; name++) proof[n++ - 1] = *name;
-  long unit = 1;
-  while (wall / unit > 9) unit *= 10;
-  for (n--; unit; unit /= 10) proof[n++] = '0' + wall / unit % 10;
-  proof[n++] = ' ';
-  if (parallax_proof) n += parallax_proof(proof + n, sizeof proof - n);
-  call(WRITE, 1, (long)proof, n);
-  call(WRITE, 1, (long)line, sizeof line - 1);
-}
-__attribute__((used, section(".preinit_array"))) static void (*const first)() = begin;
-__attribute__((used, section(".fini_array.00000"))) static void (*const last)() = end;
-"""
 
 
 @dataclass(frozen=True)
@@ -196,7 +156,7 @@ def _build(code: str, way: tuple[str, str, tuple[str, ...]], toolchain: Toolchai
     regions, compiler, flags = way
     name = f"main.{'cu' if LANGUAGE[toolchain.api] == 'cu' else 'cpp'}"
     proof = proof_source(toolchain)
-    files = {name: code.encode("utf-8", errors="replace"), "marker.cpp": MARKER.encode(), "proof.cpp": proof}
+    files = {name: code.encode("utf-8", errors="replace"), "marker.cpp": _read(MARKER), "proof.cpp": proof}
     files["device.cpp"] = guard_source(toolchain)
     outputs = (PROGRAM, SYMBOLS, RUNTIME) + (() if name == "main.cu" else (PREPROCESSED,))
     used = replace(toolchain, compiler=compiler, flags=flags)

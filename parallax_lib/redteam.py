@@ -11,6 +11,7 @@ than expected is shown, and fails the gate as well.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,17 +51,27 @@ def read_corpus(folder: Path = CORPUS) -> list[Program]:
     return [_read(path) for path in files]
 
 
-def judge_corpus(programs: list[Program], journal: Journal | None = None, workers: int = 2) -> list[Verdict]:
+def judge_corpus(
+    programs: list[Program],
+    journal: Journal | None = None,
+    workers: int = 2,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Verdict]:
     """Verdicts of the programs as translations of bundled kernels, in their order; with the race stage where its tools are."""
     kernels = {k.name: k for k in suite.read_folder(suite.MINIBENCH, "minibench")}
     items = [(p.code, task_of(p, kernels)) for p in programs]
-    return judge_many(items, toolchain.detect(), sandbox.probe(), LIMITS, journal, workers, races="auto")
+    return judge_many(items, toolchain.detect(), sandbox.probe(), LIMITS, journal, workers, progress, races="auto")
 
 
-def gate(workers: int = 2) -> bool:
-    """Judge the whole corpus, print the gate; whether it holds."""
+def gate(workers: int = 2, journal: Path | None = None) -> bool:
+    """Judge the whole corpus, print how far it is and then the gate; whether it holds.  With a journal a stopped gate goes on."""
     programs = read_corpus()
-    text, holds = report(programs, judge_corpus(programs, None, workers))
+
+    def progress(done: int, total: int) -> None:
+        if done % 10 == 0:
+            print(f"[{done}/{total}]", flush=True)
+
+    text, holds = report(programs, judge_corpus(programs, Journal(journal) if journal else None, workers, progress))
     print(f"{text}\nrelease gate: {'holds' if holds else 'BROKEN'}", flush=True)
     return holds
 

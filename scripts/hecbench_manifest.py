@@ -120,7 +120,7 @@ def reduced(entry: Entry, program: bytes, bench: Bench) -> Iterator[tuple[tuple[
     """(reduced arguments, how they ran, why they cannot be used or "") of one try after the other."""
     usage = hecbench_text.usage(entry.programs["omp"].text)
     tried, slow = set(), []  # slow: (repeat, scale) that took too long
-    for scale in (64, 512, 8192, 16, 4, 1):
+    for scale in (64, 16, 4, 1, 512, 8192):
         for repeat in REPEATS:
             runs = tuple(dict.fromkeys(scaled(run, scale, usage, repeat) for run in entry.runs))
             if runs in tried or any(repeat >= r and scale <= s for r, s in slow):
