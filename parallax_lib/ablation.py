@@ -36,18 +36,22 @@ NAMES = (
 LIBRARY = "idle.so"
 MANY = 256  # threads of a region of which one runs
 BY_NUMBER = frozenset("GOMP_parallel GOMP_barrier GOMP_single_start".split())
-SHARES = re.compile(r"^ *U (GOMP_\w+|__kmpc_\w+|omp_\w*lock\w*|pthread_\w+|__aarch64_\w+|__atomic_\w+)|^@(atomic)", re.M)
+LEVELS = r"omp_get_(?:level|active_level|ancestor_\w+|team_size)"
+SHARES = re.compile(rf"^ *U (GOMP_\w+|__kmpc_\w+|omp_\w*lock\w*|{LEVELS}|pthread_\w+|__aarch64_\w+|__atomic_\w+)|^@(atomic)", re.M)
 ALONE = r"""
-static int depth, mine, team;
+static int active, mine, team = 1;
 extern "C" int omp_get_max_threads();
-extern "C" int omp_get_thread_num() { return depth == 1 ? mine : 0; }
-extern "C" int omp_get_num_threads() { return depth == 1 ? team : 1; }
-extern "C" int omp_in_parallel() { return depth && team > 1; }
+extern "C" int omp_get_max_active_levels();
+extern "C" int omp_get_thread_num() { return mine; }
+extern "C" int omp_get_num_threads() { return team; }
+extern "C" int omp_in_parallel() { return active > 0; }
 extern "C" void GOMP_parallel(void (*body)(void *), void *data, unsigned threads, unsigned) {
   int outer_mine = mine, outer_team = team;
-  if (!depth++) team = threads ? threads : omp_get_max_threads(), mine = LAST ? team - 1 : 0;
+  team = active >= omp_get_max_active_levels() ? 1 : threads ? threads : omp_get_max_threads();
+  mine = LAST ? team - 1 : 0;
+  active += team > 1;
   body(data);
-  depth--, mine = outer_mine, team = outer_team;
+  active -= team > 1, mine = outer_mine, team = outer_team;
 }
 """
 # The judged program must not see that it is watched: what preloaded the library is wiped before its constructors run, but

@@ -30,6 +30,10 @@ BY_NUMBER = program(
     "    for (long i = n * t / m; i < n * (t + 1) / m; i++) y[i] = x[i];\n  }"
 )
 SMALL_SERIAL = program(f"#pragma omp parallel for if (n > 1000)\n  {COPY}")
+NESTED = program(
+    "  omp_set_max_active_levels(2);\n#pragma omp parallel num_threads(2)\n  if (omp_get_thread_num() == 0) {\n"
+    f"#pragma omp parallel for\n  {COPY}\n  }}"
+)
 SHARED_OTHERWISE = {
     "dynamic": program(f"#pragma omp parallel for schedule(dynamic, 512)\n  {COPY}"),
     "queue": program("  std::atomic<int> next{0};\n#pragma omp parallel\n" + QUEUE, "#include <atomic>\n"),
@@ -57,7 +61,7 @@ def test_one_thread_that_does_it_all_beside_busy_ones_is_told(who, said):
     assert (verdict.level, verdict.reason, verdict.parallel) == (4, "not_parallel", "no") and said in verdict.log, verdict
 
 
-@pytest.mark.parametrize("code", [STATIC, BY_NUMBER, SMALL_SERIAL], ids=["static", "by number", "small ones serial"])
+@pytest.mark.parametrize("code", [STATIC, BY_NUMBER, SMALL_SERIAL, NESTED], ids=["static", "by number", "small ones serial", "nested"])
 def test_work_shared_by_thread_numbers_needs_every_thread(code):
     assert switches(code) == {"", "first", "last"}
     verdict = judge(code)
