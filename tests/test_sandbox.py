@@ -314,7 +314,7 @@ program = open(sys.argv[1], "rb").read()
 run = lambda *args: sandbox.run(["../job/a", *args], {"a": program}, limits, level)
 resource.setrlimit(resource.RLIMIT_NPROC, tuple(map(int, sys.argv[2:4])))
 print(run("20", "0").status)
-other = threading.Thread(target=run, args=("20", "6000000"))
+other = threading.Thread(target=run, args=("20", "15000000"))
 other.start()
 for _ in range(300):  # until the other run has its threads
     if not crowding.shortage(level.user, 21): time.sleep(0.01)
@@ -342,20 +342,28 @@ def test_a_process_limit_that_others_use_up_is_no_crash(tmp_path, soft, hard, al
 
 
 SQUEEZED = """
-import resource, sys, threading, time
+import os, resource, sys, threading, time
 from dataclasses import replace
+from pathlib import Path
 from parallax_lib import crowding, sandbox
-limits, level = sandbox.Limits(cpu_s=3, processes=64), replace(sandbox.probe(), user=int(sys.argv[2]))
+limits, level = sandbox.Limits(cpu_s=3, wall_s=120, processes=64), replace(sandbox.probe(), user=int(sys.argv[2]))
 program = open(sys.argv[1], "rb").read()
 run = lambda *args: sandbox.run(["../job/a", *args], {"a": program}, limits, level)
+large = lambda: [p for p in Path("/proc").glob("[0-9]*") if crowding._counts(p / "status") == (level.user, 61)]
 resource.setrlimit(resource.RLIMIT_NPROC, (100, 4096))
-other = threading.Thread(target=run, args=("60", "1200000", "0"))
+other = threading.Thread(target=run, args=("60", "90000000", "0"))
 other.start()
-while crowding._use(level.user)[2] < 50: time.sleep(0.01)
-squeezed = run("60", "0", "3000000")
+while not (first := large()): time.sleep(0.01)
+
+def relieve():
+    while crowding._use(level.user)[2] < 100: time.sleep(0.01)  # until the second run has hit the limit
+    os.kill(int(first[0].name), 9)
+
+threading.Thread(target=relieve).start()
+squeezed = run("60", "3000000", "3000000")
 other.join()
 print(squeezed.status, squeezed.stderr)
-print(run("90", "0", "0").status)
+print(run("90", "300000", "0").status)
 """
 
 
