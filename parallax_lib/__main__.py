@@ -57,6 +57,7 @@ def parser() -> argparse.ArgumentParser:
     red = sub.add_parser("redteam", help="judge the corpus of cheating and of odd but honest programs; status 1 when the gate breaks")
     red.add_argument("--workers", type=int, default=2)
     red.add_argument("--api", choices=("omp", "cuda"), default="", help="only this part, each program with its evidence")
+    red.add_argument("--journal", type=Path, default=None, help="file that keeps verdicts, so that a stopped gate goes on")
     red.set_defaults(go=_redteam)
     strength = sub.add_parser("audit", help="mutants of a suite's references: how strong is its oracle? status 1 when a kernel is weak")
     strength.add_argument("suite", type=Path, help="a folder with kernels.yaml, a HeCBench checkout or a parameter file")
@@ -69,10 +70,16 @@ def parser() -> argparse.ArgumentParser:
     hec = sub.add_parser("hecbench", help="index a HeCBench checkout; --check judges its programs as translations of each other")
     hec.add_argument("root", type=Path)
     hec.add_argument("--check", action="store_true", help="compile and run instead of listing")
-    hec.add_argument("--mutants", action="store_true", help="judge a wrong variant by each operator of the audit too")
-    hec.add_argument("--limit", type=int, default=0, help="at most this many kernels")
+    kinds = {"nargs": "?", "const": "work", "default": "", "choices": ("work", "all")}
+    hec.add_argument("--mutants", **kinds, help="judge wrong variants too: of the parallel work, or of all")
+    hec.add_argument("--per-operator", type=int, default=1, help="mutants by each operator of the audit")
+    hec.add_argument("--most", type=int, default=0, help="at most this many mutants of a kernel's parallel work")
+    hec.add_argument("--limit", type=int, default=0, help="at most this many usable kernels, those that take least time")
     hec.add_argument("--names", default="", metavar="a,b")
-    hec.add_argument("--journal", type=Path, help="file that keeps verdicts, so that a stopped check goes on")
+    hec.add_argument("--apis", default="serial,omp,cuda", help="judge only translations between these")
+    hec.add_argument("--workers", type=int, default=2, help="kernels at a time")
+    hec.add_argument("--journal", type=Path, help="file that keeps verdicts, so that a stopped check goes on; default data/runs/hecbench/")
+    hec.add_argument("--out", type=Path, metavar="check.json", help="write every row here")
     hec.set_defaults(go=_hecbench)
     sub.add_parser("adapt", help="LoRA-train the translator on forge programs (adapt --help)")
     return top
@@ -130,7 +137,7 @@ def check_machine(params: Params) -> None:
 def _redteam(args) -> int:
     from parallax_lib import redteam
 
-    return 0 if redteam.gate(args.workers, args.api) else 1
+    return 0 if redteam.gate(args.workers, args.api, args.journal) else 1
 
 
 def _audit(args) -> int:
@@ -151,25 +158,27 @@ def _selfcheck(args) -> int:
 
 
 def _hecbench(args) -> None:
-    from parallax_lib import hecbench_check, mutate, sandbox, toolchain
+    from parallax_lib import hecbench_check, hecbench_mutants, hecbench_table, sandbox, store, toolchain
     from parallax_lib.reference import Bench
-    from parallax_lib.store import Journal
 
     names = tuple(n for n in args.names.split(",") if n)
     if not args.check:
         print(hecbench_check.index(args.root, toolchain.detect(), names).to_string(index=False))
         return
-    journal = Journal(args.journal) if args.journal else None
+    journal = store.Journal(args.journal or store.run_folder("hecbench") / "journal.db")
     bench = Bench(toolchain.detect(), sandbox.probe(), hecbench_check.LIMITS, journal)
-    mutants = (lambda code: mutate.mutants(code, 1)) if args.mutants else None
 
-    def say(row: dict) -> None:
-        mutants = f"{row['rejected']} of {row['mutants']} mutants rejected" if row["mutants"] else ""
-        print(row["kernel"], row["direction"], row["strength"], row["reason"], row["log"], mutants, flush=True)
-        for survivor in row["survivors"]:
-            print(f"    survived: {survivor}", flush=True)
+    def made(code: str):
+        return hecbench_mutants.made(code, args.per_operator, args.most, args.mutants == "all")
 
-    print(hecbench_check.totals(hecbench_check.check(args.root, bench, names, args.limit, mutants, say)))
+    def say(done: int, total: int, rows: list[dict]) -> None:
+        print(f"[{done}/{total}]", hecbench_table.line(rows), flush=True)
+
+    apis = tuple(args.apis.split(","))
+    rows = hecbench_check.check(args.root, bench, names, args.limit, made if args.mutants else None, say, apis, args.workers)
+    print(hecbench_table.totals(rows))
+    if args.out is not None:
+        store.write_json(args.out, rows.to_dict("records"))
 
 
 def _tools(args) -> None:

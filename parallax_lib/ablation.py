@@ -3,15 +3,20 @@
 Knows the OpenMP runtime's entry points and how to stub them, and the emulator's switch.  Knows nothing of tolerances or
 verdict levels.
 
-A preloaded library answers every call that opens a region, makes a task or launches a target region by doing nothing;
-the CUDA emulator returns from every kernel, or runs one thread of every launch alone.  On a GPU nothing is switched off.
+A preloaded library answers every call that opens a region, makes a task or launches a target region by doing nothing, or
+runs one thread of every region alone; the CUDA emulator does the same with kernels.  On a GPU nothing is switched off.
 It finds regions and kernels whose results nobody reads (empty ones, junk work, repeated work), which no count of threads
-or time can find.  It does not find OpenMP regions that one thread fills: that is the run-time proof's part.
+or time can find, and those whose results come from one thread while others are busy with nothing.
+
+One OpenMP thread alone may rightly do all of a dynamic loop, of tasks or of a queue.  So that switch is used only where
+the object code can share work by thread numbers alone: of the runtime's calls it has only those in BY_NUMBER, no lock and
+no atomic update of memory.  Regions then get MANY threads, so that one of them has next to nothing of the work.
 """
 
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -29,6 +34,26 @@ NAMES = (
     *(f"GOMP_parallel_loop_{schedule}" for schedule in SCHEDULES.split()),
 )  # fmt: skip
 LIBRARY = "idle.so"
+MANY = 256  # threads of a region of which one runs
+BY_NUMBER = frozenset("GOMP_parallel GOMP_barrier GOMP_single_start".split())
+LEVELS = r"omp_get_(?:level|active_level|ancestor_\w+|team_size)"
+SHARES = re.compile(rf"^ *U (GOMP_\w+|__kmpc_\w+|omp_\w*lock\w*|{LEVELS}|pthread_\w+|__aarch64_\w+|__atomic_\w+)|^@(atomic)", re.M)
+ALONE = r"""
+static int active, mine, team = 1;
+extern "C" int omp_get_max_threads();
+extern "C" int omp_get_max_active_levels();
+extern "C" int omp_get_thread_num() { return mine; }
+extern "C" int omp_get_num_threads() { return team; }
+extern "C" int omp_in_parallel() { return active > 0; }
+extern "C" void GOMP_parallel(void (*body)(void *), void *data, unsigned threads, unsigned) {
+  int outer_mine = mine, outer_team = team;
+  team = active >= omp_get_max_active_levels() ? 1 : threads ? threads : omp_get_max_threads();
+  mine = LAST ? team - 1 : 0;
+  active += team > 1;
+  body(data);
+  active -= team > 1, mine = outer_mine, team = outer_team;
+}
+"""
 # The judged program must not see that it is watched: what preloaded the library is wiped before its constructors run, but
 # not in the commands that start it.
 WIPE = rf"""
@@ -45,7 +70,11 @@ __attribute__((constructor)) static void wipe(int, char **argv, char **env) {{
   *kept = 0;
 }}
 """
-OPENMP = {"": "with its parallel regions switched off"}
+OPENMP = {
+    "": "with its parallel regions switched off",
+    "first": f"with the first of {MANY} threads of every region alone",
+    "last": f"with the last of {MANY} threads of every region alone",
+}
 CUDA = {  # value of CUDACPU_KERNELS
     "0": "with its kernels switched off",
     "first": "with the first thread of every launch alone",
@@ -63,13 +92,13 @@ class Spent:
     seconds: float = 0.0
 
 
-def without(inputs: Iterable[tuple], run: Callable[..., Ran], is_right: Callable[..., bool], toolchain: Toolchain) -> Spent:
-    """Whether the program stays right on every input without its parallel work.
+def without(inputs: Iterable[tuple], run: Callable[..., Ran], is_right: Callable[..., bool], words_of: dict[str, str]) -> Spent:
+    """Whether the program stays right on every input without its parallel work, by one of the switches in `words_of`.
 
     `inputs`: (arguments, what is expected).  `run(switch, arguments)` is `run_idle` on the program; `is_right(expected, ran)`.
     """
     inputs, cpu, seconds = tuple(inputs), 0.0, 0.0
-    for switch, words in switches(toolchain).items():
+    for switch, words in words_of.items():
         for args, expected in inputs:
             ran = run(switch, args)
             cpu, seconds = cpu + ran.outcome.cpu_s, seconds + ran.outcome.wall_s
@@ -82,9 +111,12 @@ def without(inputs: Iterable[tuple], run: Callable[..., Ran], is_right: Callable
     return Spent("", "", cpu, seconds)
 
 
-def switches(toolchain: Toolchain) -> dict[str, str]:
-    """Switch -> its words, for what can be switched off in this toolchain's programs."""
-    return OPENMP if toolchain.api == "omp" else CUDA if toolchain.emulated else {}
+def switches(toolchain: Toolchain, symbols: str) -> dict[str, str]:
+    """Switch -> its words, for what can be switched off in this toolchain's program with these `symbols` (build.Built)."""
+    if toolchain.api == "omp":
+        named = {next(filter(None, found)) for found in SHARES.findall(symbols)}
+        return OPENMP if named <= BY_NUMBER else {"": OPENMP[""]}
+    return CUDA if toolchain.emulated else {}
 
 
 def run_idle(
@@ -92,17 +124,19 @@ def run_idle(
     files: dict[str, bytes] | None = None, switch: str = "",
 ) -> Ran:  # fmt: skip
     """One run of a built program without its parallel work.  Raises UserError where the stub cannot be built."""
-    assert switch in switches(toolchain), (toolchain.api, switch)
+    assert switch in (OPENMP if toolchain.api == "omp" else CUDA), (toolchain.api, switch)
     if toolchain.api == "cuda":
         return execute(program, toolchain, args, limits, level, {**env, "CUDACPU_KERNELS": switch}, files)
-    preload = {**env, "LD_PRELOAD": f"{JOB}/{LIBRARY}"}
-    return execute(program, toolchain, args, limits, level, preload, {LIBRARY: library(toolchain.compiler, level), **(files or {})})
+    preload = {**env, "LD_PRELOAD": f"{JOB}/{LIBRARY}"} | ({"OMP_NUM_THREADS": str(MANY)} if switch else {})
+    beside = {LIBRARY: library(toolchain.compiler, level, switch), **(files or {})}
+    return execute(program, toolchain, args, limits, level, preload, beside)
 
 
 @functools.cache
-def library(compiler: str, level: Level) -> bytes:
-    """The shared library of idle entry points, built once a process in the sandbox."""
-    source = WIPE + "".join(f'extern "C" long {name}() {{ return 0; }}\n' for name in NAMES)
+def library(compiler: str, level: Level, switch: str = "") -> bytes:
+    """The shared library of idle entry points, or of those that run one thread, built once a process in the sandbox."""
+    idle = "".join(f'extern "C" long {name}() {{ return 0; }}\n' for name in NAMES)
+    source = WIPE + (f"enum {{ LAST = {int(switch == 'last')} }};\n{ALONE}" if switch else idle)
     command = [compiler, "-shared", "-fPIC", "-O1", "-w", f"{JOB}/idle.cpp", "-o", LIBRARY]
     out = sandbox.run(command, {"idle.cpp": source.encode()}, BUILD_LIMITS, level, outputs=(LIBRARY,))
     if out.status != "ok" or LIBRARY not in out.files:

@@ -26,6 +26,8 @@ from parallax_lib.sandbox import JOB, Level, Limits, Outcome
 from parallax_lib.toolchain import BASE, LANGUAGE, Toolchain, describe
 
 BUILD_LIMITS = Limits(cpu_s=60, wall_s=600, memory_mb=4096, output_bytes=1 << 20, processes=64, tmp_mb=256)
+KEPT = 24  # programs
+RECENT: dict[tuple, Built] = {}  # the last ones that were built, by all that they were built from
 PROGRAM, SYMBOLS, PREPROCESSED, RUNTIME = "program", "symbols", "main.ii", "runtime"
 PROOF = ROOT / "data" / "proof"
 PROOFS = {"omp": ("ompt.cpp",), "cuda": ("launches.cpp", "poison.cpp")}  # one text each
@@ -49,55 +51,15 @@ CUDA_KERNEL, CUDA_LAUNCH = (
 )
 BY_CALL, COMMENT = re.compile(r"\bcudaLaunch\w*Kernel\w*\s*[<(]"), re.compile(r"//[^\n]*|/\*.*?\*/", re.S)
 PARTS = rf"""{{ objdump -h main.o | sed -n 's/^ *[0-9]* \(\.[^ ]*\) .*/@section \1/p'
-objdump -d --no-show-raw-insn main.o | sed -n 's/^ *[0-9a-f]*:[ \t]*\(syscall\|sysenter\|int  *$0x80\|svc\)/@instruction \1/p'
-}} >> {SYMBOLS}"""  # for gates: the object file's sections and raw system calls, after
+objdump -d --no-show-raw-insn main.o | sed -n 's/^ *[0-9a-f]*:[ \t]*\(syscall\|sysenter\|int  *$0x80\|svc\)/@instruction \1/p
+s/^ *[0-9a-f]*:[ \t]*\(lock\|xchg .*(\|ld[a-z]*xr\|ldadd\|ldset\|ldclr\|cas\|swp\).*/@atomic/p' | uniq
+}} >> {SYMBOLS}"""  # for gates and ablation: the object file's sections, raw system calls and atomic updates of memory, after
 LOOK = f"nm main.o > {SYMBOLS}\n{PARTS}"  # what it defines and needs
 LAUNCHES = "cudaLaunchKernel __cudaLaunchKernel cudaLaunchKernelExC cudaLaunchCooperativeKernel cudaGraphLaunch"
 ONCE = "cudaDeviceReset cudaMalloc cudaMallocPitch cudaMalloc3D cudaMallocHost cudaHostAlloc"
 IN_STREAM = f"{LAUNCHES} cudaMallocAsync cudaMallocFromPoolAsync"
 WRAPPED = (*(f"{name}{stream}" for name in IN_STREAM.split() for stream in ("", "_ptsz")), *ONCE.split())
 SHOWN = ("-Xlinker", "--export-dynamic-symbol=parallax_device")  # to data/proof/cupti.cpp
-MARKER = r"""
-typedef unsigned long word;
-#if defined(__x86_64__)
-static long call(long n, long a, long b, long c) {
-  long r;
-  __asm__ volatile("syscall" : "=a"(r) : "a"(n), "D"(a), "S"(b), "d"(c) : "rcx", "r11", "memory");
-  return r;
-}
-enum { READ = 0, WRITE = 1, PID = 39, CLOCK = 228 };
-#elif defined(__aarch64__)
-static long call(long n, long a, long b, long c) {
-  register long r8 __asm__("x8") = n, r0 __asm__("x0") = a, r1 __asm__("x1") = b, r2 __asm__("x2") = c;
-  __asm__ volatile("svc 0" : "+r"(r0) : "r"(r8), "r"(r1), "r"(r2) : "memory");
-  return r0;
-}
-enum { READ = 63, WRITE = 64, PID = 172, CLOCK = 113 };
-#endif
-extern "C" int fflush(void *);
-extern "C" __attribute__((weak)) long parallax_proof(char *, long);
-static char line[] = "\n@end 00000000000000000000000000000000\n";
-static char proof[1024] = "\n@proof ";
-static long owner, started;
-static long now() { long t[2]; call(CLOCK, 1, (long)t, 0); return t[0] * 1000000 + t[1] / 1000; }
-static void begin() { owner = call(PID, 0, 0, 0); call(READ, 0, (long)(line + 6), 32); started = now(); }
-static void end() {
-  fflush(0);
-  if (call(PID, 0, 0, 0) != owner) return;
-  long wall = now() - started, n = 41;
-  for (int i = 0; i < 32; i++) proof[8 + i] = line[6 + i];
-  for (const char *name = " wall_us="; *name; name++) proof[n++ - 1] = *name;
-  long unit = 1;
-  while (wall / unit > 9) unit *= 10;
-  for (n--; unit; unit /= 10) proof[n++] = '0' + wall / unit % 10;
-  proof[n++] = ' ';
-  if (parallax_proof) n += parallax_proof(proof + n, sizeof proof - n);
-  call(WRITE, 1, (long)proof, n);
-  call(WRITE, 1, (long)line, sizeof line - 1);
-}
-__attribute__((used, section(".preinit_array"))) static void (*const first)() = begin;
-__attribute__((used, section(".fini_array.00000"))) static void (*const last)() = end;
-"""
 
 
 @dataclass(frozen=True)
@@ -132,7 +94,19 @@ class Ran:
 def build(code: str, toolchain: Toolchain, extra: tuple[str, ...], level: Level) -> Built:
     """Compile a single-file program with the harness's end marker and proof.  `extra`: the kernel's own flags.
 
-    OpenMP target regions are built by clang for the offload device where there is one; what only g++ accepts is built by
+    What was built last is not built again: a suite's programs are references, translations and originals of mutants.
+    """
+    key = (code, toolchain, extra, level)
+    built = RECENT.get(key) or _first_that_builds(code, toolchain, extra, level)
+    if built.reason == "ok":
+        RECENT[key] = built
+        while len(RECENT) > KEPT:
+            RECENT.pop(next(iter(RECENT)), None)
+    return built
+
+
+def _first_that_builds(code: str, toolchain: Toolchain, extra: tuple[str, ...], level: Level) -> Built:
+    """OpenMP target regions are built by clang for the offload device where there is one; what only g++ accepts is built by
     g++, whose target regions run on the host.
     """
     first, *others = _ways(code, toolchain)
@@ -184,7 +158,7 @@ def _build(code: str, way: tuple[str, str, tuple[str, ...]], toolchain: Toolchai
     regions, compiler, flags = way
     name = f"main.{'cu' if LANGUAGE[toolchain.api] == 'cu' else 'cpp'}"
     proof = proof_source(toolchain)
-    files = {name: code.encode("utf-8", errors="replace"), "marker.cpp": MARKER.encode(), "proof.cpp": proof}
+    files = {name: code.encode("utf-8", errors="replace"), "marker.cpp": _read("marker.cpp"), "proof.cpp": proof}
     files["device.cpp"] = guard_source(toolchain)
     outputs = (PROGRAM, SYMBOLS, RUNTIME) + (() if name == "main.cu" else (PREPROCESSED,))
     used = replace(toolchain, compiler=compiler, flags=flags)

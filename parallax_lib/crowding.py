@@ -4,7 +4,8 @@ Knows the kernel's count of processes and threads of one user.  Knows nothing of
 
 RLIMIT_NPROC is two limits.  Inside the sandbox's user namespace it counts the run alone; outside it counts everything of
 the same user id, other runs among it, against the limit that the harness was started with.  The second one strikes by no
-fault of the program: fork and pthread_create fail, and it ends as if it had crashed.
+fault of the program: fork and pthread_create fail, and it ends as if it had crashed.  Counted is when it has ended: a
+squeeze that has passed by then leaves no count, so a run that failed under a tight limit is made once more.
 """
 
 from __future__ import annotations
@@ -25,14 +26,25 @@ def ceiling(wanted: int) -> int:
 
 def shortage(user: int | None, promised: int) -> str:
     """Why a run as `user` (None: this one) may not have got its `promised` processes, "" when it could have all of them."""
+    uid, limit, others = _use(user)
+    if not uid or others + promised <= limit:
+        return ""
+    return f"a process limit of {limit} (ulimit -u), of which user {uid} uses {others} elsewhere, cannot give a run {promised}"
+
+
+def tight(user: int | None, promised: int) -> bool:
+    """Whether others of the user may well have used up the limit for a moment: more than half of it is spoken for."""
+    uid, limit, others = _use(user)
+    return uid != 0 and 2 * (others + promised) > limit
+
+
+def _use(user: int | None) -> tuple[int, int, int]:
+    """(user id, 0 where no limit binds it; the limit; processes and threads of the user)."""
     uid = os.getuid() if user is None else user
     limit = resource.getrlimit(resource.RLIMIT_NPROC)[0]
     if uid == 0 or limit == resource.RLIM_INFINITY:
-        return ""
-    others = sum(threads for owner, threads in map(_counts, Path("/proc").glob("[0-9]*/status")) if owner == uid)
-    if others + promised <= limit:
-        return ""
-    return f"a process limit of {limit} (ulimit -u), of which user {uid} uses {others} elsewhere, cannot give a run {promised}"
+        return 0, limit, 0
+    return uid, limit, sum(threads for owner, threads in map(_counts, Path("/proc").glob("[0-9]*/status")) if owner == uid)
 
 
 def _counts(path: Path) -> tuple[int, int]:

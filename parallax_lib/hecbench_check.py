@@ -12,8 +12,9 @@ parallel work, or there is none on these arguments, so nothing can be judged by 
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import pandas as pd
@@ -42,66 +43,48 @@ def check(
     names: tuple[str, ...] = (),
     limit: int = 0,
     mutants: Callable[[str], list[Mutant]] | None = None,
-    say: Callable[[dict], None] = lambda row: None,
+    say: Callable[[int, int, list[dict]], None] = lambda done, total, rows: None,
+    apis: tuple[str, ...] = ("serial", "omp", "cuda"),
+    workers: int = 2,
 ) -> pd.DataFrame:
-    """One row a kernel and direction: the verdict on the twin, and how many of its `mutants` were rejected.
+    """One row a kernel and direction between `apis`: the verdict on the twin, and how many of its `mutants` were rejected.
 
-    `limit` kernels at most, 0 for all; `say(row)` is called as each falls.  With a journal a stopped call goes on.
+    `limit`: that many usable kernels, those that take least time, 0 for all; `workers` kernels at a time;
+    `say(done, total, rows)` is called as each kernel's rows fall.  With a journal a stopped call goes on.
     """
-    rows, done = [], 0
-    for entry in hecbench.entries(Path(root), names):
-        fell = list(_judged(entry, bench, mutants))
-        for row in fell:
-            say(row)
-        rows += fell
-        done += any(row["reason"] != "left_out" for row in fell)
-        if limit and done >= limit:
-            break
-    return pd.DataFrame(rows)
+    found = hecbench.entries(Path(root), names)
+    usable = {entry.name: entry for entry in found if hecbench.as_kernel(entry) is not None}
+    rows = {} if limit else {entry.name: [_left_out(entry)] for entry in found if entry.name not in usable}
+    chosen = sorted(usable.values(), key=lambda entry: entry.facts.get("cpu_s", math.inf))[: limit or None]
+    pool = ThreadPoolExecutor(max_workers=max(1, workers))
+    try:
+        waiting = {pool.submit(_judged, entry, bench, mutants, apis): entry.name for entry in chosen}
+        for done, fell in enumerate(as_completed(waiting), 1):
+            rows[waiting[fell]] = fell.result()
+            say(done, len(chosen), rows[waiting[fell]])
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return pd.DataFrame([row for name in sorted(rows) for row in rows[name]])
 
 
-def totals(rows: pd.DataFrame) -> str:
-    """Counts by direction and reason, and the kernels that pass both ways between serial and OpenMP."""
-    if rows.empty:
-        return "no kernel"
-    counts = rows.groupby(["direction", "reason"]).size().unstack(fill_value=0)
-    passed = {d: set(g.loc[g["reason"] == "ok", "kernel"]) for d, g in rows.groupby("direction")}
-    both = passed.get("serial-omp", set()) & passed.get("omp-serial", set())
-    cuda = passed.get("omp-cuda", set()) & passed.get("cuda-omp", set())
-    weak = set(rows.loc[rows["strength"] != "strong", "kernel"])
-    text = f"{counts.to_string()}\n{len(both)} kernels pass serial <-> omp both ways ({len(both & weak)} of them pass-weak), "
-    text += f"{len(cuda)} omp <-> cuda both ways"
-    return "\n".join([text, *_mutant_lines(rows[rows["mutants"] > 0])])
+def _left_out(entry: Entry) -> dict:
+    return {**_row(entry, "none"), "reason": "left_out", "log": _why(entry)}
 
 
-def _mutant_lines(rows: pd.DataFrame) -> Iterator[str]:
-    """How many mutants were rejected, for kernels that print values and for those that print a word."""
-    for strong, mine in rows.groupby(rows["strength"] == "strong"):
-        kinds = sum(map(Counter, mine["mutant_kinds"]), Counter())
-        rates = []
-        for where, name in (("", "in the parallel work"), (" outside", "in set-up and check")):
-            n, of = kinds[f"rejected{where}"], kinds[f"rejected{where}"] + kinds[f"survived{where}"]
-            rates.append(f"{n} of {of} {name} rejected" + (f" = {n / of:.1%}" if of else ""))
-        apart = ", ".join(f"{kinds[kind]} {kind}" for kind in (*hecbench_mutants.APART, "no mutant"))
-        what = "values" if strong else "a verdict word only"
-        yield f"mutants of {mine['kernel'].nunique()} passing kernels that print {what}: {'; '.join(rates)}; apart: {apart}"
+def _row(entry: Entry, direction: str) -> dict:
+    row = {"kernel": entry.name, "direction": direction, "strength": entry.facts.get("strength", "unknown"), "reason": "", "log": ""}
+    return row | {"mutants": 0, "rejected": 0, "mutant_kinds": {}, "survivors": []}
 
 
-def _judged(entry: Entry, bench: Bench, mutants) -> Iterator[dict]:
-    """A row for each direction that both programs allow, or one that says why there is none."""
-    row = {"kernel": entry.name, "direction": "none", "strength": entry.facts.get("strength", "unknown"), "mutants": 0, "rejected": 0}
-    row |= {"mutant_kinds": {}, "survivors": []}
-    kernel = hecbench.as_kernel(entry)
-    if kernel is None:
-        yield {**row, "reason": "left_out", "log": _why(entry)}
-        return
+def _judged(entry: Entry, bench: Bench, mutants, apis: tuple[str, ...]) -> list[dict]:
+    """A row for each direction between `apis` that both programs allow."""
+    kernel, rows = hecbench.as_kernel(entry), []
     for source, target in DIRECTIONS:
-        if not {source, target} <= set(kernel.sources) or not (target == "serial" or _runs(bench, source, target)):
+        if not {source, target} <= {*kernel.sources} & {*apis} or not (target == "serial" or _runs(bench, source, target)):
             continue
         task = Task(kernel, source, target)
         verdict = _verdict(kernel.sources[target], task, bench)
-        row |= {"direction": task.direction, "reason": verdict.reason, "log": verdict.log.split("\n")[0][:160], "mutants": 0, "rejected": 0}
-        row |= {"mutant_kinds": {}, "survivors": []}
+        row = _row(entry, task.direction) | {"reason": verdict.reason, "log": verdict.log.split("\n")[0][:160]}
         if verdict.validated and mutants and target != "serial":
             kinds, survivors = hecbench_mutants.tally(task, bench, mutants(kernel.sources[target]))
             rejected = kinds["rejected"] + kinds["rejected outside"]
@@ -111,7 +94,8 @@ def _judged(entry: Entry, bench: Bench, mutants) -> Iterator[dict]:
             row |= {"reason": "vacuous", "log": f"no oracle for parallel work on these arguments: {row['log']}"}
         if verdict.reason == "wrong_output" and {source, target} == {"omp", "cuda"} and verdict.level == 3:
             row["log"] = f"twins print different lines: {row['log']}"
-        yield dict(row)
+        rows.append(row)
+    return rows
 
 
 def _verdict(code: str, task: Task, bench: Bench) -> Verdict:

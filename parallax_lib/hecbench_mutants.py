@@ -3,13 +3,15 @@
 Knows mutants, verdicts and which lines a run reaches.  Knows nothing of checkouts or of how a verdict is made.
 
 A survivor is set apart only on evidence, and never counted as rejected: the same program at -O2; a line that the kernel's
-own run does not reach (gcov), so that no comparison of its output can see it; a race operator where neither the output
-nor the race stage showed anything.  What does not compile, could not be judged or
-changes a line that takes the time is no mutant.
+own run does not reach (gcov), so that no comparison of its output can see it; the same data, when every byte that its
+target regions give back to the host is the original's, so that nothing the host does with them can tell the two apart;
+a race operator where neither the output nor the race stage showed anything.  What does not compile, could not be judged
+or changes a line that takes the time is no mutant.
 """
 
 from __future__ import annotations
 
+import random
 import re
 import shlex
 from collections import Counter
@@ -19,18 +21,24 @@ from dataclasses import replace
 from parallax_lib import mutate, sandbox
 from parallax_lib.build import BUILD_LIMITS, PROGRAM, same_code
 from parallax_lib.kernels import Kernel, Task
+from parallax_lib.llvm import OFFLOAD
 from parallax_lib.mutate import RACES, Mutant, Token
+from parallax_lib.params import ROOT
 from parallax_lib.reference import RUN_ENV, Bench, beside, inputs, tool_facts
 from parallax_lib.sandbox import JOB
 from parallax_lib.store import digest
-from parallax_lib.validate import judge
+from parallax_lib.validate import Verdict, judge, verdict_key
 
 NO_MUTANT = ("compile_error", "compile_limit", "not_checkable", "infra_error")
-APART = ("same code", "not reached", "race operator")
+RETURNED = ROOT / "data" / "proof" / "returned.cpp"
+GIVEN_BACK = re.compile(r"^@returned ([1-9]\d*) bytes ([0-9a-f]{16})$", re.M)
+UNSEEN = r"omp_target_memcpy_|__tgt_target_.*_nowait"  # ways back that returned.cpp does not follow
 LISTING = "main.cpp.gcov"
 CONSTRUCT = re.compile(
     r"\s*#\s*pragma\s+omp\s+(?!declare|end|target\s+(?:data|enter|exit|update))(?=.*\b(?:parallel|task|taskloop|teams|target)\b)", re.S
 )
+TARGET = re.compile(r"(?=.*\btarget\b)" + CONSTRUCT.pattern, re.S)
+LEAGUE = re.compile(r"^\s*#\s*pragma\s+omp\b.*\bteams\b", re.M)  # the race stage never says "no" of such programs
 CLOCK = re.compile(r"chrono|duration|get_?time|\bw?time\b|clock", re.I)  # what it measures is masked in the output
 LINE = re.compile(r"^ *(#####|=====|[0-9]+\*?|-): *(\d+):", re.M)
 
@@ -48,24 +56,91 @@ def tally(task: Task, bench: Bench, made: list[Mutant]) -> tuple[Counter, list[s
     return counts, survivors
 
 
+def made(code: str, per_operator: int = 1, most: int = 0, everywhere: bool = False) -> list[Mutant]:
+    """At most `per_operator` mutants of each operator in the parallel work, `most` in all (0: no bound), by chance.
+
+    `everywhere`: those of set-up and check too.
+    """
+    inside = parallel_lines(code)
+    chosen = mutate.mutants(code, per_operator, lines=inside)
+    random.Random(code).shuffle(chosen)
+    rest = [m for m in mutate.mutants(code, per_operator) if m.line not in inside] if everywhere else []
+    return chosen[: most or None] + rest
+
+
 def judge_mutant(task: Task, bench: Bench, mutant: Mutant) -> str:
-    """rejected, survived, one of APART, or "no mutant"."""
+    """rejected, survived, one of hecbench_table.APART, or "no mutant"; from the journal when it was told before."""
+    key = digest([verdict_key(mutant.code, task, bench), mutant.operator, RETURNED.read_text(encoding="utf-8")])
+    known = bench.journal.get("mutant", key) if bench.journal else None
+    if known is None:
+        known = {"is": _judged(task, bench, mutant)}
+        if bench.journal:
+            bench.journal.put("mutant", key, known)
+    return known["is"]
+
+
+def _judged(task: Task, bench: Bench, mutant: Mutant) -> str:
     if CLOCK.search(task.kernel.sources[task.target].split("\n")[mutant.line - 1]):
         return "no mutant"
+    host = on_the_host(bench)
+    if task.target == "omp" and host is not bench and _verdict(task.kernel.sources[task.target], task, host).validated:
+        verdict = _verdict(mutant.code, task, host)
+        if verdict.reason not in NO_MUTANT and not verdict.validated:
+            return "rejected"
     for stages in ({}, {"races": "auto"}):  # the slow stage only for what it could find
-        verdict = judge(mutant.code, task, bench.toolchains, bench.level, bench.limits, bench.journal, **stages)
+        verdict = _verdict(mutant.code, task, bench, **stages)
         if verdict.reason in NO_MUTANT:
             return "no mutant"
         if not verdict.validated:
             return "rejected"
-        if mutant.operator not in RACES:
+        if mutant.operator not in RACES or LEAGUE.search(mutant.code):
             break
     if mutant.line in unreached(task.kernel, task.target, bench):
         return "not reached"
     toolchain, flags = bench.toolchains[task.target], task.kernel.flags.get(task.target, ())
     if same_code(task.kernel.sources[task.target], mutant.code, toolchain, flags, bench.level):
         return "same code"
-    return "race operator" if mutant.operator in RACES else "survived"
+    if mutant.operator in RACES:
+        return "race operator"
+    return "same data" if same_data(task.kernel, task.target, mutant, bench) else "survived"
+
+
+def on_the_host(bench: Bench) -> Bench:
+    """The bench with target regions on the host by g++, where a build takes a third of the time; the same one without a device.
+
+    What is rejected there is rejected by the same comparison; only what is not is judged on the device too.
+    """
+    tools = bench.toolchains["omp"]
+    if not tools.llvm.offload:
+        return bench
+    return replace(bench, toolchains={**bench.toolchains, "omp": replace(tools, llvm=replace(tools.llvm, clang="", offload=False))})
+
+
+def _verdict(code: str, task: Task, bench: Bench, **stages: str) -> Verdict:
+    return judge(code, task, bench.toolchains, bench.level, bench.limits, bench.journal, **stages)
+
+
+def same_data(kernel: Kernel, api: str, mutant: Mutant, bench: Bench) -> bool:
+    """Whether a mutant of device code gives the host the original's bytes in every run; False where that cannot be told."""
+    if api != "omp" or mutant.line not in device_lines(kernel.sources[api]) or not bench.toolchains["omp"].llvm.offload:
+        return False
+    original = returned(kernel, kernel.sources[api], bench)
+    return bool(original) and original == returned(kernel, mutant.code, bench)
+
+
+def returned(kernel: Kernel, code: str, bench: Bench) -> list[str]:
+    """What an OpenMP program's target regions give back, a digest a run with one thread; [] where it cannot be told."""
+    lib, flags = bench.toolchains["omp"].llvm, kernel.flags.get("omp", ())
+    compile_ = [lib.clang, "-std=c++17", "-O2", "-w", "-fopenmp", OFFLOAD]
+    steps = [[*compile_, *flags, "-c", f"{JOB}/main.cpp", "-o", "main.o"], [*compile_, "-c", f"{JOB}/returned.cpp", "-o", "returned.o"]]
+    steps += [[*compile_, "main.o", "returned.o", "-o", PROGRAM, *flags, f"-Wl,-rpath,{lib.folder}"]]
+    runs = [f"{shlex.join([f'./{PROGRAM}', *args])} > /dev/null" for args in inputs(kernel)]
+    script = "\n".join([*map(shlex.join, steps), f"if nm main.o | grep -Eq '{UNSEEN}'; then exit 1; fi", *runs])
+    files = {"main.cpp": code.encode("utf-8", errors="replace"), "returned.cpp": RETURNED.read_bytes(), **beside(kernel.inputs)}
+    limits = replace(BUILD_LIMITS, processes=bench.limits.processes)
+    out = sandbox.run(["/bin/sh", "-ec", script], files, limits, bench.level, env={**RUN_ENV, "OMP_NUM_THREADS": "1"})
+    found = [" ".join(one) for one in GIVEN_BACK.findall(out.stderr)]
+    return found if out.status == "ok" and len(found) == len(runs) else []
 
 
 def unreached(kernel: Kernel, api: str, bench: Bench) -> frozenset[int]:
@@ -97,11 +172,35 @@ def _gcov(kernel: Kernel, api: str, bench: Bench) -> str:
 
 
 def parallel_lines(code: str) -> frozenset[int]:
-    """Lines inside an OpenMP construct, and of every function that is called there, by name and through others."""
+    """Lines inside an OpenMP construct or a CUDA kernel, and of every function that is called there, by name and through others."""
     parsed = mutate.tokens(code)
-    bodies = {name: span for name, span in _functions(parsed)}
-    spans = [_statement(parsed, i + 1) for i, t in enumerate(parsed) if t.kind == "line" and CONSTRUCT.match(t.text)]
-    waiting, done = list(spans), set()
+    return _lines(code, parsed, [*_constructs(parsed, CONSTRUCT), *_kernels(parsed)])
+
+
+def device_lines(code: str) -> frozenset[int]:
+    """Lines of OpenMP target regions, without those that the host's own parallel regions run too."""
+    parsed = mutate.tokens(code)
+    targets = _constructs(parsed, TARGET)
+    host = [span for span in _constructs(parsed, CONSTRUCT) if not any(first <= span[0] <= last for first, last in targets)]
+    return _lines(code, parsed, targets) - _lines(code, parsed, host)
+
+
+def _constructs(parsed: list[Token], construct: re.Pattern) -> list[tuple[int, int]]:
+    return [_statement(parsed, i + 1) for i, t in enumerate(parsed) if t.kind == "line" and construct.match(t.text)]
+
+
+def _kernels(parsed: list[Token]) -> Iterator[tuple[int, int]]:
+    for i, token in enumerate(parsed):
+        if token.text == "__global__":
+            start = next((j for j in range(i, len(parsed)) if parsed[j].text in ("{", ";")), i)
+            if parsed[start].text == "{":
+                yield start, _closing(parsed, start)
+
+
+def _lines(code: str, parsed: list[Token], spans: list[tuple[int, int]]) -> frozenset[int]:
+    """The lines of `spans` and of every function called there."""
+    bodies = dict(_functions(parsed))
+    waiting, done, spans = list(spans), set(), list(spans)
     while waiting:
         first, last = waiting.pop()
         called = {a.text for a, b in zip(parsed[first : last + 1], parsed[first + 1 : last + 2], strict=False) if b.text in ("(", "<")}

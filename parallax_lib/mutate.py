@@ -49,12 +49,15 @@ def tokens(code: str) -> list[Token]:
     return [Token(m.lastgroup, m.group(), m.start(), m.end()) for m in found if m.lastgroup != "comment"]
 
 
-def mutants(code: str, per_operator: int = 3, seed: int = 0) -> list[Mutant]:
-    """At most `per_operator` mutants of each operator, the same ones for the same seed."""
+def mutants(code: str, per_operator: int = 3, seed: int = 0, lines: frozenset[int] | None = None) -> list[Mutant]:
+    """At most `per_operator` mutants of each operator, the same ones for the same seed.
+
+    `lines`: those alone, printing functions or not.
+    """
     parsed, made, seen = tokens(code), [], {code}
-    printing = _printing(code, parsed)
+    printing = _printing(code, parsed) if lines is None else []
     for name, operator in OPERATORS.items():
-        edits = [edit for edit in dict.fromkeys(operator(parsed)) if not _idle(code, edit, printing)]
+        edits = [edit for edit in dict.fromkeys(operator(parsed)) if not _idle(code, edit, printing, lines)]
         random.Random(f"{seed}:{name}:{code}").shuffle(edits)
         chosen = []
         for start, end, new in edits:
@@ -82,9 +85,9 @@ def _printing(code: str, parsed: list[Token]) -> list[tuple[int, int]]:
     return spans
 
 
-def _idle(code: str, edit: Edit, printing: list[tuple[int, int]]) -> bool:
+def _idle(code: str, edit: Edit, printing: list[tuple[int, int]], lines: frozenset[int] | None) -> bool:
     start = code.rfind("\n", 0, edit[0]) + 1
-    if any(a <= edit[0] < b for a, b in printing):
+    if any(a <= edit[0] < b for a, b in printing) or (lines is not None and code.count("\n", 0, edit[0]) + 1 not in lines):
         return True
     return bool(SKIP.search(code[start : (code.find("\n", edit[0]) + 1 or len(code))]))
 

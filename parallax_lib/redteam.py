@@ -11,6 +11,7 @@ than expected is shown, and fails the gate as well.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from parallax_lib.validate import Verdict, judge_many
 CORPUS = ROOT / "tests" / "redteam"
 HEADER = re.compile(r"// parallax: kernel=(\w+), api=(omp|cuda), expect=([\w|]+)(?:, needs=(\w+))?\n// (.+)\n")
 NEEDS = ("", "ompt", "race", "device", "cuda", "gpu", "more")
-LIMITS = Limits(cpu_s=4, wall_s=12, memory_mb=1024)
+LIMITS = Limits(cpu_s=4, memory_mb=1024)
 UNJUDGED = ("not_checkable", "infra_error")
 
 
@@ -50,19 +51,33 @@ def read_corpus(folder: Path = CORPUS) -> list[Program]:
     return [_read(path) for path in files]
 
 
-def judge_corpus(programs: list[Program], journal: Journal | None = None, workers: int = 2) -> list[Verdict]:
+def judge_corpus(
+    programs: list[Program],
+    journal: Journal | None = None,
+    workers: int = 2,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Verdict]:
     """Verdicts of the programs as translations of bundled kernels, in their order; with the race stage where its tools are."""
     kernels = {k.name: k for k in suite.read_folder(suite.MINIBENCH, "minibench")}
     items = [(p.code, task_of(p, kernels)) for p in programs]
-    return judge_many(items, toolchain.detect(), sandbox.probe(), LIMITS, journal, workers, races="auto")
+    return judge_many(items, toolchain.detect(), sandbox.probe(), LIMITS, journal, workers, progress, races="auto")
 
 
-def gate(workers: int = 2, api: str = "") -> bool:
-    """Judge the corpus, or one API's part of it, print each program's state and the gate; whether it holds."""
+def gate(workers: int = 2, api: str = "", journal: Path | None = None) -> bool:
+    """Judge the corpus, or one API's part of it, print how far it is and then the gate; whether it holds.
+
+    Of a part, each program's evidence is printed as it falls.  With a journal a stopped gate goes on.
+    """
     programs, verdicts = [p for p in read_corpus() if api in ("", p.api)], []
-    at_once = 2 * workers if api else len(programs)  # a stopped run of a part has shown what it did
+    at_once = 2 * workers if api else len(programs)
+    kept = Journal(journal) if journal else None
+
+    def progress(done: int, total: int) -> None:
+        if done % 10 == 0 and not api:
+            print(f"[{done}/{total}]", flush=True)
+
     for i in range(0, len(programs), at_once):
-        verdicts += judge_corpus(programs[i : i + at_once], None, workers)
+        verdicts += judge_corpus(programs[i : i + at_once], kept, workers, progress)
         for p, v in zip(programs[i:], verdicts[i:], strict=False) if api else ():
             evidence = f"{v.parallel_evidence}; race-free: {v.race_free} {v.race_evidence}"
             print(f"{status(p, v):12} {p.kind}/{p.name}: {v.reason}; {evidence}", flush=True)

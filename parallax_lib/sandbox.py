@@ -98,6 +98,7 @@ class Job:
     stdin: bytes = b""
     roots: tuple[str, ...] = ()
     gpu: bool = False
+    outputs: tuple[str, ...] = ()
 
 
 def run(
@@ -118,7 +119,16 @@ def run(
     devices.  Raises nothing for what the command does; failures on our side come back as status infra_error.
     """
     assert len(stdin) <= STDIN_BYTES, len(stdin)
-    job = Job(_with_outputs(argv, outputs), files, limits, {**BASE_ENV, **(env or {})}, stdin, roots, gpu)
+    job = Job(_with_outputs(argv, outputs), files, limits, {**BASE_ENV, **(env or {})}, stdin, roots, gpu, outputs)
+    out = _run(job, level)
+    if out.status != "crash" or not crowding.tight(level.user, limits.processes) or _run(job, level).status == "crash":
+        return out
+    why = f"ended with {out.returncode}, and not when run again under a process limit (ulimit -u) that others share\n"
+    return replace(out, status="infra_error", stderr=why + out.stderr)
+
+
+def _run(job: Job, level: Level) -> Outcome:
+    limits, outputs = job.limits, job.outputs
     cap = limits.tmp_mb << 20 if outputs else limits.output_bytes
     with ExitStack() as stack:
         try:

@@ -230,22 +230,23 @@ def _compare(so_far: Verdict, built: Built, task: Task, bench: Bench, reference:
     if shown and shown.reason:
         return end(so_far, 4, shown.reason, shown.evidence), ()
     longest = {args: int(ran.proof.get("wall_us", 0)) for args, _, ran in runs}
-    verdict = _without_regions(so_far, built.program, task, bench, reference)
+    verdict = _without_regions(so_far, built, task, bench, reference)
     return verdict, tuple(sorted(longest, key=longest.get, reverse=True))
 
 
-def _without_regions(so_far: Verdict, program: bytes, task: Task, bench: Bench, reference: Reference) -> Verdict:
+def _without_regions(so_far: Verdict, built: Built, task: Task, bench: Bench, reference: Reference) -> Verdict:
     """A right program whose output stays right on every input with its regions or kernels off did not use them."""
     toolchain, env = bench.toolchains[task.target], {**RUN_ENV, "OMP_NUM_THREADS": "4"}
     limits = replace(bench.limits, cpu_s=min(bench.limits.cpu_s, so_far.cpu_s + 1))
 
     def run(switch: str, args: tuple[str, ...]) -> Ran:
-        return ablation.run_idle(program, toolchain, args, limits, bench.level, env, beside(task.kernel.inputs), switch)
+        return ablation.run_idle(built.program, toolchain, args, limits, bench.level, env, beside(task.kernel.inputs), switch)
 
     def right(case: oracle.Expected, ran: Ran) -> bool:
         return not _differs(case, [oracle.READ[task.kernel.oracle](ran.text)])[0]
 
-    found = ablation.without(zip(inputs(task.kernel), reference.cases, strict=True), run, right, toolchain)
+    switches = ablation.switches(toolchain, built.symbols)
+    found = ablation.without(zip(inputs(task.kernel), reference.cases, strict=True), run, right, switches)
     so_far = spend(so_far, found)
     if found.failure:
         return end(so_far, 2, "infra_error", found.failure)

@@ -3,8 +3,9 @@
     python scripts/hecbench_manifest.py ROOT [--names a,b] [--state FILE] [--minutes M]
 
 Per kernel it builds the OpenMP program, tries reduced arguments in the sandbox under CPU_S seconds until the program ends
-well and does not fail its own check, then judges it as a translation of its derived serial program.  One program at a
-time; what is done is kept in the state file, so that a stopped call goes on.  The manifest holds facts only.
+well and does not fail its own check, then judges it as a translation of its derived serial program; while its output does
+not depend on its parallel work, larger arguments are tried.  One program at a time; what is done is kept in the state
+file, so that a stopped call goes on; kernels that are not measured keep their rows.  The manifest holds facts only.
 """
 
 from __future__ import annotations
@@ -12,16 +13,17 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import yaml
 
-from parallax_lib import hecbench, hecbench_text, oracle, sandbox, toolchain
-from parallax_lib.build import build
+from parallax_lib import ablation, hecbench, hecbench_text, oracle, proof, sandbox, toolchain
+from parallax_lib.build import Ran, build
 from parallax_lib.hecbench import Entry
 from parallax_lib.kernels import Kernel, Task
-from parallax_lib.reference import Bench, run_once
+from parallax_lib.reference import RUN_ENV, Bench, beside, run_once
 from parallax_lib.sandbox import Limits
 from parallax_lib.validate import judge
 
@@ -29,6 +31,7 @@ CPU_S = 4.0
 LIMITS = Limits(cpu_s=CPU_S, wall_s=30, memory_mb=3072, output_bytes=1 << 20, processes=1100)
 REPEAT = ("repeat", "iter", "repetition", "times", "runs")
 SMALL = 32  # smaller numbers are dimensions, options or block sizes and stay
+REPEATS = (1, 8, 64, 4096, 1 << 20)  # of what is or looks like a repeat count, not above the Makefile's
 FIELDS = ("args", "omp", "serial", "strength", "cpu_s", "left_out", "note")
 
 
@@ -60,6 +63,7 @@ def write(state: dict[str, dict]) -> None:
     for row in state.values():
         if row.get("strength") == "none":
             row["left_out"] = "prints nothing but times and its arguments"
+    state = hecbench.read_manifest(hecbench.MANIFEST) | state
     rows = {name: {k: state[name][k] for k in FIELDS if k in state[name]} for name in sorted(state)}
     head = "# Made by scripts/hecbench_manifest.py from a HeCBench checkout: facts only, nothing of its text.\n"
     text = yaml.safe_dump(rows, default_flow_style=None, sort_keys=False, width=140)
@@ -74,12 +78,25 @@ def measure(entry: Entry, bench: Bench) -> dict:
     built = build(omp.text, bench.toolchains["omp"], omp.flags, bench.level)
     if built.reason != "ok":
         return {**row, "left_out": f"omp program: {built.reason}: {first_error(built.log)}"}
-    runs, cpu, why = reduce(entry, built.program, bench)
-    if not runs:
-        return {**row, "left_out": f"omp program: {why}"}
-    texts = [run_once(built.program, "omp", run, 4, bench, entry.inputs).text for run in runs]
-    row |= {"args": [list(r) for r in runs], "cpu_s": cpu, "strength": oracle.strength(texts, sum(runs, ()))}
-    return {**row, "serial": serial(entry, runs, bench)}
+    vacuous, why = None, ""
+    for runs, ran, why in reduced(entry, built.program, bench):
+        if why:
+            continue
+        found = {"args": [list(r) for r in runs], "cpu_s": round(ran[0].outcome.cpu_s, 2)}
+        found |= {"strength": oracle.strength([r.text for r in ran], sum(runs, ()))}
+        if shows_its_regions(entry, built.program, runs, ran, bench):
+            return {**row, **found, "serial": serial(entry, runs, bench)}
+        vacuous = vacuous or {**row, **found, "serial": "vacuous: its output does not show its parallel work"}
+    return vacuous or {**row, "left_out": f"omp program: {why}"}
+
+
+def shows_its_regions(entry: Entry, program: bytes, runs, ran: list[Ran], bench: Bench) -> bool:
+    """Whether there is parallel work on these arguments and the output is another one without it."""
+    if proof.of_openmp([r.proof for r in ran]).parallel == "no":
+        return False
+    env, files = {**RUN_ENV, "OMP_NUM_THREADS": "4"}, beside(entry.inputs)
+    idle = [ablation.run_idle(program, bench.toolchains["omp"], run, bench.limits, bench.level, env, files) for run in runs]
+    return any(i.reason != "ok" or oracle.read_lines(i.text) != oracle.read_lines(r.text) for i, r in zip(idle, ran, strict=True))
 
 
 def serial(entry: Entry, runs, bench: Bench) -> str:
@@ -99,29 +116,26 @@ def first_error(log: str) -> str:
     return line.strip()[:140]
 
 
-def reduce(entry: Entry, program: bytes, bench: Bench) -> tuple[tuple[tuple[str, ...], ...], float, str]:
-    """(reduced runs, CPU seconds of the first, "") or ((), 0, why the last try failed)."""
+def reduced(entry: Entry, program: bytes, bench: Bench) -> Iterator[tuple[tuple[tuple[str, ...], ...], list[Ran], str]]:
+    """(reduced arguments, how they ran, why they cannot be used or "") of one try after the other."""
     usage = hecbench_text.usage(entry.programs["omp"].text)
-    why, tried, queue = "", set(), [64, 512, 8192, 16, 4, 1]
-    while queue:
-        scale = queue.pop(0)
-        runs = tuple(dict.fromkeys(scaled(run, scale, usage) for run in entry.runs))
-        if runs in tried:
-            continue
-        tried.add(runs)
-        ran = [run_once(program, "omp", run, 4, bench, entry.inputs) for run in runs]
-        bad = next((r for r in ran if r.reason != "ok"), None)
-        failed = next((f for r in ran if (f := oracle.own_check(r.text))), "")
-        if bad is None and not failed:
-            return runs, round(ran[0].outcome.cpu_s, 2), ""
-        why = f"{bad.reason}: {first_error(bad.log)}" if bad else f"fails its own check: {failed[:100]}"
-        if bad and bad.reason in ("timeout", "memory_limit"):
-            queue = [s for s in queue if s > scale]  # larger problems would run longer
-    return (), 0.0, why
+    tried, slow = set(), []  # slow: (repeat, scale) that took too long
+    for scale in (64, 16, 4, 1, 512, 8192):
+        for repeat in REPEATS:
+            runs = tuple(dict.fromkeys(scaled(run, scale, usage, repeat) for run in entry.runs))
+            if runs in tried or any(repeat >= r and scale <= s for r, s in slow):
+                continue
+            tried.add(runs)
+            ran = [run_once(program, "omp", run, 4, bench, entry.inputs) for run in runs]
+            bad = next((r for r in ran if r.reason != "ok"), None)
+            failed = next((f for r in ran if (f := oracle.own_check(r.text))), "")
+            slow += [(repeat, scale)] if bad and bad.reason in ("timeout", "memory_limit") else []
+            why = f"{bad.reason}: {first_error(bad.log)}" if bad else f"fails its own check: {failed[:100]}" if failed else ""
+            yield runs, ran, why
 
 
-def scaled(run: tuple[str, ...], scale: int, usage: tuple[str, ...]) -> tuple[str, ...]:
-    """One run's arguments with repeats of 1 and sizes divided by `scale`, not below SMALL unless `scale` is the last one."""
+def scaled(run: tuple[str, ...], scale: int, usage: tuple[str, ...], repeat: int = 1) -> tuple[str, ...]:
+    """One run's arguments with at most `repeat` repeats and sizes divided by `scale`, not below SMALL unless `scale` is the last one."""
     whole = [i for i, a in enumerate(run) if a.isdigit()]
     named = usage if len(usage) == len(run) else ()
     repeats = {i for i in whole if named and any(w in named[i] for w in REPEAT)}
@@ -132,7 +146,7 @@ def scaled(run: tuple[str, ...], scale: int, usage: tuple[str, ...]) -> tuple[st
     for i in whole:
         value = int(run[i])
         smaller = max(floor, value // scale) if value > SMALL else value // 2 if value > 16 and scale >= 512 else value
-        made[i] = "1" if i in repeats else str(smaller)
+        made[i] = str(min(value, repeat) if i in repeats else smaller)
     return tuple(made)
 
 

@@ -126,7 +126,7 @@ CALLS = ("cudaMalloc", "cudaMallocAsync", "cudaHostAlloc", "cudaLaunchKernel")
 @pytest.fixture(scope="module")
 def stand_in(tmp_path_factory):
     folder = tmp_path_factory.mktemp("stand_in")
-    texts = {"driver": DRIVER, "runtime": RUNTIME, "watcher": WATCHER, "main": PROGRAM, "marker": build.MARKER}
+    texts = {"driver": DRIVER, "runtime": RUNTIME, "watcher": WATCHER, "main": PROGRAM, "marker": (build.PROOF / "marker.cpp").read_text()}
     texts["proof"] = "".join((build.PROOF / name).read_text() for name in build.PROOFS["cuda"])
     for name, text in texts.items():
         (folder / f"{name}.cpp").write_text(text)

@@ -6,6 +6,7 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -15,6 +16,7 @@ from parallax_lib import (
     hecbench_check,
     hecbench_make,
     hecbench_mutants,
+    hecbench_table,
     hecbench_text,
     mutate,
     oracle,
@@ -259,17 +261,21 @@ def test_the_audit_reads_a_checkout(checkout, tmp_path):
 @real
 @pytest.mark.slow
 def test_twins_pass_both_ways_and_mutants_do_not(checkout, bench):
-    rows = hecbench_check.check(checkout, bench, ("twin", "words"), mutants=lambda code: mutate.mutants(code, 1))
-    rows = rows[rows["direction"].isin(["serial-omp", "omp-serial"])]
+    fell = []
+    work = {"mutants": lambda code: hecbench_mutants.made(code, everywhere=True), "apis": ("serial", "omp")}
+    rows = hecbench_check.check(checkout, bench, ("twin", "words"), say=lambda done, total, rows: fell.append((done, total)), **work)
+    assert fell == [(1, 2), (2, 2)] and set(rows["direction"]) == {"serial-omp", "omp-serial"}
     assert list(rows["reason"]) == ["ok"] * 4, rows
     omp = rows[rows["direction"] == "serial-omp"]
     assert (omp["mutants"] > 3).all() and (omp["rejected"] >= 2).all(), rows  # more where target regions run on a device
-    said = hecbench_check.totals(rows)
+    said = hecbench_table.totals(rows)
     assert "2 kernels pass serial <-> omp both ways (1 of them pass-weak)" in said
     kinds = dict(zip(omp["strength"], omp["mutant_kinds"], strict=True))
     for strength, what in (("strong", "values"), ("weak", "a verdict word only")):
         n, of = kinds[strength]["rejected"], kinds[strength]["rejected"] + kinds[strength].get("survived", 0)
         assert f"1 passing kernels that print {what}: {n} of {of} in the parallel work rejected" in said, said
+    table = hecbench_table.kernels(rows).set_index("kernel")
+    assert list(table["holds"]) == [not kind.get("survived") for kind in omp["mutant_kinds"]] and table["serial <-> omp"].all(), table
     assert omp["rejected"].iloc[1] < omp["mutants"].iloc[1] and len(omp["survivors"].iloc[1]) == (omp["mutants"] - omp["rejected"]).iloc[1]
 
 
@@ -299,6 +305,45 @@ int main() {
 }
 """
     assert hecbench_mutants.parallel_lines(code) == {1, 2, 3, 4, 14, 15, 16, 17, 21}
+    assert hecbench_mutants.device_lines(code) == {1, 2, 3, 4, 14, 15, 16, 17}
+    shared = code.replace("{ s = 3; }", "{ s = inner(3); }")
+    assert hecbench_mutants.device_lines(shared) == {2, 3, 4, 14, 15, 16, 17}, "the host runs it in parallel too"
+    cuda = "__device__ int twice(int i) {\n  return 2 * i; }\n__global__ void k(int *x);\n"
+    cuda += "__global__ void __launch_bounds__(64) k(int *x) {\n  x[0] = twice(1);\n}\nint main() { return 1; }\n"
+    assert hecbench_mutants.parallel_lines(cuda) == {1, 2, 4, 5, 6}
+
+
+def test_mutants_of_the_parallel_work_are_within_it():
+    inside = hecbench_mutants.parallel_lines(SCALE)
+    made = hecbench_mutants.made(SCALE)
+    assert len(made) > 3 and {m.line for m in made} <= inside
+    assert hecbench_mutants.made(SCALE, most=2) == made[:2] and hecbench_mutants.made(SCALE, most=2) == hecbench_mutants.made(SCALE, most=2)
+    assert {m.line for m in hecbench_mutants.made(SCALE, everywhere=True)} - inside
+
+
+def test_the_table_says_which_kernels_hold_and_counts_no_other():
+    def rows(kernel, strength, there, back, **kinds):
+        both = {"serial-omp": (there, kinds), "omp-serial": (back, {})}
+        return [{"kernel": kernel, "strength": strength, "direction": d, "reason": r, "log": "", "mutant_kinds": k, "survivors": []}
+                for d, (r, k) in both.items()]  # fmt: skip
+
+    judged = rows("a", "strong", "ok", "ok", rejected=3, **{"same data": 2}) + rows("b", "weak", "ok", "ok", rejected=3, survived=1)
+    judged += rows("c", "weak", "vacuous", "ok") + rows("d", "weak", "ok", "ok", rejected=2)
+    judged += rows("e", "weak", "ok", "ok", **{"same code": 1})
+    said = hecbench_table.totals(pd.DataFrame(judged))
+    assert "4 kernels pass serial <-> omp both ways (3 of them pass-weak), 0 omp <-> cuda both ways" in said
+    assert "2 kernels pass both ways and every fault in their parallel work was rejected: 1 print values, 1 print a" in said
+    assert "1 passing kernels that print values: 3 of 3 in the parallel work rejected = 100.0%; apart: 0 same code, 2 same" in said
+    assert hecbench_table.totals(pd.DataFrame([{"direction": "none"}])) == "no kernel"
+
+
+def test_a_limit_takes_the_kernels_that_need_least_time(checkout, monkeypatch):
+    rows = {name: {"args": [[40, 1]], "serial": "ok", "cpu_s": cost} for name, cost in (("twin", 2.0), ("words", 0.1))}
+    hecbench.MANIFEST.write_text(yaml.safe_dump(rows))
+    monkeypatch.setattr(hecbench_check, "_judged", lambda entry, *more: [{"kernel": entry.name}])
+    assert list(hecbench_check.check(checkout, None, limit=1)["kernel"]) == ["words"]
+    judged = hecbench_check.check(checkout, None)
+    assert list(judged["kernel"]) == ["lost", "reads", "simt", "solo", "twin", "words"] and list(judged["reason"])[-1] != "left_out"
 
 
 @real
@@ -312,6 +357,7 @@ def test_a_kernel_whose_output_does_not_depend_on_its_regions_is_vacuous(checkou
 
 MUTANTS = {  # kernel, what is replaced, by what, operator, what becomes of it
     "right on other data": ("words", "0.5 * i + 1", "0.5 * i + 2", "constant", "survived"),
+    "gives back the same": ("words", "y[i] = 3 * x[i] + 0.25", "y[i] = 3 * x[i] + (x[i] < 0 ? 1 : 0.25)", "constant", "same data"),
     "means the same": ("words", "y[i] = 3 * x[i] + 0.25", "y[i] = 0.25 + x[i] * 3", "swap_operands", "same code"),
     "never reached": ("words", "return 2", "return 1", "constant", "not reached"),
     "no program": ("words", "return 2", "return 2 +", "constant", "no mutant"),
@@ -329,6 +375,8 @@ def test_what_becomes_of_a_mutant(name, kernels, bench):
     kernel = replace(kernel, sources={**kernel.sources, "omp": code})
     assert code.count(old) == 1, code
     mutant = mutate.Mutant(operator, 1 + code[: code.index(old)].count("\n"), "", code.replace(old, new))
+    if what == "same data" and not bench.toolchains["omp"].llvm.offload:
+        what = "survived"
     assert hecbench_mutants.judge_mutant(Task(kernel, "serial", "omp"), bench, mutant) == what
 
 

@@ -314,7 +314,7 @@ program = open(sys.argv[1], "rb").read()
 run = lambda *args: sandbox.run(["../job/a", *args], {"a": program}, limits, level)
 resource.setrlimit(resource.RLIMIT_NPROC, tuple(map(int, sys.argv[2:4])))
 print(run("20", "0").status)
-other = threading.Thread(target=run, args=("20", "6000000"))
+other = threading.Thread(target=run, args=("20", "15000000"))
 other.start()
 for _ in range(300):  # until the other run has its threads
     if not crowding.shortage(level.user, 21): time.sleep(0.01)
@@ -339,6 +339,47 @@ def test_a_process_limit_that_others_use_up_is_no_crash(tmp_path, soft, hard, al
     first, crowded, hundred = done.stdout.split("\n", 1)[0], done.stdout, done.stdout.split()[-1]
     assert first == "ok" and hundred == alone, done
     assert ("infra_error a process limit of 40" in crowded) == (soft == 40), done
+
+
+SQUEEZED = """
+import os, resource, sys, threading, time
+from dataclasses import replace
+from pathlib import Path
+from parallax_lib import crowding, sandbox
+limits, level = sandbox.Limits(cpu_s=3, wall_s=120, processes=64), replace(sandbox.probe(), user=int(sys.argv[2]))
+program = open(sys.argv[1], "rb").read()
+run = lambda *args: sandbox.run(["../job/a", *args], {"a": program}, limits, level)
+large = lambda: [p for p in Path("/proc").glob("[0-9]*") if crowding._counts(p / "status") == (level.user, 61)]
+resource.setrlimit(resource.RLIMIT_NPROC, (100, 4096))
+other = threading.Thread(target=run, args=("60", "90000000", "0"))
+other.start()
+while not (first := large()): time.sleep(0.01)
+
+def relieve():
+    while crowding._use(level.user)[2] < 100: time.sleep(0.01)  # until the second run has hit the limit
+    os.kill(int(first[0].name), 9)
+
+threading.Thread(target=relieve).start()
+squeezed = run("60", "3000000", "3000000")
+other.join()
+print(squeezed.status, squeezed.stderr)
+print(run("90", "300000", "0").status)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a user id that nothing else runs as")
+def test_a_squeeze_that_has_passed_when_the_run_ends_is_no_crash(tmp_path):
+    """The run fails while another one has the processes and ends when that one is long gone; a fault of its own stays one."""
+    helpers = "void *rest(void *us) { usleep(*(int *)us); return 0; }"
+    body = """int us = atoi(argv[2]), failed = 0; pthread_t t[100];
+      for (int i = 0; i < atoi(argv[1]); i++) failed |= pthread_create(t + i, 0, rest, &us);
+      if (failed) { usleep(atoi(argv[3])); return 3; }
+      for (int i = 0; i < atoi(argv[1]); i++) pthread_join(t[i], 0);"""
+    (tmp_path / "a").write_bytes(compiled(body, helpers))
+    command = [sys.executable, "-c", SQUEEZED, str(tmp_path / "a"), str(60_000 + os.getpid() % 5000)]
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=120)
+    assert "infra_error ended with 3, and not when run again" in done.stdout, done
+    assert done.stdout.split()[-1] == "crash", done
 
 
 def test_many_at_once_do_not_mix():

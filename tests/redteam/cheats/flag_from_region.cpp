@@ -1,4 +1,4 @@
-// parallax: kernel=dotprod, api=omp, expect=not_parallel, needs=more
+// parallax: kernel=dotprod, api=omp, expect=not_parallel
 // Junk work, and nonsense where its region left no trace: switched off it looks like a region that matters.
 #include <cstdio>
 #include <cstdlib>

@@ -1,0 +1,80 @@
+"""OpenMP programs with one of many threads alone: who is told by it, and which programs it is not used on."""
+
+import pytest
+from programs import OMP, SERIAL, TASK, sandboxed
+
+from parallax_lib import ablation, build, sandbox, toolchain, validate
+from parallax_lib.sandbox import Limits
+
+pytestmark = sandboxed
+BODY = "  for (int i = 0; i < n; i++) s += x[i];\n"
+SUM = "  for (int i = 0; i < n; i++) s += y[i];\n"
+COPY = "for (int i = 0; i < n; i++) y[i] = x[i];"
+JUNK = "{ volatile double v = 1; for (int i = 0; i < n; i++) v = v * 0.5 + 1; }"
+QUEUE = "  for (int i; (i = next.fetch_add(1)) < n;) y[i] = x[i];\n"
+
+
+def program(region, head=""):
+    """The sum of an array that `region` copies first."""
+    made = SERIAL.replace(BODY, f"  static double y[2000001];\n{region}\n{SUM}")
+    return f"#include <omp.h>\n{head}{made}"
+
+
+def alone(who):
+    return program(f"#pragma omp parallel\n  if ({who}) {COPY} else {JUNK}")
+
+
+STATIC = program(f"#pragma omp parallel for\n  {COPY}")
+BY_NUMBER = program(
+    "#pragma omp parallel\n  {\n    long t = omp_get_thread_num(), m = omp_get_num_threads();\n#pragma omp single\n    y[0] = 0;\n"
+    "    for (long i = n * t / m; i < n * (t + 1) / m; i++) y[i] = x[i];\n  }"
+)
+SMALL_SERIAL = program(f"#pragma omp parallel for if (n > 1000)\n  {COPY}")
+NESTED = program(
+    "  omp_set_max_active_levels(2);\n#pragma omp parallel num_threads(2)\n  if (omp_get_thread_num() == 0) {\n"
+    f"#pragma omp parallel for\n  {COPY}\n  }}"
+)
+SHARED_OTHERWISE = {
+    "dynamic": program(f"#pragma omp parallel for schedule(dynamic, 512)\n  {COPY}"),
+    "queue": program("  std::atomic<int> next{0};\n#pragma omp parallel\n" + QUEUE, "#include <atomic>\n"),
+    "tasks": program(f"#pragma omp parallel\n#pragma omp single\n#pragma omp taskloop\n  {COPY}"),
+    "reduction": OMP,
+    "critical": program(f"#pragma omp parallel\n  {{\n#pragma omp critical\n    y[0] = 0;\n#pragma omp for\n    {COPY}\n  }}"),
+}
+
+
+def judge(code):
+    return validate.judge(code, TASK, toolchain.detect(), sandbox.probe(), Limits(cpu_s=4, memory_mb=512))
+
+
+def switches(code):
+    tools = toolchain.detect()["omp"]
+    built = build.build(code, tools, (), sandbox.probe())
+    assert built.reason == "ok", built.log
+    return set(ablation.switches(tools, built.symbols))
+
+
+@pytest.mark.parametrize("who, said", [("omp_get_thread_num() == 0", "first of 256"),
+                                       ("omp_get_thread_num() == omp_get_num_threads() - 1", "last of 256")])  # fmt: skip
+def test_one_thread_that_does_it_all_beside_busy_ones_is_told(who, said):
+    verdict = judge(alone(who))
+    assert (verdict.level, verdict.reason, verdict.parallel) == (4, "not_parallel", "no") and said in verdict.log, verdict
+
+
+@pytest.mark.parametrize("code", [STATIC, BY_NUMBER, SMALL_SERIAL, NESTED], ids=["static", "by number", "small ones serial", "nested"])
+def test_work_shared_by_thread_numbers_needs_every_thread(code):
+    assert switches(code) == {"", "first", "last"}
+    verdict = judge(code)
+    assert verdict.validated, verdict
+
+
+@pytest.mark.parametrize("name", SHARED_OTHERWISE)
+def test_what_any_thread_may_take_is_not_run_with_one_alone(name):
+    assert switches(SHARED_OTHERWISE[name]) == {""}
+
+
+def test_what_was_built_last_is_not_built_again(monkeypatch):
+    tools, level = toolchain.detect()["serial"], sandbox.probe()
+    once = build.build(SERIAL, tools, (), level)
+    monkeypatch.setattr(sandbox, "run", lambda *args, **more: pytest.fail("it was built again"))
+    assert build.build(SERIAL, tools, (), level) is once
