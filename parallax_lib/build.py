@@ -100,8 +100,8 @@ def build(code: str, toolchain: Toolchain, extra: tuple[str, ...], level: Level)
     built = RECENT.get(key) or _first_that_builds(code, toolchain, extra, level)
     if built.reason == "ok":
         RECENT[key] = built
-        while len(RECENT) > KEPT:
-            RECENT.pop(next(iter(RECENT)), None)
+        for old in list(RECENT)[:-KEPT]:
+            RECENT.pop(old, None)
     return built
 
 

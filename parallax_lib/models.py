@@ -86,8 +86,9 @@ def pick_device(device: str) -> str:
 
 def leave_room(share: float) -> None:
     """This process takes at most a share of its GPU's memory: programs that are judged beside it need the rest."""
-    torch.cuda.empty_cache()
-    torch.cuda.set_per_process_memory_fraction(share)
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.set_per_process_memory_fraction(share)
 
 
 def pick_dtype(dtype: str, device: str) -> torch.dtype:
