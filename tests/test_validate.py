@@ -40,7 +40,9 @@ def judge(tools, shared):
 
 @pytest.fixture
 def launches(monkeypatch):
-    """The real sandbox, counted: "build" and "run" of every launch."""
+    """The real sandbox, counted: "build" and "run" of every launch; no program is kept from before."""
+    monkeypatch.setattr(build, "KEPT", 0)
+    build.RECENT.clear()
     counted = []
     real = sandbox.run
 
