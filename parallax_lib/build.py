@@ -100,7 +100,7 @@ def build(code: str, toolchain: Toolchain, extra: tuple[str, ...], level: Level)
     built = RECENT.get(key) or _first_that_builds(code, toolchain, extra, level)
     if built.reason == "ok":
         RECENT[key] = built
-        for old in list(RECENT)[:-KEPT]:
+        for old in list(RECENT)[: max(0, len(RECENT) - KEPT)]:
             RECENT.pop(old, None)
     return built
 
