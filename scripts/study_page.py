@@ -46,8 +46,8 @@ def page(folder: Path) -> str:
     selection, breadth, margins = of("selection"), of("breadth"), of("margins")
     trained = variations.summary(of("variations"))
     wanted = ["arm", "n", "validated", "rate", "low", "high", "cost", "looked_at", "validator_runs"]
-    families = results[results["sample"] == 0] if "sample" in results else results
-    families = families.pivot_table("validated", "family", "arm", aggfunc="mean").reset_index()
+    families = results.assign(tasks=results["family"].map(results.groupby("family")["task"].nunique()))
+    families = families.pivot_table("validated", ["family", "tasks"], "arm", aggfunc="mean").reset_index()
     parts = [
         f"# The study's tables\n\nMade by `python scripts/study_page.py {folder}` from what `make study` left there.",
         card.headline(differences, gaps).replace("\n", "  \n"),
