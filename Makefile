@@ -3,7 +3,7 @@ SANITIZE := $(addprefix --nbval-sanitize-with ,$(wildcard notebooks/sanitize.cfg
 
 .PHONY: demo study test test-slow notebooks lab clean venv
 
-demo: venv  ## the whole study, small: bundled programs, a small language model, this machine
+demo: venv  ## the whole study, small: a small language model, this machine
 	$(PY) -m parallax_lib run params/demo.yaml
 
 study: venv  ## the report card on a GPU: collects, trains, searches, compares; run it again after a stop and it goes on
