@@ -62,9 +62,10 @@ def write_report(run: Run) -> Path:
         for name in ("rollouts", "scores", "scores_by_depth", "calibration", "history", "selection", "results", "arms", "paired")
     }
     params = run.params
+    noise = params.latent.unit if params.latent.proposal == "gaussian" else params.latent.proposal
     about = (
         f"Run **{params.run}**, translator {params.translator.model} {params.translator.adapter}, K = {params.latent.steps}, "
-        f"N = {params.search.branches}, sigma {params.latent.sigma} ({params.latent.unit}), reward {params.reward.spec}."
+        f"N = {params.search.branches}, sigma {params.latent.sigma} ({noise}), reward {params.reward.spec}."
     )
     sections = [
         (
