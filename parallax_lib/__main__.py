@@ -67,6 +67,12 @@ def parser() -> argparse.ArgumentParser:
     strength.add_argument("--journal", type=Path, default=None, help="where verdicts are kept; default data/runs/audit/journal.db")
     strength.add_argument("--out", type=Path, default=None, metavar="audit.json")
     strength.set_defaults(go=_audit)
+    _hecbench_options(sub)
+    sub.add_parser("adapt", help="LoRA-train the translator on forge programs (adapt --help)")
+    return top
+
+
+def _hecbench_options(sub) -> None:
     hec = sub.add_parser("hecbench", help="index a HeCBench checkout; --check judges its programs as translations of each other")
     hec.add_argument("root", type=Path)
     hec.add_argument("--check", action="store_true", help="compile and run instead of listing")
@@ -81,8 +87,6 @@ def parser() -> argparse.ArgumentParser:
     hec.add_argument("--journal", type=Path, help="file that keeps verdicts, so that a stopped check goes on; default data/runs/hecbench/")
     hec.add_argument("--out", type=Path, metavar="check.json", help="write every row here")
     hec.set_defaults(go=_hecbench)
-    sub.add_parser("adapt", help="LoRA-train the translator on forge programs (adapt --help)")
-    return top
 
 
 def _run(args) -> None:

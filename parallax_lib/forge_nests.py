@@ -65,7 +65,6 @@ class Update:
     body: tuple[str, ...]
     nests: tuple[Nest, ...]
     reduction: str = ""  # the list of OpenMP's reduction clause
-    out: str = "y"  # key of the array that a free update fills
 
 
 X = "array: x double SIZE any in"
@@ -307,8 +306,7 @@ def _shared(update: Update, nest: Nest) -> Iterator[tuple[str, str]]:
             yield f"cuda inner right: over {nest.over}", _threads(nest, atomic)
     else:
         yield f"cuda atomic right: over {nest.over}", _threads(nest, atomic)
-        alone = len(nest.loops) == 1 and nest.name != "back"
-        yield "cuda private wrong: single", _function(_strided(nest, plain)) if alone else _threads(nest, plain)
+        yield "cuda private wrong: single", _threads(nest, plain)
 
 
 def _label(right: bool) -> str:
