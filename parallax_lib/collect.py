@@ -7,6 +7,7 @@ B rows, K latent steps, D translator width, R resamples.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from parallax_lib import decode, engine, latents, prompts
+from parallax_lib import decode, engine, gpus, latents, prompts
 from parallax_lib.executors import ExecutorConfig, run_map
 from parallax_lib.kernels import Task
-from parallax_lib.models import Translator, loaded_translator
+from parallax_lib.models import GPU_SHARE, Translator, leave_room, loaded_translator
 from parallax_lib.params import Params, UserError, check, dump
 from parallax_lib.store import Journal, derive_seed, digest, read_vectors, slug, write_vectors
 
@@ -27,15 +28,18 @@ ORIGINAL = -1
 
 def branches(params: Params) -> list[tuple[int, int]]:
     """(branch depth v, resample r) of every rollout of one task; the original first."""
-    return [(ORIGINAL, 0)] + [(v, r) for v in range(params.latent.steps) for r in range(params.collect.resamples)]
+    c = params.collect
+    depths = Counter(c.depths or range(params.latent.steps))
+    if not set(depths) <= set(range(params.latent.steps)):
+        raise UserError(f"collect.depths: {max(depths)} is not a latent index; latent.steps is {params.latent.steps}")
+    return [(ORIGINAL, 0)] + [(v, r) for v, times in sorted(depths.items()) for r in range(times * c.resamples)]
 
 
 def capture_id(task: Task, params: Params, v: int, r: int) -> str:
     """Published naming: `<id>` for the original, `<id>_v{i}_r{j}` for a branch-off."""
     recipe = dump(params)
-    root = slug(
-        task.id, [task.id, task.source_code, recipe["translator"]["model"], recipe["translator"]["adapter"], recipe["latent"], params.seed]
-    )
+    made = [task.id, task.source_code, recipe["translator"]["model"], recipe["translator"]["adapter"], recipe["latent"], params.seed]
+    root = slug(task.id, [*made, *(["onward"] if params.collect.onward else [])])
     return root if v == ORIGINAL else f"{root}_v{v}_r{r}"
 
 
@@ -105,7 +109,10 @@ def write_answers(
 
 @torch.inference_mode()
 def generate(translator: Translator, tasks: list[Task], params: Params, progress: Callable | None = None) -> tuple[list[dict], np.ndarray]:
-    """Rollout rows of some tasks and their latents, float16 [n, K, D]."""
+    """Rollout rows of some tasks and their latents, float16 [n, K, D].
+
+    A branch-off takes a perturbed state at its depth v, and with `collect.onward` at every depth after it.
+    """
     plan = branches(params)
     ids = ask(translator, tasks)
     state = engine.prefill(translator, ids)
@@ -119,7 +126,7 @@ def generate(translator: Translator, tasks: list[Task], params: Params, progress
         latents.aligner(translator, params.latent),
         params.latent,
         candidates=2,
-        choose=lambda t, _: (depth == t).long(),
+        choose=lambda t, _: (((depth >= 0) & (depth <= t)) if params.collect.onward else depth == t).long(),
         row_seeds=seeds,
     )
     temperatures = [params.decode.temperature] * len(tree)
@@ -145,6 +152,7 @@ def row_of(task: Task, params: Params, v: int, r: int) -> dict:
 def generate_item(item: dict[str, Any]) -> dict[str, Any]:
     """`generate` on plain data, so that it can run in another process or container."""
     params = check(item["params"], {}, Path("item"))
+    leave_room(item["gpu_share"])
     translator = loaded_translator(params.translator)
     rows, vectors = generate(translator, item["tasks"], params)
     return {"rows": rows, "vectors": vectors}
@@ -170,7 +178,7 @@ def collect(
     keys = [digest([[capture_id(t, params, v, r) for v, r in branches(params)] for t in chunk])[:16] for chunk in chunks]
     todo = [i for i, key in enumerate(keys) if journal.get("chunk", key) is None]
     progress("collect", len(chunks) - len(todo), len(chunks))
-    items = [{"params": dump(params), "tasks": chunks[i]} for i in todo]
+    items = [{"params": dump(params), "tasks": chunks[i], "gpu_share": gpu_share(params)} for i in todo]
     for done, (index, result) in enumerate(run_map(generate_item, items, executor_config(params))):
         if isinstance(result, Exception):
             raise result
@@ -181,6 +189,11 @@ def collect(
         journal.put("chunk", key, {"rollouts": len(rows)})
         written(result["rows"])
         progress("collect", len(chunks) - len(todo) + done + 1, len(chunks))
+
+
+def gpu_share(params: Params) -> float:
+    """Part of a GPU's memory for a translator: local ones leave each other, and programs judged beside them, room."""
+    return gpus.share(params.executor.workers, GPU_SHARE) if params.executor.kind == "local" else 1.0
 
 
 def executor_config(params: Params) -> ExecutorConfig:

@@ -10,7 +10,9 @@ around it.  Knows nothing of what the functions do.  A function must be importab
 from __future__ import annotations
 
 import inspect
+import itertools
 import multiprocessing
+import os
 import pickle
 import reprlib
 import signal
@@ -26,6 +28,7 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
+from parallax_lib import gpus
 from parallax_lib.params import ROOT, UserError
 
 Call = Callable[[Callable, tuple, dict], Any]  # (function, args, kwargs) -> result
@@ -170,18 +173,23 @@ def invoke(fn: Callable, args: tuple, kwargs: dict) -> Any:
 
 @contextmanager
 def open_local(config: ExecutorConfig) -> Iterator[Call]:
-    """Direct calls, or one spawned process for each calling thread, replaced after it died or overran its time."""
+    """Direct calls, or one spawned process for each calling thread, replaced after it died or overran its time.
+
+    The processes take the machine's GPUs in turn: each sees one, and a replacement sees the one of the process before it.
+    """
     if config.runs_here:
         yield lambda fn, args, kwargs: fn(*args, **kwargs)
         return
-    mine, everyone, lock, closed = threading.local(), [], threading.Lock(), threading.Event()
+    mine, everyone, lock, closed, slots = threading.local(), [], threading.Lock(), threading.Event(), itertools.count()
 
     def call(fn: Callable, args: tuple, kwargs: dict) -> Any:
         with lock:
             if closed.is_set():
                 raise CancelledError
+            if not hasattr(mine, "slot"):
+                mine.slot = next(slots)
             if not (hasattr(mine, "worker") and mine.worker.process.is_alive()):
-                mine.worker = Worker()
+                mine.worker = Worker(gpus.of_slot(mine.slot))
                 everyone.append(mine.worker)
         return mine.worker.call(fn, args, kwargs, config.timeout_s)
 
@@ -197,10 +205,10 @@ def open_local(config: ExecutorConfig) -> Iterator[Call]:
 class Worker:
     """A process that answers one call at a time over a pipe.  Spawned: a forked one would inherit torch's threads."""
 
-    def __init__(self):
+    def __init__(self, env: dict[str, str] | None = None):
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs,))
+        self.process = context.Process(target=_serve, args=(theirs, env or {}))
         self.process.start()
         theirs.close()
 
@@ -223,7 +231,8 @@ class Worker:
         self.process.join()
 
 
-def _serve(pipe) -> None:
+def _serve(pipe, env: dict[str, str]) -> None:
+    os.environ.update(env)  # before anything asks for a GPU
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     while True:
         try:

@@ -57,6 +57,16 @@ def aligner(translator: Translator, params: Latent) -> Align:
     return ridge
 
 
+def reader(align: Align, reads: str) -> Align:
+    """State (..., D) -> what a PRM reads of it.
+
+    states: the state.  words: the input embedding that it is aligned to, which the translator is fed.  both: (..., 2 D).
+    """
+    if reads == "states":
+        return lambda h: h
+    return align if reads == "words" else lambda h: torch.cat([h, align(h)], dim=-1)
+
+
 def ridge_map(w_out: torch.Tensor, w_in: torch.Tensor, ridge: float) -> torch.Tensor:
     """(D, D) map from output space to input space; the identity, up to `ridge`, when the embeddings are tied."""
     out, inp = w_out.double(), w_in.double()

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 
-from parallax_lib import collect, forge, prm, rewards, train
+from parallax_lib import collect, forge, latents, prm, rewards, train
 from parallax_lib.kernels import split_of
 from parallax_lib.models import loaded_translator, pick_device
 from parallax_lib.params import dump
@@ -45,7 +46,18 @@ def train_config(run: Run, **other) -> train.TrainConfig:
 
 def prm_shape(run: Run) -> prm.PRMConfig:
     p = run.params.prm
-    return prm.PRMConfig(width=p.width, layers=p.layers, heads=p.heads, dropout=p.dropout, context=p.context)
+    return prm.PRMConfig(width=p.width, layers=p.layers, heads=p.heads, dropout=p.dropout, context=p.context, reads=p.reads)
+
+
+@torch.inference_mode()
+def readings(run: Run, vectors: np.ndarray, batch: int = 256) -> np.ndarray:
+    """What the PRM reads of latents float16 [n, K, D]: with `prm.reads: both` [n, K, 2 D]."""
+    if run.params.prm.reads == "states":
+        return vectors
+    translator = loaded_translator(run.params.translator)
+    read = latents.reader(latents.aligner(translator, run.params.latent), run.params.prm.reads)
+    parts = [torch.from_numpy(vectors[i : i + batch]).to(translator.device, translator.model.dtype) for i in range(0, len(vectors), batch)]
+    return np.concatenate([read(part).float().cpu().numpy().astype(np.float16) for part in parts])
 
 
 def train_prm(run: Run, kind: str, rows: pd.DataFrame, vectors: np.ndarray):

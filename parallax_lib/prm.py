@@ -36,6 +36,7 @@ class PRMConfig:
     layers: int = 2
     heads: int = 4
     dropout: float = 0.0
+    reads: str = "states"  # what a latent of width `latent_width` is: "states", "words", "both" (latents.reader)
     context: str = "none"  # "pooled": a prompt state [B, D] is read before the first latent
     loss: str = "mse"  # decides how a raw score becomes a probability; training sets it
     steps: int = 0  # K, one probe each (ridge only)
@@ -197,7 +198,7 @@ def load(folder: str | Path, latent_width: int | None = None, device: str = "cpu
     folder = Path(folder)
     config = _read_config(folder)
     if latent_width is not None:
-        _match(latent_width, config.latent_width, f"the PRM in {folder}")
+        _match(latent_width, config.latent_width // (2 if config.reads == "both" else 1), f"the PRM in {folder}")
     try:
         body = config.backbone not in ("ridge", "gru")
         model = PRM(config, from_saved_config(folder)) if body else build(config)

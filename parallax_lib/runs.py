@@ -15,13 +15,12 @@ import pandas as pd
 
 from parallax_lib import rewards, sandbox, suite, toolchain, validate
 from parallax_lib.kernels import Task, tasks
-from parallax_lib.models import leave_room, pick_device
+from parallax_lib.models import pick_device
 from parallax_lib.params import Params, load
 from parallax_lib.pipeline import progress_writer
 from parallax_lib.store import Journal, read_table, run_folder, write_table
 
-GPU_SHARE = 0.75  # of its memory for the translator while CUDA programs are judged beside it
-
+JUDGES = 2  # batches judged at once: while the last programs of one are slow, the next one fills the workers
 
 @dataclass(frozen=True)
 class Run:
@@ -88,10 +87,9 @@ def beside(run: Run, chosen: Sequence[Task]) -> Iterator[Callable[[list[dict]], 
     if pick_device(run.params.translator.device) == "cpu":
         yield lambda rows: None
         return
-    leave_room(GPU_SHARE)
     quiet = replace(run, progress=lambda what, done, total: None)
-    pool = ThreadPoolExecutor(max_workers=1)
+    pool = ThreadPoolExecutor(max_workers=JUDGES)
     try:
         yield lambda rows: pool.submit(judge_frame, quiet, pd.DataFrame(rows), chosen)
     finally:
-        pool.shutdown(cancel_futures=True)  # waits for the batch in hand only
+        pool.shutdown(cancel_futures=True)  # waits for the batches in hand only

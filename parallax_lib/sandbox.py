@@ -25,7 +25,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from parallax_lib import crowding, degraded, guard, seccomp, supervise
+from parallax_lib import crowding, degraded, gpus, guard, seccomp, supervise
 from parallax_lib.params import UserError
 from parallax_lib.supervise import Limits
 
@@ -116,10 +116,11 @@ def run(
     """Run `argv` in an empty writable folder beside the read-only ../job holding `files`.
 
     stdin (<= 4 KiB) is all that it can read there.  `roots` are host folders shown read-only, `gpu` shows the NVIDIA
-    devices.  Raises nothing for what the command does; failures on our side come back as status infra_error.
+    devices and names one of them, in turn.  Raises nothing for what the command does; failures on our side come back as status infra_error.
     """
     assert len(stdin) <= STDIN_BYTES, len(stdin)
-    job = Job(_with_outputs(argv, outputs), files, limits, {**BASE_ENV, **(env or {})}, stdin, roots, gpu, outputs)
+    mine = {**BASE_ENV, **(gpus.in_turn() if gpu else {}), **(env or {})}
+    job = Job(_with_outputs(argv, outputs), files, limits, mine, stdin, roots, gpu, outputs)
     out = _run(job, level)
     if out.status != "crash" or not crowding.tight(level.user, limits.processes) or _run(job, level).status == "crash":
         return out

@@ -7,6 +7,8 @@ Letters: B rows, N candidates, D translator width, M rows in one step (B or B * 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -16,17 +18,17 @@ from parallax_lib.losses import to_probability
 class Scorer:
     """Scores prefix + candidate for B searches at once; every prefix is kept as backbone state, made by `start`."""
 
-    def __init__(self, model, state):
-        self.model, self.state = model, state
+    def __init__(self, model, state, read: Callable[[Tensor], Tensor] = lambda h: h):
+        self.model, self.state, self.read = model, state, read
         self.pending = None  # the last candidates and the states they lead to
         self.positions = 0  # latents sent through the model so far
 
     @torch.no_grad()
     def score_next(self, candidates: Tensor) -> Tensor:
         """candidates [B, N, D] -> probabilities [B, N], as if each were the next latent; nothing is committed."""
-        rows, branches, width = candidates.shape
+        rows, branches, _ = candidates.shape
         state = self.model.repeat(self.state, branches)
-        raw, state = self.model.step(candidates.to(self.model.mean).reshape(-1, width), state)
+        raw, state = self.model.step(self._seen(candidates).flatten(0, 1), state)
         self.pending = candidates, state
         self.positions += rows * branches
         return to_probability(self.model.config.loss, raw.float()).view(rows, branches)
@@ -34,9 +36,9 @@ class Scorer:
     @torch.no_grad()
     def look_ahead(self, after: Tensor) -> Tensor:
         """after [B, N, D], the state that each candidate just scored leads to -> probabilities [B, N] of both together."""
-        rows, branches, width = after.shape
+        rows, branches, _ = after.shape
         state = self.model.repeat(self.pending[1], 1)  # a copy: a cache grows in place
-        raw, _ = self.model.step(after.to(self.model.mean).reshape(-1, width), state)
+        raw, _ = self.model.step(self._seen(after).flatten(0, 1), state)
         self.positions += rows * branches
         return to_probability(self.model.config.loss, raw.float()).view(rows, branches)
 
@@ -57,8 +59,11 @@ class Scorer:
                 rows = (first + same.int().argmax(1)).to(self.model.mean.device)
                 self.state = self.model.select(state, rows)
                 return
-        _, self.state = self.model.step(chosen.to(self.model.mean), self.state)
+        _, self.state = self.model.step(self._seen(chosen), self.state)
         self.positions += len(chosen)
+
+    def _seen(self, states: Tensor) -> Tensor:
+        return self.read(states).to(self.model.mean)
 
 
 class Recompute:
@@ -82,7 +87,7 @@ class Recompute:
 
 
 @torch.no_grad()
-def start(model, rows: int, context: Tensor | None = None, recompute: bool = False) -> Scorer:
-    """A scorer of `rows` empty prefixes; `context` [B, D] for a PRM with pooled context."""
+def start(model, rows: int, context: Tensor | None = None, recompute: bool = False, read=lambda h: h) -> Scorer:
+    """A scorer of `rows` empty prefixes; `context` [B, D] for a PRM with pooled context; `read`: see latents.reader."""
     model = Recompute(model.eval()) if recompute else model.eval()
-    return Scorer(model, model.begin(rows, context))
+    return Scorer(model, model.begin(rows, context), read)

@@ -19,7 +19,7 @@ import torch
 from parallax_lib import engine, latents, prm, prompts, scoring
 from parallax_lib.collect import ask, token_limit, write_answers
 from parallax_lib.kernels import Task
-from parallax_lib.models import Translator, loaded_translator
+from parallax_lib.models import Translator, leave_room, loaded_translator
 from parallax_lib.params import Params, Search, check, dump
 from parallax_lib.store import derive_seed
 
@@ -196,12 +196,15 @@ def think_rows(translator: Translator, model, rows: Sequence[Row], prompts: engi
     spots = [(i, s) for i, r in enumerate(rows) for s in range(params.search.beam if r.policy == "guided" else 1)]
     state = engine.select(prompts, torch.tensor([index[i] for i, _ in spots], device=translator.device))
     guided = [j for j, (i, _) in enumerate(spots) if rows[i].policy == "guided"]
-    scorer = scoring.start(model, len(guided), state.pooled[guided] if model.config.context == "pooled" else None) if guided else None
+    align, scorer = latents.aligner(translator, params.latent), None
+    if guided:
+        context = state.pooled[guided] if model.config.context == "pooled" else None
+        scorer = scoring.start(model, len(guided), context, read=latents.reader(align, model.config.reads))
     choose, scores = chooser([rows[i] for i, _ in spots], scorer, params.search, translator.device)
     thought = latents.think(
         translator,
         state,
-        latents.aligner(translator, params.latent),
+        align,
         params.latent,
         candidates=params.search.branches,
         choose=choose,
@@ -222,6 +225,7 @@ def ask_row(translator: Translator, row: Row) -> list[int]:
 def translate_item(item: dict) -> list[dict]:
     """`translate` on plain data, so that it can run in another process or container."""
     params = check(item["params"], {}, Path("item"))
+    leave_room(item["gpu_share"])
     with tempfile.TemporaryDirectory() as folder:
         for name, data in item["prm"].items():
             (Path(folder) / name).write_bytes(data)

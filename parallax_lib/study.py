@@ -162,7 +162,8 @@ def write_programs(run: Run, rows: Sequence[search.Row], what: str = "translate"
     recipe = [search.recipe(params), {name: hashlib.sha256(data).hexdigest() for name, data in scorer.items()}]
     keys = [digest([recipe, [r.identity for r in group]]) for group in groups]
     todo = [i for i, key in enumerate(keys) if run.journal.get("translation", key) is None]
-    items = [{"params": dump(params), "prm": scorer, "rows": groups[i]} for i in todo]
+    shared = {"params": dump(params), "prm": scorer, "gpu_share": collect.gpu_share(params)}
+    items = [shared | {"rows": groups[i]} for i in todo]
     run.progress(what, len(groups) - len(todo), len(groups))
     with beside(run, [row.task for row in rows]) as judge:
         for done, (at, result) in enumerate(run_map(search.translate_item, items, collect.executor_config(params)), 1):
@@ -175,9 +176,16 @@ def write_programs(run: Run, rows: Sequence[search.Row], what: str = "translate"
 
 
 def repair_rounds(run: Run, results: pd.DataFrame, chosen: Sequence[Task]) -> pd.DataFrame:
-    """The results after every round 0..`search.repair`, one below the other; `repair` says which round a row tells of."""
+    """The results after every round 0..`search.repair`, one below the other; `repair` says which round a row tells of.
+
+    With `search.repair_limit` rounds are made, and told of, for so many tasks under the first seed only.
+    """
+    s = run.params.search
+    if s.repair_limit:
+        some = {t.id for t in spread(list(chosen), s.repair_limit, run.params.seed)}
+        results = results[results["task"].isin(some) & (results["seed"] == s.seeds[0])]
     by_id, rounds = {t.id: t for t in chosen}, [results]
-    for number in range(1, run.params.search.repair + 1):
+    for number in range(1, s.repair + 1):
         failed = rounds[-1][arms.failing(rounds[-1])].sort_values(["seed", "task"], kind="stable")
         again = [
             search.Row(by_id[r.task], r.arm, r.sample, r.seed, number, (as_text(r.code), arms.feedback(r.reason, as_text(r.log))))
