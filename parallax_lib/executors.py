@@ -175,12 +175,13 @@ def invoke(fn: Callable, args: tuple, kwargs: dict) -> Any:
 def open_local(config: ExecutorConfig) -> Iterator[Call]:
     """Direct calls, or one spawned process for each calling thread, replaced after it died or overran its time.
 
-    The processes take the machine's GPUs in turn: each sees one, and a replacement sees the one of the process before it.
+    The processes share the cores, and take the machine's GPUs in turn: each sees one, a replacement that of the process before it.
     """
     if config.runs_here:
         yield lambda fn, args, kwargs: fn(*args, **kwargs)
         return
     mine, everyone, lock, closed, slots = threading.local(), [], threading.Lock(), threading.Event(), itertools.count()
+    threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // config.workers))}
 
     def call(fn: Callable, args: tuple, kwargs: dict) -> Any:
         with lock:
@@ -189,7 +190,7 @@ def open_local(config: ExecutorConfig) -> Iterator[Call]:
             if not hasattr(mine, "slot"):
                 mine.slot = next(slots)
             if not (hasattr(mine, "worker") and mine.worker.process.is_alive()):
-                mine.worker = Worker(gpus.of_slot(mine.slot))
+                mine.worker = Worker(gpus.of_slot(mine.slot) | threads)
                 everyone.append(mine.worker)
         return mine.worker.call(fn, args, kwargs, config.timeout_s)
 

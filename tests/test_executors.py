@@ -17,7 +17,7 @@ import executor_work as work
 import pytest
 from fake_modal import serve
 
-from parallax_lib import params
+from parallax_lib import gpus, params
 from parallax_lib.executors import NO_PACKAGE, NO_TOKEN, ExecutorConfig, ItemFailed, WorkerDied, open_executor, run_map
 
 TESTS = Path(__file__).parent
@@ -235,3 +235,15 @@ def test_bad_settings_are_refused_before_anything_starts(change, message):
 
 def test_the_run_parameters_are_settings_of_the_executor():
     assert ExecutorConfig(**params.Executor().model_dump()) == ExecutorConfig()
+
+
+def test_local_workers_take_the_gpus_in_turn_and_share_the_cores(monkeypatch, tmp_path):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    monkeypatch.setenv("TEST_MEET", str(tmp_path))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    with open_executor(ExecutorConfig(workers=3)) as executor:
+        names = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
+        seen = [f.result() for f in [executor.submit(work.lent, names, 3) for _ in range(3)]]
+    assert sorted(s["CUDA_VISIBLE_DEVICES"] for s in seen) == ["2", "2", "5"]
+    assert {s["OMP_NUM_THREADS"] for s in seen} == {str(max(1, os.cpu_count() // 3))}
+    assert gpus.share(3, 0.8) == 0.4 and gpus.share(1, 0.8) == 0.8

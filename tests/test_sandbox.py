@@ -403,3 +403,11 @@ def test_unsafe_level_is_named_and_cleans_up(tmp_path, monkeypatch):
     assert Level("unsafe") == level("unsafe")
     assert shell("echo x > left; pwd", name="unsafe").stdout.startswith(str(tmp_path))
     assert not list(tmp_path.iterdir())
+
+
+def test_runs_on_gpus_see_one_of_them_in_turn(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,7")
+    show = ["/bin/sh", "-c", "echo -n $CUDA_VISIBLE_DEVICES"]
+    seen = [sandbox.run(show, {}, Limits(), sandbox.probe(), gpu=True).stdout for _ in range(3)]
+    assert seen in (["1", "7", "1"], ["7", "1", "7"])
+    assert sandbox.run(show, {}, Limits(), sandbox.probe()).stdout == ""

@@ -53,7 +53,9 @@ def naive_guided(translator, model, row, params):
             for n, c in enumerate(latents.propose(h[None], s.branches, params.latent, [search.derive_seed(draw, t)])[0]):
                 longer = torch.cat([embeds, align(c)[None]])
                 seen = [*path, c] + ([last_state(translator, longer)] if s.lookahead and t + 1 < params.latent.steps else [])
-                value = float(prm.scores(model, torch.stack(seen)[None], context)[0, -1])
+                prefix = torch.stack(seen)
+                prefix = torch.cat([prefix, align(prefix)], 1) if model.config.reads == "both" else prefix
+                value = float(prm.scores(model, prefix[None], context)[0, -1])
                 found.append((value + (s.margin if n == 0 else 0), value, [*picks, n], [*path, c], longer))
         found.sort(key=lambda f: -f[0])  # stable: ties to the earlier one
         beams = [f[1:] for f in found[: s.beam]]
@@ -70,10 +72,20 @@ def reader(translator):
     return model
 
 
+@pytest.fixture(scope="module")
+def word_reader(translator):
+    """An untrained PRM that reads every state and the embedding that it is aligned to."""
+    torch.manual_seed(1)
+    config = prm.PRMConfig(backbone="gru", latent_width=2 * translator.width, width=16, steps=3, reads="both", loss="bce")
+    model = prm.build(config).eval()
+    model.head.weight.data *= 8
+    return model
+
+
 VARIANTS = [{}, {"margin": 0.02}, {"lookahead": 1}, {"beam": 2}, {"beam": 3, "lookahead": 1, "margin": 0.01}]
 
 
-@pytest.mark.parametrize("scorer", ["probe", "reader"])
+@pytest.mark.parametrize("scorer", ["probe", "reader", "word_reader"])
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 def test_guided_rows_equal_the_recomputing_twin(translator, variant, scorer, request):
     model, params = request.getfixturevalue(scorer), settings(**variant)

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from parallax_lib import arms, modelling, prm, runs, search, shipped, study
+from parallax_lib.models import loaded_translator
 from parallax_lib.params import ROOT, UserError
 
 SETTINGS = {
@@ -50,6 +51,15 @@ def test_repair_rounds_try_again_what_failed_and_nothing_else(open_run):
     assert (fed[1] > 2 * fed[0]).all() and (fed[2] > fed[1] + fed[0]).all()
 
 
+def test_repair_rounds_can_be_made_for_a_part_of_the_tasks_under_the_first_seed(open_run):
+    run = open_run(search={"repair": 1, "repair_limit": 1, "arms": ["unguided"], "seeds": [5, 3]})
+    tasks = study.held_out_tasks(run)[:3]
+    results = arms.derive(study.judge_frame(run, study.translate_all(run, tasks), tasks), run.params.search.arms)
+    table = study.repair_rounds(run, results, tasks)
+    assert len(results) == 6 and table["repair"].tolist() == [0, 1]
+    assert set(table["seed"]) == {5} and table["task"].nunique() == 1
+
+
 def test_finished_groups_and_rounds_come_from_the_journal(open_run, monkeypatch):
     sections = {"search": {"repair": 1, "arms": ["unguided", "random"], "samples": 2}}
     run = open_run(**sections)
@@ -82,6 +92,22 @@ def test_a_prm_that_reads_the_prompt_is_trained_scored_and_searched_with_it(open
     table = modelling.score_table({"gru": model}, rows, vectors[:24, :2], contexts)
     other = modelling.score_table({"gru": model}, rows, vectors[:24, :2], -contexts)
     assert (table["score"] - other["score"]).abs().max() > 0
+    assert study.translate_all(run, study.held_out_tasks(run)[:1])["score"].between(0, 1).all()
+
+
+def test_a_prm_that_reads_words_is_trained_scored_and_searched_with_them(open_run):
+    run = open_run(prm={"reads": "both", "kind": "gru", "epochs": 1, "width": 16}, search={"arms": ["guided"]}, latent={"sigma": 1.0})
+    rollouts, vectors = shipped.read_shipped("data/rollouts", 576)
+    known = study.with_splits(run, rollouts)
+    rows = known[known["split"] != "test"].groupby("root").head(2).head(24).reset_index(drop=True)
+    seen = modelling.readings(run, vectors[:24, :2])
+    words = loaded_translator(run.params.translator).model.get_input_embeddings().weight.numpy()
+    state = vectors[0, 0].astype(np.float32)
+    logits = words @ state / run.params.latent.tau  # tied embeddings
+    weights = np.exp(logits - logits.max())
+    np.testing.assert_allclose(seen[0, 0], np.concatenate([state, weights / weights.sum() @ words]), atol=2e-3)
+    model, _ = modelling.train_prm(run, "gru", rows, seen)
+    assert model.config.latent_width == 2 * 576
     assert study.translate_all(run, study.held_out_tasks(run)[:1])["score"].between(0, 1).all()
 
 
