@@ -6,6 +6,8 @@ Knows the run's rollouts and parameters.  The models, losses and metrics are els
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +83,26 @@ def train_prm(run: Run, kind: str, rows: pd.DataFrame, vectors: np.ndarray):
         progress=lambda row: run.progress(f"train {kind}", int(row["step"]), 0),
     )
     return model, history
+
+
+def trial(run: Run, kind: str, rows: pd.DataFrame, vectors: np.ndarray, split: np.ndarray, contexts: np.ndarray | None, **other):
+    """A model of one kind trained on rows split another way, or with other settings; kept nowhere."""
+    targets, counts = rewards.label(rows, vectors.shape[1])
+    groups = rows["root"].astype("category").cat.codes.to_numpy()
+    more = {"prm": prm_shape(run), "contexts": contexts, "device": pick_device(run.params.translator.device)}
+    with one_thread():
+        return train.fit_model(kind, vectors.astype(np.float32), targets, counts, groups, split, train_config(run, **other), **more)[0]
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Matrices this small gain nothing from a second thread, and on a busy machine lose tenfold by waiting for it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def prompt_states(run: Run, rows: pd.DataFrame) -> np.ndarray | None:

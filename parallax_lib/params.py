@@ -140,6 +140,7 @@ class Card(Section):
     shares: tuple[float, ...] = (0.25, 0.5, 1.0)  # of the training tasks, for the learning curve
     margins: tuple[float, ...] = (0.0, 0.02, 0.05, 0.1, 0.2)
     seeds: tuple[int, ...] = (0,)  # of every small training
+    folds: int = Field(2, ge=2)  # of the families that the translator was not trained on, each tested once
 
 
 class Params(Section):

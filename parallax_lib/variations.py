@@ -5,17 +5,13 @@ Knows rollouts, labels and how a PRM is trained.  Knows no translator and no fig
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-import torch
 
-from parallax_lib import metrics, prm, rewards, selection, train
-from parallax_lib.modelling import prm_shape, prompt_states, refuse_leaks, train_config
-from parallax_lib.models import pick_device
+from parallax_lib import metrics, prm, rewards, selection
+from parallax_lib.modelling import prompt_states, refuse_leaks, trial
 from parallax_lib.params import dump
 from parallax_lib.store import derive_seed, digest
 from parallax_lib.study import Run
@@ -76,34 +72,11 @@ def measure(run: Run, v: Variation, rows: pd.DataFrame, vectors: np.ndarray, con
     """Train as the variation says, then score its test rows."""
     split = resplit(rows, v)
     targets, counts = rewards.label(rows, vectors.shape[1])
-    with one_thread():
-        model, _ = train.fit_model(
-            v.kind,
-            vectors.astype(np.float32),
-            targets,
-            counts,
-            rows["root"].astype("category").cat.codes.to_numpy(),
-            split,
-            train_config(run, loss=v.loss, seed=run.params.seed + v.seed),
-            prm=prm_shape(run),
-            contexts=contexts,
-            device=pick_device(run.params.translator.device),
-        )
+    model = trial(run, v.kind, rows, vectors, split, contexts, loss=v.loss, seed=run.params.seed + v.seed)
     test, used = split == "test", rows[split == "train"]
     scores = prm.scores(model, vectors[test].astype(np.float32), None if contexts is None else contexts[test]).numpy()
     told = {"train_rows": len(used), "train_tasks": int(used["task"].nunique())}
     return told | judged(scores, targets[test], counts[test], run.params.prm.threshold) | picked(rows[test], scores)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Matrices this small gain nothing from a second thread, and on a busy machine lose tenfold by waiting for it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def resplit(rows: pd.DataFrame, v: Variation) -> np.ndarray:

@@ -1,0 +1,100 @@
+"""Every held-out family tested once: reward models that never saw it pick among the thoughts collected for it.
+
+Knows rollouts, families and how a PRM is trained.  Knows no translator and makes no program: a thought's program is there.
+
+Which families a fixed split tests is luck, and families differ more than tasks do.  Here the families that the translator
+was not trained on go round in folds; a fold's models are trained on all other families.
+
+n rollouts, K latent steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from parallax_lib import forge, metrics, prm, rewards
+from parallax_lib.card import CEILING, FLOOR, GUIDED
+from parallax_lib.modelling import prompt_states, trial
+from parallax_lib.params import dump
+from parallax_lib.store import derive_seed, digest
+from parallax_lib.study import Run
+
+
+def folds(families: Sequence[str], count: int) -> dict[str, int]:
+    """The fold of every family that the translator was not trained on, dealt out in an order that only names decide."""
+    unseen = sorted(set(families) - set(forge.TRAIN_FAMILIES), key=lambda family: derive_seed("fold", family))
+    return {family: i % count for i, family in enumerate(unseen)}
+
+
+def splits(rows: pd.DataFrame, fold_of: dict[str, int], k: int) -> np.ndarray:
+    """[n] of train, valid, test: fold k is tested, the next one says when to stop, all other families are trained on."""
+    fold = rows["family"].map(fold_of)
+    count = max(fold_of.values()) + 1
+    return np.where(fold == k, "test", np.where(fold == (k + 1) % count, "valid", "train"))
+
+
+def scores(run: Run, rows: pd.DataFrame, vectors: np.ndarray) -> np.ndarray:
+    """[n] mean score over `card.seeds` of each whole thought by models of other families; NaN in families always trained on.
+
+    vectors: `modelling.readings` [n, K, .].  Each training is kept in the journal.
+    """
+    fold_of = folds(rows["family"].unique(), run.params.card.folds)
+    out = np.full((len(run.params.card.seeds), len(rows)), np.nan)
+    key = [dump(run.params)["prm"], list(rows["capture_id"]), rows["reward"].tolist(), vectors.shape, fold_of]
+    contexts, jobs = prompt_states(run, rows), [(k, i) for k in sorted(set(fold_of.values())) for i in range(len(out))]
+    for done, (k, i) in enumerate(jobs, 1):
+        split, seed = splits(rows, fold_of, k), run.params.card.seeds[i]
+        name = digest([*key, k, seed])
+        found = run.journal.get("crossfit", name)
+        if found is None:
+            found = {"scores": _fold(run, rows, vectors, contexts, split, seed)}
+            run.journal.put("crossfit", name, found)
+        out[i, split == "test"] = found["scores"]
+        run.progress("crossfit", done, len(jobs))
+    return out.mean(0)
+
+
+def _fold(run: Run, rows: pd.DataFrame, vectors: np.ndarray, contexts: np.ndarray | None, split: np.ndarray, seed: int) -> list[float]:
+    rewards.check_leakage(rows.assign(split=split))
+    model = trial(run, run.params.prm.kind, rows, vectors, split, contexts, seed=run.params.seed + seed)
+    test = split == "test"
+    read = prm.scores(model, vectors[test].astype(np.float32), None if contexts is None else contexts[test])
+    return read[:, -1].tolist()
+
+
+def choices(rows: pd.DataFrame, score: np.ndarray, seed: int = 0) -> pd.DataFrame:
+    """What each chooser takes among a task's thoughts, a row per task and arm, for `metrics.paired` and the card.
+
+    unguided: the original.  random: any of them.  guided: the highest score, ties to the original.  best_of_n: the highest
+    mean log-probability of the decoded program.  oracle: a validated one if there is one.
+    """
+    known = rows.assign(score=score).dropna(subset=["score", "reward"]).sort_values(["task", "branch_depth", "resample"])
+    made = []
+    for task, part in known.groupby("task", sort=True):
+        if part["branch_depth"].iloc[0] >= 0:
+            continue  # without its original there is nothing to compare with
+        draw = derive_seed("crossfit", seed, task) % len(part)
+        taken = {
+            FLOOR: 0,
+            "random": draw,
+            GUIDED: int(part["score"].argmax()),
+            "best_of_n": int(part["mean_logprob"].argmax()),
+            CEILING: int(part["reward"].argmax()),
+        }
+        made += [part.iloc[[at]].assign(arm=arm, seed=seed, looked_at=len(part)) for arm, at in taken.items()]
+    return pd.concat(made, ignore_index=True)
+
+
+def by_family(chosen: pd.DataFrame) -> pd.DataFrame:
+    """Validated share of every family's tasks under every chooser."""
+    table = chosen.pivot_table("validated", "family", "arm", aggfunc="mean", sort=False).astype(float)
+    return chosen.groupby("family")["task"].nunique().rename("tasks").to_frame().join(table).sort_index().reset_index()
+
+
+def over_families(chosen: pd.DataFrame, against: str = FLOOR) -> metrics.Estimate:
+    """Guided minus another chooser with families resampled: the interval for a family that nobody has seen."""
+    table = by_family(chosen)
+    return metrics.paired_bootstrap(table[GUIDED], table[against])

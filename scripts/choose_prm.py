@@ -1,0 +1,67 @@
+"""Trains reward models with other settings on a run's rollouts and judges them on its valid families; test rows are not read.
+
+    python scripts/choose_prm.py study [--seeds 2] [--set loss=listwise] [--set reads=both,width=64] ...
+
+Each --set is one setting, laid over the run's `prm` section; without any, the grid below is tried.  Columns: AUROC over
+prefixes; `pairs`, how many pairs of one task's thoughts differ in outcome and the share ordered right; the validated
+share if each task's original, any of its thoughts, the best-scored or a validated one is taken.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from parallax_lib import crossfit, metrics, modelling, prm, rewards, study
+from parallax_lib.params import Prm
+
+GRID = ("", "reads=words", "reads=both", "loss=mse", "loss=rank", "loss=listwise", "width=64", "width=256", "dropout=0.2", "dropout=0.6",
+        "layers=1", "kind=gru", "kind=ridge", "reads=both,loss=listwise")  # fmt: skip
+
+
+def ordered(rows: pd.DataFrame, score: np.ndarray) -> tuple[int, int]:
+    """(pairs of one task's thoughts with different rewards, how many of them the score orders right)."""
+    pairs = right = 0
+    for _, part in rows.assign(score=score).dropna(subset=["reward"]).groupby("task"):
+        good, bad = (part.loc[part["reward"] == r, "score"].to_numpy() for r in (1.0, 0.0))
+        pairs += len(good) * len(bad)
+        right += int((good[:, None] > bad[None]).sum())
+    return pairs, right
+
+
+def measure(run: study.Run, rows: pd.DataFrame, vectors: np.ndarray, seed: int) -> dict:
+    targets, _ = rewards.label(rows, vectors.shape[1])
+    contexts, split = modelling.prompt_states(run, rows), rows["split"].to_numpy()
+    model = modelling.trial(run, run.params.prm.kind, rows, vectors, split, contexts, seed=seed)
+    valid = split == "valid"
+    read = prm.scores(model, vectors[valid].astype(np.float32), None if contexts is None else contexts[valid]).numpy()
+    pairs, right = ordered(rows[valid], read[:, -1])
+    taken = crossfit.choices(rows[valid], read[:, -1]).groupby("arm")["reward"].mean()
+    auroc = metrics.auroc(read.ravel(), targets[valid].ravel() >= run.params.prm.threshold)
+    told = {"auroc": auroc, "pairs": pairs, "ordered": right / max(1, pairs)}
+    return told | {arm: taken[arm] for arm in ("unguided", "random", "guided", "oracle")}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run")
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--set", action="append", default=[], help="settings of one training, such as loss=rank,width=64")
+    args = parser.parse_args()
+    base = study.open_run(args.run)
+    rollouts, latents = study.load_rollouts(base)
+    rows, _ = rewards.filter_training(rollouts[rollouts["split"] != "test"])
+    for text in args.set or GRID:
+        given = dict(item.split("=", 1) for item in text.split(",") if item)
+        values = base.params.prm.model_dump() | {name: yaml.safe_load(value) for name, value in given.items()}
+        run = study.open_run(args.run, prm=Prm(**values).model_dump())
+        seen = modelling.readings(run, latents[rows.index])
+        told = pd.DataFrame([measure(run, rows, seen, seed) for seed in range(args.seeds)]).mean()
+        print(f"{text or 'as it is':28}", told.round(3).to_dict(), flush=True)
+
+
+if __name__ == "__main__":
+    main()
