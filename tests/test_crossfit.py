@@ -29,8 +29,8 @@ def learnable(tasks=96):
             path = rng.normal(size=(2, 8))
             name, good = (f"k{i}" if v < 0 else f"k{i}_v{v}_r{r}"), float(path[-1, 0] > 0)
             rows.append({"capture_id": name, "root": f"k{i}", "task": f"k{i}", "kernel": f"k{i}", "family": FAMILIES[i % len(FAMILIES)],
-                         "direction": "serial-omp", "branch_depth": v, "resample": r, "reward": good, "validated": bool(good), "reason": "ok",
-                         "mean_logprob": -rng.random()})  # fmt: skip
+                         "direction": "serial-omp", "branch_depth": v, "resample": r, "reward": good, "validated": bool(good),
+                         "reason": "ok", "mean_logprob": -rng.random()})  # fmt: skip
             latents.append(path)
     return pd.DataFrame(rows), np.array(latents, np.float16)
 
