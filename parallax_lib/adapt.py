@@ -17,9 +17,10 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 
-from parallax_lib import forge, forge_pairs, models, prompts
+from parallax_lib import forge, forge_pairs, forge_wide, gpus, models, prompts
 from parallax_lib.params import DIRECTIONS, UserError
 from parallax_lib.store import derive_seed, write_json
 
@@ -39,17 +40,19 @@ class AdaptConfig:
     warmup: float = 0.05
     habit: float = 0.3  # share of functions whose plan word is `parallel` whatever the loop needs
     dressed: float = 0.7  # share of samples in other names and with helper functions (forge_guise)
+    wide: float = 0.0  # share of samples from forge_wide: uneven bounds, bodies put together by a seed
     seed: int = 0
     minutes: float = 0.0  # 0: no time limit; else the schedule ends when the time does
     workers: int = 8
 
 
-def sample_ids(tokenizer, seed: int, habit: float, dressed: float = 0.0) -> tuple[list[int], list[int]]:
+def sample_ids(tokenizer, seed: int, habit: float, dressed: float = 0.0, wide: float = 0.0) -> tuple[list[int], list[int]]:
     """(token ids, labels) of one training sample; labels are IGNORE where nothing is learnt."""
     rng = random.Random(seed)
     source, target = rng.choice(DIRECTIONS).split("-")
     guise = random.Random(f"guise {seed}").random() < dressed
-    pair = forge_pairs.training_pair(forge.sample(seed), source, target, rng, habit, guise)
+    families = forge_wide.FAMILIES if random.Random(f"wide {seed}").random() < wide else forge.TRAIN_FAMILIES
+    pair = forge_pairs.training_pair(forge.sample(seed, families), source, target, rng, habit, guise)
     length = rng.choice(PLAN_LENGTHS)
     words = (*pair.plan, *["none"] * length)[:length]
     ask = tokenizer(prompts.prompt(tokenizer, source, target, pair.source)).input_ids
@@ -68,19 +71,20 @@ def plan_token(tokenizer, word: str) -> int:
     return ids[0]
 
 
-def _make(job: tuple[str, int, int, float, float]) -> list[tuple[list[int], list[int]]]:
-    folder, start, count, habit, dressed = job
+def _make(job: tuple[str, int, int, tuple[float, ...]]) -> list[tuple[list[int], list[int]]]:
+    folder, start, count, shares = job
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    return [sample_ids(tokenizer, seed, habit, dressed) for seed in range(start, start + count)]
+    return [sample_ids(tokenizer, seed, *shares) for seed in range(start, start + count)]
 
 
 def corpus(folder: str, config: AdaptConfig) -> list[tuple[list[int], list[int]]]:
     """All samples, made by `workers` processes; sample i depends on the seed and i only."""
     chunk = 250
     start = derive_seed("adapt", config.seed) % 10**9 * 10
-    jobs = [(folder, start + i, min(chunk, config.samples - i), config.habit, config.dressed) for i in range(0, config.samples, chunk)]
+    shares = (config.habit, config.dressed, config.wide)
+    jobs = [(folder, start + i, min(chunk, config.samples - i), shares) for i in range(0, config.samples, chunk)]
     with get_context("spawn").Pool(config.workers) as pool:
         made = [s for part in pool.imap(_make, jobs) for s in part]
     return [s for s in made if len(s[0]) <= config.max_tokens]
@@ -120,31 +124,30 @@ def loss_of(model, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 def train(config: AdaptConfig, base: str, out: Path) -> dict:
-    """Train and save the adapter with its record; returns the record."""
-    from peft import LoraConfig, get_peft_model
-
+    """Train and save the adapter with its record, on every GPU of this machine; returns the record."""
     folder = str(models.small_lm() if base == "smollm2" else base)
     clock = time.time()
     samples = corpus(folder, config)
     if not samples:
         raise UserError("adapt: no sample fits --max-tokens; raise it")
-    device = models.pick_device("auto")
-    model, _ = models._load(folder, torch.float32)
-    lora = LoraConfig(r=config.rank, lora_alpha=2 * config.rank, target_modules="all-linear", lora_dropout=0.0)
-    torch.manual_seed(config.seed)
-    model = get_peft_model(model, lora).to(device).train()
+    world = max(1, len(gpus.visible())) if torch.version.cuda else 1
     plan = list(batches(samples, config.tokens_per_step, config.seed))
-    print(
-        f"{len(samples)} samples, {sum(len(s[0]) for s in samples):,} tokens, {len(plan)} steps, made in {time.time() - clock:.0f} s",
-        flush=True,
-    )
-    history = _loop(model, plan, config, device)
-    model.to(torch.bfloat16).save_pretrained(str(out))
+    plan = plan[: len(plan) // world * world] or plan
+    size = f"{len(samples)} samples, {sum(len(s[0]) for s in samples):,} tokens"
+    print(f"{size}, {len(plan)} batches, {world} devices, made in {time.time() - clock:.0f} s", flush=True)
+    out.mkdir(parents=True, exist_ok=True)
+    if world == 1:
+        history = _train_one(0, 1, folder, plan, config, out)
+    else:  # forked, so that the samples are not copied; nothing has used a GPU yet
+        torch.multiprocessing.start_processes(_train_rank, (world, folder, plan, config, out), world, start_method="fork")
+        history = json.loads((out / "history.json").read_text())
+        (out / "history.json").unlink()
     record = {
         "config": asdict(config),
         "base": models.WHEEL if base == "smollm2" else base,
         "samples": len(samples),
-        "families": list(forge.TRAIN_FAMILIES),
+        "families": [*forge.TRAIN_FAMILIES, *(forge_wide.FAMILIES if config.wide else ())],
+        "devices": world,
         "seconds": round(time.time() - clock),
         "history": history,
     }
@@ -152,13 +155,44 @@ def train(config: AdaptConfig, base: str, out: Path) -> dict:
     return record
 
 
-def _loop(model, plan: list, config: AdaptConfig, device: str) -> list[dict]:
+def _train_rank(rank: int, world: int, folder: str, plan: list, config: AdaptConfig, out: Path) -> None:
+    join(rank, world, out)
+    history = _train_one(rank, world, folder, plan, config, out)
+    if rank == 0:
+        write_json(out / "history.json", history)
+    dist.destroy_process_group()
+
+
+def join(rank: int, world: int, folder: Path) -> None:
+    """Make this process one of `world`, which meet through a file in `folder`; each takes the GPU of its rank."""
+    if torch.cuda.is_available():
+        torch.cuda.set_device(rank)
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, init_method=f"file://{(folder / 'meet').resolve()}", rank=rank, world_size=world)
+
+
+def _train_one(rank: int, world: int, folder: str, plan: list, config: AdaptConfig, out: Path) -> list[dict]:
+    """This process's share of the training; rank 0 saves the adapter."""
+    from peft import LoraConfig, get_peft_model
+
+    device = models.pick_device("auto")
+    model, _ = models._load(folder, torch.float32)
+    lora = LoraConfig(r=config.rank, lora_alpha=2 * config.rank, target_modules="all-linear", lora_dropout=0.0)
+    torch.manual_seed(config.seed)
+    model = get_peft_model(model, lora).to(device).train()
+    history = _loop(model, plan[rank::world], config, device, world)
+    if rank == 0:
+        model.to(torch.bfloat16).save_pretrained(str(out))
+    return history
+
+
+def _loop(model, plan: list, config: AdaptConfig, device: str, world: int = 1) -> list[dict]:
+    """Train on the batches; with several processes a step takes one batch of each, and all keep the same weights."""
     weights = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=config.lr, betas=(0.9, 0.98), weight_decay=0.0)
-    start, history, seen = time.time(), [], 0
+    start, history, seen, elapsed = time.time(), [], 0, 0.0
     for step, group in enumerate(plan):
-        elapsed = (time.time() - start) / (60 * config.minutes) if config.minutes else 0.0
-        done = max(step / len(plan), elapsed)
+        done = max(step / len(plan), elapsed / (60 * config.minutes) if config.minutes else 0.0)
         if done >= 1:
             break
         for g in optimizer.param_groups:
@@ -167,15 +201,29 @@ def _loop(model, plan: list, config: AdaptConfig, device: str) -> list[dict]:
         with torch.autocast(device, dtype=torch.bfloat16, enabled=device != "cpu"):
             loss = loss_of(model, ids, labels)
         loss.backward()
+        elapsed = shared(weights, time.time() - start, world)
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        seen += ids.numel()
+        seen += ids.numel() * world
         if step % 20 == 0 or step == len(plan) - 1:
             row = {"step": step, "loss": round(loss.item(), 4), "tokens": seen, "seconds": round(time.time() - start, 1)}
             history.append(row)
-            print(json.dumps(row), flush=True)
+            if world == 1 or dist.get_rank() == 0:
+                print(json.dumps(row), flush=True)
     return history
+
+
+def shared(weights: list, elapsed: float, world: int) -> float:
+    """Gradients become the mean over all processes; returns the mean of `elapsed`, so that all stop at one step."""
+    if world == 1:
+        return elapsed
+    flat = torch.cat([*(p.grad.flatten() for p in weights), weights[0].new_tensor([elapsed])])
+    dist.all_reduce(flat)
+    flat /= world
+    for p, mean in zip(weights, flat[:-1].split([p.numel() for p in weights]), strict=True):
+        p.grad.copy_(mean.view_as(p))
+    return flat[-1].item()
 
 
 def main(argv: list[str]) -> None:

@@ -37,29 +37,28 @@ def splits(rows: pd.DataFrame, fold_of: dict[str, int], k: int) -> np.ndarray:
 
 
 def scores(run: Run, rows: pd.DataFrame, vectors: np.ndarray) -> np.ndarray:
-    """[n] mean score over `card.seeds` of each whole thought by models of other families; NaN in families always trained on.
+    """[n] score of each whole thought by a model of other families; NaN in families that are always trained on.
 
     vectors: `modelling.readings` [n, K, .].  Each training is kept in the journal.
     """
-    fold_of = folds(rows["family"].unique(), run.params.card.folds)
-    out = np.full((len(run.params.card.seeds), len(rows)), np.nan)
-    key = [dump(run.params)["prm"], list(rows["capture_id"]), rows["reward"].tolist(), vectors.shape, fold_of]
-    contexts, jobs = prompt_states(run, rows), [(k, i) for k in sorted(set(fold_of.values())) for i in range(len(out))]
-    for done, (k, i) in enumerate(jobs, 1):
-        split, seed = splits(rows, fold_of, k), run.params.card.seeds[i]
-        name = digest([*key, k, seed])
+    fold_of = folds(rows["family"].unique(), run.params.prm.folds)
+    out = np.full(len(rows), np.nan)
+    key = [dump(run.params)["prm"], run.params.seed, list(rows["capture_id"]), rows["reward"].tolist(), vectors.shape]
+    contexts, numbers = prompt_states(run, rows), sorted(set(fold_of.values()))
+    for k in numbers:
+        split, name = splits(rows, fold_of, k), digest([*key, k])
         found = run.journal.get("crossfit", name)
         if found is None:
-            found = {"scores": _fold(run, rows, vectors, contexts, split, seed)}
+            found = {"scores": _fold(run, rows, vectors, contexts, split)}
             run.journal.put("crossfit", name, found)
-        out[i, split == "test"] = found["scores"]
-        run.progress("crossfit", done, len(jobs))
-    return out.mean(0)
+        out[split == "test"] = found["scores"]
+        run.progress("crossfit", k + 1, len(numbers))
+    return out
 
 
-def _fold(run: Run, rows: pd.DataFrame, vectors: np.ndarray, contexts: np.ndarray | None, split: np.ndarray, seed: int) -> list[float]:
+def _fold(run: Run, rows: pd.DataFrame, vectors: np.ndarray, contexts: np.ndarray | None, split: np.ndarray) -> list[float]:
     rewards.check_leakage(rows.assign(split=split))
-    model = trial(run, run.params.prm.kind, rows, vectors, split, contexts, seed=run.params.seed + seed)
+    model = trial(run, run.params.prm.kind, rows, vectors, split, contexts)
     test = split == "test"
     read = prm.scores(model, vectors[test].astype(np.float32), None if contexts is None else contexts[test])
     return read[:, -1].tolist()

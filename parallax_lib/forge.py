@@ -10,7 +10,7 @@ import itertools
 import random
 from collections.abc import Iterator
 
-from parallax_lib import forge_nests
+from parallax_lib import forge_nests, forge_wide
 from parallax_lib.forge_patterns import CONSTANTS, REAL, WHOLE, ArraySpec, Pattern, expand, expression, number, patterns
 from parallax_lib.forge_render import Array, Spec, Stage, program
 from parallax_lib.kernels import Kernel
@@ -36,7 +36,7 @@ MAX_CHARS = 3400  # of the longest right CUDA text
 
 def sample(seed: int, families: tuple[str, ...] = TRAIN_FAMILIES) -> Spec:
     """The program of a seed; the same on every Python.  Raises UserError for an unknown family."""
-    unknown = [f for f in families if f not in ALL_FAMILIES]
+    unknown = [f for f in families if f not in ALL_FAMILIES + forge_wide.FAMILIES]
     if unknown or not families:
         raise UserError(f"forge: unknown family {unknown or '(none given)'}; known: {', '.join(ALL_FAMILIES)}")
     rng = random.Random(f"forge {seed} {' '.join(families)}")

@@ -30,6 +30,10 @@ class Nest:
     inner: bool = False  # whether OpenMP accepts a pragma on the inner loop
     square: bool = False  # whether collapse(2) is allowed
 
+    @property
+    def plane(self) -> bool:
+        return len(self.sizes.split()) == 2
+
 
 BY_I, BY_J = f"int i = {THREAD};", f"int j = {THREAD};"
 PLANE = {"at": "i * m + j", "sizes": "n m", "size": "n*m"}
@@ -134,14 +138,14 @@ def blocks() -> Iterator[str]:
     """The text of every composed pattern, without the leading `=== `."""
     for update in UPDATES:
         for nest in update.nests:
-            yield _block(update, nest)
+            yield block(update, nest, update.family)
 
 
-def _block(update: Update, nest: Nest) -> str:
-    plane = nest in PLANES
-    scale = "plane" if plane else ("line" if update.kind == "free" else "race")
+def block(update: Update, nest: Nest, name: str) -> str:
+    """The text of the pattern `<name>_<nest>`."""
+    scale = "plane" if nest.plane else ("line" if update.kind == "free" else "race")
     out = "out" if nest.whole else "io"
-    lines = [f"{update.family}_{nest.name} family={update.family} scale={scale}", f"func: {update.funcs}", f"sizes: {nest.sizes}"]
+    lines = [f"{name}_{nest.name} family={update.family} scale={scale}", f"func: {update.funcs}", f"sizes: {nest.sizes}"]
     lines += [row.replace("SIZE", nest.size).replace("OUT", out) for row in update.header]
     options = {"free": _free, "total": _total, "shared": _shared}[update.kind](update, nest)
     sections = [("serial", _serial(update, nest)), *options]
@@ -152,7 +156,7 @@ def _statements(update: Update, nest: Nest, add: str) -> list[str]:
     """The update's statements at one element; `add` is how a shared or total one is written, over {0} and {1}."""
     rows = []
     for row in update.body:
-        row = row.replace("LAST", "n * m - 1" if nest in PLANES else "n - 1")
+        row = row.replace("LAST", "n * m - 1" if nest.plane else "n - 1")
         row = row.replace("(AT)", f"({nest.at})" if len(nest.at) > 1 else nest.at).replace("AT", nest.at)
         if row.startswith("ADD "):
             place, term = row[4:].split("; ", 1)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from parallax_lib import forge_nests
+from parallax_lib import forge_nests, forge_wide
 from parallax_lib.params import ROOT, UserError
 
 WORDS = ("parallel", "reduction", "atomic", "critical", "private", "collapse", "inner", "scan", "tile", "grid",
@@ -87,7 +87,8 @@ def patterns() -> dict[str, Pattern]:
     blocks = [(block, path) for path in sorted(GRAMMARS.glob("*.txt")) for block in path.read_text(encoding="utf-8").split("=== ")[1:]]
     if not blocks:
         raise UserError(f"{GRAMMARS}: no kernel grammar (*.txt) there; restore data/forge from the repository")
-    for block, path in [*blocks, *((block, Path("forge_nests")) for block in forge_nests.blocks())]:
+    composed = [(block, Path(module.__name__)) for module in (forge_nests, forge_wide) for block in module.blocks()]
+    for block, path in [*blocks, *composed]:
         pattern = parse(block, path)
         found[pattern.name] = pattern
     return found

@@ -99,6 +99,7 @@ class Prm(Section):
     threshold: float = 0.5
     checkpoint: str = ""  # use this trained PRM in stages 03 and 04 instead of the run's own
     baselines: tuple[str, ...] = ("ridge", "gru")
+    folds: int = Field(0, ge=0)  # stage 03: every family the translator was not trained on is tested once, so many at a time; 0: not done
 
 
 class Search(Section):
@@ -140,7 +141,6 @@ class Card(Section):
     shares: tuple[float, ...] = (0.25, 0.5, 1.0)  # of the training tasks, for the learning curve
     margins: tuple[float, ...] = (0.0, 0.02, 0.05, 0.1, 0.2)
     seeds: tuple[int, ...] = (0,)  # of every small training
-    folds: int = Field(2, ge=2)  # of the families that the translator was not trained on, each tested once
 
 
 class Params(Section):

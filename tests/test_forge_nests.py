@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from parallax_lib import forge_nests
+from parallax_lib import forge, forge_nests, forge_wide
 from parallax_lib.forge_patterns import parse
 
-BLOCKS = list(forge_nests.blocks())
+BLOCKS, WIDE = list(forge_nests.blocks()), list(forge_wide.blocks())
 SIZES = {"n": 6, "m": 8, "tile": 2, "lo": 1, "k": 2, "cut": 0.5, "few": 2, "frac": 0.5, "h": 2}
+LARGER = SIZES | {"n": 12, "m": 14, "mul": 3, "off": 1}
 
 
 def places(text: str, scope: dict) -> tuple[set, set]:
@@ -40,8 +41,9 @@ def walk(block: str, seed: int = 0) -> list[tuple[tuple, set, set]]:
     """(loop indices, written, read) of every turn of the loops of a pattern's serial text."""
     serial = block.split("--- serial\n")[1].split("\n--- ")[0]
     rng = random.Random(seed)
-    scope = SIZES | {"x": [rng.random() for _ in range(99)], "z": [1.0] * 99, "p": [rng.randrange(2) for _ in range(99)], "int": int}
-    text = re.sub(r"\$(\w+)<([^<>]*)>", r"(\2)", serial).replace("; ", " ; ")
+    scope = (LARGER if block.startswith("w_") else SIZES) | {"int": int}
+    scope |= {"x": [rng.random() for _ in range(400)], "z": [1.0] * 400, "p": [rng.randrange(2) for _ in range(400)]}
+    text = re.sub(r"\$(\w+)<([^<>]*)>", r"(\2)", serial).replace("; ", " ; ").replace(" / ", " // ")  # of whole numbers
     text = re.sub(r"\$(\w+)", r"\1", text)
     loops = [line.strip() for line in text.splitlines() if line.strip().startswith("for (") and "int k" not in line]
     body = [line.strip() for line in text.splitlines() if re.search(r"[\w\]] \+?= ", line) and "for (" not in line]
@@ -87,7 +89,7 @@ def conflict(turns: list, same, differ) -> bool:
     return False
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=[b.split()[0] for b in BLOCKS])
+@pytest.mark.parametrize("block", [*BLOCKS, *WIDE], ids=[b.split()[0] for b in [*BLOCKS, *WIDE]])
 def test_labels_follow_from_what_iterations_touch(block):
     pattern, turns = parse(block, Path("block")), walk(block)
     assert len(turns) >= 3
@@ -107,3 +109,21 @@ def test_every_nest_walks_what_it_says():
         at = {indices for indices, _, _ in walk(block)}
         every = {"line": 5, "back": 6, "even": 3, "block": 6, "rows": 48, "columns": 48, "triangle": 21}
         assert len(at) == every[nest], block.split()[0]
+
+
+def test_no_suite_draws_the_wide_families_and_none_of_their_bodies_is_a_held_out_one():
+    """Nothing that is tested on may be trained on: not a family, nor a loop body under another family's name."""
+    assert not set(forge_wide.FAMILIES) & set(forge.ALL_FAMILIES)
+    bodies = {family: {body_of(b) for b in blocks} for family, blocks in (("wide", WIDE), ("held out", unseen()))}
+    assert len(bodies["wide"]) > 100 and not bodies["wide"] & bodies["held out"]
+
+
+def unseen() -> list[str]:
+    return [b for b in BLOCKS if b.split()[0].rsplit("_", 1)[0] in forge_nests.UNSEEN]
+
+
+def body_of(block: str) -> str:
+    """The serial text without names: arrays, locals and expressions by the order of their first occurrence."""
+    text = block.split("--- serial\n")[1].split("\n--- ")[0]
+    names: dict[str, str] = {}
+    return re.sub(r"\$(\w+)", lambda m: names.setdefault(m[1], f"${len(names)}"), text)

@@ -1,0 +1,91 @@
+"""The adapter's training on several devices against one process that averages by hand; what a sample is drawn from."""
+
+import pytest
+import torch
+
+from parallax_lib import adapt, forge, forge_wide
+from parallax_lib.params import UserError
+
+CONFIG = adapt.AdaptConfig(lr=0.1, warmup=0.0)
+
+
+class Line(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 1))
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+def loss_of(model, ids, labels):
+    return (model(ids.float()) - labels[:, :1].float()).square().mean()
+
+
+def batches(count):
+    draw = torch.Generator().manual_seed(1)
+    return [[(torch.randint(0, 5, (3,), generator=draw).tolist(), [k, 0, 0]) for k in range(4)] for _ in range(count)]
+
+
+def work(rank, world, plan, folder):
+    adapt.join(rank, world, folder)
+    adapt.loss_of = loss_of  # in this process only
+    model = Line()
+    adapt._loop(model, plan[rank::world], CONFIG, "cpu", world)
+    torch.save(model.state_dict(), folder / f"{rank}.pt")
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_that_averages_both_batches_gradients(tmp_path):
+    plan = batches(6)
+    torch.multiprocessing.spawn(work, (2, plan, tmp_path), 2)
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    twin = Line()
+    optimizer = torch.optim.AdamW(twin.parameters(), lr=CONFIG.lr, betas=(0.9, 0.98), weight_decay=0.0)
+    for step in range(3):
+        for g in optimizer.param_groups:
+            g["lr"] = CONFIG.lr * 0.5 * (1 + torch.cos(torch.tensor(torch.pi * step / 3)).item())
+        for group in plan[2 * step : 2 * step + 2]:
+            (loss_of(twin, *adapt.collate(group, "cpu")) / 2).backward()
+        torch.nn.utils.clip_grad_norm_(twin.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+    for name, value in twin.state_dict().items():
+        torch.testing.assert_close(first[name], value, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(second[name], first[name], atol=0, rtol=0)
+
+
+def test_wide_samples_come_from_the_wide_families_and_the_others_stay_as_they_were(monkeypatch):
+    drawn, sample = [], forge.sample
+
+    def watch(seed, families=forge.TRAIN_FAMILIES):
+        spec = sample(seed, families)
+        drawn.append(spec)
+        return spec
+
+    class Words:
+        eos_token_id = 0
+
+        def __call__(self, text):
+            return type("Ids", (), {"input_ids": [ord(c) for c in text] if " " not in text[:1] else [1]})
+
+    monkeypatch.setattr(forge, "sample", watch)
+    monkeypatch.setattr(adapt.prompts, "prompt", lambda tokenizer, source, target, code: f"{source} {target}\n{code}")
+    plain, mixed = [[adapt.sample_ids(Words(), seed, 0.3, 0.7, wide) for seed in range(40)] for wide in (0.0, 0.5)]
+    families = [spec.family for spec in drawn]
+    assert set(families[:40]) <= set(forge.TRAIN_FAMILIES)
+    wide = [k for k, family in enumerate(families[40:]) if family in forge_wide.FAMILIES]
+    assert 10 <= len(wide) <= 30
+    assert [plain[k] == mixed[k] for k in range(40)] == [k not in wide for k in range(40)]
+
+
+def test_wide_programs_have_right_and_wrong_plans_in_every_api():
+    specs = [forge.sample(seed, forge_wide.FAMILIES) for seed in range(60)]
+    assert {spec.family for spec in specs} == set(forge_wide.FAMILIES)
+    for spec in specs:
+        for api in ("omp", "cuda"):
+            plans = forge.right_plans(spec, api)
+            assert plans and all(forge.is_right(spec, api, plan) for plan in plans)
+    with pytest.raises(UserError, match="unknown family"):
+        forge.sample(0, ("w_none",))
