@@ -64,6 +64,15 @@ def page(folder: Path) -> str:
         "## Margin (07)\n\n" + table(margins),
         "## Other trainings (07)\n\nThe split by rows leaks on purpose. Scores of `rank` and `listwise` only rank.\n\n" + table(trained),
     ]
+    if (folder / "repairs.parquet").exists():
+        kept = ["arm", "repair", "n", "validated", "rate", "low", "high", "cost", "compiles", "validator_runs"]
+        parts.append("## Repair rounds, of the tasks that they are made for (05)\n\n" + table(of("repairs")[kept]))
+    if (folder / "crossfit.parquet").exists():
+        parts.append(
+            "## Every held-out family tested once (03)\n\nAmong collected thoughts, by PRMs of other families.\n\n"
+            + table(of("crossfit_differences").drop(columns="comparison")) + "\n\n" + table(of("crossfit_gaps"))
+            + "\n\n" + table(of("crossfit_families"))
+        )  # fmt: skip
     return "\n\n".join(parts) + "\n"
 
 
