@@ -11,23 +11,23 @@ from pathlib import Path
 
 import pytest
 
-from parallax_lib import forge, forge_pairs, forge_sweep
+from parallax_lib import forge, forge_pairs, forge_sweep, forge_wide
 from parallax_lib.forge_patterns import WORDS, parse, patterns
 from parallax_lib.params import ROOT, UserError
 
 
-def cover() -> list[int]:
-    """The first seeds that between them hold every pattern."""
-    left, seeds = set(patterns()), []
+def cover(families: tuple[str, ...]) -> list[int]:
+    """The first seeds that between them hold every pattern of these families."""
+    left, seeds = {name for name, p in patterns().items() if p.family in (*families, "aux")}, []
     for seed in itertools.count():
-        hit = {stage.pattern for stage in forge.sample(seed, forge.ALL_FAMILIES).stages} & left
+        hit = {stage.pattern for stage in forge.sample(seed, families).stages} & left
         seeds += [seed] if hit else []
         left -= hit
         if not left:
             return seeds
 
 
-COVER = cover()
+COVER, WIDE = cover(forge.ALL_FAMILIES), cover(forge_wide.FAMILIES)
 RUN = COVER[::5]  # compiled and run
 
 
@@ -58,7 +58,7 @@ def test_seeds_differ():
 
 def test_families_are_disjoint_and_complete():
     assert not set(forge.TRAIN_FAMILIES) & set(forge.HELDOUT_FAMILIES)
-    assert {p.family for p in patterns().values()} - {"aux"} == set(forge.ALL_FAMILIES)
+    assert {p.family for p in patterns().values()} - {"aux"} == {*forge.ALL_FAMILIES, *forge_wide.FAMILIES}
     assert len(forge.ALL_FAMILIES) >= 16 and len(forge.HELDOUT_FAMILIES) >= 5
     for part in (forge.TRAIN_FAMILIES, forge.HELDOUT_FAMILIES):
         plain = {p.options["omp"]["parallel"].right for p in patterns().values() if p.family in part}
@@ -75,8 +75,8 @@ def test_every_pattern_offers_a_choice():
 
 def test_every_strategy_is_reached_and_filled():
     wanted = {(p.name, api, word) for p in patterns().values() for api in p.options for word in p.options[api]}
-    for seed in COVER:
-        spec = forge.sample(seed, forge.ALL_FAMILIES)
+    both = ((COVER, forge.ALL_FAMILIES), (WIDE, forge_wide.FAMILIES))
+    for spec in (forge.sample(seed, families) for seeds, families in both for seed in seeds):
         for api in ("omp", "cuda"):
             for case in forge_sweep.cases(spec, api):
                 text = forge.render(spec, api, case.plan)
@@ -162,10 +162,10 @@ def test_comparison_rejects_what_differs():
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="no g++ here")
-@pytest.mark.parametrize("seed", RUN)
+@pytest.mark.parametrize("families, seed", [(forge.ALL_FAMILIES, s) for s in RUN] + [(forge_wide.FAMILIES, s) for s in WIDE[::12]])
 @pytest.mark.slow
-def test_openmp_labels_are_true(seed):
-    findings = forge_sweep.check(forge.sample(seed, forge.ALL_FAMILIES), "omp")
+def test_openmp_labels_are_true(families, seed):
+    findings = forge_sweep.check(forge.sample(seed, families), "omp")
     assert findings and [f for f in findings if (f.outcome == "right") != f.case.right] == []
 
 
@@ -174,6 +174,7 @@ def test_openmp_labels_are_true(seed):
 @pytest.mark.slow
 def test_cuda_compiles(part, tmp_path):
     specs = [forge.sample(seed, forge.ALL_FAMILIES) for seed in COVER[part::18]]
+    specs += [forge.sample(seed, forge_wide.FAMILIES) for seed in WIDE[part::18]]
     texts = [forge.render(spec, "cuda", case.plan) for spec in specs for case in forge_sweep.cases(spec, "cuda")]
     source = tmp_path / "all.cu"
     source.write_text(forge_sweep.joined(texts))
