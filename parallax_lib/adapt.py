@@ -10,6 +10,7 @@ import argparse
 import json
 import math
 import random
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -130,18 +131,19 @@ def train(config: AdaptConfig, base: str, out: Path) -> dict:
     samples = corpus(folder, config)
     if not samples:
         raise UserError("adapt: no sample fits --max-tokens; raise it")
-    world = max(1, len(gpus.visible())) if torch.version.cuda else 1
     plan = list(batches(samples, config.tokens_per_step, config.seed))
-    plan = plan[: len(plan) // world * world] or plan
+    world = max(1, min(len(gpus.visible()), len(plan))) if torch.version.cuda else 1
+    plan = plan[: len(plan) // world * world]  # as many batches for each
     size = f"{len(samples)} samples, {sum(len(s[0]) for s in samples):,} tokens"
     print(f"{size}, {len(plan)} batches, {world} devices, made in {time.time() - clock:.0f} s", flush=True)
     out.mkdir(parents=True, exist_ok=True)
     if world == 1:
         history = _train_one(0, 1, folder, plan, config, out)
     else:  # forked, so that the samples are not copied; nothing has used a GPU yet
-        torch.multiprocessing.start_processes(_train_rank, (world, folder, plan, config, out), world, start_method="fork")
-        history = json.loads((out / "history.json").read_text())
-        (out / "history.json").unlink()
+        with tempfile.TemporaryDirectory() as meet:
+            job = (world, folder, plan, config, out, Path(meet))
+            torch.multiprocessing.start_processes(_train_rank, job, world, start_method="fork")
+            history = json.loads((Path(meet) / "history.json").read_text())
     record = {
         "config": asdict(config),
         "base": models.WHEEL if base == "smollm2" else base,
@@ -155,11 +157,11 @@ def train(config: AdaptConfig, base: str, out: Path) -> dict:
     return record
 
 
-def _train_rank(rank: int, world: int, folder: str, plan: list, config: AdaptConfig, out: Path) -> None:
-    join(rank, world, out)
+def _train_rank(rank: int, world: int, folder: str, plan: list, config: AdaptConfig, out: Path, meet: Path) -> None:
+    join(rank, world, meet)
     history = _train_one(rank, world, folder, plan, config, out)
     if rank == 0:
-        write_json(out / "history.json", history)
+        write_json(meet / "history.json", history)
     dist.destroy_process_group()
 
 

@@ -30,8 +30,8 @@ def branches(params: Params) -> list[tuple[int, int]]:
     """(branch depth v, resample r) of every rollout of one task; the original first."""
     c = params.collect
     depths = Counter(c.depths or range(params.latent.steps))
-    if not set(depths) <= set(range(params.latent.steps)):
-        raise UserError(f"collect.depths: {max(depths)} is not a latent index; latent.steps is {params.latent.steps}")
+    if beyond := sorted(set(depths) - set(range(params.latent.steps))):
+        raise UserError(f"collect.depths: {beyond[0]} is not a latent index; latent.steps is {params.latent.steps}")
     return [(ORIGINAL, 0)] + [(v, r) for v, times in sorted(depths.items()) for r in range(times * c.resamples)]
 
 

@@ -18,7 +18,7 @@ import pandas as pd
 from parallax_lib import forge, metrics, prm, rewards
 from parallax_lib.card import CEILING, FLOOR, GUIDED
 from parallax_lib.modelling import prompt_states, trial
-from parallax_lib.params import dump
+from parallax_lib.params import UserError, dump
 from parallax_lib.store import derive_seed, digest
 from parallax_lib.study import Run
 
@@ -26,6 +26,8 @@ from parallax_lib.study import Run
 def folds(families: Sequence[str], count: int) -> dict[str, int]:
     """The fold of every family that the translator was not trained on, dealt out in an order that only names decide."""
     unseen = sorted(set(families) - set(forge.TRAIN_FAMILIES), key=lambda family: derive_seed("fold", family))
+    if not 2 <= count <= len(unseen):
+        raise UserError(f"prm.folds: {count} for {len(unseen)} families that the translator was not trained on; 0 leaves it out, 2 is the least")
     return {family: i % count for i, family in enumerate(unseen)}
 
 

@@ -20,7 +20,7 @@ from parallax_lib.params import Params, load
 from parallax_lib.pipeline import progress_writer
 from parallax_lib.store import Journal, read_table, run_folder, write_table
 
-JUDGES = 2  # batches judged at once: while the last programs of one are slow, the next one fills the workers
+JUDGES = 2  # batches judged at once, by half of the workers each: the last slow programs of one do not hold up the next
 
 @dataclass(frozen=True)
 class Run:
@@ -87,7 +87,9 @@ def beside(run: Run, chosen: Sequence[Task]) -> Iterator[Callable[[list[dict]], 
     if pick_device(run.params.translator.device) == "cpu":
         yield lambda rows: None
         return
-    quiet = replace(run, progress=lambda what, done, total: None)
+    v = run.params.validation
+    each = run.params.model_copy(update={"validation": v.model_copy(update={"workers": max(1, v.workers // JUDGES)})})
+    quiet = replace(run, params=each, progress=lambda what, done, total: None)
     pool = ThreadPoolExecutor(max_workers=JUDGES)
     try:
         yield lambda rows: pool.submit(judge_frame, quiet, pd.DataFrame(rows), chosen)

@@ -21,7 +21,9 @@ def test_depths_say_where_rollouts_branch_off_and_how_often():
     assert collect.branches(settings()) == [(-1, 0), (0, 0), (1, 0), (2, 0)]
     assert collect.branches(settings(depths=[1, 0, 0], resamples=2)) == [(-1, 0), *[(0, r) for r in range(4)], (1, 0), (1, 1)]
     with pytest.raises(UserError, match="collect.depths: 3 is not a latent index"):
-        collect.branches(settings(depths=[3]))
+        collect.branches(settings(depths=[0, 3]))
+    with pytest.raises(UserError, match="collect.depths: -1 is not a latent index"):
+        collect.branches(settings(depths=[0, -1]))
 
 
 @pytest.mark.parametrize("onward", [False, True])

@@ -9,7 +9,7 @@ import pytest
 
 from parallax_lib import crossfit, modelling, study
 from parallax_lib.forge import HELDOUT_FAMILIES, TRAIN_FAMILIES
-from parallax_lib.params import ROOT
+from parallax_lib.params import ROOT, UserError
 
 FAMILIES = (*HELDOUT_FAMILIES[:6], *TRAIN_FAMILIES[:2])
 
@@ -58,6 +58,12 @@ def test_a_score_that_generalises_is_worth_its_oracle(run):
     rows, latents = learnable(240)
     rate = crossfit.choices(rows, crossfit.scores(run, rows, latents)).groupby("arm")["validated"].mean()
     assert rate["oracle"] - rate["guided"] < 0.05 < 0.2 < rate["guided"] - rate["unguided"]
+
+
+@pytest.mark.parametrize("count", [1, 7])
+def test_folds_that_leave_nothing_to_train_or_test_are_refused(count):
+    with pytest.raises(UserError, match="prm.folds: .* for 6 families"):
+        crossfit.folds(FAMILIES, count)
 
 
 def test_choosers_by_hand():
