@@ -27,7 +27,8 @@ def folds(families: Sequence[str], count: int) -> dict[str, int]:
     """The fold of every family that the translator was not trained on, dealt out in an order that only names decide."""
     unseen = sorted(set(families) - set(forge.TRAIN_FAMILIES), key=lambda family: derive_seed("fold", family))
     if not 2 <= count <= len(unseen):
-        raise UserError(f"prm.folds: {count} for {len(unseen)} families that the translator was not trained on; 0 leaves it out, 2 is the least")
+        known = f"{len(unseen)} families that the translator was not trained on"
+        raise UserError(f"prm.folds: {count} for {known}; 2 is the least, 0 leaves it out")
     return {family: i % count for i, family in enumerate(unseen)}
 
 

@@ -34,6 +34,10 @@ def work(rank, world, plan, folder):
     model = Line()
     adapt._loop(model, plan[rank::world], CONFIG, "cpu", world)
     torch.save(model.state_dict(), folder / f"{rank}.pt")
+    lone = torch.nn.Parameter(torch.zeros(2))
+    lone.grad = torch.tensor([rank, 10.0 * rank])
+    elapsed = adapt.shared([lone], float(rank), world)
+    assert lone.grad.tolist() == [0.5, 5.0] and elapsed == 0.5  # means: Adam would hide a sum
 
 
 @pytest.mark.slow

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from parallax_lib import forge, forge_pairs, forge_sweep, forge_wide
+from parallax_lib import forge, forge_pairs, forge_sweep, forge_wide, sandbox, toolchain, validate
 from parallax_lib.forge_patterns import WORDS, parse, patterns
+from parallax_lib.kernels import Task
 from parallax_lib.params import ROOT, UserError
 
 
@@ -183,3 +184,16 @@ def test_cuda_compiles(part, tmp_path):
     command = ["nvcc", "-std=c++17", "-arch=sm_90", "-Xptxas", "-O0", "-c", str(source), "-o", str(tmp_path / "all.o")]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="no g++ here")
+@pytest.mark.parametrize("nest", [n.name for n in (*forge_wide.LINES, *forge_wide.PLANES)])
+@pytest.mark.slow
+def test_wide_kernels_labelled_right_are_right(nest):
+    """Every right CUDA strategy of a program with this nest, run by the emulator against its serial program."""
+    spec = next(s for s in (forge.sample(k, forge_wide.FAMILIES) for k in WIDE) if s.stages[0].pattern.endswith(f"_{nest}"))
+    bench = toolchain.detect("emulated"), sandbox.probe(), sandbox.Limits(cpu_s=20, memory_mb=4096)
+    task, rest = Task(forge.as_kernel(spec), "serial", "cuda"), tuple(forge.right_words(s, "cuda")[0] for s in spec.stages[1:])
+    for word in forge.right_words(spec.stages[0], "cuda"):
+        verdict = validate.judge(forge.render(spec, "cuda", (word, *rest)), task, *bench)
+        assert verdict.level >= 4 and verdict.reason in ("ok", "not_parallel"), (word, verdict.reason, verdict.log)
