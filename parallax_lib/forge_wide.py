@@ -2,7 +2,7 @@
 
 The families of `forge` are few, and a translator that learned them writes their guards and index forms elsewhere too.
 These patterns vary what those keep alike: where a loop starts and stops, how the element's index follows from it, how
-many arrays, locals and conditions a body has.  No suite draws them, so nothing is ever tested on them.
+many arrays, locals, conditions and inner loops a body has.  No suite draws them, so nothing is ever tested on them.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ PLANES = (
 )  # fmt: skip
 FUNCS = ("pass_over | work_on | visit | handle | treat", "apply_rule | rework | evolve | adjust | derive",
          "step_of | stage_two | process | compute | update_all")  # fmt: skip
-FAMILIES = ("w_free", "w_total", "w_shared")
+FAMILIES = ("w_free", "w_total", "w_shared", "w_inner")
 
 
 def updates() -> list[Update]:
     """BODIES bodies of each kind, the same on every machine."""
-    makers = {"w_free": _free, "w_total": _total, "w_shared": _shared}
+    makers = {"w_free": _free, "w_total": _total, "w_shared": _shared, "w_inner": _inner}
     return [make(random.Random(f"{family} {i}"), family, i) for family, make in makers.items() for i in range(BODIES)]
 
 
@@ -120,3 +120,24 @@ def _shared(rng: random.Random, family: str, i: int) -> Update:
     if rng.random() < 0.3:
         body.append(f"ADD $y[({place} + 1) % $k]; $frac * {term}")
     return _update(family, i, "shared", header, body, inputs, "+:$y[:$k]")
+
+
+def _inner(rng: random.Random, family: str, i: int) -> Update:
+    """A loop over a short table for every element: its bounds, what it folds, and what becomes of the fold."""
+    inputs = _inputs(rng)[:2]
+    header = [f"array: y double SIZE {rng.choice(('zero', 'unit'))} io", "array: g double $k any in", "const: k int 5 12",
+              "local: s fold | level_of | run_value", "local: q q | t | step | l"]  # fmt: skip
+    table = rng.choice(("$g[$q]", "$g[$q]", "$g[$k - 1 - $q]", "$g[(i + $q) % $k]"))
+    other = rng.choice(("$x[AT]", "$x[AT]", "$x[(AT) * ($q + 1) % n]", "$x[((AT) + $off * $q) % n]")).replace("$x", f"${inputs[0]}")
+    term = rng.choice((f"{table} * {other}", f"fabs({table} - {other})", f"$e<{table}; {other}>"))
+    if term.startswith("$e"):
+        header.append("expr: e general 2")
+    head = rng.choice(("$q = 0; $q < $k; $q++", "$q = 1; $q < $k; $q++", "$q = 0; $q < $k; $q += 2", "$q = i % 3; $q < $k; $q++"))
+    fold = rng.choice((f"$s += {term};", f"$s += {term};", f"$s = $frac * $s + {term};", f"$s = fmax($s, {term});",
+                       f"if ({table} > $cut) $s += {term};"))  # fmt: skip
+    start = rng.choice(("0", "0", "$frac", f"${inputs[-1]}[AT]"))
+    header.append("expr: o general 2")
+    out = rng.choice(("$y[AT] = $s;", "$y[AT] = $frac * $s;", "$y[AT] += $s;", f"$y[AT] = $o<$s; ${inputs[-1]}[AT]>;",
+                      "if ($s > $cut) $y[AT] = $s;"))  # fmt: skip
+    body = [f"double $s = {start};", f"for (int {head}) {fold}", out]
+    return _update(family, i, "free", header, body, inputs)

@@ -31,7 +31,7 @@ class Suite(Section):
     root: str = ""  # HeCBench checkout, for kind hecbench
     forge_count: int = 100  # programs to draw, for kind forge
     forge_seed: int = 1_000_000
-    forge_families: Literal["train", "heldout", "all"] = "all"
+    forge_families: Literal["train", "heldout", "all", "mostly_heldout"] = "all"  # mostly_heldout: those three times as often as the others
     directions: tuple[str, ...] = DIRECTIONS
     test_fraction: float = 0.4  # of the kernels, by whole families
     valid_fraction: float = 0.15

@@ -37,6 +37,7 @@ def _forge(params: Suite) -> list[Kernel]:
         "train": forge.TRAIN_FAMILIES,
         "heldout": forge.HELDOUT_FAMILIES,
         "all": forge.ALL_FAMILIES,
+        "mostly_heldout": forge.TRAIN_FAMILIES + 3 * forge.HELDOUT_FAMILIES,
     }[params.forge_families]
     seeds = range(params.forge_seed, params.forge_seed + params.forge_count)
     return [forge.as_kernel(forge.sample(seed, families)) for seed in seeds]

@@ -45,7 +45,7 @@ def walk(block: str, seed: int = 0) -> list[tuple[tuple, set, set]]:
     scope |= {"x": [rng.random() for _ in range(400)], "z": [1.0] * 400, "p": [rng.randrange(2) for _ in range(400)]}
     text = re.sub(r"\$(\w+)<([^<>]*)>", r"(\2)", serial).replace("; ", " ; ").replace(" / ", " // ")  # of whole numbers
     text = re.sub(r"\$(\w+)", r"\1", text)
-    loops = [line.strip() for line in text.splitlines() if line.strip().startswith("for (") and "int k" not in line]
+    loops = [line.strip() for line in text.splitlines() if line.strip().startswith("for (") and not re.search(r"int [kq]\b", line)]
     body = [line.strip() for line in text.splitlines() if re.search(r"[\w\]] \+?= ", line) and "for (" not in line]
     private = {m[1] for line in body if (m := re.match(r"(?:double|int) (\w+) = ", line))}
     outside = "\n".join(text.splitlines()[: next(k for k, line in enumerate(text.splitlines()) if "for (" in line)])
