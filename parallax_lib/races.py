@@ -9,6 +9,7 @@ for another reason says "not checked".
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ LEAGUE = b"__kmpc_fork_teams"  # Archer does not follow the start and end of its
 RACE = re.compile(r"WARNING: ThreadSanitizer: data race")
 PLACE = re.compile(r"main\.cpp:(\d+)")
 SLOWER, LARGER = 8, 6  # CPU time and memory of a sanitized run against the plain one's limits
+THREADS_A_CORE = 4
 TSAN = "ignore_noninstrumented_modules=1:halt_on_error=0:exitcode=66:report_signal_unsafe=0:history_size=4"
 COUNTED = re.compile(r"(?:ERROR|RACECHECK) SUMMARY: (\d+) (?:errors?|hazards? displayed)")
 CUDA_PLACE = re.compile(r"main\.cu:(\d+)")
@@ -100,21 +102,29 @@ def _cuda(code: str, args: tuple[str, ...], flags: tuple[str, ...], bench: Bench
     if "program" not in built.files:
         return _spent("not checked", "does not build with -lineinfo", built)
     env |= {"LD_LIBRARY_PATH": ":".join(toolchain.libraries), "OMP_NUM_THREADS": "1"}
-    limits = replace(bench.limits, cpu_s=SLOWER * bench.limits.cpu_s, wall_s=0.0, memory_mb=LARGER * bench.limits.memory_mb)
+    threads = bench.limits.processes + THREADS_A_CORE * (os.cpu_count() or 1)  # racecheck's own analysis
+    limits = replace(bench.limits, cpu_s=SLOWER * bench.limits.cpu_s, wall_s=0.0, memory_mb=LARGER * bench.limits.memory_mb, processes=threads)
     outcomes = [built]
     for tool in ("memcheck", "racecheck"):
         argv = ["compute-sanitizer", "--tool", tool, f"{JOB}/program", *args]
         ran = sandbox.run(argv, {"program": built.files["program"]}, limits, bench.level, gpu=True, **shown)
         outcomes.append(ran)
-        said = ran.stdout + ran.stderr
-        found = COUNTED.search(said)
-        if not found:
-            last = (said.strip().splitlines() or ["it said nothing"])[-1][:120]
-            return _spent("not checked", f"{tool} gave no summary ({ran.status}: {last})", *outcomes)
-        if int(found[1]):
-            place = CUDA_PLACE.search(said)
-            return _spent("no", f"{tool}: {found[1]} errors, first at {place[0] if place else 'an unknown line'}", *outcomes)
+        race_free, evidence = sanitizer_says(tool, ran.status, ran.stdout + ran.stderr)
+        if race_free != "yes":
+            return _spent(race_free, evidence, *outcomes)
     return _spent("yes", "memcheck: no error; racecheck (shared memory only): no hazard", *outcomes)
+
+
+def sanitizer_says(tool: str, status: str, said: str) -> tuple[str, str]:
+    """(race_free, evidence) of one run under compute-sanitizer.  A run that ended badly has found nothing: not checked."""
+    found = COUNTED.search(said)
+    if found and int(found[1]):
+        place = CUDA_PLACE.search(said)
+        return "no", f"{tool}: {found[1]} errors, first at {place[0] if place else 'an unknown line'}"
+    if found and status == "ok":
+        return "yes", f"{tool}: none found"
+    last = (said.strip().splitlines() or ["it said nothing"])[-1][:120]
+    return "not checked", f"{tool} did not end well ({status}: {last})"
 
 
 def first_place(said: str) -> str:
