@@ -103,7 +103,8 @@ def _cuda(code: str, args: tuple[str, ...], flags: tuple[str, ...], bench: Bench
         return _spent("not checked", "does not build with -lineinfo", built)
     env |= {"LD_LIBRARY_PATH": ":".join(toolchain.libraries), "OMP_NUM_THREADS": "1"}
     threads = bench.limits.processes + THREADS_A_CORE * (os.cpu_count() or 1)  # racecheck's own analysis
-    limits = replace(bench.limits, cpu_s=SLOWER * bench.limits.cpu_s, wall_s=0.0, memory_mb=LARGER * bench.limits.memory_mb, processes=threads)
+    limits = replace(bench.limits, cpu_s=SLOWER * bench.limits.cpu_s, wall_s=0.0, processes=threads)
+    limits = replace(limits, memory_mb=LARGER * bench.limits.memory_mb)
     outcomes = [built]
     for tool in ("memcheck", "racecheck"):
         argv = ["compute-sanitizer", "--tool", tool, f"{JOB}/program", *args]
