@@ -154,6 +154,8 @@ def train(config: AdaptConfig, base: str, out: Path) -> dict:
         "history": history,
     }
     write_json(out / "training.json", record)
+    settings = json.loads((out / "adapter_config.json").read_text())
+    write_json(out / "adapter_config.json", settings | {"base_model_name_or_path": base})  # not where it lies on this machine
     return record
 
 
