@@ -41,6 +41,11 @@ class PRMConfig:
     loss: str = "mse"  # decides how a raw score becomes a probability; training sets it
     steps: int = 0  # K, one probe each (ridge only)
 
+    @property
+    def state_width(self) -> int:
+        """Width of the translator's states, and of a prompt's: half a latent's where that holds a word's embedding too."""
+        return self.latent_width // (2 if self.reads == "both" else 1)
+
 
 class PRM(nn.Module):
     """Standardise, adapter, causal backbone, scalar head at every position."""
@@ -49,14 +54,15 @@ class PRM(nn.Module):
         super().__init__()
         self.config = replace(config, width=backbone.width)
         self.backbone = backbone
-        self.adapter = _adapter(self.config)
+        self.adapter = _adapter(config.latent_width, self.config.width)
         self.head = nn.Linear(self.config.width, 1)
         self.dropout = nn.Dropout(config.dropout)
-        for name in ("mean", "context_mean") if config.context == "pooled" else ("mean",):
-            self.register_buffer(name, torch.zeros(config.latent_width))
-            self.register_buffer(name.replace("mean", "std"), torch.ones(config.latent_width))
+        self.register_buffer("mean", torch.zeros(config.latent_width))
+        self.register_buffer("std", torch.ones(config.latent_width))
         if config.context == "pooled":
-            self.context_adapter = _adapter(self.config)
+            self.register_buffer("context_mean", torch.zeros(config.state_width))
+            self.register_buffer("context_std", torch.ones(config.state_width))
+            self.context_adapter = _adapter(config.state_width, self.config.width)
 
     def forward(self, latents: Tensor, lengths: Tensor | None = None, context: Tensor | None = None) -> Tensor:
         """latents [B, K, D] -> raw scores [B, K]; positions at or past `lengths` [B] are not read and score 0."""
@@ -78,7 +84,7 @@ class PRM(nn.Module):
     def embed_context(self, context: Tensor | None) -> Tensor:
         if context is None:
             raise UserError("this PRM reads a pooled prompt state: pass context [B, D], or train without it")
-        check_width(self.config, context)
+        _match(context.shape[-1], self.config.state_width, "this PRM's prompt state")
         return self.dropout(self.context_adapter((context.to(self.mean) - self.context_mean) / self.context_std))
 
     def begin(self, rows: int, context: Tensor | None = None):
@@ -198,7 +204,7 @@ def load(folder: str | Path, latent_width: int | None = None, device: str = "cpu
     folder = Path(folder)
     config = _read_config(folder)
     if latent_width is not None:
-        _match(latent_width, config.latent_width // (2 if config.reads == "both" else 1), f"the PRM in {folder}")
+        _match(latent_width, config.state_width, f"the PRM in {folder}")
     try:
         body = config.backbone not in ("ridge", "gru")
         model = PRM(config, from_saved_config(folder)) if body else build(config)
@@ -234,8 +240,8 @@ def _match(given: int, expected: int, owner: str) -> None:
         raise UserError(f"latents are {given} wide, {owner} takes {expected}: {hint}")
 
 
-def _adapter(config: PRMConfig) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(config.latent_width, config.width), nn.GELU(), nn.LayerNorm(config.width))
+def _adapter(width: int, out: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(width, out), nn.GELU(), nn.LayerNorm(out))
 
 
 def _tensor(values) -> Tensor:

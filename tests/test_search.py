@@ -74,9 +74,9 @@ def reader(translator):
 
 @pytest.fixture(scope="module")
 def word_reader(translator):
-    """An untrained PRM that reads every state and the embedding that it is aligned to."""
+    """An untrained PRM that reads the prompt, every state and the embedding that it is aligned to."""
     torch.manual_seed(1)
-    config = prm.PRMConfig(backbone="gru", latent_width=2 * translator.width, width=16, steps=3, reads="both", loss="bce")
+    config = prm.PRMConfig(backbone="gru", latent_width=2 * translator.width, width=16, steps=3, reads="both", context="pooled", loss="bce")
     model = prm.build(config).eval()
     model.head.weight.data *= 8
     return model

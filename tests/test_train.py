@@ -49,11 +49,13 @@ def test_statistics_and_weights_come_from_training_rows_only():
     assert same(weights_of(model), weights_of(again))
 
 
-def test_pooled_context_is_used():
+@pytest.mark.parametrize("reads", ["states", "both"])
+def test_pooled_context_is_used(reads):
     latents, _, counts, groups, split = make_rows(800, seed=3)
+    latents = np.concatenate([latents, latents], 2) if reads == "both" else latents
     contexts = np.random.default_rng(4).normal(size=(800, 12)).astype(np.float32)
     targets = np.repeat((contexts[:, :1] > 0).astype(float), 4, 1)
-    prm = replace(GRU, context="pooled")
+    prm = replace(GRU, context="pooled", reads=reads)
     model, _ = fit(latents, targets, counts, groups, split, QUICK, prm=prm, contexts=contexts)
     test = split == "test"
     got = scores(model, latents[test], contexts[test])
