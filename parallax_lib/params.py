@@ -106,9 +106,10 @@ class Search(Section):
     limit: int = 5  # test tasks translated by every arm
     branches: int = 4  # N, row 0 unperturbed
     samples: int = 3  # pool of whole programs for best-of-N and the oracle
+    choose: Literal["steps", "thoughts"] = "steps"  # guided takes the best of N states at every step, or the best of N whole thoughts
     margin: float = 0.0
     lookahead: Literal[0, 1] = 0  # 1: score the states that the candidates lead to; dearer
-    beam: int = Field(1, ge=1)  # prefixes kept while thinking; at most `branches`
+    beam: int = Field(1, ge=1)  # prefixes kept while thinking in steps; at most `branches`
     repair: int = Field(0, ge=0)  # further rounds in which every arm mends what failed, told the compiler's or the run's log
     repair_limit: int = Field(0, ge=0)  # tasks that repair rounds are made for, under the first seed; 0: all, under all seeds
     arms: tuple[str, ...] = ("unguided", "random", "guided", "redecode", "best_of_n", "compile_filter", "oracle")
@@ -193,6 +194,8 @@ def check(values: dict, lines: dict[tuple, int], file: Path) -> Params:
     for name in params.suite.directions:
         if name not in DIRECTIONS:
             raise UserError(f"{file.name}: suite.directions: {name!r} is not one of {', '.join(DIRECTIONS)}{_nearest(name, DIRECTIONS)}")
+    if params.search.choose == "thoughts" and (params.search.beam > 1 or params.search.lookahead):
+        raise UserError(f"{file.name}: search.choose thoughts takes no beam and no lookahead; leave them out, or choose steps")
     if params.search.beam > params.search.branches:
         raise UserError(f"{file.name}: search.beam {params.search.beam} is over search.branches {params.search.branches}; lower it")
     if "/" in params.run or params.run.startswith("."):

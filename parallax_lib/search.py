@@ -54,6 +54,12 @@ class Row:
             return derive_seed(self.seed, self.task.id, "repair", self.round)
         return derive_seed(self.seed, self.task.id, "pool", 1 if self.arm == "random" else self.sample)
 
+    def slot_draw(self, slot: int, choose: str) -> int:
+        """Seed of the draws of one of several prefixes; whole thoughts are those of the pool's programs."""
+        if slot and choose == "thoughts" and not self.round:
+            return derive_seed(self.seed, self.task.id, "pool", slot)
+        return derive_seed(self.draw, "beam", slot) if slot else self.draw
+
     @property
     def identity(self) -> tuple:
         """What the journal knows the row by."""
@@ -98,8 +104,36 @@ def grouped(rows: Sequence[Row], size: int) -> list[list[Row]]:
 def recipe(params: Params) -> dict:
     """The settings that can change a program, and no others: a translation is kept while these are the same."""
     values = dump(params)
-    wanted = {name: values["search"][name] for name in ("branches", "margin", "lookahead", "beam")}
+    wanted = {name: values["search"][name] for name in ("branches", "choose", "margin", "lookahead", "beam")}
     return {name: values[name] for name in ("translator", "latent", "decode")} | {"search": wanted}
+
+
+def slots(row: Row, search: Search) -> int:
+    """Prefixes that a row thinks at once: one, or of a guided row its beam, or all of its thoughts."""
+    if row.policy != "guided":
+        return 1
+    return search.branches if search.choose == "thoughts" else search.beam
+
+
+def whole_thoughts(rows: Sequence[Row], scorer, search: Search, device) -> tuple[Callable, list[torch.Tensor]]:
+    """As `chooser`, for guided rows that occur N times in a row: the first thought is unperturbed, the others are drawn as
+    the random arm's; nothing is chosen while thinking.  The list takes each step's scores (G, N)."""
+    guided = torch.tensor([r.policy == "guided" for r in rows], device=device)
+    spots, scores = guided.nonzero()[:, 0], []  # (G * N,)
+    slot = {at: i % search.branches for i, at in enumerate(spots.tolist())}
+
+    def choose(step: int, candidates: torch.Tensor, ahead: torch.Tensor | None = None):
+        N = candidates.shape[1]
+        seeds = [r.slot_draw(slot[i], "thoughts") if i in slot else r.draw for i, r in enumerate(rows)]
+        drawn = [r.policy == "random" or slot.get(i, 0) > 0 for i, r in enumerate(rows)]
+        pick = torch.tensor([derive_seed(s, "pick", step) % N if d else 0 for s, d in zip(seeds, drawn, strict=True)], device=device)
+        if len(spots):
+            values = scorer.score_next(candidates[spots, pick[spots]][:, None])  # (G * N, 1)
+            scorer.keep(torch.arange(len(spots), device=device))
+            scores.append(values.to(device).view(-1, search.branches))
+        return pick
+
+    return choose, scores
 
 
 def chooser(rows: Sequence[Row], scorer, search: Search, device) -> tuple[Callable, list[torch.Tensor]]:
@@ -152,6 +186,8 @@ def thinking_cost(row: Row, params: Params) -> tuple[int, int]:
     K, N, W, ahead = params.latent.steps, params.search.branches, params.search.beam, params.search.lookahead
     if row.policy != "guided":
         return K, 0
+    if params.search.choose == "thoughts":
+        return K * N, K * N
     fed = calls = 0
     for t in range(K):
         live = N * (1 if t == 0 else W)  # candidates of the prefixes kept so far
@@ -193,27 +229,36 @@ def _write(translator: Translator, model, rows: Sequence[Row], params: Params, p
 
 def think_rows(translator: Translator, model, rows: Sequence[Row], prompts: engine.State, index: list[int], params: Params) -> tuple:
     """(the thought of every row, the final scores of the guided ones); `index`: which of the prefilled prompts a row reads."""
-    spots = [(i, s) for i, r in enumerate(rows) for s in range(params.search.beam if r.policy == "guided" else 1)]
+    search = params.search
+    spots = [(i, s) for i, r in enumerate(rows) for s in range(slots(r, search))]
     state = engine.select(prompts, torch.tensor([index[i] for i, _ in spots], device=translator.device))
     guided = [j for j, (i, _) in enumerate(spots) if rows[i].policy == "guided"]
     align, scorer = latents.aligner(translator, params.latent), None
     if guided:
         context = state.pooled[guided] if model.config.context == "pooled" else None
         scorer = scoring.start(model, len(guided), context, read=latents.reader(align, model.config.reads))
-    choose, scores = chooser([rows[i] for i, _ in spots], scorer, params.search, translator.device)
+    make = whole_thoughts if search.choose == "thoughts" else chooser
+    choose, scores = make([rows[i] for i, _ in spots], scorer, search, translator.device)
     thought = latents.think(
         translator,
         state,
         align,
         params.latent,
-        candidates=params.search.branches,
+        candidates=search.branches,
         choose=choose,
-        row_seeds=[rows[i].draw if s == 0 else derive_seed(rows[i].draw, "beam", s) for i, s in spots],
-        lookahead=bool(params.search.lookahead and guided),
+        row_seeds=[rows[i].slot_draw(s, search.choose) if rows[i].policy == "guided" else rows[i].draw for i, s in spots],
+        lookahead=bool(search.lookahead and guided),
     )
+    final = scores[-1] if scores else torch.zeros(0)
+    best = [0] * len(final)
+    if search.choose == "thoughts" and len(final):
+        chosen = select(final, search.margin)
+        best, final = chosen.tolist(), final.gather(1, chosen[:, None])[:, 0]
     if len(spots) > len(rows):
-        thought = latents.take(thought, [j for j, (_, s) in enumerate(spots) if s == 0])
-    return thought, scores[-1].tolist() if scores else []
+        take = iter(best)
+        wanted = {i: next(take) if r.policy == "guided" else 0 for i, r in enumerate(rows)}
+        thought = latents.take(thought, [j for j, (i, s) in enumerate(spots) if s == wanted[i]])
+    return thought, final.tolist()
 
 
 def ask_row(translator: Translator, row: Row) -> list[int]:

@@ -44,6 +44,8 @@ def naive_guided(translator, model, row, params):
     embeds = translator.model.get_input_embeddings()(torch.tensor(ask(translator, [row.task])[0]))
     context = translator.model.base_model(inputs_embeds=embeds[None]).last_hidden_state.mean(1)
     context = context if model.config.context == "pooled" else None
+    if s.choose == "thoughts":
+        return naive_thoughts(translator, model, row, params, embeds, context)
     beams = [(0.0, [], [], embeds)]
     for t in range(params.latent.steps):
         found = []
@@ -60,6 +62,25 @@ def naive_guided(translator, model, row, params):
         found.sort(key=lambda f: -f[0])  # stable: ties to the earlier one
         beams = [f[1:] for f in found[: s.beam]]
     return beams[0][1], beams[0][0]
+
+
+def naive_thoughts(translator, model, row, params, prompt, context):
+    """The first thought is unperturbed, the n-th that of the pool's n-th program; (picks, score) of the best."""
+    s, align, found = params.search, latents.aligner(translator, params.latent), []
+    for n in range(s.branches):
+        member, embeds, path, picks = search.Row(row.task, "pool", n, row.seed), prompt, [], []
+        for t in range(params.latent.steps):
+            hidden, seed = last_state(translator, embeds)[None], search.derive_seed(member.draw, t)
+            states = latents.propose(hidden, s.branches, params.latent, [seed])[0]
+            picks.append(search.derive_seed(member.draw, "pick", t) % s.branches if n else 0)
+            path.append(states[picks[-1]])
+            embeds = torch.cat([embeds, align(path[-1])[None]])
+        prefix = torch.stack(path)
+        prefix = torch.cat([prefix, align(prefix)], 1) if model.config.reads == "both" else prefix
+        value = float(prm.scores(model, prefix[None], context)[0, -1])
+        found.append((value + (s.margin if n == 0 else 0), picks, value))
+    _, picks, value = max(found, key=lambda f: f[0])
+    return picks, value
 
 
 @pytest.fixture(scope="module")
@@ -82,14 +103,23 @@ def word_reader(translator):
     return model
 
 
-VARIANTS = [{}, {"margin": 0.02}, {"lookahead": 1}, {"beam": 2}, {"beam": 3, "lookahead": 1, "margin": 0.01}]
+VARIANTS = [
+    {},
+    {"choose": "thoughts"},
+    {"choose": "thoughts", "margin": 0.02},
+    {"margin": 0.02},
+    {"lookahead": 1},
+    {"beam": 2},
+    {"beam": 3, "lookahead": 1, "margin": 0.01},
+]
 
 
 @pytest.mark.parametrize("scorer", ["probe", "reader", "word_reader"])
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 def test_guided_rows_equal_the_recomputing_twin(translator, variant, scorer, request):
     model, params = request.getfixturevalue(scorer), settings(**variant)
-    rows = [search.Row(task(i), arm, 0, 0) for i in range(2) for arm in ("guided", "random", "unguided")]
+    count = 5 if "choose" in variant else 2  # an untrained scorer may like the first of a few thoughts
+    rows = [search.Row(task(i), arm, 0, 0) for i in range(count) for arm in ("guided", "random", "unguided")]
     results = search.translate(translator, model, rows, params)
     alone = search.translate(translator, None, [r for r in rows if r.arm != "guided"], params)
     others = iter(alone)
@@ -104,6 +134,22 @@ def test_guided_rows_equal_the_recomputing_twin(translator, variant, scorer, req
     assert any(r["picks"] != "0 0 0" for r in results if r["arm"] == "guided")
 
 
+def test_whole_thoughts_are_those_of_the_pools_programs(translator, probe):
+    params = settings(choose="thoughts", samples=4)
+    rows = search.plan_rows([task(i) for i in range(4)], params)
+    results = search.translate(translator, probe, rows, params)
+    by_task = {}
+    for row, result in zip(rows, results, strict=True):
+        by_task.setdefault(row.task.id, {})[row.arm, row.sample] = result
+    chosen = []
+    for made in by_task.values():
+        pool = [made["pool", i] for i in range(4)]
+        chosen.append([p["picks"] for p in pool].index(made["guided", 0]["picks"]))
+        assert made["guided", 0]["code"] == pool[chosen[-1]]["code"]
+        assert made["guided", 0]["latent_steps"] == made["guided", 0]["prm_calls"] == 3 * 4
+    assert set(chosen) != {0}
+
+
 def test_beams_and_lookahead_change_what_is_found(translator, probe):
     rows = [search.Row(task(i), "guided", 0, 0) for i in range(4)]
     found = [search.translate(translator, probe, rows, settings(**v)) for v in ({}, {"lookahead": 1}, {"beam": 3})]
@@ -112,6 +158,9 @@ def test_beams_and_lookahead_change_what_is_found(translator, probe):
 
 def counted(variant):
     """(fed, scored) of one guided row by walking the search: 3 steps, 4 candidates."""
+    if "choose" in variant:
+        every = [(thought, step) for thought in range(4) for step in range(3)]  # each state is fed once and scored once
+        return len(every), len(every)
     fed = scored = 0
     prefixes = 1
     for step in range(3):
@@ -130,6 +179,12 @@ def test_thinking_is_charged_for_what_the_search_needs(variant):
     params = settings(**variant)
     assert search.thinking_cost(search.Row(task(0), "guided", 0, 0), params) == counted(variant)
     assert search.thinking_cost(search.Row(task(0), "unguided", 0, 0), params) == (3, 0)
+
+
+@pytest.mark.parametrize("more", [{"beam": 2}, {"lookahead": 1}])
+def test_whole_thoughts_take_no_beam_and_no_lookahead(more):
+    with pytest.raises(UserError, match="no beam and no lookahead"):
+        settings(choose="thoughts", **more)
 
 
 def test_a_beam_wider_than_the_candidates_is_refused():
