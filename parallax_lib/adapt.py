@@ -137,6 +137,7 @@ def train(config: AdaptConfig, base: str, out: Path) -> dict:
     size = f"{len(samples)} samples, {sum(len(s[0]) for s in samples):,} tokens"
     print(f"{size}, {len(plan)} batches, {world} devices, made in {time.time() - clock:.0f} s", flush=True)
     out.mkdir(parents=True, exist_ok=True)
+    card = (out / "README.md").read_text() if (out / "README.md").exists() else None
     if world == 1:
         history = _train_one(0, 1, folder, plan, config, out)
     else:  # forked, so that the samples are not copied; nothing has used a GPU yet
@@ -154,8 +155,7 @@ def train(config: AdaptConfig, base: str, out: Path) -> dict:
         "history": history,
     }
     write_json(out / "training.json", record)
-    settings = json.loads((out / "adapter_config.json").read_text())
-    write_json(out / "adapter_config.json", settings | {"base_model_name_or_path": base})  # not where it lies on this machine
+    _describe(out, base, card)
     return record
 
 
@@ -188,6 +188,16 @@ def _train_one(rank: int, world: int, folder: str, plan: list, config: AdaptConf
     if rank == 0:
         model.to(torch.bfloat16).save_pretrained(str(out))
     return history
+
+
+def _describe(out: Path, base: str, card: str | None) -> None:
+    """Mend what peft wrote beside the weights: the base model's name, not where it lies on this machine; the card that was there."""
+    settings = json.loads((out / "adapter_config.json").read_text())
+    write_json(out / "adapter_config.json", settings | {"base_model_name_or_path": base})
+    if card is None:
+        (out / "README.md").unlink(missing_ok=True)
+    else:
+        (out / "README.md").write_text(card)
 
 
 def _loop(model, plan: list, config: AdaptConfig, device: str, world: int = 1) -> list[dict]:

@@ -250,7 +250,7 @@ def think_rows(translator: Translator, model, rows: Sequence[Row], prompts: engi
         lookahead=bool(search.lookahead and guided),
     )
     final = scores[-1] if scores else torch.zeros(0)
-    best = [0] * len(final)
+    best = [0] * sum(r.policy == "guided" for r in rows)
     if search.choose == "thoughts" and len(final):
         chosen = select(final, search.margin)
         best, final = chosen.tolist(), final.gather(1, chosen[:, None])[:, 0]

@@ -1,9 +1,11 @@
 """The adapter's training on several devices against one process that averages by hand; what a sample is drawn from."""
 
+import json
+
 import pytest
 import torch
 
-from parallax_lib import adapt, forge, forge_wide
+from parallax_lib import adapt, forge, forge_wide, models
 from parallax_lib.params import UserError
 
 CONFIG = adapt.AdaptConfig(lr=0.1, warmup=0.0)
@@ -93,3 +95,21 @@ def test_wide_programs_have_right_and_wrong_plans_in_every_api():
             assert plans and all(forge.is_right(spec, api, plan) for plan in plans)
     with pytest.raises(UserError, match="unknown family"):
         forge.sample(0, ("w_none",))
+
+
+@pytest.mark.parametrize("card", [None, "# A card\n"])
+def test_what_lies_beside_the_weights_names_no_folder_and_keeps_the_card(card, tmp_path, monkeypatch):
+    model, tokenizer = models.random_model()
+    base, out = tmp_path / "base", tmp_path / "out"
+    model.save_pretrained(base)
+    tokenizer.save_pretrained(base)
+    if card:
+        out.mkdir()
+        (out / "README.md").write_text(card)
+    monkeypatch.setattr(adapt, "corpus", lambda folder, config: [([5, 6, 7, 8], [adapt.IGNORE, 6, 7, 8])] * 4)
+    monkeypatch.setattr(models, "small_lm", lambda: base)
+    record = adapt.train(adapt.AdaptConfig(rank=2, tokens_per_step=8), "smollm2", out)
+    assert record["samples"] == 4 and (out / "adapter_model.safetensors").exists()
+    assert json.loads((out / "adapter_config.json").read_text())["base_model_name_or_path"] == "smollm2"
+    assert (out / "README.md").read_text() == card if card else not (out / "README.md").exists()
+    assert not [p for p in out.glob("*.*") if p.suffix in (".json", ".md") and str(tmp_path) in p.read_text()]

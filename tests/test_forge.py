@@ -14,7 +14,8 @@ import pytest
 from parallax_lib import forge, forge_pairs, forge_sweep, forge_wide, sandbox, toolchain, validate
 from parallax_lib.forge_patterns import WORDS, parse, patterns
 from parallax_lib.kernels import Task
-from parallax_lib.params import ROOT, UserError
+from parallax_lib.params import ROOT, Suite, UserError
+from parallax_lib.suite import load_suite
 
 
 def cover(families: tuple[str, ...]) -> list[int]:
@@ -197,3 +198,13 @@ def test_wide_kernels_labelled_right_are_right(nest):
     for word in forge.right_words(spec.stages[0], "cuda"):
         verdict = validate.judge(forge.render(spec, "cuda", (word, *rest)), task, *bench)
         assert verdict.level >= 4 and verdict.reason in ("ok", "not_parallel"), (word, verdict.reason, verdict.log)
+
+
+def test_a_suite_of_mostly_held_out_families_draws_those_three_times_as_often():
+    share = {}
+    for name in ("all", "mostly_heldout"):
+        kernels = load_suite(Suite(kinds=("forge",), forge_count=400, forge_families=name))
+        share[name] = sum(k.family in forge.HELDOUT_FAMILIES for k in kernels) / 400
+    seen, unseen = len(forge.TRAIN_FAMILIES), len(forge.HELDOUT_FAMILIES)
+    assert abs(share["all"] - unseen / (seen + unseen)) < 0.08  # three standard deviations
+    assert abs(share["mostly_heldout"] - 3 * unseen / (seen + 3 * unseen)) < 0.08

@@ -1,4 +1,4 @@
-"""What is read from compute-sanitizer, on texts that it printed on an H200 (CUDA 13.0)."""
+"""What is read from compute-sanitizer: RACY (shortened) and NO_THREADS are what it printed on an H200, the others follow their form."""
 
 import pytest
 
