@@ -181,6 +181,13 @@ def test_thinking_is_charged_for_what_the_search_needs(variant):
     assert search.thinking_cost(search.Row(task(0), "unguided", 0, 0), params) == (3, 0)
 
 
+def test_a_kept_translation_is_of_the_same_search():
+    """Settings that change what is written change the recipe; how many are written does not."""
+    same, others = search.recipe(settings()), [{"branches": 5}, {"choose": "thoughts"}, {"margin": 0.1}, {"lookahead": 1}, {"beam": 2}]
+    assert all(search.recipe(settings(**other)) != same for other in others)
+    assert all(search.recipe(settings(**other)) == same for other in ({"limit": 9}, {"samples": 7}, {"repair": 2}, {"seeds": [3]}))
+
+
 @pytest.mark.parametrize("more", [{"beam": 2}, {"lookahead": 1}])
 def test_whole_thoughts_take_no_beam_and_no_lookahead(more):
     with pytest.raises(UserError, match="no beam and no lookahead"):
