@@ -39,54 +39,68 @@ def splits(rows: pd.DataFrame, fold_of: dict[str, int], k: int) -> np.ndarray:
     return np.where(fold == k, "test", np.where(fold == (k + 1) % count, "valid", "train"))
 
 
-def scores(run: Run, rows: pd.DataFrame, vectors: np.ndarray) -> np.ndarray:
+def table(run: Run, rows: pd.DataFrame, vectors: np.ndarray) -> pd.DataFrame:
+    """`choices` under every seed of `card.seeds`, which trains the models anew and draws the random thought anew."""
+    steps = vectors.shape[1]
+    made = [choices(rows, scores(run, rows, vectors, seed), seed, steps) for seed in run.params.card.seeds]
+    return pd.concat(made, ignore_index=True)
+
+
+def scores(run: Run, rows: pd.DataFrame, vectors: np.ndarray, seed: int = 0) -> np.ndarray:
     """[n] score of each whole thought by a model of other families; NaN in families that are always trained on.
 
-    vectors: `modelling.readings` [n, K, .].  Each training is kept in the journal.
+    vectors: `modelling.readings` [n, K, .].  `seed` is added to the run's.  Each training is kept in the journal.
     """
-    fold_of = folds(rows["family"].unique(), run.params.prm.folds)
+    fold_of, seed = folds(rows["family"].unique(), run.params.prm.folds), run.params.seed + seed
     out = np.full(len(rows), np.nan)
-    key = [dump(run.params)["prm"], run.params.seed, list(rows["capture_id"]), rows["reward"].tolist(), vectors.shape]
+    key = [dump(run.params)["prm"], seed, list(rows["capture_id"]), rows["reward"].tolist(), vectors.shape]
     contexts, numbers = prompt_states(run, rows), sorted(set(fold_of.values()))
     for k in numbers:
         split, name = splits(rows, fold_of, k), digest([*key, k])
         found = run.journal.get("crossfit", name)
         if found is None:
-            found = {"scores": _fold(run, rows, vectors, contexts, split)}
+            found = {"scores": _fold(run, rows, vectors, contexts, split, seed)}
             run.journal.put("crossfit", name, found)
         out[split == "test"] = found["scores"]
-        run.progress("crossfit", k + 1, len(numbers))
+        run.progress(f"crossfit, seed {seed}", k + 1, len(numbers))
     return out
 
 
-def _fold(run: Run, rows: pd.DataFrame, vectors: np.ndarray, contexts: np.ndarray | None, split: np.ndarray) -> list[float]:
+def _fold(run: Run, rows: pd.DataFrame, vectors: np.ndarray, contexts: np.ndarray | None, split: np.ndarray, seed: int) -> list[float]:
     rewards.check_leakage(rows.assign(split=split))
-    model = trial(run, run.params.prm.kind, rows, vectors, split, contexts)
+    model = trial(run, run.params.prm.kind, rows, vectors, split, contexts, seed=seed)
     test = split == "test"
     read = prm.scores(model, vectors[test].astype(np.float32), None if contexts is None else contexts[test])
     return read[:, -1].tolist()
 
 
-def choices(rows: pd.DataFrame, score: np.ndarray, seed: int = 0) -> pd.DataFrame:
+def choices(rows: pd.DataFrame, score: np.ndarray, seed: int = 0, steps: int = 0) -> pd.DataFrame:
     """What each chooser takes among a task's thoughts, a row per task and arm, for `metrics.paired` and the card.
 
     unguided: the original.  random: any of them.  guided: the highest score, ties to the original.  best_of_n: the highest
-    mean log-probability of the decoded program.  oracle: a validated one if there is one.
+    mean log-probability of the decoded program.  compile_filter: the same among programs that compile.  oracle: a validated
+    one if there is one.  Beside it what this would cost: latent_steps (`steps` a thought), decode_tokens, looked_at
+    (programs), compiles, validator_runs.  The prompt is read once by every arm and is left out.
     """
     known = rows.assign(score=score).dropna(subset=["score", "reward"]).sort_values(["task", "branch_depth", "resample"])
     made = []
     for task, part in known.groupby("task", sort=True):
         if part["branch_depth"].iloc[0] >= 0:
             continue  # without its original there is nothing to compare with
-        draw = derive_seed("crossfit", seed, task) % len(part)
-        taken = {
-            FLOOR: 0,
-            "random": draw,
-            GUIDED: int(part["score"].argmax()),
-            "best_of_n": int(part["mean_logprob"].argmax()),
-            CEILING: int(part["reward"].argmax()),
+        n, compiles, likely = len(part), part["level"] >= 2, part["mean_logprob"]
+        alone, all_of_them = (1, 1), (n, n)
+        taken = {  # arm: (which one, thoughts and programs to be made, compiles, runs of the validator)
+            FLOOR: (0, alone, 0, 0),
+            "random": (derive_seed("crossfit", seed, task) % n, alone, 0, 0),
+            GUIDED: (part["score"].argmax(), (n, 1), 0, 0),
+            "best_of_n": (likely.argmax(), all_of_them, 0, 0),
+            "compile_filter": (likely.where(compiles | ~compiles.any()).argmax(), all_of_them, n, 0),
+            CEILING: (part["reward"].argmax(), all_of_them, n, int(compiles.sum())),
         }
-        made += [part.iloc[[at]].assign(arm=arm, seed=seed, looked_at=len(part)) for arm, at in taken.items()]
+        for arm, (at, (thoughts, programs), built, ran) in taken.items():
+            spent = {"latent_steps": steps * thoughts, "decode_tokens": (part if programs > 1 else part.iloc[[at]])["tokens"].sum()}
+            spent |= {"looked_at": programs, "compiles": built, "validator_runs": ran}
+            made.append(part.iloc[[at]].assign(arm=arm, seed=seed, **spent))
     return pd.concat(made, ignore_index=True)
 
 

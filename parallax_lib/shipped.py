@@ -23,9 +23,9 @@ BRANCH = re.compile(r"^(?P<root>.+?)(?:_v(?P<depth>\d+)_r(?P<resample>\d+))?$") 
 
 
 def write_shipped(folder: Path, frame: pd.DataFrame, vectors: np.ndarray, extra: dict) -> None:
-    """Rollouts as `rollouts.jsonl.gz` and `latents-<i>.safetensors`, with `card.json` that says what made them."""
+    """Rollouts as `rollouts.jsonl.gz` and packed `latents-<i>.safetensors`, with `card.json` that says what made them."""
     for i, at in enumerate(range(0, len(frame), SHARD_ROWS)):
-        write_vectors(folder / f"latents-{i}.safetensors", vectors[at : at + SHARD_ROWS])
+        write_vectors(folder / f"latents-{i}.safetensors", vectors[at : at + SHARD_ROWS], packed=True)
     text = frame.to_json(orient="records", lines=True)
     write_atomic(folder / "rollouts.jsonl.gz", gzip.compress(text.encode(), mtime=0))
     write_json(folder / "card.json", extra | {"rollouts": len(frame), "latents": list(vectors.shape)})

@@ -1,5 +1,6 @@
 """Families held out in turn: what each model may see, and what each chooser takes, against hand-made cases."""
 
+import dataclasses
 import os
 import shutil
 
@@ -9,7 +10,7 @@ import pytest
 
 from parallax_lib import crossfit, modelling, study
 from parallax_lib.forge import HELDOUT_FAMILIES, TRAIN_FAMILIES
-from parallax_lib.params import ROOT, UserError
+from parallax_lib.params import ROOT, Card, UserError
 
 FAMILIES = (*HELDOUT_FAMILIES[:6], *TRAIN_FAMILIES[:2])
 
@@ -30,7 +31,7 @@ def learnable(tasks=96):
             name, good = (f"k{i}" if v < 0 else f"k{i}_v{v}_r{r}"), float(path[-1, 0] > 0)
             rows.append({"capture_id": name, "root": f"k{i}", "task": f"k{i}", "kernel": f"k{i}", "family": FAMILIES[i % len(FAMILIES)],
                          "direction": "serial-omp", "branch_depth": v, "resample": r, "reward": good, "validated": bool(good),
-                         "reason": "ok", "mean_logprob": -rng.random()})  # fmt: skip
+                         "reason": "ok", "mean_logprob": -rng.random(), "level": 5, "tokens": 10})  # fmt: skip
             latents.append(path)
     return pd.DataFrame(rows), np.array(latents, np.float16)
 
@@ -70,11 +71,40 @@ def test_choosers_by_hand():
     rows = pd.DataFrame({
         "task": ["a"] * 3 + ["b"] * 2 + ["c"], "family": ["f", "f", "f", "g", "g", "f"], "branch_depth": [0, -1, 0, -1, 1, 0],
         "resample": [0, 0, 1, 0, 0, 0], "reward": [1.0, 0.0, np.nan, 1.0, 0.0, 1.0], "mean_logprob": [-3.0, -2.0, -1.0, -2.0, -1.0, 0.0],
+        "level": [5, 4, 1, 5, 1, 5], "tokens": [7, 5, 3, 2, 4, 9],
     })  # fmt: skip
-    chosen = crossfit.choices(rows.assign(validated=rows["reward"] == 1), np.array([0.9, 0.1, 1.0, 0.5, 0.5, 1.0]))
+    chosen = crossfit.choices(rows.assign(validated=rows["reward"] == 1), np.array([0.9, 0.1, 1.0, 0.5, 0.5, 1.0]), steps=3)
     took = chosen.pivot(index="task", columns="arm", values="reward")
     assert took.index.tolist() == ["a", "b"]  # c has lost its original; a's unjudged thought is nobody's
-    assert took.loc["a"].drop("random").to_dict() == {"unguided": 0, "guided": 1, "best_of_n": 0, "oracle": 1}
-    assert took.loc["b"].drop("random").to_dict() == {"unguided": 1, "guided": 1, "best_of_n": 0, "oracle": 1}  # the tie to the original
+    assert took.loc["a"].drop("random").to_dict() == {"unguided": 0, "guided": 1, "best_of_n": 0, "compile_filter": 0, "oracle": 1}
+    tie_to_the_original = {"unguided": 1, "guided": 1, "best_of_n": 0, "compile_filter": 1, "oracle": 1}
+    assert took.loc["b"].drop("random").to_dict() == tie_to_the_original
     assert crossfit.by_family(chosen)[["family", "tasks", "guided", "unguided"]].values.tolist() == [["f", 1, 1.0, 0.0], ["g", 1, 1.0, 1.0]]
     assert crossfit.over_families(chosen).value == 0.5
+    spent = chosen.set_index(["task", "arm"])[["latent_steps", "decode_tokens", "looked_at", "compiles", "validator_runs"]]
+    assert spent.loc[("a", "guided")].tolist() == [6, 7, 1, 0, 0]  # two thoughts, one program
+    assert spent.loc[("a", "best_of_n")].tolist() == [6, 12, 2, 0, 0]
+    assert spent.loc[("a", "unguided")].tolist() == [3, 5, 1, 0, 0]
+    assert spent.loc[("b", "oracle")].tolist() == [6, 6, 2, 2, 1]
+
+
+def test_nothing_that_compiles_leaves_the_compile_filter_the_likeliest():
+    rows = pd.DataFrame({"task": "a", "family": "f", "branch_depth": [-1, 0], "resample": 0, "reward": [0.0, 0.0], "validated": False,
+                         "mean_logprob": [-2.0, -1.0], "level": 1, "tokens": 1, "capture_id": ["original", "branch"]})  # fmt: skip
+    chosen = crossfit.choices(rows, np.zeros(2)).set_index("arm")["capture_id"]
+    assert chosen["compile_filter"] == chosen["best_of_n"] == "branch"
+
+
+def test_every_seed_trains_anew_and_stands_in_the_table(run, monkeypatch):
+    rows, latents = learnable()
+    used, trial = [], modelling.trial
+    monkeypatch.setattr(crossfit, "trial", lambda *args, **other: used.append(other["seed"]) or trial(*args, **other))
+    both = dataclasses.replace(run, params=run.params.model_copy(update={"card": Card(seeds=(0, 1))}))
+    chosen = crossfit.table(both, rows, latents)
+    assert used == [0, 0, 0, 1, 1, 1]
+    assert sorted(chosen["seed"].unique()) == [0, 1] and (chosen.groupby(["seed", "arm"])["task"].nunique() == 72).all()
+    for seed in (0, 1):
+        alone = crossfit.choices(rows, crossfit.scores(run, rows, latents, seed), seed, 2)
+        pd.testing.assert_frame_equal(chosen[chosen["seed"] == seed].reset_index(drop=True), alone)
+    draws = chosen[chosen["arm"] == "random"].pivot(index="task", columns="seed", values="capture_id")
+    assert (draws[0] != draws[1]).any()
