@@ -25,7 +25,7 @@ from parallax_lib.study import Run
 
 def folds(families: Sequence[str], count: int) -> dict[str, int]:
     """The fold of every family that the translator was not trained on, dealt out in an order that only names decide."""
-    unseen = sorted(set(families) - set(forge.TRAIN_FAMILIES), key=lambda family: derive_seed("fold", family))
+    unseen = sorted(set(families) - set(forge.SEEN_FAMILIES), key=lambda family: derive_seed("fold", family))
     if not 2 <= count <= len(unseen):
         known = f"{len(unseen)} families that the translator was not trained on"
         raise UserError(f"prm.folds: {count} for {known}; 2 is the least, 0 leaves it out")

@@ -22,6 +22,7 @@ TRAIN_FAMILIES = ("map", "stencil1d", "stencil2d", "gather", "transpose", "polyn
 HELDOUT_FAMILIES = ("convolution", "spmv", "minmax", "compact_count", "pair_forces", "wavefront", "shared_temp",
                     "half_shift", "carry_columns", "row_balance", *forge_nests.UNSEEN)
 ALL_FAMILIES = TRAIN_FAMILIES + HELDOUT_FAMILIES
+SEEN_FAMILIES = TRAIN_FAMILIES + forge_wide.FAMILIES  # those the bundled translator was trained on
 SCALES = {  # scale -> (default n choices, smallest and largest hidden n / 128, columns of a matrix)
     "line": ((500, 1000, 2000), 2400, 4000, ""),
     "race": ((500, 1000, 2000), 7000, 9000, ""),

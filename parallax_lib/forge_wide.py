@@ -1,8 +1,9 @@
-"""More composed grammars, for the translator's training only: uneven loop bounds times bodies that a seed puts together.
+"""More composed grammars, for training only: uneven loop bounds times bodies that a seed puts together.
 
 The families of `forge` are few, and a translator that learned them writes their guards and index forms elsewhere too.
 These patterns vary what those keep alike: where a loop starts and stops, how the element's index follows from it, how
-many arrays, locals, conditions and inner loops a body has.  No suite draws them, so nothing is ever tested on them.
+many arrays, locals, conditions and inner loops a body has.  Their families are always of the train split, so nothing is
+ever tested on them.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def _fresh_folder(run: Run, kind: str, identity) -> Path:
 def refuse_leaks(run: Run, rows: pd.DataFrame) -> None:
     """UserError if a row stands in a split that is not its family's under the run's parameters."""
     suite = run.params.suite
-    rewards.check_families(rows, {f: split_of(f, suite, forge.TRAIN_FAMILIES) for f in rows["family"].unique()})
+    rewards.check_families(rows, {f: split_of(f, suite, forge.SEEN_FAMILIES) for f in rows["family"].unique()})
 
 
 def train_config(run: Run, **other) -> train.TrainConfig:

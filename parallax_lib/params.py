@@ -30,6 +30,7 @@ class Suite(Section):
     kinds: tuple[Literal["minibench", "forge", "hecbench"], ...] = ("minibench",)
     root: str = ""  # HeCBench checkout, for kind hecbench
     forge_count: int = 100  # programs to draw, for kind forge
+    forge_wide: int = 0  # more programs, of patterns that a seed puts together: the PRM trains on them, nothing is tested on them
     forge_seed: int = 1_000_000
     forge_families: Literal["train", "heldout", "all", "mostly_heldout"] = "all"  # mostly_heldout: those three times as often as the others
     directions: tuple[str, ...] = DIRECTIONS

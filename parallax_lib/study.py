@@ -58,7 +58,7 @@ def task_table(chosen: Sequence[Task], run: Run) -> pd.DataFrame:
             "source": t.source,
             "target": t.target,
             "direction": t.direction,
-            "split": split_of(t.kernel.family, run.params.suite, forge.TRAIN_FAMILIES),
+            "split": split_of(t.kernel.family, run.params.suite, forge.SEEN_FAMILIES),
             "oracle": strength.get(t.kernel.name, "not audited") if t.kernel.suite == "minibench" else "not audited",
         }
         for t in chosen
@@ -112,7 +112,7 @@ def with_shipped(run: Run, live: pd.DataFrame, vectors: np.ndarray) -> tuple[pd.
 
 def with_splits(run: Run, rollouts: pd.DataFrame) -> pd.DataFrame:
     """The rollouts with each one's `split`, its family's; leakage refused."""
-    return rewards.assign_split(rollouts, {f: split_of(f, run.params.suite, forge.TRAIN_FAMILIES) for f in rollouts["family"].unique()})
+    return rewards.assign_split(rollouts, {f: split_of(f, run.params.suite, forge.SEEN_FAMILIES) for f in rollouts["family"].unique()})
 
 
 def keep_rollouts(run: Run, rollouts: pd.DataFrame, vectors: np.ndarray) -> None:
@@ -139,7 +139,7 @@ def load_prm(run: Run, width: int | None = None):
 
 def held_out_tasks(run: Run) -> list[Task]:
     """At most `search.limit` tasks of the test families."""
-    held_out = [t for t in all_tasks(run) if split_of(t.kernel.family, run.params.suite, forge.TRAIN_FAMILIES) == "test"]
+    held_out = [t for t in all_tasks(run) if split_of(t.kernel.family, run.params.suite, forge.SEEN_FAMILIES) == "test"]
     if not held_out:
         raise UserError("suite: no kernel of a test family; raise suite.test_fraction or change suite.split_seed")
     return spread(held_out, run.params.search.limit, run.params.seed)
@@ -233,7 +233,7 @@ def collect_to(params: Params, out: Path, card: dict) -> None:
     run = open_params(params, say=True)
     pool = all_tasks(run)
     frame, vectors = collect_live(run, spread(pool, params.collect.limit, params.seed))
-    unseen = [t for t in pool if t.kernel.family not in forge.TRAIN_FAMILIES]
+    unseen = [t for t in pool if t.kernel.family not in forge.SEEN_FAMILIES]
     probe = influence_rows(run, spread(unseen, params.collect.influence_limit, params.seed))
     write_shipped(out, frame, vectors, card)
     write_atomic(out / "influence.jsonl.gz", gzip.compress(probe.to_json(orient="records", lines=True).encode(), mtime=0))

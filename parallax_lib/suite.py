@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from parallax_lib import forge, hecbench
+from parallax_lib import forge, forge_wide, hecbench
 from parallax_lib.kernels import APIS, FILE, Kernel
 from parallax_lib.params import ROOT, Suite, UserError
 
@@ -39,8 +39,8 @@ def _forge(params: Suite) -> list[Kernel]:
         "all": forge.ALL_FAMILIES,
         "mostly_heldout": forge.TRAIN_FAMILIES + 3 * forge.HELDOUT_FAMILIES,
     }[params.forge_families]
-    seeds = range(params.forge_seed, params.forge_seed + params.forge_count)
-    return [forge.as_kernel(forge.sample(seed, families)) for seed in seeds]
+    wanted = [(families, params.forge_count), (forge_wide.FAMILIES, params.forge_wide)]
+    return [forge.as_kernel(forge.sample(params.forge_seed + k, some)) for some, count in wanted for k in range(count)]
 
 
 def _hecbench(params: Suite) -> list[Kernel]:
