@@ -22,7 +22,7 @@ NOTEBOOKS = ROOT / "notebooks"
 PART = {
     "01": ("suite", "translator", "latent", "decode", "collect", "reward", "validation", "executor"),
     "02": ("suite", "reward", "prm"),
-    "03": ("prm",),
+    "03": ("prm", "card"),
     "04": ("suite", "translator", "latent", "decode", "prm", "search", "executor"),
     "05": ("search", "validation"),
     "06": (),
@@ -104,7 +104,7 @@ def execute(stage: Stage, params: Params, folder: Path, key: str, record: Path, 
     say(f"[{stage.number}] {stage.notebook.stem} ...")
     try:
         with _watch(folder / "progress.json", stage.number, say):
-            given = {k: v for k, v in dump(params).items() if k != "card" or k in PART[stage.number]}  # only 07 takes it
+            given = {k: v for k, v in dump(params).items() if k != "card" or k in PART[stage.number]}  # 03 and 07 take it
             papermill.execute_notebook(str(stage.notebook), str(part), parameters=given, cwd=str(NOTEBOOKS), **_engine())
         entry["status"] = "ok"
         os.replace(part, out)
