@@ -1,6 +1,7 @@
-"""Writes a run's report card as a page: every table of stages 01-07, as measured.
+"""Writes a run's report card as a page: every table of stages 01-07 that is there, as measured.
 
     python scripts/study_page.py data/runs/study > docs/STUDY.md
+    python scripts/study_page.py data/runs/select docs/selection.png > docs/SELECTION.md   # and the figure of its differences
 """
 
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from parallax_lib import card, variations
+from parallax_lib import card, plots_arms, variations
 from parallax_lib.store import read_table
 
 
@@ -39,42 +40,65 @@ def collected(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def page(folder: Path) -> str:
+    """Sections whose tables the run has left; a run of stages 01-03 has no arms."""
+
     def of(name: str) -> pd.DataFrame:
         return read_table(folder, name)
 
-    results, differences, gaps, by_depth = of("results"), of("differences"), of("gaps"), of("scores_by_depth")
-    selection, breadth, margins = of("selection"), of("breadth"), of("margins")
-    trained = variations.summary(of("variations"))
+    made = f"Made by `python scripts/study_page.py {folder}` from what that run left there."
+    parts, there = ["# The study's tables\n\n" + made], {path.stem for path in folder.glob("*.parquet")}
+    if {"results", "differences", "gaps"} <= there:
+        parts += arms(of("results"), of("arms"), of("differences"), of("gaps"))
+    if "repairs" in there:
+        kept = ["arm", "repair", "n", "validated", "rate", "low", "high", "cost", "compiles", "validator_runs"]
+        parts.append("## Repair rounds, of the tasks that they are made for (05)\n\n" + table(of("repairs")[kept]))
+    if "crossfit" in there:
+        parts += crossfit(of("crossfit"), of("crossfit_differences"), of("crossfit_gaps"), of("crossfit_families"))
+    parts.append("## Collected (01)\n\n" + table(collected(of("rollouts"))))
+    parts.append("## PRM and baselines on prefixes of test families (02)\n\n" + table(of("scores_by_depth")))
+    selection = of("selection")
+    parts.append("## Branch selection on test families (03)\n\n" + table(selection[selection["scope"] != "depth"].drop(columns=["scope"])))
+    if {"breadth", "margins", "variations"} <= there:
+        parts += [
+            "## Best-scored of N collected thoughts (07)\n\n" + table(of("breadth")),
+            "## Margin (07)\n\n" + table(of("margins")),
+            "## Other trainings (07)\n\nThe split by rows leaks on purpose. Scores of `rank` and `listwise` only rank.\n\n"
+            + table(variations.summary(of("variations"))),
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def arms(results: pd.DataFrame, rates: pd.DataFrame, differences: pd.DataFrame, gaps: pd.DataFrame) -> list[str]:
     wanted = ["arm", "n", "validated", "rate", "low", "high", "cost", "looked_at", "validator_runs"]
     families = results.assign(tasks=results["family"].map(results.groupby("family")["task"].nunique()))
     families = families.pivot_table("validated", ["family", "tasks"], "arm", aggfunc="mean").reset_index()
-    parts = [
-        f"# The study's tables\n\nMade by `python scripts/study_page.py {folder}` from what `make study` left there.",
+    return [
         card.headline(differences, gaps).replace("\n", "  \n"),
-        "## Collected (01)\n\n" + table(collected(of("rollouts"))),
         "## Arms on held-out tasks (04, 05)\n\n`low`, `high`: Wilson. `cost`: tokens forwarded for a task. `@cost`: only as many "
-        "programs as guided's cost pays for.\n\n" + table(of("arms")[wanted]),
+        "programs as guided's cost pays for.\n\n" + table(rates[wanted]),
         "## Guided minus every other arm (07)\n\nBootstrap over tasks, sign test, the smallest difference that would have been seen.\n\n"
         + table(differences.drop(columns="comparison")),
         "## Share of the oracle's gap (07)\n\n" + table(gaps),
         "## Validated share by family\n\n" + table(families),
-        "## PRM and baselines on prefixes of test families (02)\n\n" + table(by_depth),
-        "## Branch selection on test families (03)\n\n" + table(selection[selection["scope"] != "depth"].drop(columns=["scope"])),
-        "## Best-scored of N collected thoughts (07)\n\n" + table(breadth),
-        "## Margin (07)\n\n" + table(margins),
-        "## Other trainings (07)\n\nThe split by rows leaks on purpose. Scores of `rank` and `listwise` only rank.\n\n" + table(trained),
     ]
-    if (folder / "repairs.parquet").exists():
-        kept = ["arm", "repair", "n", "validated", "rate", "low", "high", "cost", "compiles", "validator_runs"]
-        parts.append("## Repair rounds, of the tasks that they are made for (05)\n\n" + table(of("repairs")[kept]))
-    if (folder / "crossfit.parquet").exists():
-        parts.append(
-            "## Every held-out family tested once (03)\n\nAmong collected thoughts, by PRMs of other families.\n\n"
-            + table(of("crossfit_differences").drop(columns="comparison")) + "\n\n" + table(of("crossfit_gaps"))
-            + "\n\n" + table(of("crossfit_families"))
-        )  # fmt: skip
-    return "\n\n".join(parts) + "\n"
+
+
+def crossfit(chosen: pd.DataFrame, differences: pd.DataFrame, gaps: pd.DataFrame, families: pd.DataFrame) -> list[str]:
+    by_seed = chosen.pivot_table("validated", "arm", "seed", aggfunc="mean", sort=False)
+    budget = ["latent_steps", "decode_tokens", "looked_at", "compiles", "validator_runs"]
+    spent = by_seed.join(chosen.groupby("arm")[budget].mean()).reset_index().rename(columns={s: f"seed {s}" for s in by_seed})
+    return [
+        "## Every held-out family tested once (03)\n\nWhat each chooser takes among collected thoughts, by PRMs of other families: "
+        "validated share under each training seed, and what it costs a task (the prompt is not counted).\n\n" + table(spent),
+        card.headline(differences, gaps).replace("\n", "  \n"),
+        "Bootstrap over tasks, each with all its seeds.\n\n" + table(differences.drop(columns="comparison")),
+        "Share of the oracle's gap:\n\n" + table(gaps),
+        "By family, all seeds:\n\n" + table(families),
+    ]
 
 
 if __name__ == "__main__":
-    print(page(Path(sys.argv[1])), end="")
+    run = Path(sys.argv[1])
+    print(page(run), end="")
+    if len(sys.argv) > 2:
+        plots_arms.paired_diff(read_table(run, "crossfit_differences")).write_image(sys.argv[2], width=900, height=420, scale=1.5)

@@ -23,6 +23,6 @@ if [ -x .venv/bin/python ] && [ "$(cat .venv/stamp 2>/dev/null)" = "$stamp" ]; t
 echo "parallax: making .venv from constraints.txt (about 2 GB, a few minutes)"
 begun=$(date +%s)
 [ -x .venv/bin/python ] || "$python" -m venv .venv
-.venv/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[modal,test]'
+.venv/bin/python -m pip install -qq --no-compile --disable-pip-version-check -c constraints.txt -e '.[modal,test]'
 printf '%s' "$stamp" >.venv/stamp
 echo "parallax: .venv ready after $(($(date +%s) - begun)) s"
