@@ -72,6 +72,7 @@ class Collect(Section):
     depths: tuple[int, ...] = ()  # latent indices where rollouts branch off, one named twice has twice as many; empty: every index
     onward: bool = False  # a branch-off goes on with noise at every later latent, as search does; else it differs at one
     shipped: str = ""  # folder of rollouts collected earlier, added to the live ones
+    shipped_limit: int = 0  # tasks of it that are used, drawn by hash; 0: all
     influence_sigmas: tuple[float, ...] = (0.0, 1.0)
     influence_limit: int = 1  # tasks of the latent-influence probe
     influence_branches: int = 2

@@ -38,6 +38,7 @@ from parallax_lib.runs import open_bench as open_bench
 from parallax_lib.runs import open_run as open_run
 from parallax_lib.shipped import read_shipped, write_shipped
 from parallax_lib.store import (
+    derive_seed,
     digest,
     read_vectors,
     write_atomic,
@@ -94,7 +95,8 @@ def influence_rows(run: Run, chosen: Sequence[Task]) -> pd.DataFrame:
 def with_shipped(run: Run, live: pd.DataFrame, vectors: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
     """Live rollouts, then the shipped ones of `collect.shipped`; split by family, leakage refused.
 
-    Shipped latents are cut to the run's K; one made with fewer steps is refused.
+    Shipped latents are cut to the run's K; one made with fewer steps is refused.  Of the shipped tasks a hash draws
+    `collect.shipped_limit`, each with all its rollouts.
     """
     frames, parts = [live], [vectors]
     if run.params.collect.shipped:
@@ -105,6 +107,9 @@ def with_shipped(run: Run, live: pd.DataFrame, vectors: np.ndarray) -> tuple[pd.
         if "reward" not in frame:
             raise UserError("collect.shipped: its rollouts have no verdicts; judge them: python -m parallax_lib rejudge FOLDER --out DIR")
         inside = frame["branch_depth"] < steps
+        if run.params.collect.shipped_limit:
+            drawn = sorted(frame["task"].unique(), key=lambda task: derive_seed("shipped", task))[: run.params.collect.shipped_limit]
+            inside &= frame["task"].isin(drawn)
         frames.append(frame[inside & ~frame["capture_id"].isin(live["capture_id"])])
         parts.append(more[frames[1].index, :steps])
     return with_splits(run, pd.concat(frames, ignore_index=True)), np.concatenate(parts)

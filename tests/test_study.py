@@ -111,6 +111,22 @@ def test_a_prm_that_reads_words_is_trained_scored_and_searched_with_them(open_ru
     assert study.translate_all(run, study.held_out_tasks(run)[:1])["score"].between(0, 1).all()
 
 
+def test_some_of_the_shipped_tasks_come_whole_with_their_own_latents(open_run):
+    whole, vectors = shipped.read_shipped("data/rollouts", 576)
+    places = {name: i for i, name in enumerate(whole["capture_id"])}
+    live, none = whole.head(0).drop(columns="origin"), np.zeros((0, 2, 576), np.float16)
+    drawn = {}
+    for limit in (20, 40):
+        run = open_run(collect={"shipped": "data/rollouts", "shipped_limit": limit})
+        rows, latents = study.with_shipped(run, live, none)
+        assert rows["task"].nunique() == limit and rows["family"].nunique() > 8
+        inside = whole[whole["task"].isin(rows["task"]) & (whole["branch_depth"] < 2)]
+        assert list(rows["capture_id"]) == list(inside["capture_id"])
+        np.testing.assert_array_equal(latents, vectors[[places[name] for name in rows["capture_id"]], :2])
+        drawn[limit] = set(rows["task"])
+    assert drawn[20] < drawn[40]
+
+
 def test_a_leaked_row_stops_the_training(open_run):
     run = open_run()
     rollouts, vectors = shipped.read_shipped("data/rollouts", 576)
