@@ -23,7 +23,7 @@ def folder(tmp_path):
     kept = some.drop(columns="origin").reset_index(drop=True)
     kept.loc[1, "reason"] = "timeout"
     shipped.write_shipped(tmp_path / "rows", kept, vectors[some.index], card)
-    yield tmp_path / "rows", some["reason"].tolist(), vectors[some.index]
+    yield tmp_path / "rows", some["reason"].tolist(), shipped.read_shipped(str(tmp_path / "rows"))[1]
     shutil.rmtree(params.ROOT / "data" / "runs" / rejudge.run_name(str(tmp_path / "rows")), ignore_errors=True)
 
 

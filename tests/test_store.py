@@ -71,7 +71,7 @@ def test_damaged_missing_or_foreign_shards_are_refused(tmp_path):
         read_vectors(path)
 
 
-def test_a_packed_shard_keeps_every_value_to_a_254th_of_its_dimension(tmp_path):
+def test_a_packed_shard_keeps_every_value_to_a_254th_of_its_dimension_and_packed_again_changes_nothing(tmp_path):
     vectors = (np.random.default_rng(0).normal(size=(50, 3, 8)) * 10.0 ** np.arange(-3, 5)).astype(np.float16)
     vectors[..., 4] = 0
     for name, packed in (("whole", False), ("packed", True)):
@@ -81,6 +81,8 @@ def test_a_packed_shard_keeps_every_value_to_a_254th_of_its_dimension(tmp_path):
     for d in range(8):
         kept, was = again[..., d].astype(float), vectors[..., d].astype(float)
         np.testing.assert_allclose(kept, was, atol=abs(was).max() / 254, rtol=2**-10)  # float16 rounds once more
+    write_vectors(tmp_path / "twice", again, packed=True)
+    np.testing.assert_array_equal(read_vectors(tmp_path / "twice"), again)
 
 
 def test_no_space_is_one_line_and_leaves_the_old_file(tmp_path):
