@@ -22,6 +22,7 @@ from parallax_lib.params import UserError, dump
 from parallax_lib.store import derive_seed, digest
 from parallax_lib.study import Run
 
+TOGETHER = "guided_mean"  # picks by the mean score of all trainings
 
 def folds(families: Sequence[str], count: int) -> dict[str, int]:
     """The fold of every family that the translator was not trained on, dealt out in an order that only names decide."""
@@ -40,9 +41,16 @@ def splits(rows: pd.DataFrame, fold_of: dict[str, int], k: int) -> np.ndarray:
 
 
 def table(run: Run, rows: pd.DataFrame, vectors: np.ndarray) -> pd.DataFrame:
-    """`choices` under every seed of `card.seeds`, which trains the models anew and draws the random thought anew."""
-    steps = vectors.shape[1]
-    made = [choices(rows, scores(run, rows, vectors, seed), seed, steps) for seed in run.params.card.seeds]
+    """`choices` under every seed of `card.seeds`, which trains the models anew and draws the random thought anew.
+
+    With several seeds one more arm, guided_mean, once a task: the thought with the highest mean score over all of them.
+    """
+    steps, seeds = vectors.shape[1], run.params.card.seeds
+    read = [scores(run, rows, vectors, seed) for seed in seeds]
+    made = [choices(rows, score, seed, steps) for score, seed in zip(read, seeds, strict=True)]
+    if len(seeds) > 1:
+        together = choices(rows, np.mean(read, axis=0), seeds[0], steps)
+        made.append(together[together["arm"] == GUIDED].assign(arm=TOGETHER))
     return pd.concat(made, ignore_index=True)
 
 
@@ -110,7 +118,7 @@ def by_family(chosen: pd.DataFrame) -> pd.DataFrame:
     return chosen.groupby("family")["task"].nunique().rename("tasks").to_frame().join(table).sort_index().reset_index()
 
 
-def over_families(chosen: pd.DataFrame, against: str = FLOOR) -> metrics.Estimate:
-    """Guided minus another chooser with families resampled: the interval for a family that nobody has seen."""
+def over_families(chosen: pd.DataFrame, arm: str = GUIDED, against: str = FLOOR) -> metrics.Estimate:
+    """One chooser minus another with families resampled: the interval for a family that nobody has seen."""
     table = by_family(chosen)
-    return metrics.paired_bootstrap(table[GUIDED], table[against])
+    return metrics.paired_bootstrap(table[arm], table[against])

@@ -103,6 +103,10 @@ def test_every_seed_trains_anew_and_stands_in_the_table(run, monkeypatch):
     chosen = crossfit.table(both, rows, latents)
     assert used == [0, 0, 0, 1, 1, 1]
     assert sorted(chosen["seed"].unique()) == [0, 1] and (chosen.groupby(["seed", "arm"])["task"].nunique() == 72).all()
+    together, chosen = (chosen[(chosen["arm"] == crossfit.TOGETHER) == which] for which in (True, False))
+    mean = crossfit.scores(run, rows, latents, 0) + crossfit.scores(run, rows, latents, 1)
+    best = rows.assign(mean=mean).dropna(subset="mean").sort_values("mean").groupby("task")["capture_id"].last()
+    assert together.set_index("task")["capture_id"].to_dict() == best.to_dict()
     for seed in (0, 1):
         alone = crossfit.choices(rows, crossfit.scores(run, rows, latents, seed), seed, 2)
         pd.testing.assert_frame_equal(chosen[chosen["seed"] == seed].reset_index(drop=True), alone)
