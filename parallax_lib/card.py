@@ -53,7 +53,7 @@ def _ratio(gain: np.ndarray, gap: np.ndarray, draws: int, seed: int) -> dict:
     n = len(gap)
     if not n or gap.sum() <= 0:
         return {"closed": NAN, "low": NAN, "high": NAN, "no_gap": NAN}
-    times = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws)  # (draws, tasks)
+    times = metrics.resamples(n, draws, seed)  # (draws, tasks)
     below = times @ gap
     ratios = (times @ gain)[below > 0] / below[below > 0]
     low, high = np.quantile(ratios, [0.025, 0.975])

@@ -7,6 +7,7 @@ What cannot be estimated (no rows, one class, a constant) is NaN, never an excep
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -47,13 +48,21 @@ def paired_bootstrap(a, b, draws: int = 10_000, seed: int = 0, confidence: float
     difference = np.asarray(a, float) - np.asarray(b, float)
     if difference.size == 0:
         return Estimate(NAN, NAN, NAN)
-    rng, n, means = np.random.default_rng(seed), len(difference), []
-    for start in range(0, draws, 1000):
-        times = rng.multinomial(n, np.full(n, 1 / n), size=min(1000, draws - start))  # (draws, tasks)
-        means.append(times @ difference / n)
+    times, n = resamples(len(difference), draws, seed), len(difference)
+    means = [times[at : at + 1000] @ difference / n for at in range(0, draws, 1000)]
     tail = (1 - confidence) / 2
     low, high = np.quantile(np.concatenate(means), [tail, 1 - tail])
     return Estimate(float(difference.mean()), float(low), float(high))
+
+
+@lru_cache(maxsize=2)  # a table of arms resamples the same tasks for each of its rows
+def resamples(n: int, draws: int, seed: int) -> np.ndarray:
+    """How often each of n tasks stands in each bootstrap sample: uint16 (draws, n), not to be written to."""
+    rng = np.random.default_rng(seed)
+    parts = [rng.multinomial(n, np.full(n, 1 / n), size=min(1000, draws - at)).astype(np.uint16) for at in range(0, draws, 1000)]
+    times = np.concatenate(parts)
+    times.setflags(write=False)
+    return times
 
 
 def sign_test(wins: int, losses: int) -> float:
