@@ -24,6 +24,7 @@ from parallax_lib.study import Run
 
 TOGETHER = "guided_mean"  # picks by the mean score of all trainings
 
+
 def folds(families: Sequence[str], count: int) -> dict[str, int]:
     """The fold of every family that the translator was not trained on, dealt out in an order that only names decide."""
     unseen = sorted(set(families) - set(forge.SEEN_FAMILIES), key=lambda family: derive_seed("fold", family))
