@@ -11,6 +11,7 @@ n rollouts, K latent steps.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -19,8 +20,9 @@ from parallax_lib import forge, metrics, prm, rewards
 from parallax_lib.card import CEILING, FLOOR, GUIDED
 from parallax_lib.modelling import prompt_states, trial
 from parallax_lib.params import UserError, dump
-from parallax_lib.store import derive_seed, digest
-from parallax_lib.study import Run
+from parallax_lib.runs import Run
+from parallax_lib.scorers import INDEX, folder_of, write_families
+from parallax_lib.store import derive_seed, digest, write_json
 
 TOGETHER = "guided_mean"  # picks by the mean score of all trainings
 
@@ -47,38 +49,42 @@ def table(run: Run, rows: pd.DataFrame, vectors: np.ndarray) -> pd.DataFrame:
     With several seeds one more arm, guided_mean, once a task: the thought with the highest mean score over all of them.
     """
     steps, seeds = vectors.shape[1], run.params.card.seeds
+    fold_of = folds(rows["family"].unique(), run.params.prm.folds)
+    names = [trainings(run, rows, vectors, seed) for seed in seeds]
     read = [scores(run, rows, vectors, seed) for seed in seeds]
     made = [choices(rows, score, seed, steps) for score, seed in zip(read, seeds, strict=True)]
     if len(seeds) > 1:
         together = choices(rows, np.mean(read, axis=0), seeds[0], steps)
         made.append(together[together["arm"] == GUIDED].assign(arm=TOGETHER))
+    write_json(run.folder / INDEX, {family: [name[k] for name in names] for family, k in fold_of.items()})
     return pd.concat(made, ignore_index=True)
+
+
+def trainings(run: Run, rows: pd.DataFrame, vectors: np.ndarray, seed: int) -> list[str]:
+    """The name of each fold's training: all that can change its model."""
+    key = [dump(run.params)["prm"], run.params.seed + seed, list(rows["capture_id"]), rows["reward"].tolist(), vectors.shape]
+    return [digest([*key, k]) for k in range(run.params.prm.folds)]
 
 
 def scores(run: Run, rows: pd.DataFrame, vectors: np.ndarray, seed: int = 0) -> np.ndarray:
     """[n] score of each whole thought by a model of other families; NaN in families that are always trained on.
 
-    vectors: `modelling.readings` [n, K, .].  `seed` is added to the run's.  Each training is kept in the journal.
+    vectors: `modelling.readings` [n, K, .].  `seed` is added to the run's.  Each model is kept for stage 04.
     """
-    fold_of, seed = folds(rows["family"].unique(), run.params.prm.folds), run.params.seed + seed
-    out = np.full(len(rows), np.nan)
-    key = [dump(run.params)["prm"], seed, list(rows["capture_id"]), rows["reward"].tolist(), vectors.shape]
-    contexts, numbers = prompt_states(run, rows), sorted(set(fold_of.values()))
-    for k in numbers:
-        split, name = splits(rows, fold_of, k), digest([*key, k])
-        found = run.journal.get("crossfit", name)
-        if found is None:
-            found = {"scores": _fold(run, rows, vectors, contexts, split, seed)}
-            run.journal.put("crossfit", name, found)
-        out[split == "test"] = found["scores"]
-        run.progress(f"crossfit, seed {seed}", k + 1, len(numbers))
+    fold_of, contexts, out = folds(rows["family"].unique(), run.params.prm.folds), prompt_states(run, rows), np.full(len(rows), np.nan)
+    names = trainings(run, rows, vectors, seed)
+    for k, name in enumerate(names):
+        split, kept = splits(rows, fold_of, k), folder_of(run, name)
+        if not kept.exists():
+            rewards.check_leakage(rows.assign(split=split))
+            model = trial(run, run.params.prm.kind, rows, vectors, split, contexts, seed=run.params.seed + seed)
+            prm.save(model, kept, partial(write_families, rows.loc[split != "test", "family"]))
+        out[split == "test"] = _read(prm.load(kept), vectors, contexts, split == "test")
+        run.progress(f"crossfit, seed {seed}", k + 1, len(names))
     return out
 
 
-def _fold(run: Run, rows: pd.DataFrame, vectors: np.ndarray, contexts: np.ndarray | None, split: np.ndarray, seed: int) -> list[float]:
-    rewards.check_leakage(rows.assign(split=split))
-    model = trial(run, run.params.prm.kind, rows, vectors, split, contexts, seed=seed)
-    test = split == "test"
+def _read(model, vectors: np.ndarray, contexts: np.ndarray | None, test: np.ndarray) -> list[float]:
     read = prm.scores(model, vectors[test].astype(np.float32), None if contexts is None else contexts[test])
     return read[:, -1].tolist()
 

@@ -28,8 +28,8 @@ def of_slot(slot: int) -> dict[str, str]:
 
 
 def in_turn() -> dict[str, str]:
-    """Environment that shows one GPU, the next one at every call: runs spread over all of them."""
-    return of_slot(next(_turn))
+    """Environment that shows one GPU, the next one at every call, the first by process: runs spread over all of them."""
+    return of_slot(os.getpid() + next(_turn))
 
 
 def share(workers: int, whole: float) -> float:

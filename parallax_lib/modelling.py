@@ -18,6 +18,7 @@ from parallax_lib import collect, forge, latents, prm, rewards, train
 from parallax_lib.kernels import split_of
 from parallax_lib.models import loaded_translator, pick_device
 from parallax_lib.params import dump
+from parallax_lib.scorers import write_families
 from parallax_lib.store import digest
 from parallax_lib.study import Run
 
@@ -82,6 +83,7 @@ def train_prm(run: Run, kind: str, rows: pd.DataFrame, vectors: np.ndarray):
         device=pick_device(run.params.translator.device),
         progress=lambda row: run.progress(f"train {kind}", int(row["step"]), 0),
     )
+    write_families(rows.loc[rows["split"] != "test", "family"], folder / "final")
     return model, history
 
 

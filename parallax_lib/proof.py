@@ -119,6 +119,8 @@ def _cuda_fault(run: dict[str, str]) -> str:
     """What the runtime refused in one run, "" for nothing; the emulator names errors, the real counter numbers them."""
     if run.get("launch_errors", "0") != "0":
         return f"{run.get('first_error', 'an error')}: a launch was refused or its kernel failed"
+    if run.get("overrun", "0") != "0":
+        return "something wrote past the end of a block of cudaMalloc"
     left = run.get("last_error", "0")
     return "" if left in ("0", "cudaSuccess") else f"error {left}"
 

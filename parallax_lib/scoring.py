@@ -66,6 +66,23 @@ class Scorer:
         return self.read(states).to(self.model.mean)
 
 
+class Together:
+    """Several scorers as one: the mean of their probabilities."""
+
+    def __init__(self, scorers: list[Scorer]):
+        self.scorers = scorers
+
+    def score_next(self, candidates: Tensor) -> Tensor:
+        return torch.stack([s.score_next(candidates) for s in self.scorers]).mean(0)
+
+    def look_ahead(self, after: Tensor) -> Tensor:
+        return torch.stack([s.look_ahead(after) for s in self.scorers]).mean(0)
+
+    def keep(self, rows: Tensor) -> None:
+        for scorer in self.scorers:
+            scorer.keep(rows)
+
+
 class Recompute:
     """A model whose state is the whole prefix: for backbones whose cache cannot be forked, and as the scorer's twin."""
 

@@ -197,24 +197,26 @@ def thinking_cost(row: Row, params: Params) -> tuple[int, int]:
     return fed, calls
 
 
-def translate(translator: Translator, model, rows: Sequence[Row], params: Params, progress: Callable | None = None) -> list[dict]:
-    """One result row per program: its plan, code, PRM score and what it cost.  `model` scores; None without guided rows.
+def translate(
+    translator: Translator, models: Sequence, rows: Sequence[Row], params: Params, progress: Callable | None = None
+) -> list[dict]:
+    """One result row per program: its plan, code, PRM score and what it cost.  The mean score of `models` decides; none are
+    needed without guided rows.
 
     The pool's first two programs are the unguided and the random arm's: such twins are written once.
     """
     once = list({row.program: row for row in rows}.values())
-    written = dict(zip([r.program for r in once], _write(translator, model, once, params, progress), strict=True))
-    weight = prm.size(model) / translator.size if model is not None else 0.0
-    return [_result(row, written[row.program], params, weight) for row in rows]
+    written = dict(zip([r.program for r in once], _write(translator, models, once, params, progress), strict=True))
+    return [_result(row, written[row.program], params, [prm.size(m) / translator.size for m in models]) for row in rows]
 
 
 @torch.inference_mode()
-def _write(translator: Translator, model, rows: Sequence[Row], params: Params, progress: Callable | None) -> list[dict]:
+def _write(translator: Translator, models: Sequence, rows: Sequence[Row], params: Params, progress: Callable | None) -> list[dict]:
     order = list({r.prompt: r for r in rows}.values())
     where = {r.prompt: i for i, r in enumerate(order)}
     ids = [ask_row(translator, r) for r in order]
     index = [where[r.prompt] for r in rows]
-    thought, scores = think_rows(translator, model, rows, engine.prefill(translator, ids), index, params)
+    thought, scores = think_rows(translator, models, rows, engine.prefill(translator, ids), index, params)
     heat = [params.decode.redecode_temperature if r.arm == "redecode" else params.decode.temperature for r in rows]
     seeds = [derive_seed(r.seed, r.task.id, r.arm, "decode", *([r.round] if r.round else [])) for r in rows]
     most = [token_limit(len(row), params) for row in ask(translator, [r.task for r in order])]  # of the task, not of a repair's prompt
@@ -227,7 +229,9 @@ def _write(translator: Translator, model, rows: Sequence[Row], params: Params, p
     return answers
 
 
-def think_rows(translator: Translator, model, rows: Sequence[Row], prompts: engine.State, index: list[int], params: Params) -> tuple:
+def think_rows(
+    translator: Translator, models: Sequence, rows: Sequence[Row], prompts: engine.State, index: list[int], params: Params
+) -> tuple:
     """(the thought of every row, the final scores of the guided ones); `index`: which of the prefilled prompts a row reads."""
     search = params.search
     spots = [(i, s) for i, r in enumerate(rows) for s in range(slots(r, search))]
@@ -235,8 +239,7 @@ def think_rows(translator: Translator, model, rows: Sequence[Row], prompts: engi
     guided = [j for j, (i, _) in enumerate(spots) if rows[i].policy == "guided"]
     align, scorer = latents.aligner(translator, params.latent), None
     if guided:
-        context = state.pooled[guided] if model.config.context == "pooled" else None
-        scorer = scoring.start(model, len(guided), context, read=latents.reader(align, model.config.reads))
+        scorer = start_scorer(models, len(guided), state.pooled[guided], align)
     make = whole_thoughts if search.choose == "thoughts" else chooser
     choose, scores = make([rows[i] for i, _ in spots], scorer, search, translator.device)
     thought = latents.think(
@@ -261,6 +264,14 @@ def think_rows(translator: Translator, model, rows: Sequence[Row], prompts: engi
     return thought, final.tolist()
 
 
+def start_scorer(models: Sequence, rows: int, pooled: torch.Tensor, align: latents.Align):
+    """One scorer of all models; each reads the latents, and the prompt's mean state `pooled` (rows, D), as it was trained to."""
+    scorers = [
+        scoring.start(m, rows, pooled if m.config.context == "pooled" else None, read=latents.reader(align, m.config.reads)) for m in models
+    ]
+    return scorers[0] if len(scorers) == 1 else scoring.Together(scorers)
+
+
 def ask_row(translator: Translator, row: Row) -> list[int]:
     """Prompt token ids of a row: the task, and in a repair round the failed attempt and what is told of it."""
     task = row.task
@@ -271,12 +282,13 @@ def translate_item(item: dict) -> list[dict]:
     """`translate` on plain data, so that it can run in another process or container."""
     params = check(item["params"], {}, Path("item"))
     leave_room(item["gpu_share"])
-    with tempfile.TemporaryDirectory() as folder:
-        for name, data in item["prm"].items():
-            (Path(folder) / name).write_bytes(data)
-        translator = loaded_translator(params.translator)
-        model = prm.load(folder, device=translator.device) if item["prm"] else None
-    return translate(translator, model, item["rows"], params)
+    translator, models = loaded_translator(params.translator), []
+    for packed in item["prms"]:
+        with tempfile.TemporaryDirectory() as folder:
+            for name, data in packed.items():
+                (Path(folder) / name).write_bytes(data)
+            models.append(prm.load(folder, device=translator.device))
+    return translate(translator, models, item["rows"], params)
 
 
 def packed_prm(folder: Path) -> dict[str, bytes]:
@@ -284,11 +296,11 @@ def packed_prm(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.suffix in (".json", ".safetensors")}
 
 
-def _result(row: Row, answer: dict, params: Params, weight: float) -> dict:
-    """`cost` counts in tokens that the translator forwards; a PRM call is `weight` of one: their parameters' ratio."""
+def _result(row: Row, answer: dict, params: Params, weights: Sequence[float]) -> dict:
+    """`cost` counts in tokens that the translator forwards; a call of a PRM is its weight of one: their parameters' ratio."""
     fed, calls = thinking_cost(row, params)
-    spent = {"latent_steps": fed, "prm_calls": calls, "decode_tokens": answer["tokens"]}
+    spent = {"latent_steps": fed, "prm_calls": calls * len(weights), "decode_tokens": answer["tokens"]}
     who = {"task": row.task.id, "kernel": row.task.kernel.name, "family": row.task.kernel.family, "direction": row.task.direction}
     who |= {"seed": row.seed, "arm": row.arm, "sample": row.sample, "attempt": row.round}
-    cost = answer["prefill_tokens"] + fed + answer["tokens"] + weight * calls
+    cost = answer["prefill_tokens"] + fed + answer["tokens"] + sum(weights) * calls
     return who | spent | {"cost": cost} | {k: v for k, v in answer.items() if k != "tokens"}

@@ -26,16 +26,18 @@ from parallax_lib import (
     prm,
     rewards,
     sandbox,
+    scorers,
     search,
     toolchain,
 )
 from parallax_lib.executors import run_map
 from parallax_lib.kernels import Task, split_of, spread
-from parallax_lib.models import loaded_translator, resolve
+from parallax_lib.models import loaded_translator
 from parallax_lib.params import Params, UserError, dump
 from parallax_lib.runs import Run, all_tasks, beside, judge_frame, open_params
 from parallax_lib.runs import open_bench as open_bench
 from parallax_lib.runs import open_run as open_run
+from parallax_lib.scorers import load_prm as load_prm
 from parallax_lib.shipped import read_shipped, write_shipped
 from parallax_lib.store import (
     derive_seed,
@@ -132,19 +134,12 @@ def load_rollouts(run: Run) -> tuple[pd.DataFrame, np.ndarray]:
 # ---- 04 and 05: arms and verdicts ------------------------------------------------------------------------------------
 
 
-def prm_folder(run: Run) -> Path:
-    """The PRM that stages 03 and 04 use: `prm.checkpoint`, else the run's own."""
-    p = run.params.prm
-    return resolve(p.checkpoint) if p.checkpoint else run.folder / f"prm-{Path(p.kind).name}" / "final"
-
-
-def load_prm(run: Run, width: int | None = None):
-    return prm.load(prm_folder(run), latent_width=width)
-
-
 def held_out_tasks(run: Run) -> list[Task]:
-    """At most `search.limit` tasks of the test families."""
-    held_out = [t for t in all_tasks(run) if split_of(t.kernel.family, run.params.suite, forge.SEEN_FAMILIES) == "test"]
+    """At most `search.limit` tasks of the test families; with `prm.folds` of all families that stage 03 tested."""
+    tested, pool = scorers.tested_families(run), all_tasks(run)
+    if tested is None:
+        tested = {f for f in {t.kernel.family for t in pool} if split_of(f, run.params.suite, forge.SEEN_FAMILIES) == "test"}
+    held_out = [t for t in pool if t.kernel.family in tested]
     if not held_out:
         raise UserError("suite: no kernel of a test family; raise suite.test_fraction or change suite.split_seed")
     return spread(held_out, run.params.search.limit, run.params.seed)
@@ -160,15 +155,20 @@ def write_programs(run: Run, rows: Sequence[search.Row], what: str = "translate"
 
     shrink: divides the batch, for rows that share no prompt.
     """
-    params = run.params
-    load_prm(run, loaded_translator(params.translator).width if params.executor.kind == "local" else None)  # refuse a misfit first
-    scorer = search.packed_prm(prm_folder(run))
-    groups = search.grouped(rows, max(1, params.decode.batch // shrink))
-    recipe = [search.recipe(params), {name: hashlib.sha256(data).hexdigest() for name, data in scorer.items()}]
-    keys = [digest([recipe, [r.identity for r in group]]) for group in groups]
+    params, shared = run.params, {"params": dump(run.params), "gpu_share": collect.gpu_share(run.params)}
+    teams: dict[tuple[Path, ...], list[int]] = {}  # the PRMs of some rows -> which rows
+    for i, row in enumerate(rows):
+        teams.setdefault(tuple(scorers.folders(run, row.task.kernel.family)), []).append(i)
+    groups, every = [], []  # (key, item of the executor)
+    for folders, mine in teams.items():
+        packed = _checked_prms(run, folders, {rows[i].task.kernel.family for i in mine})
+        recipe = [search.recipe(params), [{name: hashlib.sha256(data).hexdigest() for name, data in files.items()} for files in packed]]
+        for group in search.grouped([rows[i] for i in mine], max(1, params.decode.batch // shrink)):
+            groups.append((digest([recipe, [r.identity for r in group]]), shared | {"prms": packed, "rows": group}))
+        every += mine
+    keys = [key for key, _ in groups]
     todo = [i for i, key in enumerate(keys) if run.journal.get("translation", key) is None]
-    shared = {"params": dump(params), "prm": scorer, "gpu_share": collect.gpu_share(params)}
-    items = [shared | {"rows": groups[i]} for i in todo]
+    items = [groups[i][1] for i in todo]
     run.progress(what, len(groups) - len(todo), len(groups))
     with beside(run, [row.task for row in rows]) as judge:
         for done, (at, result) in enumerate(run_map(search.translate_item, items, collect.executor_config(params)), 1):
@@ -177,7 +177,17 @@ def write_programs(run: Run, rows: Sequence[search.Row], what: str = "translate"
             run.journal.put("translation", keys[todo[at]], {"rows": result})
             judge(result)
             run.progress(what, len(groups) - len(todo) + done, len(groups))
-    return pd.DataFrame([row for key in keys for row in run.journal.get("translation", key)["rows"]])
+    written = [row for key in keys for row in run.journal.get("translation", key)["rows"]]
+    return pd.DataFrame(written, index=every).sort_index()
+
+
+def _checked_prms(run: Run, folders: Sequence[Path], families: set[str]) -> list[dict[str, bytes]]:
+    """The files of the PRMs; one that does not fit the translator, or was trained on one of the families, is refused."""
+    width = loaded_translator(run.params.translator).width if run.params.executor.kind == "local" else None
+    for folder in folders:
+        prm.load(folder, latent_width=width)
+        scorers.refuse_leaks(folder, families)
+    return [search.packed_prm(folder) for folder in folders]
 
 
 def repair_rounds(run: Run, results: pd.DataFrame, chosen: Sequence[Task]) -> pd.DataFrame:

@@ -10,8 +10,10 @@ said in `checked`, and unknown is never a pass.  Whether it ran in parallel, rac
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import asdict, replace
+from functools import partial
+from multiprocessing import get_context
 
 from parallax_lib import ablation, cupti, gates, oracle, proof, races, timing
 from parallax_lib.build import Built, Ran, build, unused_api
@@ -39,6 +41,7 @@ THREADS = {  # of the runs on the first input and on each other one
     "omp": ((4, 4), (3, 1)),
     "cuda": ((1, 2), (1, 2)),  # emulated: the schedules
 }
+THREADED = 4  # so many workers are threads; more are processes: Python's share of a verdict, 0.15 s of CPU, would let one do seven a second
 REPEATS = 4  # further runs of each input whose counters do not agree
 LAUNCHED = "static: the object code calls the API; not proven at run time"
 
@@ -77,7 +80,7 @@ def judge_many(
     bench = Bench(toolchains, level, limits, journal, **stages)
     keys = [_identity(code, task, bench) for code, task in items]
     distinct = dict(zip(keys, items, strict=True))
-    pool = ThreadPoolExecutor(max_workers=max(1, workers))
+    pool = _pool(min(workers, len(distinct)))
     try:
         references = _references([task for code, task in distinct.values() if code], bench, pool)
         futures = {}
@@ -106,15 +109,23 @@ def verdict_key(code: str, task: Task, bench: Bench) -> str:
     return digest([code, task.target, mine, flags, reference_key(task.kernel, task.source, bench), wanted])
 
 
-def _references(tasks: list[Task], bench: Bench, pool: ThreadPoolExecutor) -> dict[str, Reference]:
+def _pool(workers: int) -> Executor:
+    if workers <= THREADED:
+        return ThreadPoolExecutor(max_workers=max(1, workers))
+    context = get_context("forkserver")  # a fork of this process would take its threads' locks along
+    context.set_forkserver_preload([__name__])
+    return ProcessPoolExecutor(max_workers=workers, mp_context=context)
+
+
+def _references(tasks: list[Task], bench: Bench, pool: Executor) -> dict[str, Reference]:
     wanted = {reference_key(t.kernel, t.source, bench): t for t in tasks}
-
-    def make(task: Task) -> Reference:
-        with timing.shared():
-            return make_reference(task.kernel, task.source, bench)
-
-    made = pool.map(make, wanted.values())
+    made = pool.map(partial(_reference, bench=bench), wanted.values())
     return dict(zip(wanted, made, strict=True))
+
+
+def _reference(task: Task, bench: Bench) -> Reference:
+    with timing.shared():
+        return make_reference(task.kernel, task.source, bench)
 
 
 def _identity(code: str | None, task: Task, bench: Bench) -> str:

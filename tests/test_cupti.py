@@ -83,6 +83,8 @@ def test_what_cupti_saw_decides_where_it_watched():
 
 DRIVER = """#include <cstdlib>
 extern "C" int cuMemsetD32Async(unsigned long p, unsigned v, size_t n, void *) { while (n) ((unsigned *)p)[--n] = v; return 0; }
+extern "C" int cuMemsetD8Async(unsigned long p, unsigned char v, size_t n, void *) { while (n) ((char *)p)[--n] = v; return 0; }
+extern "C" int cuMemcpyDtoH_v2(char *to, unsigned long p, size_t n) { while (n--) to[n] = ((char *)p)[n]; return 0; }
 extern "C" int cuStreamCreate(void **s, unsigned) { *s = (void *)8; return 0; }
 extern "C" int cuStreamSynchronize(void *) { return 0; }
 extern "C" int cuStreamDestroy_v2(void *) { return 0; }
@@ -95,7 +97,8 @@ static void begin() {
   static void *driver = dlopen("libcuda.so.1", RTLD_NOW), *watch = getenv("WATCH") ? dlopen(getenv("WATCH"), RTLD_NOW) : nullptr;
   if (watch) ((int (*)())dlsym(watch, "InitializeInjection"))();
 }
-extern "C" int cudaMalloc(void **p, size_t n) { begin(); return !p ? 1 : n > 999 ? 2 : !(*p = calloc(1, n)); }
+extern "C" int cudaMalloc(void **p, size_t n) { begin(); return !p ? 1 : n > 1999 ? 2 : !(*p = calloc(1, n)); }
+extern "C" int cudaFree(void *p) { free(p); return 0; }
 extern "C" int cudaMallocAsync(void **p, size_t n, void *) { begin(); return !(*p = calloc(1, n)); }
 extern "C" int cudaHostAlloc(void **p, size_t n, unsigned) { begin(); return !(*p = calloc(1, n)); }
 extern "C" int cudaLaunchKernel(const void *, dim3, dim3, void **, size_t, void *) { return 0; }
@@ -109,20 +112,30 @@ static void read() { parallax_device = {read, 1, 128, 5000, 2, {"odd name", {2, 
 extern "C" int InitializeInjection() { if (&parallax_device) parallax_device.read = read; return 1; }
 """
 PROGRAM = """#include <cstdio>
+#include <cstdlib>
 struct dim3 { unsigned x, y, z; };
 extern "C" int cudaMalloc(void **, size_t), cudaMallocAsync(void **, size_t, void *), cudaHostAlloc(void **, size_t, unsigned);
-extern "C" int cudaLaunchKernel(const void *, dim3, dim3, void **, size_t, void *);
+extern "C" int cudaLaunchKernel(const void *, dim3, dim3, void **, size_t, void *), cudaFree(void *);
 int main() {
   unsigned *a, *b, *c;
-  const int failed = cudaMalloc(0, 64), large = cudaMalloc((void **)&a, 1000);
+  const int failed = cudaMalloc(0, 64), large = cudaMalloc((void **)&a, 2000);
   cudaMalloc((void **)&a, 64), cudaMallocAsync((void **)&b, 64, 0), cudaHostAlloc((void **)&c, 64, 0);
   unsigned *more;
-  cudaMalloc((void **)&more, 1000);  // refused, but by now the program holds most of what is taken
+  cudaMalloc((void **)&more, 2000);  // refused, but by now the program holds most of what is taken
   cudaLaunchKernel(0, {2, 1, 1}, {64, 1, 1}, 0, 0, 0);
+  char *edge;
+  if (cudaMalloc((void **)&edge, 1500)) return 1;  // too much with a guard
+  cudaFree(edge);
+  const int at = getenv("AT") ? atoi(getenv("AT")) : 63;
+  if (getenv("OFTEN"))
+    for (int i = 0; i < 3000; i++) cudaMalloc((void **)&edge, 10), edge[9] = 0, cudaFree(edge);
+  if (cudaMalloc((void **)&edge, 64)) return 1;
+  edge[at] = 0;
+  if (getenv("FREE")) cudaFree(edge);
   printf("%x %x %x %d\\n", a[15], b[0], c[7], failed + 10 * large);
 }
 """
-CALLS = ("cudaMalloc", "cudaMallocAsync", "cudaHostAlloc", "cudaLaunchKernel")
+CALLS = ("cudaMalloc", "cudaMallocAsync", "cudaHostAlloc", "cudaLaunchKernel", "cudaFree")
 
 
 @pytest.fixture(scope="module")
@@ -152,11 +165,21 @@ def stand_in(tmp_path_factory):
 def test_fresh_memory_holds_the_pattern_and_errors_pass_through(stand_in):
     text = stand_in()
     assert text.startswith("fff5a5c3 fff5a5c3 fff5a5c3 21\n")
-    assert "launches=1 threads=128 last_error=0 refused=0\n" in text and "device_" not in text
+    assert "launches=1 threads=128 last_error=0 refused=0 overrun=0\n" in text and "device_" not in text
 
 
 def test_an_allocation_that_fails_on_a_device_that_others_fill_is_counted(stand_in):
-    assert "refused=1\n" in stand_in(FULL="1") and "refused=0\n" in stand_in()
+    assert "refused=1 " in stand_in(FULL="1") and "refused=0 " in stand_in()
+
+
+@pytest.mark.parametrize("more", [{}, {"FREE": "1"}, {"OFTEN": "1"}])
+def test_a_write_past_the_end_of_a_block_is_seen_when_it_is_freed_and_at_the_end(stand_in, more):
+    for at, told in ((0, 0), (63, 0), (64, 1), (64 + 1023, 1)):
+        line = stand_in(AT=str(at), **more).split("@proof ")[1].split("\n")[0]
+        counted = dict(word.split("=", 1) for word in line.split()[1:])
+        assert counted["overrun"] == str(told)
+        judged = proof.of_cuda([counted], unwatched=None)
+        assert judged.reason == ("cuda_error" if told else "") and ("wrote past the end" in judged.evidence) == bool(told)
 
 
 def test_what_the_device_reported_stands_in_the_proof_line(stand_in):

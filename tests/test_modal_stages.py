@@ -51,7 +51,8 @@ def test_rollouts_of_modal_are_those_of_this_process(modal_server, tmp_path):
 def test_translations_of_modal_are_those_of_this_process(modal_server, tmp_path):
     where = settings(kind="modal", workers=2)
     folder = prm.save(prm.build(prm.PRMConfig(latent_width=576, steps=3, width=16, layers=1, heads=2)), tmp_path / "prm")
-    item = {"params": params.dump(where), "gpu_share": 1.0, "prm": search.packed_prm(folder), "rows": search.plan_rows(CHOSEN[:1], where)}
+    item = {"params": params.dump(where), "gpu_share": 1.0, "prms": [search.packed_prm(folder)]}
+    item["rows"] = search.plan_rows(CHOSEN[:1], where)
     ((_, there),) = run_map(search.translate_item, [item], collect.executor_config(where))
     here = search.translate_item(item)
     assert {row["arm"] for row in here} == {"unguided", "random", "guided", "redecode", "pool"}

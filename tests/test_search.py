@@ -38,14 +38,22 @@ def last_state(translator, embeds):
     return translator.model.base_model(inputs_embeds=embeds[None], use_cache=False).last_hidden_state[0, -1]
 
 
-def naive_guided(translator, model, row, params):
+def naive_score(models, path, align, pooled):
+    """Mean score of a prefix of states, each model reading what it was made to."""
+    prefix, scores = torch.stack(path), []
+    for model in models:
+        seen = torch.cat([prefix, align(prefix)], 1) if model.config.reads == "both" else prefix
+        scores.append(float(prm.scores(model, seen[None], pooled if model.config.context == "pooled" else None)[0, -1]))
+    return sum(scores) / len(scores)
+
+
+def naive_guided(translator, models, row, params):
     """One row, no cache: every prefix of every beam recomputed, every candidate by itself; (picks, score) of the best."""
     s, align = params.search, latents.aligner(translator, params.latent)
     embeds = translator.model.get_input_embeddings()(torch.tensor(ask(translator, [row.task])[0]))
     context = translator.model.base_model(inputs_embeds=embeds[None]).last_hidden_state.mean(1)
-    context = context if model.config.context == "pooled" else None
     if s.choose == "thoughts":
-        return naive_thoughts(translator, model, row, params, embeds, context)
+        return naive_thoughts(translator, models, row, params, embeds, context)
     beams = [(0.0, [], [], embeds)]
     for t in range(params.latent.steps):
         found = []
@@ -55,16 +63,14 @@ def naive_guided(translator, model, row, params):
             for n, c in enumerate(latents.propose(h[None], s.branches, params.latent, [search.derive_seed(draw, t)])[0]):
                 longer = torch.cat([embeds, align(c)[None]])
                 seen = [*path, c] + ([last_state(translator, longer)] if s.lookahead and t + 1 < params.latent.steps else [])
-                prefix = torch.stack(seen)
-                prefix = torch.cat([prefix, align(prefix)], 1) if model.config.reads == "both" else prefix
-                value = float(prm.scores(model, prefix[None], context)[0, -1])
+                value = naive_score(models, seen, align, context)
                 found.append((value + (s.margin if n == 0 else 0), value, [*picks, n], [*path, c], longer))
         found.sort(key=lambda f: -f[0])  # stable: ties to the earlier one
         beams = [f[1:] for f in found[: s.beam]]
     return beams[0][1], beams[0][0]
 
 
-def naive_thoughts(translator, model, row, params, prompt, context):
+def naive_thoughts(translator, models, row, params, prompt, context):
     """The first thought is unperturbed, the n-th that of the pool's n-th program; (picks, score) of the best."""
     s, align, found = params.search, latents.aligner(translator, params.latent), []
     for n in range(s.branches):
@@ -75,9 +81,7 @@ def naive_thoughts(translator, model, row, params, prompt, context):
             picks.append(search.derive_seed(member.draw, "pick", t) % s.branches if n else 0)
             path.append(states[picks[-1]])
             embeds = torch.cat([embeds, align(path[-1])[None]])
-        prefix = torch.stack(path)
-        prefix = torch.cat([prefix, align(prefix)], 1) if model.config.reads == "both" else prefix
-        value = float(prm.scores(model, prefix[None], context)[0, -1])
+        value = naive_score(models, path, align, context)
         found.append((value + (s.margin if n == 0 else 0), picks, value))
     _, picks, value = max(found, key=lambda f: f[0])
     return picks, value
@@ -103,6 +107,14 @@ def word_reader(translator):
     return model
 
 
+def other_cost(translator, models, row, result, params):
+    """Tokens of the prompt, of the latents, of the answer, and every model's calls by its size."""
+    fed, calls = search.thinking_cost(row, params)
+    sizes = [sum(v.numel() for v in m.state_dict().values()) for m in models]
+    weight = sum(sizes) / sum(p.numel() for p in translator.model.parameters())
+    return result["prefill_tokens"] + fed + result["decode_tokens"] + weight * calls
+
+
 VARIANTS = [
     {},
     {"choose": "thoughts"},
@@ -114,20 +126,23 @@ VARIANTS = [
 ]
 
 
-@pytest.mark.parametrize("scorer", ["probe", "reader", "word_reader"])
+@pytest.mark.parametrize("scorer", [["probe"], ["reader"], ["word_reader"], ["reader", "probe", "word_reader"]], ids="+".join)
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 def test_guided_rows_equal_the_recomputing_twin(translator, variant, scorer, request):
-    model, params = request.getfixturevalue(scorer), settings(**variant)
+    models, params = [request.getfixturevalue(name) for name in scorer], settings(**variant)
     count = 5 if "choose" in variant else 2  # an untrained scorer may like the first of a few thoughts
     rows = [search.Row(task(i), arm, 0, 0) for i in range(count) for arm in ("guided", "random", "unguided")]
-    results = search.translate(translator, model, rows, params)
-    alone = search.translate(translator, None, [r for r in rows if r.arm != "guided"], params)
+    results = search.translate(translator, models, rows, params)
+    alone = search.translate(translator, [], [r for r in rows if r.arm != "guided"], params)
     others = iter(alone)
     for row, result in zip(rows, results, strict=True):
         if row.arm == "guided":
-            picks, score = naive_guided(translator, model, row, params)
+            picks, score = naive_guided(translator, models, row, params)
             assert result["picks"] == " ".join(map(str, picks))
             assert result["score"] == pytest.approx(score, abs=1e-4)
+            assert result["prm_calls"] == len(models) * search.thinking_cost(row, params)[1]
+            once = other_cost(translator, models, row, result, params)
+            assert result["cost"] == pytest.approx(once)
         else:
             other = next(others)
             assert (result["picks"], result["code"], result["cost"]) == (other["picks"], other["code"], other["cost"])
@@ -137,7 +152,7 @@ def test_guided_rows_equal_the_recomputing_twin(translator, variant, scorer, req
 def test_whole_thoughts_are_those_of_the_pools_programs(translator, probe):
     params = settings(choose="thoughts", samples=4)
     rows = search.plan_rows([task(i) for i in range(4)], params)
-    results = search.translate(translator, probe, rows, params)
+    results = search.translate(translator, [probe], rows, params)
     by_task = {}
     for row, result in zip(rows, results, strict=True):
         by_task.setdefault(row.task.id, {})[row.arm, row.sample] = result
@@ -152,7 +167,7 @@ def test_whole_thoughts_are_those_of_the_pools_programs(translator, probe):
 
 def test_beams_and_lookahead_change_what_is_found(translator, probe):
     rows = [search.Row(task(i), "guided", 0, 0) for i in range(4)]
-    found = [search.translate(translator, probe, rows, settings(**v)) for v in ({}, {"lookahead": 1}, {"beam": 3})]
+    found = [search.translate(translator, [probe], rows, settings(**v)) for v in ({}, {"lookahead": 1}, {"beam": 3})]
     assert len({tuple(r["picks"] for r in results) for results in found}) == 3
 
 
@@ -202,7 +217,7 @@ def test_a_beam_wider_than_the_candidates_is_refused():
 def test_the_pool_begins_with_the_unguided_and_the_random_program(translator, probe):
     params = settings(arms=["unguided", "random", "oracle"])
     rows = search.plan_rows([task(0)], params)
-    found = {(r["arm"], r["sample"]): r for r in search.translate(translator, probe, rows, params)}
+    found = {(r["arm"], r["sample"]): r for r in search.translate(translator, [probe], rows, params)}
     for arm, sample in (("unguided", 0), ("random", 1)):
         assert found[arm, 0]["picks"] == found["pool", sample]["picks"]
         assert found[arm, 0]["code"] == found["pool", sample]["code"]
@@ -229,7 +244,7 @@ def test_a_repair_row_reads_the_failed_program_and_is_decoded_within_the_tasks_o
     row = search.Row(task(0), "guided", 0, 0, 1, past)
     text = translator.tokenizer.decode(search.ask_row(translator, row))
     assert all(part in text for part in past) and text.index(past[0]) < text.index(past[1])
-    first, again = search.translate(translator, probe, [search.Row(task(0), "guided", 0, 0), row], params)
+    first, again = search.translate(translator, [probe], [search.Row(task(0), "guided", 0, 0), row], params)
     assert again["attempt"] == 1 and first["attempt"] == 0
     assert again["prefill_tokens"] == len(search.ask_row(translator, row)) > first["prefill_tokens"]
     assert again["decode_tokens"] <= token_limit(first["prefill_tokens"], params)
@@ -238,8 +253,8 @@ def test_a_repair_row_reads_the_failed_program_and_is_decoded_within_the_tasks_o
 def test_a_repair_does_not_depend_on_its_batch(translator, probe):
     params, past = settings(), ("int main() {}", "it fails")
     rows = [search.Row(task(i), arm, 0, 0, 1, past) for i in range(2) for arm in ("guided", "unguided")]
-    together = search.translate(translator, probe, rows, params)
-    assert [r["code"] for r in together] == [search.translate(translator, probe, [row], params)[0]["code"] for row in rows]
+    together = search.translate(translator, [probe], rows, params)
+    assert [r["code"] for r in together] == [search.translate(translator, [probe], [row], params)[0]["code"] for row in rows]
 
 
 def test_groups_keep_a_tasks_rows_together_and_count_distinct_programs():
@@ -254,7 +269,7 @@ def test_groups_keep_a_tasks_rows_together_and_count_distinct_programs():
 def test_cost_counts_forwarded_tokens_and_weighs_the_prm_by_its_parameters(translator, probe):
     params = settings()
     rows = [search.Row(task(0), arm, 0, 0) for arm in ("guided", "unguided")]
-    guided, plain = search.translate(translator, probe, rows, params)
+    guided, plain = search.translate(translator, [probe], rows, params)
     tokens = [r["prefill_tokens"] + 3 + r["decode_tokens"] for r in (guided, plain)]
     weight = (2 * 64 + 3 * 64 + 3) / sum(p.numel() for p in translator.model.parameters())  # mean, std, three probes
     assert plain["cost"] == tokens[1] and guided["cost"] == pytest.approx(tokens[0] + 12 * weight)

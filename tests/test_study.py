@@ -1,5 +1,6 @@
 """Steps of the notebooks on a run folder: repair rounds with real verdicts, resumed from the journal."""
 
+import json
 import os
 import shutil
 
@@ -7,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from parallax_lib import arms, modelling, prm, runs, search, shipped, study
+from parallax_lib import arms, crossfit, forge, modelling, prm, runs, scorers, search, shipped, study
 from parallax_lib.models import loaded_translator
 from parallax_lib.params import ROOT, UserError
 
@@ -27,13 +28,50 @@ def open_run():
 
     def make(**sections):
         run = study.open_run(name, **{k: SETTINGS.get(k, {}) | sections.get(k, {}) for k in SETTINGS | sections})
-        folder = study.prm_folder(run)
+        folder = scorers.prm_folder(run)
         if not folder.exists() and "kind" not in sections.get("prm", {}):
             prm.save(prm.build(prm.PRMConfig(backbone="gru", latent_width=576, width=16, steps=2)), folder)
         return run
 
     yield make
     shutil.rmtree(ROOT / "data" / "runs" / name, ignore_errors=True)
+
+
+def test_with_folds_every_held_out_family_is_guided_by_the_prms_that_never_saw_it(open_run):
+    sections = {"suite": {"kinds": ["forge"], "forge_count": 40, "forge_families": "all"}, "card": {"seeds": [0, 1]}}
+    some = {"arms": ["guided", "unguided"], "limit": 6, "choose": "thoughts"}
+    run = open_run(prm={"folds": 2, "kind": "ridge"}, search=some, **sections)
+    with pytest.raises(UserError, match="with prm.folds stage 03 trains the PRMs"):
+        study.held_out_tasks(run)
+    rollouts, vectors = shipped.read_shipped("data/rollouts", 576)
+    rows = study.with_splits(run, rollouts)
+    drawn = rows.groupby(["family", "root"], sort=False).head(3).groupby("family").head(9)
+    crossfit.table(run, drawn.reset_index(drop=True), vectors[drawn.index, :2])
+    unseen = set(drawn["family"]) - set(forge.SEEN_FAMILIES)
+    tasks = study.held_out_tasks(run)
+    assert {t.kernel.family for t in tasks} <= unseen and len({t.kernel.family for t in tasks}) > 3
+    for family in unseen:
+        folders = scorers.folders(run, family)
+        assert len(set(folders)) == 2  # one for each seed
+        for folder in folders:
+            known = set(json.loads((folder / "families.json").read_text()))
+            assert family not in known and len(known) > len(unseen) / 3
+            scorers.refuse_leaks(folder, [family])
+            with pytest.raises(UserError, match=f"trained on family '{min(known)}'"):
+                scorers.refuse_leaks(folder, known)
+    written = study.translate_all(run, tasks)
+    planned = [(t.id, arm) for t in tasks for arm in ("unguided", "guided")]
+    assert planned == list(zip(written["task"], written["arm"], strict=True))
+    guided = written[written["arm"] == "guided"].set_index("task")
+    assert (guided["prm_calls"] == 2 * 2 * run.params.search.branches).all()
+    for task in tasks:  # the same as its own two PRMs give it alone
+        models = [prm.load(folder) for folder in scorers.folders(run, task.kernel.family)]
+        alone = search.translate(loaded_translator(run.params.translator), models, [search.Row(task, "guided", 0, 0)], run.params)[0]
+        assert alone["score"] == pytest.approx(guided.loc[task.id, "score"], abs=1e-4)
+    leak = scorers.folders(run, tasks[0].kernel.family)[0] / "families.json"
+    leak.write_text(json.dumps([tasks[0].kernel.family]))
+    with pytest.raises(UserError, match="which it is to be tested on"):
+        study.translate_all(run, tasks)
 
 
 def test_repair_rounds_try_again_what_failed_and_nothing_else(open_run):

@@ -367,6 +367,20 @@ def test_many_are_judged_once_each_and_in_order(tools, launches, tmp_path):
     assert launches.count("build") == 2 + 4 and seen == [(i, 5) for i in range(1, 6)]
 
 
+def test_many_workers_are_processes_and_judge_alike(tools, launches, tmp_path):
+    codes, seen = [OMP, None, SERIAL, OMP, RACY, "int main() {", *(OMP + "\n" * i for i in range(1, 7))], []
+    alone = validate.judge_many([(c, TASK) for c in codes], tools, sandbox.probe(), LIMITS, None, 2)
+    launches.clear()
+    journal, workers = Journal(tmp_path / "j.db"), validate.THREADED + 3
+    verdicts = validate.judge_many(
+        [(c, TASK) for c in codes], tools, sandbox.probe(), LIMITS, journal, workers, lambda *at: seen.append(at)
+    )
+    told = [(v.level, v.reason, v.checked, v.toolchain) for v in verdicts]
+    assert told == [(v.level, v.reason, v.checked, v.toolchain) for v in alone]
+    assert not launches and len(journal.rows("verdict")) == 10 and len(journal.rows("reference")) == 1  # all of it elsewhere
+    assert seen == [(i, 11) for i in range(1, 12)]
+
+
 def test_kill_minus_nine_loses_and_doubles_nothing(tools, launches, tmp_path):
     codes = [OMP.replace("return s;", f"return s + {i};") if i else OMP for i in range(6)]
     (tmp_path / "codes.json").write_text(json.dumps(codes))

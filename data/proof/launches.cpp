@@ -19,7 +19,8 @@ extern "C" Seen parallax_device;
 Seen parallax_device;  // cupti.cpp finds it in the program's dynamic symbols
 
 namespace {
-long launches, threads, error, refused;
+long launches, threads, error, refused, overrun;
+void check_guards(void *only);  // poison.cpp
 bool watched, reset;
 
 void note(int code) {
@@ -30,6 +31,7 @@ void note(int code) {
 void at_end() {
   if (!reset) note(cudaDeviceSynchronize());
   note(cudaGetLastError());
+  check_guards(nullptr);
   if (parallax_device.read) parallax_device.read();
 }
 
@@ -101,6 +103,7 @@ extern "C" int __real_cudaDeviceReset();
 extern "C" int __wrap_cudaDeviceReset() {
   note(cudaDeviceSynchronize());
   note(cudaGetLastError());
+  check_guards(nullptr);
   if (parallax_device.read) parallax_device.read();
   reset = true;
   return __real_cudaDeviceReset();
@@ -108,6 +111,7 @@ extern "C" int __wrap_cudaDeviceReset() {
 #endif
 
 extern "C" long parallax_proof(char *text, long size) {
-  const long n = snprintf(text, size, "launches=%ld threads=%ld last_error=%ld refused=%ld", launches, threads, error, refused);
+  const long n = snprintf(text, size, "launches=%ld threads=%ld last_error=%ld refused=%ld overrun=%ld", launches, threads, error, refused,
+                          overrun);
   return n + on_device(text + n, size - n);
 }

@@ -2,7 +2,8 @@
 // negative as int; the emulator's own), so that reading what nobody wrote shows as a wrong result.  Stands after launches.cpp.
 //
 // The driver fills it, on a stream of its own that is waited for, so that neither the runtime's last error nor the
-// program's streams notice.  Managed memory stays as the driver hands it out: zeros.  An allocation that fails while
+// program's streams notice.  Behind a block of cudaMalloc lies a guard: whatever changed it wrote past the end, which the
+// slack of a GPU's own blocks would hide (the emulator stops such a write).  Managed memory stays as the driver hands it out: zeros.  An allocation that fails while
 // others hold most of the device's memory is counted: what the program does then is not its fault.
 extern "C" {
 void *dlopen(const char *, int);
@@ -11,6 +12,8 @@ void *dlsym(void *, const char *);
 
 namespace {
 constexpr unsigned POISON = 0xFFF5A5C3;
+constexpr size_t GUARD = 1024;  // bytes
+constexpr unsigned char INTACT = 0xA5;
 struct Pitched { void *start; size_t pitch, width, height; };
 struct Extent { size_t width, height, depth; };
 
@@ -27,15 +30,19 @@ void fill(void *memory, size_t bytes, void *stream) {
   if (set && memory && bytes >= 4) set((unsigned long)memory, POISON, bytes / 4, stream);
 }
 
-void poison(void *memory, size_t bytes) {
+template <class Work> void at_once(Work work) {
   static const auto create = driver<int (*)(void **, unsigned)>("cuStreamCreate");
   static const auto wait = driver<int (*)(void *)>("cuStreamSynchronize");
   static const auto destroy = driver<int (*)(void *)>("cuStreamDestroy_v2");
   void *stream = nullptr;
   if (!create || !wait || !destroy || create(&stream, 1)) return;  // CU_STREAM_NON_BLOCKING
-  fill(memory, bytes, stream);
+  work(stream);
   wait(stream);
   destroy(stream);
+}
+
+void poison(void *memory, size_t bytes) {
+  at_once([=](void *stream) { fill(memory, bytes, stream); });
 }
 
 int passed(int code) {
@@ -43,6 +50,52 @@ int passed(int code) {
   size_t free = 0, total = 0;
   if (code == 2 && info && !info(&free, &total) && total - free > own + total / 2) __atomic_fetch_add(&refused, 1, __ATOMIC_RELAXED);
   return code;
+}
+
+struct Block { char *start; size_t bytes; };
+Block blocks[1024];  // those of cudaMalloc that have a guard; further ones have none
+int held;
+bool busy;
+struct Locked {
+  Locked() { while (__atomic_test_and_set(&busy, __ATOMIC_ACQUIRE)) continue; }
+  ~Locked() { __atomic_clear(&busy, __ATOMIC_RELEASE); }
+};
+
+bool spoiled(const Block &block) {
+  static const auto copy = driver<int (*)(void *, unsigned long, size_t)>("cuMemcpyDtoH_v2");
+  unsigned char seen[GUARD];
+  if (!copy || copy(seen, (unsigned long)(block.start + block.bytes), GUARD)) return false;
+  for (const unsigned char c : seen)
+    if (c != INTACT) return true;
+  return false;
+}
+
+void check_guards(void *only) {  // of one block or, with nullptr, of all; what was checked is forgotten
+  static const auto wait = driver<int (*)()>("cuCtxSynchronize");
+  const Locked locked;
+  bool waited = false;
+  for (int i = held; i--;) {
+    if (only && blocks[i].start != only) continue;
+    if (!waited && wait) wait();
+    waited = true;
+    if (spoiled(blocks[i])) overrun = 1;
+    blocks[i] = blocks[--held];
+  }
+}
+
+int guarded(int (*allocate)(void **, size_t), void **memory, size_t bytes) {
+  if (!memory || !bytes || bytes >> 62) return allocate(memory, bytes);
+  if (allocate(memory, bytes + GUARD)) {  // perhaps it is the guard that has no room
+    if (const int left = cudaGetLastError(); left != 2) note(left);
+    return allocate(memory, bytes);
+  }
+  static const auto set = driver<int (*)(unsigned long, unsigned char, size_t, void *)>("cuMemsetD8Async");
+  char *const start = (char *)*memory;
+  at_once([=](void *stream) {
+    const Locked locked;
+    if (set && held < 1024 && !set((unsigned long)(start + bytes), INTACT, GUARD, stream)) blocks[held++] = {start, bytes};
+  });
+  return 0;
 }
 
 void on_host(void *memory, size_t bytes) {
@@ -56,7 +109,19 @@ void on_host(void *memory, size_t bytes) {
 #define OWN_STREAM (stream ? stream : (void *)2)  // in the _ptsz calls no stream is the thread's own
 
 #ifdef USES_cudaMalloc
-ALLOCATES(cudaMalloc, (void **memory, size_t bytes), (memory, bytes), poison(*memory, bytes))
+extern "C" int __real_cudaMalloc(void **, size_t);
+extern "C" int __wrap_cudaMalloc(void **memory, size_t bytes) {
+  const int code = passed(guarded(__real_cudaMalloc, memory, bytes));
+  if (!code) poison(*memory, bytes);
+  return code;
+}
+#endif
+#ifdef USES_cudaFree
+extern "C" int __real_cudaFree(void *);
+extern "C" int __wrap_cudaFree(void *memory) {
+  if (memory) check_guards(memory);
+  return __real_cudaFree(memory);
+}
 #endif
 #ifdef USES_cudaMallocPitch
 ALLOCATES(cudaMallocPitch, (void **memory, size_t *pitch, size_t width, size_t height), (memory, pitch, width, height),

@@ -1,0 +1,67 @@
+"""Which trained PRMs score a task in stages 03 and 04, and that none of them was trained on its family.
+
+Knows the run's folder and families.  Knows no latents and makes no score.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from parallax_lib import prm
+from parallax_lib.models import resolve
+from parallax_lib.params import UserError
+from parallax_lib.runs import Run
+from parallax_lib.store import write_json
+
+INDEX = "crossfit/models.json"  # family -> names of the PRMs that are tested on it
+FAMILIES = "families.json"  # beside a PRM: the families of its training and validation rows
+
+
+def prm_folder(run: Run) -> Path:
+    """The run's own PRM, of its fixed split; `prm.checkpoint` instead where that is given."""
+    p = run.params.prm
+    return resolve(p.checkpoint) if p.checkpoint else run.folder / f"prm-{Path(p.kind).name}" / "final"
+
+
+def load_prm(run: Run, width: int | None = None):
+    return prm.load(prm_folder(run), latent_width=width)
+
+
+def folder_of(run: Run, name: str) -> Path:
+    """Where stage 03 keeps a model that is tested on held-out families."""
+    return run.folder / "crossfit" / name[:16]
+
+
+def tested_families(run: Run) -> set[str] | None:
+    """With `prm.folds` the families that stage 03 tested, each by PRMs of its own; else None: the split says which."""
+    return set(_index(run)) if _folded(run) else None
+
+
+def folders(run: Run, family: str) -> list[Path]:
+    """The PRMs whose mean score guides a task of the family: stage 03's of all `card.seeds`, or the run's only one."""
+    return [folder_of(run, name) for name in _index(run)[family]] if _folded(run) else [prm_folder(run)]
+
+
+def write_families(families: Iterable[str], folder: Path) -> None:
+    write_json(folder / FAMILIES, sorted(set(families)))
+
+
+def refuse_leaks(folder: Path, families: Iterable[str]) -> None:
+    """UserError if the PRM's training or validation rows were of one of the families; a PRM without the list is taken as it is."""
+    file = folder / FAMILIES
+    seen = set(families) & set(json.loads(file.read_text()) if file.exists() else ())
+    if seen:
+        raise UserError(f"{folder}: this PRM was trained on family {min(seen)!r}, which it is to be tested on; train one without it")
+
+
+def _folded(run: Run) -> bool:
+    return bool(run.params.prm.folds) and not run.params.prm.checkpoint
+
+
+def _index(run: Run) -> dict[str, list[str]]:
+    file = run.folder / INDEX
+    if not file.exists():
+        raise UserError(f"{file}: not there; with prm.folds stage 03 trains the PRMs that stage 04 uses, run it first")
+    return json.loads(file.read_text())
