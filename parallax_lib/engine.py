@@ -171,6 +171,7 @@ def drop(state: State, rows: torch.Tensor) -> State:
     for i, (keys, values) in enumerate(state.slab.layers):
         state.slab.layers[i] = keys.index_select(0, rows), values.index_select(0, rows)
     state.visible, state.position, state.hidden = state.visible[rows], state.position[rows], state.hidden[rows]
+    state.pooled = None if state.pooled is None else state.pooled[rows]
     return state
 
 

@@ -193,9 +193,9 @@ def think(
 
 
 def take(thought: Thought, rows: list[int]) -> Thought:
-    """Some rows of a thought."""
+    """Some rows of a thought, none twice; the others' cache is given up."""
     index = torch.tensor(rows, dtype=torch.long, device=thought.picks.device)
-    return Thought(thought.latents[index], thought.picks[index], [thought.words[i] for i in rows], engine.select(thought.state, index))
+    return Thought(thought.latents[index], thought.picks[index], [thought.words[i] for i in rows], engine.drop(thought.state, index))
 
 
 @torch.inference_mode()

@@ -86,18 +86,21 @@ def plan_rows(tasks: Sequence[Task], params: Params) -> list[Row]:
     return rows
 
 
-def grouped(rows: Sequence[Row], size: int) -> list[list[Row]]:
-    """The rows in order, cut where a group would hold over `size` distinct programs; a task's rows of one seed stay together."""
+def grouped(rows: Sequence[Row], size: int, params: Search) -> list[list[Row]]:
+    """The rows in order, cut where a group would think over `size` prefixes at once; a task's rows of one seed stay together.
+
+    A distinct program thinks one prefix, a guided one all of its `slots`: so many caches lie in memory.
+    """
     groups: list[list[Row]] = []
-    programs: set[tuple] = set()
+    thinking = 0
     for _, same in itertools.groupby(rows, key=lambda r: (r.seed, r.task.id)):
         bundle = list(same)
-        mine = {r.program for r in bundle}
-        if not groups or len(programs | mine) > size:
+        mine = sum({r.program: slots(r, params) for r in bundle}.values())
+        if not groups or thinking + mine > size:
             groups.append([])
-            programs = set()
+            thinking = 0
         groups[-1] += bundle
-        programs |= mine
+        thinking += mine
     return groups
 
 

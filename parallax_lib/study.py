@@ -163,7 +163,7 @@ def write_programs(run: Run, rows: Sequence[search.Row], what: str = "translate"
     for folders, mine in teams.items():
         packed = _checked_prms(run, folders, {rows[i].task.kernel.family for i in mine})
         recipe = [search.recipe(params), [{name: hashlib.sha256(data).hexdigest() for name, data in files.items()} for files in packed]]
-        for group in search.grouped([rows[i] for i in mine], max(1, params.decode.batch // shrink)):
+        for group in search.grouped([rows[i] for i in mine], max(1, params.decode.batch // shrink), params.search):
             groups.append((digest([recipe, [r.identity for r in group]]), shared | {"prms": packed, "rows": group}))
         every += mine
     keys = [key for key, _ in groups]

@@ -257,13 +257,16 @@ def test_a_repair_does_not_depend_on_its_batch(translator, probe):
     assert [r["code"] for r in together] == [search.translate(translator, [probe], [row], params)[0]["code"] for row in rows]
 
 
-def test_groups_keep_a_tasks_rows_together_and_count_distinct_programs():
+def test_groups_keep_a_tasks_rows_together_and_count_the_prefixes_that_think_at_once():
     params = settings(arms=["unguided", "random", "guided", "best_of_n"], seeds=[0, 1])
     rows = search.plan_rows([task(i) for i in range(5)], params)  # 4 distinct programs a task: 3 of the pool, guided
-    groups = search.grouped(rows, 8)
+    groups = search.grouped(rows, 8, params.search)
     assert [row for group in groups for row in group] == rows
     assert [len({r.program for r in group}) for group in groups] == [8, 8, 8, 8, 8]
-    assert search.grouped(rows, 1) == [rows[i : i + 6] for i in range(0, 60, 6)]
+    assert search.grouped(rows, 1, params.search) == [rows[i : i + 6] for i in range(0, 60, 6)]
+    thoughts = settings(arms=["unguided", "random", "guided", "best_of_n"], seeds=[0, 1], choose="thoughts").search
+    assert [len(group) for group in search.grouped(rows, 14, thoughts)] == [12] * 5  # 3 programs, and guided's 4 thoughts
+    assert [len(group) for group in search.grouped(rows, 13, thoughts)] == [6] * 10
 
 
 def test_cost_counts_forwarded_tokens_and_weighs_the_prm_by_its_parameters(translator, probe):
