@@ -48,6 +48,19 @@ def task_values(results: pd.DataFrame) -> pd.DataFrame:
     return known.assign(good=known["validated"].astype(float)).pivot_table("good", "task", "arm", sort=False)
 
 
+def by_family(results: pd.DataFrame) -> pd.DataFrame:
+    """Validated share of every family's judged tasks under every arm."""
+    results = metrics.judged(results)
+    table = results.pivot_table("validated", "family", "arm", aggfunc="mean", sort=False).astype(float)
+    return results.groupby("family")["task"].nunique().rename("tasks").to_frame().join(table).sort_index().reset_index()
+
+
+def over_families(results: pd.DataFrame, arm: str = GUIDED, against: str = FLOOR) -> metrics.Estimate:
+    """One arm minus another with families resampled: the interval for a family that nobody has seen."""
+    table = by_family(results)
+    return metrics.paired_bootstrap(table[arm], table[against])
+
+
 def _ratio(gain: np.ndarray, gap: np.ndarray, draws: int, seed: int) -> dict:
     """mean(gain) / mean(gap) and its percentile interval from resampling tasks."""
     n = len(gap)

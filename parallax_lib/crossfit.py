@@ -16,7 +16,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from parallax_lib import forge, metrics, prm, rewards
+from parallax_lib import forge, prm, rewards
 from parallax_lib.card import CEILING, FLOOR, GUIDED
 from parallax_lib.modelling import prompt_states, trial
 from parallax_lib.params import UserError, dump
@@ -117,15 +117,3 @@ def choices(rows: pd.DataFrame, score: np.ndarray, seed: int = 0, steps: int = 0
             spent |= {"looked_at": programs, "compiles": built, "validator_runs": ran}
             made.append(part.iloc[[at]].assign(arm=arm, seed=seed, **spent))
     return pd.concat(made, ignore_index=True)
-
-
-def by_family(chosen: pd.DataFrame) -> pd.DataFrame:
-    """Validated share of every family's tasks under every chooser."""
-    table = chosen.pivot_table("validated", "family", "arm", aggfunc="mean", sort=False).astype(float)
-    return chosen.groupby("family")["task"].nunique().rename("tasks").to_frame().join(table).sort_index().reset_index()
-
-
-def over_families(chosen: pd.DataFrame, arm: str = GUIDED, against: str = FLOOR) -> metrics.Estimate:
-    """One chooser minus another with families resampled: the interval for a family that nobody has seen."""
-    table = by_family(chosen)
-    return metrics.paired_bootstrap(table[arm], table[against])

@@ -122,7 +122,7 @@ class Validate(Section):
     cpu_s: float = 10.0
     memory_mb: int = 2048
     processes: int = 64  # and threads, of one run
-    workers: int = 2
+    workers: int = 2  # programs judged at once; more than four are judged by processes of their own
     races: Literal["off", "on", "auto"] = "auto"  # race stage for correct programs; auto: where its tools are installed
     timing: Literal["off", "on"] = "off"  # exclusive timing lane for correct programs
     cuda: Literal["auto", "gpu", "emulated", "compile"] = "auto"  # where CUDA programs run; auto: a GPU, else the CPU

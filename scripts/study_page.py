@@ -1,7 +1,6 @@
 """Writes a run's report card as a page: every table of stages 01-07 that is there, as measured.
 
-    python scripts/study_page.py data/runs/study > docs/STUDY.md
-    python scripts/study_page.py data/runs/select docs/selection.png > docs/SELECTION.md   # and the figure of its differences
+    python scripts/study_page.py data/runs/study docs/study.png > docs/STUDY.md   # and the figure of guided's differences
 """
 
 import sys
@@ -70,16 +69,18 @@ def page(folder: Path) -> str:
 
 def arms(results: pd.DataFrame, rates: pd.DataFrame, differences: pd.DataFrame, gaps: pd.DataFrame) -> list[str]:
     wanted = ["arm", "n", "validated", "rate", "low", "high", "cost", "looked_at", "validator_runs"]
-    families = results.assign(tasks=results["family"].map(results.groupby("family")["task"].nunique()))
-    families = families.pivot_table("validated", ["family", "tasks"], "arm", aggfunc="mean").reset_index()
+    by = card.by_family(results)
+    seeds, ways = (results.pivot_table("validated", "arm", name, sort=False).reset_index() for name in ("seed", "direction"))
+    over = [{"against": arm} | card.over_families(results, against=arm)._asdict() for arm in differences["against"]]
     return [
         card.headline(differences, gaps).replace("\n", "  \n"),
+        "With families resampled instead of tasks (each family counts alike):\n\n" + table(pd.DataFrame(over)),
         "## Arms on held-out tasks (04, 05)\n\n`low`, `high`: Wilson. `cost`: tokens forwarded for a task. `@cost`: only as many "
         "programs as guided's cost pays for.\n\n" + table(rates[wanted]),
         "## Guided minus every other arm (07)\n\nBootstrap over tasks, sign test, the smallest difference that would have been seen.\n\n"
         + table(differences.drop(columns="comparison")),
         "## Share of the oracle's gap (07)\n\n" + table(gaps),
-        "## Validated share by family\n\n" + table(families),
+        "## Validated share by seed of the thoughts, by direction, by family\n\n" + "\n\n".join(map(table, (seeds, ways, by))),
     ]
 
 
@@ -101,4 +102,5 @@ if __name__ == "__main__":
     run = Path(sys.argv[1])
     print(page(run), end="")
     if len(sys.argv) > 2:
-        plots_arms.paired_diff(read_table(run, "crossfit_differences")).write_image(sys.argv[2], width=900, height=420, scale=1.5)
+        name = "differences" if (run / "differences.parquet").exists() else "crossfit_differences"
+        plots_arms.paired_diff(read_table(run, name)).write_image(sys.argv[2], width=900, height=420, scale=1.5)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from parallax_lib import crossfit, modelling, study
+from parallax_lib import card, crossfit, modelling, study
 from parallax_lib.forge import HELDOUT_FAMILIES, TRAIN_FAMILIES
 from parallax_lib.params import ROOT, Card, UserError
 
@@ -79,8 +79,8 @@ def test_choosers_by_hand():
     assert took.loc["a"].drop("random").to_dict() == {"unguided": 0, "guided": 1, "best_of_n": 0, "compile_filter": 0, "oracle": 1}
     tie_to_the_original = {"unguided": 1, "guided": 1, "best_of_n": 0, "compile_filter": 1, "oracle": 1}
     assert took.loc["b"].drop("random").to_dict() == tie_to_the_original
-    assert crossfit.by_family(chosen)[["family", "tasks", "guided", "unguided"]].values.tolist() == [["f", 1, 1.0, 0.0], ["g", 1, 1.0, 1.0]]
-    assert crossfit.over_families(chosen).value == 0.5
+    assert card.by_family(chosen)[["family", "tasks", "guided", "unguided"]].values.tolist() == [["f", 1, 1.0, 0.0], ["g", 1, 1.0, 1.0]]
+    assert card.over_families(chosen).value == 0.5
     spent = chosen.set_index(["task", "arm"])[["latent_steps", "decode_tokens", "looked_at", "compiles", "validator_runs"]]
     assert spent.loc[("a", "guided")].tolist() == [6, 7, 1, 0, 0]  # two thoughts, one program
     assert spent.loc[("a", "best_of_n")].tolist() == [6, 12, 2, 0, 0]
