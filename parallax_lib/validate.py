@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, replace
 from functools import partial
 from multiprocessing import get_context
@@ -18,6 +19,7 @@ from multiprocessing import get_context
 from parallax_lib import ablation, cupti, gates, oracle, proof, races, timing
 from parallax_lib.build import Built, Ran, build, unused_api
 from parallax_lib.kernels import Task
+from parallax_lib.params import UserError
 from parallax_lib.reference import (
     RETRIES,
     RUN_ENV,
@@ -91,6 +93,8 @@ def judge_many(
         for done, future in enumerate(as_completed(futures), 1):
             verdicts[futures[future]] = future.result()
             progress(done, len(futures))
+    except BrokenProcessPool:
+        raise UserError("validation.workers: a judging process was killed (memory?); run again with fewer, verdicts are kept") from None
     finally:
         pool.shutdown(cancel_futures=True)
     return [verdicts[key] for key in keys]
