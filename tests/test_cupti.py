@@ -131,6 +131,7 @@ int main() {
     for (int i = 0; i < 3000; i++) cudaMalloc((void **)&edge, 10), edge[9] = 0, cudaFree(edge);
   if (cudaMalloc((void **)&edge, 64)) return 1;
   edge[at] = 0;
+  if (getenv("ADD")) for (double *d = (double *)edge; d < (double *)(edge + 72); d++) *d += *d * *d;
   if (getenv("FREE")) cudaFree(edge);
   printf("%x %x %x %d\\n", a[15], b[0], c[7], failed + 10 * large);
 }
@@ -180,6 +181,10 @@ def test_a_write_past_the_end_of_a_block_is_seen_when_it_is_freed_and_at_the_end
         assert counted["overrun"] == str(told)
         judged = proof.of_cuda([counted], unwatched=None)
         assert judged.reason == ("cuda_error" if told else "") and ("wrote past the end" in judged.evidence) == bool(told)
+
+
+def test_an_update_of_what_lies_past_the_end_is_seen(stand_in):
+    assert "overrun=0" in stand_in() and "overrun=1" in stand_in(ADD="1")
 
 
 def test_what_the_device_reported_stands_in_the_proof_line(stand_in):
