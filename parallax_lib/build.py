@@ -57,7 +57,7 @@ s/^ *[0-9a-f]*:[ \t]*\(lock\|xchg .*(\|ld[a-z]*xr\|ldadd\|ldset\|ldclr\|cas\|swp
 LOOK = f"nm main.o > {SYMBOLS}\n{PARTS}"  # what it defines and needs
 LAUNCHES = "cudaLaunchKernel __cudaLaunchKernel cudaLaunchKernelExC cudaLaunchCooperativeKernel cudaGraphLaunch"
 ONCE = "cudaDeviceReset cudaMalloc cudaFree cudaMallocPitch cudaMalloc3D cudaMallocHost cudaHostAlloc"
-IN_STREAM = f"{LAUNCHES} cudaMallocAsync cudaMallocFromPoolAsync"
+IN_STREAM = f"{LAUNCHES} cudaMallocAsync cudaMallocFromPoolAsync cudaFreeAsync"
 WRAPPED = (*(f"{name}{stream}" for name in IN_STREAM.split() for stream in ("", "_ptsz")), *ONCE.split())
 SHOWN = ("-Xlinker", "--export-dynamic-symbol=parallax_device")  # to data/proof/cupti.cpp
 

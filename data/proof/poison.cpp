@@ -3,7 +3,9 @@
 //
 // The driver fills it, on a stream of its own that is waited for, so that neither the runtime's last error nor the
 // program's streams notice.  Behind a block of cudaMalloc lies a guard: whatever changed it wrote past the end, which the
-// slack of a GPU's own blocks would hide (the emulator stops such a write).  Managed memory stays as the driver hands it out: zeros.  An allocation that fails while
+// slack of a GPU's own blocks would hide (the emulator stops such a write).
+//
+// Managed memory stays as the driver hands it out: zeros.  An allocation that fails while
 // others hold most of the device's memory is counted: what the program does then is not its fault.
 extern "C" {
 void *dlopen(const char *, int);
@@ -70,6 +72,12 @@ bool spoiled(const Block &block) {
   return false;
 }
 
+void forget(void *memory) {  // freed in a stream: the block may be another's before it could be looked at
+  const Locked locked;
+  for (int i = held; i--;)
+    if (blocks[i].start == memory) blocks[i] = blocks[--held];
+}
+
 void check_guards(void *only) {  // of one block or, with nullptr, of all; what was checked is forgotten
   static const auto wait = driver<int (*)()>("cuCtxSynchronize");
   const Locked locked;
@@ -122,6 +130,15 @@ extern "C" int __wrap_cudaFree(void *memory) {
   if (memory) check_guards(memory);
   return __real_cudaFree(memory);
 }
+#endif
+#define FREES_LATER(NAME)                                   \
+  extern "C" int __real_##NAME(void *, void *);             \
+  extern "C" int __wrap_##NAME(void *memory, void *stream) { forget(memory); return __real_##NAME(memory, stream); }
+#ifdef USES_cudaFreeAsync
+FREES_LATER(cudaFreeAsync)
+#endif
+#ifdef USES_cudaFreeAsync_ptsz
+FREES_LATER(cudaFreeAsync_ptsz)
 #endif
 #ifdef USES_cudaMallocPitch
 ALLOCATES(cudaMallocPitch, (void **memory, size_t *pitch, size_t width, size_t height), (memory, pitch, width, height),
