@@ -1,4 +1,4 @@
-"""Whether a command may have failed because others had used up the processes that it was promised.
+"""Limits on a user's processes: whose they count, and whether a command may have failed because others had used them up.
 
 Knows the kernel's count of processes and threads of one user.  Knows nothing of sandboxes, programs or verdicts.
 
@@ -6,15 +6,25 @@ RLIMIT_NPROC is two limits.  Inside the sandbox's user namespace it counts the r
 the same user id, other runs among it, against the limit that the harness was started with.  The second one strikes by no
 fault of the program: fork and pthread_create fail, and it ends as if it had crashed.  Counted is when it has ended: a
 squeeze that has passed by then leaves no count, so a run that failed under a tight limit is made once more.
+Without a user namespace root gives each run a user id of its own; anyone else has to leave room for what else runs.
 """
 
 from __future__ import annotations
 
+import fcntl
+import itertools
 import os
 import re
 import resource
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+USERS = range(65000, 65256)  # otherwise unused user ids
+PATIENCE_S = 30.0
+OTHERS = 256  # processes that a user may start beside a run without being in its way
 COUNTS = re.compile(rb"^Uid:\s+(\d+).*?^Threads:\s+(\d+)", re.M | re.S)
 
 
@@ -22,6 +32,34 @@ def ceiling(wanted: int) -> int:
     """`wanted`, or less where this process may not ask for so much."""
     hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
     return wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+
+
+def beside(promised: int) -> int:
+    """A limit for a run that shares this process's user id: room for `promised` beside what runs now and may start meanwhile."""
+    return ceiling(_count(os.getuid()) + promised + OTHERS)
+
+
+@contextmanager
+def own_user() -> Iterator[int]:
+    """A user id that nothing else of this machine runs as.  For root; OSError when none gets free."""
+    until = time.monotonic() + PATIENCE_S
+    for user in itertools.cycle(USERS):
+        if user == USERS[-1]:
+            time.sleep(0.05)
+            if time.monotonic() > until:
+                raise OSError(f"none of the user ids {USERS[0]} to {USERS[-1]} is free")
+        path = Path(tempfile.gettempdir()) / f"parallax-user-{user}.lock"
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not _count(user):
+                yield user
+                return
+        except BlockingIOError:
+            continue
+        finally:
+            fcntl.flock(fd, fcntl.LOCK_UN)  # closing is not enough where a forked child still holds the descriptor
+            os.close(fd)
 
 
 def shortage(user: int | None, promised: int) -> str:
@@ -44,7 +82,12 @@ def _use(user: int | None) -> tuple[int, int, int]:
     limit = resource.getrlimit(resource.RLIMIT_NPROC)[0]
     if uid == 0 or limit == resource.RLIM_INFINITY:
         return 0, limit, 0
-    return uid, limit, sum(threads for owner, threads in map(_counts, Path("/proc").glob("[0-9]*/status")) if owner == uid)
+    return uid, limit, _count(uid)
+
+
+def _count(uid: int) -> int:
+    """Processes and threads of a user."""
+    return sum(threads for owner, threads in map(_counts, Path("/proc").glob("[0-9]*/status")) if owner == uid)
 
 
 def _counts(path: Path) -> tuple[int, int]:

@@ -3,7 +3,9 @@
 Knows Linux's own restrictions on a process.  Knows nothing of compilers, programs or verdicts.
 
 A small launcher restricts itself and then becomes the command: files can be read beneath the system's folders and the
-job's, written beneath the throw-away work folder only; no internet sockets; no signals out of the tree.  Not kept here:
+job's, written beneath the throw-away work folder only; no internet sockets; no signals out of the tree.  Started by root,
+each run gets a user id of its own, whose limit of processes counts it alone; without root that limit counts the user's
+other processes too and leaves room for them.  Not kept here:
 sized scratch folders (only each file is bounded), private process numbers, private /tmp and /dev/shm (they cannot be
 written at all), and hiding the host's folder names.
 """

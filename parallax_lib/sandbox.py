@@ -30,7 +30,7 @@ from parallax_lib.params import UserError
 from parallax_lib.supervise import Limits
 
 JOB = "../job"
-NOBODY = 65533  # RLIMIT_NPROC does not bind root, so root hands its runs to this otherwise unused user id
+NOBODY = 65533  # RLIMIT_NPROC does not bind root: root hands its runs to this otherwise unused user id, at level degraded to one each
 BASE_ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/work", "TMPDIR": "/tmp", "LANG": "C.UTF-8"}
 NAMESPACES = tuple(
     "--unshare-user --unshare-all --die-with-parent --new-session --cap-drop ALL --hostname sandbox".split()
@@ -138,7 +138,7 @@ def _run(job: Job, level: Level) -> Outcome:
             return Outcome("infra_error", -1, "", f"cannot start: {e}", 0.0, 0.0, 0.0)
         stack.enter_context(process.stdout)
         stack.enter_context(process.stderr)
-        end = supervise.watch(process, limits, (cap, STDERR_BYTES), report)
+        end = supervise.watch(process, limits, (cap, STDERR_BYTES), report, reaps=level.name == "degraded")
         if end.status == "crash" and (why := crowding.shortage(level.user, limits.processes)):
             end = replace(end, status="infra_error", stderr=f"{why}\n".encode() + end.stderr)
         return _outcome(end, outputs)
@@ -178,7 +178,7 @@ def broken_promise(level: Level) -> str:
         seen = run(["/bin/sh", "-c", PROMISES if level.name == "bwrap" else LESSER, "sh", host.name], {}, Limits(), level)
     if seen.status != "ok" or seen.stdout:
         return (seen.stdout or seen.stderr or f"it ends with {seen.returncode}").splitlines()[0]
-    for script, change, expected in LIMIT_CHECKS if level.name == "bwrap" else LIMIT_CHECKS[:3]:
+    for script, change, expected in LIMIT_CHECKS if level.name == "bwrap" or level.user is not None else LIMIT_CHECKS[:3]:
         got = run(["/bin/sh", "-c", script], {}, replace(Limits(wall_s=20), **change), level).status
         if got != expected:
             return f"limit {next(iter(change))} does not bind: {got}"
@@ -214,12 +214,15 @@ def _unpack(data: bytes, names: tuple[str, ...]) -> dict[str, bytes]:
     return found
 
 
-def _limited(job: Job, processes: bool) -> list[str]:
-    """The command behind prlimit: the kernel's own limits, beside those `supervise` keeps for the whole tree."""
+def _limited(job: Job, processes: int | None) -> list[str]:
+    """The command behind prlimit: the kernel's own limits, beside those `supervise` keeps for the whole tree.
+
+    processes: most processes and threads of the user that it runs as; None: as many as the harness may have.
+    """
     limits, cpu = job.limits, int(job.limits.cpu_s) + 1
     wanted = [f"--cpu={cpu}:{cpu + 1}", f"--fsize={limits.tmp_mb << 20}", "--core=0", f"--stack={limits.stack_mb << 20}"]
-    if processes:
-        wanted.append(f"--nproc={crowding.ceiling(limits.processes)}")
+    if processes is not None:
+        wanted.append(f"--nproc={processes}")
     return ["prlimit", *wanted, "--", *job.argv]
 
 
@@ -238,7 +241,8 @@ def _start_bwrap(stack: ExitStack, job: Job, level: Level) -> tuple[subprocess.P
             command += ["--seccomp", _memory(ours, passed, filter_bytes)]
         for key, value in job.env.items():
             command += ["--setenv", key, value]
-        command += ["--remount-ro", "/", "--chdir", "/work", "--json-status-fd", str(report_in), "--", *_limited(job, True)]
+        command += ["--remount-ro", "/", "--chdir", "/work", "--json-status-fd", str(report_in)]
+        command += ["--", *_limited(job, crowding.ceiling(job.limits.processes))]
         return _popen(command, job, {}, "/", (*passed, report_in), level.user), report
 
 
@@ -254,13 +258,15 @@ def _start_bare(stack: ExitStack, job: Job, level: Level) -> tuple[subprocess.Po
     work = str(folder / "work")
     env = {**job.env, "HOME": work, "TMPDIR": work} if level.name == "degraded" else {**job.env, "HOME": work}
     if level.name == "unsafe":
-        return _popen(_limited(job, False), job, env, work, (), None), None
+        return _popen(_limited(job, None), job, env, work, (), None), None
+    user, most = None, crowding.beside(job.limits.processes)
     if level.user is not None:
+        user, most = stack.enter_context(crowding.own_user()), job.limits.processes + 1  # and the launcher
         folder.chmod(0o755)
-        os.chown(work, level.user, level.user)
+        os.chown(work, user, user)
     filter_bytes = seccomp.program(hidden_memory=job.gpu, internet=False)
-    command = degraded.command(_limited(job, False), env, folder, job.roots, filter_bytes, job.gpu)
-    return _popen(command, job, {"PATH": BASE_ENV["PATH"]}, work, (), level.user), None
+    command = degraded.command(_limited(job, most), env, folder, job.roots, filter_bytes, job.gpu)
+    return _popen(command, job, {"PATH": BASE_ENV["PATH"]}, work, (), user), None
 
 
 def _popen(

@@ -67,6 +67,7 @@ int main(int argc, char **argv) {
   ATTACK("memfd") { if (memfd_create("x", 0) >= 0) puts("memfd"); }
   ATTACK("root") { if (setuid(0) == 0 && getuid() == 0) puts("root"); }
   ATTACK("fork_bomb") for (;;) fork();
+  ATTACK("chain") { for (;;) if (fork()) _exit(0); }
   ATTACK("children") {
     for (int i = 0; i < 6; i++) if (!fork()) { char *p = malloc(100 << 20); memset(p, 1, 100 << 20); sleep(20); }
     sleep(20);
@@ -183,6 +184,12 @@ def _no_leftovers(level: Level) -> tuple[bool, str]:
     return _gone(token), "none left" if _gone(token) else "a daemon is left"
 
 
+def _chain(level: Level) -> tuple[bool, str]:
+    token = uuid.uuid4().hex
+    out = sandbox.run(["../job/a", "chain", token], {"a": _compiled(level)}, LIMITS, level)
+    return _gone(token), f"{out.status}, {'none left' if _gone(token) else 'it goes on'}"
+
+
 def _killed_harness(level: Level) -> tuple[bool, str]:
     """kill -9 of the harness at 24 moments of a sandbox's start."""
     marks = []
@@ -236,6 +243,7 @@ CHECKS = (
     Check("/proc/1/environ is empty or unreadable", shell="cat /proc/1/environ 2>/dev/null | tr '\\0' '\\n'; exit 0"),
     Check("own process numbers", shell='n=$(ls -d /proc/[0-9]* | wc -l); [ "$n" -gt 0 -a "$n" -le 8 ] || echo "$n"; exit 0', levels=FULL),
     Check("a fork bomb ends", "fork_bomb", status=("timeout", "crash", "memory_limit")),
+    Check("a chain of children, each ending as it forks, ends", measure=_chain),
     Check("memory of six children counts together", "children", status=("memory_limit",)),
     Check("shared anonymous memory counts", "shared_memory", status=("memory_limit",)),
     Check("the work folder is sized", shell=SIZED % (".", "."), levels=FULL),

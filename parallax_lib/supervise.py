@@ -76,11 +76,12 @@ class Tree:
         return found
 
 
-def watch(process, limits: Limits, caps: tuple[int, int], report: int | None = None) -> End:
+def watch(process, limits: Limits, caps: tuple[int, int], report: int | None = None, reaps: bool = False) -> End:
     """Watch a subprocess.Popen (own session, stdout and stderr piped) to its end and leave nothing of it running.
 
     `caps` bound stdout and stderr in bytes.  `report` is the read end of bubblewrap's --json-status-fd: without an exit
-    code there the command never started, and the end is infra_error.
+    code there the command never started, and the end is infra_error.  `reaps`: the process ends by itself once everything
+    beneath it has, and has reaped that: where nobody else does, the dead would go on counting against their user's limit.
     """
     start, tree = time.monotonic(), Tree(process.pid, {})
     pipes = {process.stdout.fileno(): bytearray(), process.stderr.fileno(): bytearray()}
@@ -88,7 +89,7 @@ def watch(process, limits: Limits, caps: tuple[int, int], report: int | None = N
     try:
         why = _follow(process, tree, limits, start, pipes, room)
     finally:
-        told = _finish(process, tree, report)
+        told = _finish(process, tree, report, reaps)
     for fd in pipes:
         _read(fd, pipes[fd], room[fd])
     cpu, code = max(tree.cpu_s, told["cpu_s"]), told["returncode"]
@@ -127,7 +128,7 @@ def _broken(tree: Tree, limits: Limits, crowd: int) -> str:
         return "timeout"
     if tree.peak_mb > limits.memory_mb:
         return "memory_limit"
-    return "crash" if crowd > 2 * limits.processes else ""  # only where RLIMIT_NPROC does not bind
+    return "crash" if crowd > 2 * limits.processes else ""  # only where RLIMIT_NPROC counts others too
 
 
 def _status(code: int, cpu: float, limits: Limits, over: bool, tree: Tree, unborn: bool) -> str:
@@ -142,18 +143,21 @@ def _status(code: int, cpu: float, limits: Limits, over: bool, tree: Tree, unbor
     return "ok" if code == 0 else "crash"
 
 
-def _finish(process, tree: Tree, report: int | None) -> dict:
+def _finish(process, tree: Tree, report: int | None, reaps: bool) -> dict:
     """Kill whatever is left, reap the root, wait for the sandbox's first process to be gone; what was reported."""
+    _stop(tree)
+    spared = {process.pid} if reaps else set()
     for _ in range(200):
-        alive = [pid for pid in tree.look() if not _is_dead(pid)]
+        alive = {pid for pid in tree.look() if not _is_dead(pid)} - spared
         for pid in alive:
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
+            _signal(os.kill, pid, signal.SIGKILL)
         if not alive:
             break
         time.sleep(0.002)
+    if reaps:
+        _signal(os.kill, process.pid, signal.SIGCONT)
+        _await_gone(process.pid)
+    _signal(os.killpg, process.pid, signal.SIGKILL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     told = {"returncode": process.returncode, "cpu_s": usage.ru_utime + usage.ru_stime}
@@ -164,8 +168,25 @@ def _finish(process, tree: Tree, report: int | None) -> dict:
     return told
 
 
+def _stop(tree: Tree) -> None:
+    """Stop all of the tree: it could fork faster than it is killed, one process after another."""
+    deadline, stopped = time.monotonic() + GONE_S, set()
+    while time.monotonic() < deadline:
+        running = {pid for pid in tree.look() if not _is_dead(pid)} - stopped
+        if not running:
+            return
+        for pid in running:
+            _signal(os.kill, pid, signal.SIGSTOP)
+        stopped |= running
+
+
+def _signal(how, pid: int, number: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        how(pid, number)
+
+
 def _await_gone(pid: int | None) -> None:
-    """The first process of the sandbox's pid namespace: once it is gone, so is everything in the namespace."""
+    """The first process of the sandbox's pid namespace, or the one that reaps: once it is gone, so is everything beneath."""
     deadline = time.monotonic() + GONE_S
     while pid and not _is_dead(pid) and time.monotonic() < deadline:
         time.sleep(0.001)

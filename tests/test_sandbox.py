@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from parallax_lib import degraded, sandbox, seccomp
+from parallax_lib import crowding, degraded, sandbox, seccomp
 from parallax_lib.params import UserError
 from parallax_lib.sandbox import Level, Limits
 
@@ -303,6 +303,27 @@ def test_failures_on_our_side_are_infra_errors():
     broken = replace(level(), options=(*level().options, "--no-such-option"))
     assert sandbox.run(["true"], {}, SMALL, broken).status == "infra_error"
     assert shell("echo 'bwrap: not really'; exit 1").status == "crash"
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not degraded.landlock_abi(), reason="needs root and Landlock")
+def test_a_fork_bomb_of_the_degraded_level_hinders_no_run_beside_it_and_leaves_nothing_that_counts():
+    lesser = Level("degraded", user=sandbox.NOBODY)
+    bomb = compiled("for (;;) fork();")
+    twenty = compiled("for (int i = 0; i < 20; i++) { int p = fork(); if (p < 0) return 3; if (!p) { sleep(1); _exit(0); } }")
+    ends = []
+
+    def explode():
+        ends.append(sandbox.run(["../job/a"], {"a": bomb}, SMALL, lesser).status)
+
+    bombs = [threading.Thread(target=explode) for _ in range(2)]
+    for thread in bombs:
+        thread.start()
+    beside = [sandbox.run(["../job/a"], {"a": twenty}, replace(SMALL, wall_s=60), lesser).status for _ in range(3)]
+    for thread in bombs:
+        thread.join()
+    assert beside == ["ok"] * 3 and set(ends) <= {"timeout", "crash"}
+    # where nobody reaps orphans the dead would count for ever
+    assert [user for user in crowding.USERS if crowding._count(user)] == []
 
 
 CROWDED = """
