@@ -2,6 +2,7 @@
 
     python scripts/agree_cuda.py --judge emulated --out emulated.jsonl [--forge 84] [--parts minibench,forge,mutants]
     python scripts/agree_cuda.py --judge gpu --out gpu.jsonl
+    python scripts/agree_cuda.py --judge gpu --out more.jsonl --without gpu.jsonl  # what another machine or hour left
     python scripts/agree_cuda.py --compare emulated.jsonl gpu.jsonl  # files of one kind can be joined with cat
 
 Judged are the bundled suite's CUDA programs, forge programs with every right and some wrong strategies, and simple text
@@ -174,6 +175,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--minutes", type=float, default=600)
     parser.add_argument("--back", action="store_true", help="in the opposite order, to share the work between machines")
+    parser.add_argument("--without", nargs="+", type=Path, default=[], help="files of programs that are judged already")
     parser.add_argument("--journal", type=Path, default=None, help="default: beside --out")
     parser.add_argument("--compare", nargs=2, type=Path)
     args = parser.parse_args()
@@ -182,7 +184,9 @@ def main() -> None:
     try:
         if args.judge:
             journal = args.journal or args.out.with_suffix(".journal.db")
-            judge(args.judge, args.out, programs(set(args.parts.split(",")), args.forge), args.workers, args.minutes, journal, args.back)
+            there = {json.loads(line)["id"] for path in args.without for line in path.read_text().splitlines()}
+            wanted = [row for row in programs(set(args.parts.split(",")), args.forge) if row[0] not in there]
+            judge(args.judge, args.out, wanted, args.workers, args.minutes, journal, args.back)
         else:
             compare(*args.compare)
     except UserError as e:
