@@ -23,9 +23,11 @@ BRANCH = re.compile(r"^(?P<root>.+?)(?:_v(?P<depth>\d+)_r(?P<resample>\d+))?$") 
 
 
 def write_shipped(folder: Path, frame: pd.DataFrame, vectors: np.ndarray, extra: dict) -> None:
-    """Rollouts as `rollouts.jsonl.gz` and packed `latents-<i>.safetensors`, with `card.json` that says what made them."""
+    """Rollouts as `rollouts.jsonl.gz` and packed `latents-<i>.safetensors.gz`, with `card.json` that says what made them."""
     for i, at in enumerate(range(0, len(frame), SHARD_ROWS)):
-        write_vectors(folder / f"latents-{i}.safetensors", vectors[at : at + SHARD_ROWS], packed=True)
+        write_vectors(folder / f"latents-{i}.safetensors.gz", vectors[at : at + SHARD_ROWS], packed=True)
+    for stale in set(folder.glob("latents-*")) - {folder / f"latents-{i}.safetensors.gz" for i in range(-(-len(frame) // SHARD_ROWS))}:
+        stale.unlink()
     text = frame.to_json(orient="records", lines=True)
     write_atomic(folder / "rollouts.jsonl.gz", gzip.compress(text.encode(), mtime=0))
     write_json(folder / "card.json", extra | {"rollouts": len(frame), "latents": list(vectors.shape)})
@@ -54,7 +56,8 @@ def read_shipped(path: str, width: int | None = None) -> tuple[pd.DataFrame, np.
 
 def _own(folder: Path, width: int | None) -> tuple[pd.DataFrame, np.ndarray]:
     frame = pd.read_json(folder / "rollouts.jsonl.gz", lines=True)
-    shards = [read_vectors(p, width) for p in sorted(folder.glob("latents-*.safetensors"), key=lambda p: int(p.stem.split("-")[1]))]
+    paths = sorted(folder.glob("latents-*.safetensors.gz"), key=lambda p: int(re.findall(r"\d+", p.name)[0]))
+    shards = [read_vectors(p, width) for p in paths]
     vectors = np.concatenate(shards) if shards else np.zeros((0, 0, 0), np.float16)
     if len(frame) != len(vectors):
         raise UserError(f"{folder}: {len(frame)} rollouts but {len(vectors)} latents; the folder is incomplete, restore it")

@@ -5,21 +5,25 @@ Knows files and rows.  Knows nothing of models, programs or verdicts.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
 import re
 import sqlite3
 import tempfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from safetensors.numpy import load, save
 
 from parallax_lib.params import ROOT, UserError
+
+GZIP = b"\x1f\x8b"
 
 
 def digest(value: Any) -> str:
@@ -117,28 +121,29 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_vectors(path: Path, vectors: np.ndarray, packed: bool = False) -> None:
-    """One shard: float16 [n, K, D].  packed: in half the room, int8 with a scale for each of the D dimensions; a value then
-    differs by at most 1/254 of the largest one in its dimension."""
+    """One shard: float16 [n, K, D].  packed: compressed, in less than half the room, each of the D dimensions as int8 in
+    steps of a power of two; a value then differs by at most 1/63 of the largest one in its dimension, and packed again by nothing."""
     assert vectors.ndim == 3, vectors.shape
-    parts = {"latents": np.ascontiguousarray(vectors, dtype=np.float16)}
-    if packed:
-        values = vectors.astype(np.float32)
-        assert np.isfinite(values).all()
-        scale = np.abs(values).max(axis=(0, 1), initial=0) / 127
-        parts = {"latents": np.rint(values / np.where(scale > 0, scale, 1)).astype(np.int8), "scale": scale}
-    write_atomic(path, save(parts))
+    if not packed:
+        write_atomic(path, save({"latents": np.ascontiguousarray(vectors, dtype=np.float16)}))
+        return
+    values = vectors.astype(np.float32)
+    assert np.isfinite(values).all()
+    most = np.abs(values).max(axis=(0, 1), initial=0)
+    step = np.exp2(np.ceil(np.log2(np.where(most > 0, most, 1) / 63))).astype(np.float32)
+    whole = np.rint(values / step).astype(np.int8).transpose(2, 1, 0)  # [D, K, n]: neighbours are alike, which compresses best
+    write_atomic(path, gzip.compress(save({"whole": np.ascontiguousarray(whole), "step": step}), mtime=0))
 
 
 def read_vectors(path: Path, width: int | None = None) -> np.ndarray:
     """A shard as float16 [n, K, D], packed or not; a truncated file, a wrong width or non-finite values are refused."""
     try:
-        parts = load_file(path)
-        vectors = parts["latents"]
-        if "scale" in parts:
-            vectors = (vectors * parts["scale"]).astype(np.float16)
+        data = path.read_bytes()
+        parts = load(gzip.decompress(data) if data.startswith(GZIP) else data)
+        vectors = (parts["whole"].transpose(2, 1, 0) * parts["step"]).astype(np.float16) if "whole" in parts else parts["latents"]
     except FileNotFoundError:
         raise UserError(f"{path}: no such vector shard; collect again or restore the file") from None
-    except (SafetensorError, KeyError, ValueError) as e:
+    except (SafetensorError, KeyError, ValueError, OSError, EOFError, zlib.error) as e:
         raise UserError(f"{path}: damaged vector shard ({e}); delete it and run the collection again") from None
     if vectors.ndim != 3 or (width is not None and vectors.shape[2] != width):
         raise UserError(f"{path}: vectors are {list(vectors.shape)}, expected [n, K, {width}]; another model made them")

@@ -244,12 +244,17 @@ def machine_text() -> str:
 
 
 def collect_to(params: Params, out: Path, card: dict) -> None:
-    """Stage 01 without a notebook: collect, judge, probe the latents' influence, write a folder that others can add."""
+    """Stage 01 without a notebook: collect, judge, probe the latents' influence, write a folder that others can add.
+
+    The rollouts of `collect.shipped` are written along.
+    """
     run = open_params(params, say=True)
     pool = all_tasks(run)
-    frame, vectors = collect_live(run, spread(pool, params.collect.limit, params.seed))
-    unseen = [t for t in pool if t.kernel.family not in forge.SEEN_FAMILIES]
-    probe = influence_rows(run, spread(unseen, params.collect.influence_limit, params.seed))
+    frame, vectors = with_shipped(run, *collect_live(run, spread(pool, params.collect.limit, params.seed)))
+    frame = frame.drop(columns=["split", "origin"])
     write_shipped(out, frame, vectors, card)
-    write_atomic(out / "influence.jsonl.gz", gzip.compress(probe.to_json(orient="records", lines=True).encode(), mtime=0))
+    if params.collect.influence_limit:
+        unseen = [t for t in pool if t.kernel.family not in forge.SEEN_FAMILIES]
+        probe = influence_rows(run, spread(unseen, params.collect.influence_limit, params.seed))
+        write_atomic(out / "influence.jsonl.gz", gzip.compress(probe.to_json(orient="records", lines=True).encode(), mtime=0))
     print(frame.groupby("direction")["reason"].value_counts().to_string())
