@@ -4,7 +4,8 @@ Knows the OpenMP runtime's entry points and how to stub them, and the emulator's
 verdict levels.
 
 A preloaded library answers every call that opens a region, makes a task or launches a target region by doing nothing, or
-runs one thread of every region alone; the CUDA emulator does the same with kernels.  On a GPU nothing is switched off.
+runs one thread of every region alone; the CUDA emulator does the same with kernels.  On a GPU kernels are switched off, and
+what one thread of every launch does alone is seen on the emulator, where it takes the program.
 It finds regions and kernels whose results nobody reads (empty ones, junk work, repeated work), which no count of threads
 or time can find, and those whose results come from one thread while others are busy with nothing.
 
@@ -116,7 +117,7 @@ def switches(toolchain: Toolchain, symbols: str) -> dict[str, str]:
     if toolchain.api == "omp":
         named = {next(filter(None, found)) for found in SHARES.findall(symbols)}
         return OPENMP if named <= BY_NUMBER else {"": OPENMP[""]}
-    return CUDA if toolchain.emulated else {}
+    return CUDA if toolchain.emulated else {"0": CUDA["0"]}
 
 
 def run_idle(

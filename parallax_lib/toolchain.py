@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import sysconfig
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from parallax_lib import cudacpu, llvm
@@ -60,6 +60,11 @@ def detect(cuda: str = "auto") -> dict[str, Toolchain]:
         "omp": Toolchain("omp", compiler, version, (*BASE, "-fopenmp"), True, True, roots=roots, llvm=llvm.detect()),
         "cuda": _chosen_cuda(cuda, compiler, version),
     }
+
+
+def emulator(gpu: Toolchain) -> Toolchain:
+    """The CUDA emulator beside a GPU's toolchain, whose compiler has accepted the program already."""
+    return replace(detect("emulated")["cuda"], gate=()) if not gpu.emulated else gpu
 
 
 def describe(toolchain: Toolchain) -> str:

@@ -16,7 +16,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from multiprocessing import get_context
 
-from parallax_lib import ablation, cupti, gates, oracle, proof, races, timing
+from parallax_lib import ablation, cudacpu, cupti, gates, oracle, proof, races, timing
 from parallax_lib.build import Built, Ran, build, unused_api
 from parallax_lib.kernels import Task
 from parallax_lib.params import UserError
@@ -34,7 +34,7 @@ from parallax_lib.reference import (
 )
 from parallax_lib.sandbox import Level, Limits
 from parallax_lib.store import Journal, digest
-from parallax_lib.toolchain import Toolchain, describe
+from parallax_lib.toolchain import Toolchain, describe, emulator
 from parallax_lib.verdict import LOG_CHARS, Verdict, end, spend
 
 MAX_SOURCE = 1 << 20
@@ -108,6 +108,8 @@ def to_row(verdict: Verdict) -> dict:
 def verdict_key(code: str, task: Task, bench: Bench) -> str:
     """sha256 of everything that can change the verdict: what the reference depends on, and this program's own tools."""
     mine = tool_facts(bench.toolchains[task.target])
+    if task.target == "cuda" and not bench.toolchains["cuda"].emulated:
+        mine = [*mine, cudacpu.digest()]  # one thread alone is looked at there
     flags = task.kernel.flags.get(task.target, ())
     wanted = [races.wanted(bench, task.target), bench.timing, timing.machine(bench, task)]
     return digest([code, task.target, mine, flags, reference_key(task.kernel, task.source, bench), wanted])
@@ -176,7 +178,7 @@ def _judge(code: str, task: Task, bench: Bench, reference: Reference) -> tuple[V
     if not toolchain.can_run or reference.unable:
         why = reference.unable if toolchain.can_run else toolchain.why_not
         return end(so_far, 2, "not_checkable", f"compiled with {toolchain.version}; not run: {why}\n{built.log}"), b"", ()
-    verdict, order = _compare(so_far, built, task, bench, reference)
+    verdict, order = _compare(so_far, code, built, task, bench, reference)
     if verdict.validated and races.wanted(bench, task.target):
         verdict = _check_races(verdict, code, task, bench, order)
     return verdict, built.program, order
@@ -205,7 +207,7 @@ def _refused(code: str, toolchain: Toolchain, reference: Reference) -> tuple[str
     return None
 
 
-def _compare(so_far: Verdict, built: Built, task: Task, bench: Bench, reference: Reference) -> tuple[Verdict, tuple]:
+def _compare(so_far: Verdict, code: str, built: Built, task: Task, bench: Bench, reference: Reference) -> tuple[Verdict, tuple]:
     """Run every hidden input at its thread counts, then compare; the first run that does not end well ends it.
 
     Also the inputs, longest run first.
@@ -245,29 +247,44 @@ def _compare(so_far: Verdict, built: Built, task: Task, bench: Bench, reference:
     if shown and shown.reason:
         return end(so_far, 4, shown.reason, shown.evidence), ()
     longest = {args: int(ran.proof.get("wall_us", 0)) for args, _, ran in runs}
-    verdict = _without_regions(so_far, built, task, bench, reference)
+    verdict = _without_regions(so_far, code, built, task, bench, reference)
     return verdict, tuple(sorted(longest, key=longest.get, reverse=True))
 
 
-def _without_regions(so_far: Verdict, built: Built, task: Task, bench: Bench, reference: Reference) -> Verdict:
+def _without_regions(so_far: Verdict, code: str, built: Built, task: Task, bench: Bench, reference: Reference) -> Verdict:
     """A right program whose output stays right on every input with its regions or kernels off did not use them."""
-    toolchain, env = bench.toolchains[task.target], {**RUN_ENV, "OMP_NUM_THREADS": "4"}
-    limits = replace(bench.limits, cpu_s=min(bench.limits.cpu_s, so_far.cpu_s + 1))
+    toolchain = bench.toolchains[task.target]
+    stages = [(built, toolchain, ablation.switches(toolchain, built.symbols), "")]
+    if task.target == "cuda" and not toolchain.emulated:
+        twin = emulator(toolchain)
+        on_cpu = build(code, twin, task.kernel.flags.get("cuda", ()), bench.level)
+        alone = {switch: words for switch, words in ablation.CUDA.items() if switch not in stages[0][2]}
+        stages += [(on_cpu, twin, alone, "emulated, ")] if on_cpu.reason == "ok" else []
+        shown = "as the emulator shows it" if on_cpu.reason == "ok" else "not checked, the emulator does not take the program"
+        so_far = replace(spend(so_far, on_cpu.outcome), checked=f"{so_far.checked}; one thread of every launch alone: {shown}")
+    for program, tool, switches, where in stages:
+        found = _ablate(so_far, program.program, tool, switches, task, bench, reference)
+        so_far = spend(so_far, found)
+        if found.failure:
+            return end(so_far, 2, "infra_error", found.failure)
+        if found.evidence:
+            return end(replace(so_far, parallel="no", parallel_evidence=where + found.evidence), 4, "not_parallel", where + found.evidence)
+    return end(so_far, 5, "ok", "")
+
+
+def _ablate(
+    so_far: Verdict, program: bytes, toolchain: Toolchain, switches: dict[str, str], task: Task, bench: Bench, reference: Reference
+) -> ablation.Spent:
+    """The program on every input with each of the switches."""
+    env, limits = {**RUN_ENV, "OMP_NUM_THREADS": "4"}, replace(bench.limits, cpu_s=min(bench.limits.cpu_s, so_far.cpu_s + 1))
 
     def run(switch: str, args: tuple[str, ...]) -> Ran:
-        return ablation.run_idle(built.program, toolchain, args, limits, bench.level, env, beside(task.kernel.inputs), switch)
+        return ablation.run_idle(program, toolchain, args, limits, bench.level, env, beside(task.kernel.inputs), switch)
 
     def right(case: oracle.Expected, ran: Ran) -> bool:
         return not _differs(case, [oracle.READ[task.kernel.oracle](ran.text)])[0]
 
-    switches = ablation.switches(toolchain, built.symbols)
-    found = ablation.without(zip(inputs(task.kernel), reference.cases, strict=True), run, right, switches)
-    so_far = spend(so_far, found)
-    if found.failure:
-        return end(so_far, 2, "infra_error", found.failure)
-    if found.evidence:
-        return end(replace(so_far, parallel="no", parallel_evidence=found.evidence), 4, "not_parallel", found.evidence)
-    return end(so_far, 5, "ok", "")
+    return ablation.without(zip(inputs(task.kernel), reference.cases, strict=True), run, right, switches)
 
 
 def _repeat_unsettled(so_far: Verdict, built: Built, task: Task, bench: Bench, runs: list) -> tuple[list, Verdict]:

@@ -1,9 +1,13 @@
-"""OpenMP programs with one of many threads alone: who is told by it, and which programs it is not used on."""
+"""Programs with one of many threads alone, or none: who is told by it, and which programs it is not used on."""
+
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from programs import OMP, SERIAL, TASK, sandboxed
 
-from parallax_lib import ablation, build, sandbox, toolchain, validate
+from parallax_lib import ablation, build, sandbox, suite, toolchain, validate
+from parallax_lib.kernels import Task
 from parallax_lib.sandbox import Limits
 
 pytestmark = sandboxed
@@ -78,3 +82,47 @@ def test_what_was_built_last_is_not_built_again(monkeypatch):
     once = build.build(SERIAL, tools, (), level)
     monkeypatch.setattr(sandbox, "run", lambda *args, **more: pytest.fail("it was built again"))
     assert build.build(SERIAL, tools, (), level) is once
+
+
+# ---- CUDA on a GPU: kernels off there, one thread alone on the emulator -----------------------------------------------
+
+SAXPY = next(k for k in suite.read_folder(suite.MINIBENCH, "minibench") if k.name == "saxpy")
+CHEATS = Path(__file__).parent / "redteam" / "cheats"
+
+
+@pytest.fixture
+def as_if_gpu(monkeypatch):
+    """judge(code) with a CUDA toolchain that says it is a GPU's, whose programs the emulator makes all the same."""
+    tools = toolchain.detect("emulated")
+    tools = tools | {"cuda": replace(tools["cuda"], emulated=False, gate=(), version="pretended")}
+
+    def made(code, tool, *more):
+        return build.build(code, replace(tool, emulated=True) if tool.api == "cuda" else tool, *more)
+
+    monkeypatch.setattr(validate, "build", made)
+    monkeypatch.setattr(toolchain, "gpu_name", lambda: "")
+    return lambda code: validate.judge(code, Task(SAXPY, "serial", "cuda"), tools, sandbox.probe(), Limits(cpu_s=6, memory_mb=1024))
+
+
+@pytest.mark.parametrize(
+    "name, said",
+    [
+        ("cuda_junk_kernel_host_computes", "with its kernels switched off"),
+        ("cuda_host_function_in_stream", "with its kernels switched off"),
+        ("cuda_thread_zero", "emulated, with the first thread of every launch alone"),
+        ("cuda_last_thread", "emulated, with the last thread of every launch alone"),
+    ],
+)
+def test_a_gpus_program_is_told_by_what_its_kernels_do(as_if_gpu, name, said):
+    verdict = as_if_gpu((CHEATS / f"{name}.cu").read_text())
+    assert (verdict.level, verdict.reason) == (4, "not_parallel") and verdict.log.startswith(said), verdict
+
+
+def test_a_right_program_of_a_gpu_says_where_one_thread_was_looked_at(as_if_gpu, monkeypatch):
+    verdict = as_if_gpu(SAXPY.sources["cuda"])
+    assert verdict.validated and verdict.checked.endswith("one thread of every launch alone: as the emulator shows it"), verdict
+    only_gpu, broken = validate.build, replace(toolchain.detect("emulated")["cuda"], compiler="/bin/false")
+    monkeypatch.setattr(validate, "emulator", lambda gpu: broken)
+    monkeypatch.setattr(validate, "build", lambda code, tool, *more: (build.build if tool is broken else only_gpu)(code, tool, *more))
+    verdict = as_if_gpu(SAXPY.sources["cuda"])
+    assert verdict.validated and verdict.checked.endswith("not checked, the emulator does not take the program"), verdict

@@ -90,7 +90,8 @@ extern "C" int cuStreamSynchronize(void *) { return 0; }
 extern "C" int cuStreamDestroy_v2(void *) { return 0; }
 extern "C" int cuMemGetInfo_v2(size_t *free, size_t *total) { *total = 100, *free = getenv("FULL") ? 49 : 51; return 0; }
 """
-RUNTIME = """#include <cstdlib>
+RUNTIME = """#include <cstdio>
+#include <cstdlib>
 #include <dlfcn.h>
 struct dim3 { unsigned x, y, z; };
 static void begin() {
@@ -102,7 +103,7 @@ extern "C" int cudaFree(void *p) { free(p); return 0; }
 extern "C" int cudaFreeAsync(void *, void *) { return 0; }
 extern "C" int cudaMallocAsync(void **p, size_t n, void *) { begin(); return !(*p = calloc(1, n)); }
 extern "C" int cudaHostAlloc(void **p, size_t n, unsigned) { begin(); return !(*p = calloc(1, n)); }
-extern "C" int cudaLaunchKernel(const void *, dim3, dim3, void **, size_t, void *) { return 0; }
+extern "C" int cudaLaunchKernel(const void *, dim3, dim3, void **, size_t, void *) { return puts("launched") < 0; }
 extern "C" int cudaGetLastError() { return 0; }
 extern "C" int cudaDeviceSynchronize() { return 0; }
 """
@@ -135,7 +136,7 @@ int main() {
   if (getenv("ADD")) for (double *d = (double *)edge; d < (double *)(edge + 72); d++) *d += *d * *d;
   if (getenv("FREE")) cudaFree(edge);
   if (getenv("LATER")) cudaFreeAsync(edge, 0), edge[64] = 0;  // the next owner's
-  printf("%x %x %x %d\\n", a[15], b[0], c[7], failed + 10 * large);
+  printf("%x %x %x %d%s\\n", a[15], b[0], c[7], failed + 10 * large, getenv("CUDACPU_KERNELS") ? " watched" : "");
 }
 """
 CALLS = ("cudaMalloc", "cudaMallocAsync", "cudaHostAlloc", "cudaLaunchKernel", "cudaFree", "cudaFreeAsync")
@@ -167,8 +168,12 @@ def stand_in(tmp_path_factory):
 
 def test_fresh_memory_holds_the_pattern_and_errors_pass_through(stand_in):
     text = stand_in()
-    assert text.startswith("fff5a5c3 fff5a5c3 fff5a5c3 21\n")
+    assert text.startswith("launched\nfff5a5c3 fff5a5c3 fff5a5c3 21\n")
     assert "launches=1 threads=128 last_error=0 refused=0 overrun=0\n" in text and "device_" not in text
+
+
+def test_with_kernels_off_none_is_launched_and_the_program_cannot_see_why(stand_in):
+    assert stand_in(CUDACPU_KERNELS="0").startswith("fff5a5c3 fff5a5c3 fff5a5c3 21\n")
 
 
 def test_an_allocation_that_fails_on_a_device_that_others_fill_is_counted(stand_in):

@@ -3,10 +3,14 @@
 //
 // At the end, before the runtime goes away, it waits for the device and asks cudaGetLastError once more, so that an error
 // that the program never asked for is not swallowed, and reads what CUPTI saw on the device, where cupti.cpp was loaded.
+// With CUDACPU_KERNELS=0 in its environment it launches nothing and says that all went well, as the emulator does.
 // The few declarations it needs stand here.
 extern "C" {
 typedef unsigned long size_t;
 struct dim3 { unsigned x, y, z; };
+void *memset(void *, int, size_t);
+size_t strlen(const char *);
+int strcmp(const char *, const char *), strncmp(const char *, const char *, size_t);
 int snprintf(char *, size_t, const char *, ...);
 int atexit(void (*)());
 int cudaGetLastError();
@@ -21,7 +25,22 @@ Seen parallax_device;  // cupti.cpp finds it in the program's dynamic symbols
 namespace {
 long launches, threads, error, refused, overrun;
 void check_guards(void *only);  // poison.cpp
-bool watched, reset;
+bool watched, reset, kernels_off;
+
+// Before any constructor of the program, which must not learn how it is run: what is read is wiped.
+void read_switch(int, char **, char **env) {
+  char **kept = env;
+  for (; *env; env++) {
+    if (strncmp(*env, "CUDACPU_", 8)) {
+      *kept++ = *env;
+      continue;
+    }
+    if (!strcmp(*env, "CUDACPU_KERNELS=0")) kernels_off = true;
+    memset(*env, 0, strlen(*env));
+  }
+  *kept = nullptr;
+}
+__attribute__((used, section(".preinit_array"))) void (*const at_start)(int, char **, char **) = read_switch;
 
 void note(int code) {
   long none = 0;
@@ -60,7 +79,7 @@ int count(int code, long started) {
 
 #define LAUNCH(NAME, PARAMETERS, ARGUMENTS, THREADS) \
   extern "C" int __real_##NAME PARAMETERS;           \
-  extern "C" int __wrap_##NAME PARAMETERS { return count(__real_##NAME ARGUMENTS, THREADS); }
+  extern "C" int __wrap_##NAME PARAMETERS { return count(kernels_off ? 0 : __real_##NAME ARGUMENTS, THREADS); }
 #define KERNEL(NAME) LAUNCH(NAME, (const void *kernel, dim3 grid, dim3 block, void **arguments, size_t shared, void *stream), \
                             (kernel, grid, block, arguments, shared, stream), size(grid) * size(block))
 #define CONFIGURED(NAME) LAUNCH(NAME, (const dim3 *what, const void *kernel, void **arguments), (what, kernel, arguments), \
