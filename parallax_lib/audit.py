@@ -20,12 +20,13 @@ import yaml
 
 from parallax_lib import ablation, hecbench, mutate, oracle, suite
 from parallax_lib.build import build, same_code
+from parallax_lib.judges import judge_many
 from parallax_lib.kernels import Kernel, Task
 from parallax_lib.oracle import CLAIM
 from parallax_lib.params import UserError, load_file
 from parallax_lib.reference import RUN_ENV, Bench, inputs, run_once
 from parallax_lib.store import digest, write_json
-from parallax_lib.validate import Verdict, judge_many
+from parallax_lib.verdict import Verdict
 
 STRONG = 0.95
 BUILT_NOT = ("compile_error", "compile_limit")

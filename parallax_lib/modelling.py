@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,8 @@ from parallax_lib.params import dump
 from parallax_lib.scorers import write_families
 from parallax_lib.store import digest
 from parallax_lib.study import Run
+
+SMALL = ("transformer", "gru", "ridge")  # not a language model
 
 
 def _fresh_folder(run: Run, kind: str, identity) -> Path:
@@ -69,20 +71,21 @@ def train_prm(run: Run, kind: str, rows: pd.DataFrame, vectors: np.ndarray):
     targets, counts = rewards.label(rows, vectors.shape[1])
     groups = rows["root"].astype("category").cat.codes.to_numpy()
     folder = _fresh_folder(run, kind, [dump(run.params)["prm"], run.params.seed, targets.tolist(), list(rows["capture_id"])])
-    model, history = train.fit_model(
-        kind,
-        vectors.astype(np.float32),
-        targets,
-        counts,
-        groups,
-        rows["split"].to_numpy(),
-        train_config(run, save_every=50),
-        folder,
-        prm=prm_shape(run),
-        contexts=prompt_states(run, rows),
-        device=pick_device(run.params.translator.device),
-        progress=lambda row: run.progress(f"train {kind}", int(row["step"]), 0),
-    )
+    with one_thread() if kind in SMALL else nullcontext():
+        model, history = train.fit_model(
+            kind,
+            vectors.astype(np.float32),
+            targets,
+            counts,
+            groups,
+            rows["split"].to_numpy(),
+            train_config(run, save_every=50),
+            folder,
+            prm=prm_shape(run),
+            contexts=prompt_states(run, rows),
+            device=pick_device(run.params.translator.device),
+            progress=lambda row: run.progress(f"train {kind}", int(row["step"]), 0),
+        )
     write_families(rows.loc[rows["split"] != "test", "family"], folder / "final")
     return model, history
 

@@ -5,6 +5,8 @@ Knows which columns a figure needs.  Computes no interval: rates, differences an
 
 from __future__ import annotations
 
+from math import inf
+
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -80,7 +82,7 @@ def arms(table: pd.DataFrame) -> go.Figure:
     need(table, ["arm", "rate", "low", "high", "n", "decode_tokens"], "arms")
     rows = _with_rounds(table).dropna(subset=["rate"]).sort_values("rate", kind="stable")
     names = [f"<b>{label(r.arm)}</b><br><sup>n={r.n:,}, {r.decode_tokens:,.0f} tokens</sup>" for r in rows.itertuples()]
-    fig = _intervals(rows, "rate", names, [arm_colour(arm) for arm in rows["arm"]], "{:.1%}")
+    fig = _intervals(rows, "rate", names, [arm_colour(arm) for arm in rows["arm"]], "{:.1%}", edge=0.03)
     sub = "dot: share validated; bar: interval of the table; tokens: decoded a task, all candidates counted"
     return finish(fig, title, sub, x="validated share", height=150 + 52 * len(rows), showlegend=False,
                   xaxis=dict(range=[0, 1], tickformat=".0%"))  # fmt: skip
@@ -115,15 +117,17 @@ def paired_diff(rows: pd.DataFrame) -> go.Figure:
                   height=150 + 52 * len(rows))  # fmt: skip
 
 
-def _intervals(rows: pd.DataFrame, value: str, names: list[str], colours: list[str], text: str) -> go.Figure:
-    """A dot and its interval per row, one trace each so that dot and bar share a colour; the value above the dot."""
+def _intervals(rows: pd.DataFrame, value: str, names: list[str], colours: list[str], text: str, edge: float = -inf) -> go.Figure:
+    """A dot and its interval per row, one trace each so that dot and bar share a colour; the value above the dot, up to `edge`
+    to its right, where the names would be in its way."""
     fig = go.Figure()
     for row, name, colour in zip(rows.to_dict("records"), names, colours, strict=True):
         bar = dict(symmetric=False, array=[row["high"] - row[value]], arrayminus=[row[value] - row["low"]],
                    thickness=2.5, width=5, color=colour)  # fmt: skip
         tip = f"{text.format(row[value])} [{text.format(row['low'])}, {text.format(row['high'])}]<extra></extra>"
         fig.add_scatter(x=[row[value]], y=[name], error_x=bar, mode="markers+text", text=[text.format(row[value])],
-                        textposition="top center", marker=dict(color=colour, size=11), hovertemplate=tip, cliponaxis=False)  # fmt: skip
+                        textposition="top center" if row[value] > edge else "top right", marker=dict(color=colour, size=11),
+                        hovertemplate=tip, cliponaxis=False)  # fmt: skip
     return fig.update_yaxes(range=[-0.5, len(rows) - 0.3], showgrid=False, ticks="")
 
 

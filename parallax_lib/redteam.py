@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from parallax_lib import sandbox, suite, toolchain
+from parallax_lib.judges import judge_many
 from parallax_lib.kernels import Kernel, Task
 from parallax_lib.params import ROOT, UserError
 from parallax_lib.sandbox import Limits
 from parallax_lib.store import Journal
-from parallax_lib.validate import Verdict, judge_many
+from parallax_lib.verdict import Verdict
 
 CORPUS = ROOT / "tests" / "redteam"
 HEADER = re.compile(r"// parallax: kernel=(\w+), api=(omp|cuda), expect=([\w|]+)(?:, needs=(\w+))?\n// (.+)\n")

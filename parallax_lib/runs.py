@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from parallax_lib import rewards, sandbox, suite, toolchain, validate
+from parallax_lib import judges, rewards, sandbox, suite, toolchain, validate
 from parallax_lib.kernels import Task, tasks
 from parallax_lib.models import pick_device
 from parallax_lib.params import Params, load
@@ -71,7 +71,7 @@ def judge_frame(run: Run, frame: pd.DataFrame, chosen: Sequence[Task], what: str
     items = [(code if isinstance(code, str) else None, by_id[task]) for code, task in zip(frame["code"], frame["task"], strict=True)]
     v = run.params.validation
     more = {"workers": v.workers, "races": v.races, "timing": v.timing, "progress": lambda done, total: run.progress(what, done, total)}
-    verdicts = validate.judge_many(items, *open_bench(run), **more)
+    verdicts = judges.judge_many(items, *open_bench(run), **more)
     table = pd.DataFrame([validate.to_row(v) for v in verdicts], index=frame.index)
     out = frame.drop(columns=[c for c in table if c in frame]).join(table)
     return out.assign(reward=rewards.rewards(out, run.params.reward.spec))

@@ -9,17 +9,11 @@ said in `checked`, and unknown is never a pass.  Whether it ran in parallel, rac
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, replace
-from functools import partial
-from multiprocessing import get_context
 
 from parallax_lib import ablation, cudacpu, cupti, gates, oracle, proof, races, timing
 from parallax_lib.build import Built, Ran, build, unused_api
 from parallax_lib.kernels import Task
-from parallax_lib.params import UserError
 from parallax_lib.reference import (
     RETRIES,
     RUN_ENV,
@@ -43,7 +37,6 @@ THREADS = {  # of the runs on the first input and on each other one
     "omp": ((4, 4), (3, 1)),
     "cuda": ((1, 2), (1, 2)),  # emulated: the schedules
 }
-THREADED = 4  # so many workers are threads; more are processes: Python's share of a verdict, 0.15 s of CPU, would let one do seven a second
 REPEATS = 4  # further runs of each input whose counters do not agree
 LAUNCHED = "static: the object code calls the API; not proven at run time"
 
@@ -61,43 +54,7 @@ def judge(
 
     `limits` hold for each run; compilers have build.BUILD_LIMITS.  `stages`: races (on, off, auto) and timing (on, off).
     """
-    return _judge_cached(code, task, Bench(toolchains, level, limits, journal, **stages), None)
-
-
-def judge_many(
-    items: list[tuple[str | None, Task]],
-    toolchains: dict[str, Toolchain],
-    level: Level,
-    limits: Limits,
-    journal: Journal | None = None,
-    workers: int = 2,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-    **stages: str,
-) -> list[Verdict]:
-    """Verdicts in the order of `items`; references come first and equal items are judged once.
-
-    Every verdict is journalled as it falls, so a killed call resumes where it was.  `progress(done, total)` counts
-    distinct programs.
-    """
-    bench = Bench(toolchains, level, limits, journal, **stages)
-    keys = [_identity(code, task, bench) for code, task in items]
-    distinct = dict(zip(keys, items, strict=True))
-    pool = _pool(min(workers, len(distinct)))
-    try:
-        references = _references([task for code, task in distinct.values() if code], bench, pool)
-        futures = {}
-        for key, (code, task) in distinct.items():
-            reference = references.get(reference_key(task.kernel, task.source, bench))
-            futures[pool.submit(_judge_cached, code, task, bench, reference)] = key
-        verdicts = {}
-        for done, future in enumerate(as_completed(futures), 1):
-            verdicts[futures[future]] = future.result()
-            progress(done, len(futures))
-    except BrokenProcessPool:
-        raise UserError("validation.workers: a judging process was killed (memory?); run again with fewer, verdicts are kept") from None
-    finally:
-        pool.shutdown(cancel_futures=True)
-    return [verdicts[key] for key in keys]
+    return judged(code, task, Bench(toolchains, level, limits, journal, **stages), None)
 
 
 def to_row(verdict: Verdict) -> dict:
@@ -115,30 +72,8 @@ def verdict_key(code: str, task: Task, bench: Bench) -> str:
     return digest([code, task.target, mine, flags, reference_key(task.kernel, task.source, bench), wanted])
 
 
-def _pool(workers: int) -> Executor:
-    if workers <= THREADED:
-        return ThreadPoolExecutor(max_workers=max(1, workers))
-    context = get_context("forkserver")  # a fork of this process would take its threads' locks along
-    context.set_forkserver_preload([__name__])
-    return ProcessPoolExecutor(max_workers=workers, mp_context=context)
-
-
-def _references(tasks: list[Task], bench: Bench, pool: Executor) -> dict[str, Reference]:
-    wanted = {reference_key(t.kernel, t.source, bench): t for t in tasks}
-    made = pool.map(partial(_reference, bench=bench), wanted.values())
-    return dict(zip(wanted, made, strict=True))
-
-
-def _reference(task: Task, bench: Bench) -> Reference:
-    with timing.shared():
-        return make_reference(task.kernel, task.source, bench)
-
-
-def _identity(code: str | None, task: Task, bench: Bench) -> str:
-    return verdict_key(code, task, bench) if code and code.strip() else "no code"
-
-
-def _judge_cached(code: str | None, task: Task, bench: Bench, reference: Reference | None) -> Verdict:
+def judged(code: str | None, task: Task, bench: Bench, reference: Reference | None) -> Verdict:
+    """The verdict from the journal, or made now and put there; `reference` is made where there is none."""
     if not code or not code.strip():
         return Verdict(0, "no_code", log="no program in the answer")
     key = verdict_key(code, task, bench)

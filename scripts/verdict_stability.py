@@ -13,7 +13,7 @@ import re
 import subprocess
 import sys
 
-from parallax_lib import build, sandbox, toolchain, validate
+from parallax_lib import build, judges, sandbox, toolchain, validate
 from parallax_lib.kernels import Task
 from parallax_lib.params import Suite
 from parallax_lib.suite import load_suite
@@ -44,7 +44,7 @@ def judge(made: list, races: str) -> list[validate.Verdict]:
     build.RECENT.clear()
     items = [(code, task) for _, code, task in made]
     limits = sandbox.Limits(cpu_s=10, wall_s=300)
-    return validate.judge_many(items, toolchain.detect(), sandbox.probe(), limits, None, 2, races=races)
+    return judges.judge_many(items, toolchain.detect(), sandbox.probe(), limits, None, 2, races=races)
 
 
 def main() -> int:

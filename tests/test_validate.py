@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from programs import CUDA, HIDDEN, KERNEL, LOOP, OMP, PRAGMA, RACY, SERIAL, TASK, UNISTD, first, needs_nvcc, sandboxed
 
-from parallax_lib import build, oracle, reference, sandbox, tally, toolchain, validate
+from parallax_lib import build, judges, oracle, reference, sandbox, tally, toolchain, validate
 from parallax_lib.kernels import Task
 from parallax_lib.params import UserError
 from parallax_lib.sandbox import Limits
@@ -338,7 +338,7 @@ def test_our_failures_are_retried_and_never_cached(judge, tools, launches, tmp_p
     absent = replace(sandbox.probe(), bwrap="/nonexistent/bwrap")
     bench = reference.Bench(broken, absent, LIMITS, journal)
     good = reference.make_reference(KERNEL, "serial", reference.Bench(tools, sandbox.probe(), LIMITS, journal))
-    verdict = validate._judge_cached(OMP + "//", TASK, bench, good)
+    verdict = validate.judged(OMP + "//", TASK, bench, good)
     assert verdict.reason == "infra_error" and launches.count("build") == 1 + reference.RETRIES
     assert len(journal.rows("verdict")) == 1
 
@@ -346,7 +346,7 @@ def test_our_failures_are_retried_and_never_cached(judge, tools, launches, tmp_p
 def test_many_are_judged_once_each_and_in_order(tools, launches, tmp_path):
     codes = [OMP, None, SERIAL, OMP, RACY, "int main() {", OMP]
     seen = []
-    verdicts = validate.judge_many(
+    verdicts = judges.judge_many(
         [(c, TASK) for c in codes],
         tools,
         sandbox.probe(),
@@ -369,10 +369,10 @@ def test_many_are_judged_once_each_and_in_order(tools, launches, tmp_path):
 
 def test_many_workers_are_processes_and_judge_alike(tools, launches, tmp_path):
     codes, seen = [OMP, None, SERIAL, OMP, RACY, "int main() {", *(OMP + "\n" * i for i in range(1, 7))], []
-    alone = validate.judge_many([(c, TASK) for c in codes], tools, sandbox.probe(), LIMITS, None, 2)
+    alone = judges.judge_many([(c, TASK) for c in codes], tools, sandbox.probe(), LIMITS, None, 2)
     launches.clear()
-    journal, workers = Journal(tmp_path / "j.db"), validate.THREADED + 3
-    verdicts = validate.judge_many(
+    journal, workers = Journal(tmp_path / "j.db"), judges.THREADED + 3
+    verdicts = judges.judge_many(
         [(c, TASK) for c in codes], tools, sandbox.probe(), LIMITS, journal, workers, lambda *at: seen.append(at)
     )
     told = [(v.level, v.reason, v.checked, v.toolchain) for v in verdicts]
@@ -390,7 +390,7 @@ sys.path[:0] = [{str(Path(__file__).parent)!r}]
 from test_validate import *
 items = [(c, TASK) for c in json.load(open({str(tmp_path / "codes.json")!r}))]
 journal = Journal({str(tmp_path / "j.db")!r})
-validate.judge_many(items, toolchain.detect(), sandbox.probe(), LIMITS, journal, 1, lambda *at: print(*at, flush=True))
+judges.judge_many(items, toolchain.detect(), sandbox.probe(), LIMITS, journal, 1, lambda *at: print(*at, flush=True))
 """
     child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, cwd=Path(__file__).parents[1])
     assert child.stdout.readline() and child.stdout.readline()
@@ -400,7 +400,7 @@ validate.judge_many(items, toolchain.detect(), sandbox.probe(), LIMITS, journal,
     kept = journal.rows("verdict")
     assert 2 <= len(kept) < 6
     launches.clear()
-    verdicts = validate.judge_many([(c, TASK) for c in codes], tools, sandbox.probe(), LIMITS, journal, 1)
+    verdicts = judges.judge_many([(c, TASK) for c in codes], tools, sandbox.probe(), LIMITS, journal, 1)
     assert launches.count("build") == 6 - len(kept)
     assert [v.reason for v in verdicts] == ["ok"] + ["wrong_output"] * 5
     after = journal.rows("verdict")
