@@ -98,8 +98,9 @@ def choices(rows: pd.DataFrame, score: np.ndarray, seed: int = 0, steps: int = 0
     (programs), compiles, validator_runs.  The prompt is read once by every arm and is left out.
     """
     known = rows.assign(score=score).dropna(subset=["score", "reward"]).sort_values(["task", "branch_depth", "resample"])
-    made = []
-    for task, part in known.groupby("task", sort=True):
+    at, made = [], []  # positions among the known rows, and what is said of each
+    for task, where in sorted(known.groupby("task").indices.items()):
+        part = known.iloc[where]
         if part["branch_depth"].iloc[0] >= 0:
             continue  # without its original there is nothing to compare with
         n, compiles, likely = len(part), part["level"] >= 2, part["mean_logprob"]
@@ -112,8 +113,9 @@ def choices(rows: pd.DataFrame, score: np.ndarray, seed: int = 0, steps: int = 0
             "compile_filter": (likely.where(compiles | ~compiles.any()).argmax(), all_of_them, n, 0),
             CEILING: (part["reward"].argmax(), all_of_them, n, int(compiles.sum())),
         }
-        for arm, (at, (thoughts, programs), built, ran) in taken.items():
-            spent = {"latent_steps": steps * thoughts, "decode_tokens": (part if programs > 1 else part.iloc[[at]])["tokens"].sum()}
-            spent |= {"looked_at": programs, "compiles": built, "validator_runs": ran}
-            made.append(part.iloc[[at]].assign(arm=arm, seed=seed, **spent))
-    return pd.concat(made, ignore_index=True)
+        for arm, (pick, (thoughts, programs), built, ran) in taken.items():
+            at.append(where[pick])
+            tokens = part["tokens"].sum() if programs > 1 else part["tokens"].iloc[pick]
+            spent = {"latent_steps": steps * thoughts, "decode_tokens": tokens, "looked_at": programs}
+            made.append({"arm": arm, "seed": seed} | spent | {"compiles": built, "validator_runs": ran})
+    return known.iloc[at].reset_index(drop=True).assign(**pd.DataFrame(made))
