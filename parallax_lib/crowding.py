@@ -51,15 +51,21 @@ def own_user() -> Iterator[int]:
         path = Path(tempfile.gettempdir()) / f"parallax-user-{user}.lock"
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not _count(user):
-                yield user
-                return
-        except BlockingIOError:
-            continue
+            if _taken(fd) or _count(user):
+                continue
+            yield user
+            return
         finally:
             fcntl.flock(fd, fcntl.LOCK_UN)  # closing is not enough where a forked child still holds the descriptor
             os.close(fd)
+
+
+def _taken(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
 
 
 def shortage(user: int | None, promised: int) -> str:

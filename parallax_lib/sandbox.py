@@ -259,8 +259,9 @@ def _start_bare(stack: ExitStack, job: Job, level: Level) -> tuple[subprocess.Po
     env = {**job.env, "HOME": work, "TMPDIR": work} if level.name == "degraded" else {**job.env, "HOME": work}
     if level.name == "unsafe":
         return _popen(_limited(job, None), job, env, work, (), None), None
-    user, most = None, crowding.beside(job.limits.processes)
-    if level.user is not None:
+    if level.user is None:
+        user, most = None, crowding.beside(job.limits.processes)
+    else:
         user, most = stack.enter_context(crowding.own_user()), job.limits.processes + 1  # and the launcher
         folder.chmod(0o755)
         os.chown(work, user, user)

@@ -5,6 +5,7 @@ Knows compilers, flags and devices.  Knows nothing of sandboxes, programs or ver
 
 from __future__ import annotations
 
+import functools
 import re
 import shutil
 import subprocess
@@ -62,6 +63,7 @@ def detect(cuda: str = "auto") -> dict[str, Toolchain]:
     }
 
 
+@functools.cache
 def emulator(gpu: Toolchain) -> Toolchain:
     """The CUDA emulator beside a GPU's toolchain, whose compiler has accepted the program already."""
     return replace(detect("emulated")["cuda"], gate=()) if not gpu.emulated else gpu
