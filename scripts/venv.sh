@@ -24,5 +24,13 @@ echo "parallax: making .venv from constraints.txt (about 2 GB, a few minutes)"
 begun=$(date +%s)
 [ -x .venv/bin/python ] || "$python" -m venv .venv
 .venv/bin/python -m pip install -qq --no-compile --disable-pip-version-check -c constraints.txt -e '.[modal,test]'
+# Bytecode of what the notebooks import, once, also where the environment keeps Python from writing any: each kernel would compile it anew.
+env -u PYTHONDONTWRITEBYTECODE .venv/bin/python -c '
+import importlib, pkgutil
+import ipykernel.kernelapp, papermill, peft, transformers.models.llama.modeling_llama
+import parallax_lib
+for module in pkgutil.iter_modules(parallax_lib.__path__):
+    if module.name != "__main__":
+        importlib.import_module(f"parallax_lib.{module.name}")'
 printf '%s' "$stamp" >.venv/stamp
 echo "parallax: .venv ready after $(($(date +%s) - begun)) s"
