@@ -64,9 +64,9 @@ def detect(cuda: str = "auto") -> dict[str, Toolchain]:
 
 
 @functools.cache
-def emulator(gpu: Toolchain) -> Toolchain:
-    """The CUDA emulator beside a GPU's toolchain, whose compiler has accepted the program already."""
-    return replace(detect("emulated")["cuda"], gate=()) if not gpu.emulated else gpu
+def emulator() -> Toolchain:
+    """The CUDA emulator beside a GPU, whose own compiler has accepted the program already."""
+    return replace(detect("emulated")["cuda"], gate=())
 
 
 def describe(toolchain: Toolchain) -> str:

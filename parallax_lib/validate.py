@@ -191,7 +191,7 @@ def _without_regions(so_far: Verdict, code: str, built: Built, task: Task, bench
     toolchain = bench.toolchains[task.target]
     stages = [(built, toolchain, ablation.switches(toolchain, built.symbols), "")]
     if task.target == "cuda" and not toolchain.emulated:
-        twin = emulator(toolchain)
+        twin = emulator()
         on_cpu = build(code, twin, task.kernel.flags.get("cuda", ()), bench.level)
         alone = {switch: words for switch, words in ablation.CUDA.items() if switch not in stages[0][2]}
         stages += [(on_cpu, twin, alone, "emulated, ")] if on_cpu.reason == "ok" else []

@@ -122,7 +122,7 @@ def test_a_right_program_of_a_gpu_says_where_one_thread_was_looked_at(as_if_gpu,
     verdict = as_if_gpu(SAXPY.sources["cuda"])
     assert verdict.validated and verdict.checked.endswith("one thread of every launch alone: as the emulator shows it"), verdict
     only_gpu, broken = validate.build, replace(toolchain.detect("emulated")["cuda"], compiler="/bin/false")
-    monkeypatch.setattr(validate, "emulator", lambda gpu: broken)
+    monkeypatch.setattr(validate, "emulator", lambda: broken)
     monkeypatch.setattr(validate, "build", lambda code, tool, *more: (build.build if tool is broken else only_gpu)(code, tool, *more))
     verdict = as_if_gpu(SAXPY.sources["cuda"])
     assert verdict.validated and verdict.checked.endswith("not checked, the emulator does not take the program"), verdict
