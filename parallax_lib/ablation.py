@@ -117,7 +117,9 @@ def switches(toolchain: Toolchain, symbols: str) -> dict[str, str]:
     if toolchain.api == "omp":
         named = {next(filter(None, found)) for found in SHARES.findall(symbols)}
         return OPENMP if named <= BY_NUMBER else {"": OPENMP[""]}
-    return CUDA if toolchain.emulated else {"0": CUDA["0"]}
+    if toolchain.api == "cuda":
+        return CUDA if toolchain.emulated else {"0": CUDA["0"]}
+    return {}  # serial
 
 
 def run_idle(

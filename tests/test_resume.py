@@ -20,7 +20,7 @@ TIMED = {"cpu_s", "seconds"}
 
 
 def command(run: str, out: Path) -> list[str]:
-    sets = [f"run={run}", "decode.batch=4", "collect.limit=6", "collect.influence_limit=1", "translator.dtype=float32"]
+    sets = [f"run={run}", "collect.shipped=''", "decode.batch=4", "collect.limit=6", "collect.influence_limit=1", "translator.dtype=float32"]
     base = [sys.executable, "-m", "parallax_lib", "collect", "params/tiny.yaml", "--out", str(out)]
     return [*base, *(x for s in sets for x in ("--set", s))]
 
@@ -55,4 +55,4 @@ def test_a_killed_build_resumes_to_the_same_tables(runs, tmp_path):
     assert rows(tmp_path / killed) == rows(tmp_path / whole)
     ids = [row["capture_id"] for row in rows(tmp_path / whole)]
     assert len(ids) == len(set(ids)) == 6 * 4
-    np.testing.assert_array_equal(*(read_vectors(tmp_path / name / "latents-0.safetensors") for name in (killed, whole)))
+    np.testing.assert_array_equal(*(read_vectors(tmp_path / name / "latents-0.safetensors.gz") for name in (killed, whole)))

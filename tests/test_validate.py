@@ -264,6 +264,12 @@ def test_without_a_serial_program_the_source_is_the_reference(judge):
     assert judge(OMP, Task(replace(KERNEL, sources={"omp": OMP, "cuda": CUDA}), "cuda", "omp")).reason == "ok"
 
 
+def test_a_serial_target_has_no_parallel_work_to_switch_off(judge):
+    verdict = judge(SERIAL, Task(KERNEL, "omp", "serial"))
+    assert verdict.validated and verdict.parallel == "unknown", verdict
+    assert judge(SERIAL.replace("s += x[i]", "s += x[i] + 1"), Task(KERNEL, "omp", "serial")).reason == "wrong_output"
+
+
 # ---- cuda without a GPU ----------------------------------------------------------------------------------------------
 
 
