@@ -202,6 +202,7 @@ def executor_config(params: Params) -> ExecutorConfig:
     return ExecutorConfig(
         kind=e.kind,
         workers=e.workers,
+        address=e.address,
         gpu=e.gpu or None,
         timeout_s=e.timeout_s,
         retries=e.retries,

@@ -130,8 +130,9 @@ class Validate(Section):
 
 
 class Executor(Section):
-    kind: Literal["local", "modal"] = "local"
+    kind: Literal["local", "dask", "modal"] = "local"
     workers: int = 1
+    address: str = ""
     gpu: str = ""
     timeout_s: int = 3600
     retries: int = 2

@@ -23,7 +23,7 @@ if [ -x .venv/bin/python ] && [ "$(cat .venv/stamp 2>/dev/null)" = "$stamp" ]; t
 echo "parallax: making .venv from constraints.txt (about 2 GB, a few minutes)"
 begun=$(date +%s)
 [ -x .venv/bin/python ] || "$python" -m venv .venv
-.venv/bin/python -m pip install -qq --no-compile --disable-pip-version-check -c constraints.txt -e '.[modal,test]'
+.venv/bin/python -m pip install -qq --no-compile --disable-pip-version-check -c constraints.txt -e '.[dask,modal,test]'
 # Bytecode of what the notebooks import, once, also where the environment keeps Python from writing any: each kernel would compile it anew.
 env -u PYTHONDONTWRITEBYTECODE .venv/bin/python -c '
 import importlib, pkgutil

@@ -20,7 +20,7 @@ LOCK = (ROOT / "constraints.txt").read_text().splitlines()
 PINS = {canonicalize_name(name): Version(version) for name, _, version in (line.partition("==") for line in LOCK)}
 CONDA = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
 PIP = next(d["pip"] for d in CONDA if isinstance(d, dict))
-INSTALLED_EXTRAS = {"modal", "test"}  # what environment.yml and scripts/venv.sh install
+INSTALLED_EXTRAS = {"dask", "modal", "test"}  # what environment.yml and scripts/venv.sh install
 
 
 def declared(extras):
@@ -69,7 +69,7 @@ def test_conda_installs_python_and_pip_and_pip_the_project():
     assert {re.split(r"[=<> ]", d)[0] for d in conda} == {"python", "pip"}
     python = next(d for d in conda if d.startswith("python")).partition("=")[2].strip("=")
     assert f"{python}.0" in SpecifierSet(PROJECT["requires-python"])
-    assert PIP == ["-c constraints.txt", "-e .[modal,test]"]
+    assert PIP == ["-c constraints.txt", "-e .[dask,modal,test]"]
 
 
 def test_the_scripts_install_what_environment_yml_does():

@@ -1,10 +1,11 @@
-"""One function, three places to run: this thread, spawned processes, and Modal's own client against a fake server.
+"""One function, four places to run: this thread, spawned processes, a Dask cluster, and Modal's own client against a fake server.
 
 Not proven here, because it needs Modal's machines: that the image builds, that the GPU is there, what the volume keeps.
 """
 
 import asyncio
 import itertools
+import json
 import os
 import subprocess
 import sys
@@ -13,17 +14,19 @@ from concurrent.futures import CancelledError
 from functools import partial
 from pathlib import Path
 
+import dask_cluster as dask_nodes
 import executor_work as work
 import pytest
 from fake_modal import serve
 
-from parallax_lib import gpus, params
-from parallax_lib.executors import NO_PACKAGE, NO_TOKEN, ExecutorConfig, ItemFailed, WorkerDied, open_executor, run_map
+from parallax_lib import gpus, params, remote
+from parallax_lib.executors import ExecutorConfig, ItemFailed, WorkerDied, open_executor, run_map
 
 TESTS = Path(__file__).parent
 KINDS = {
     "here": {"kind": "local", "workers": 1},
     "processes": {"kind": "local", "workers": 2},
+    "dask": {"kind": "dask", "workers": 2},
     "modal": {"kind": "modal", "workers": 2},
 }
 
@@ -35,16 +38,25 @@ def modal_server():
         assert fake.refused == []
 
 
+@pytest.fixture(scope="module")
+def dask_cluster(tmp_path_factory):
+    with dask_nodes.serve(tmp_path_factory.mktemp("dask")) as address:
+        yield address
+
+
 @pytest.fixture
 def config(request):
     """`config(**changes)`: an ExecutorConfig of the kind that the test is run for."""
+    where = {}
     if request.param == "modal":
         request.getfixturevalue("modal_server")
-    return partial(ExecutorConfig, **KINDS[request.param], backoff_s=0.01)
+    if request.param == "dask":
+        where["address"] = request.getfixturevalue("dask_cluster")
+    return partial(ExecutorConfig, **KINDS[request.param], **where, backoff_s=0.01)
 
 
 everywhere = pytest.mark.parametrize("config", KINDS, indirect=True)
-elsewhere = pytest.mark.parametrize("config", ["processes", "modal"], indirect=True)
+elsewhere = pytest.mark.parametrize("config", ["processes", "dask", "modal"], indirect=True)
 modal_only = pytest.mark.parametrize("config", ["modal"], indirect=True)
 
 
@@ -209,20 +221,62 @@ except ValueError as error:
     env = {k: v for k, v in os.environ.items() if not k.startswith("MODAL_")}
     env |= {"HOME": str(tmp_path), "PYTHONPATH": str(TESTS.parent)}
     done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, timeout=120)
-    assert done.stdout == NO_TOKEN + "\n", done.stderr
+    assert done.stdout == remote.NO_TOKEN + "\n", done.stderr
 
 
-def test_without_the_package_one_line_says_what_to_do(monkeypatch):
-    monkeypatch.setitem(sys.modules, "modal", None)
+@pytest.mark.parametrize("kind, package", [("modal", "modal"), ("dask", "distributed")])
+def test_without_the_package_one_line_says_what_to_do(kind, package, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(params.UserError) as caught:
-        call(ExecutorConfig(kind="modal"), work.double, 1)
-    assert str(caught.value) == NO_PACKAGE
+        call(ExecutorConfig(kind=kind), work.double, 1)
+    assert str(caught.value) == remote.NO_PACKAGE.format(kind) and f".[{kind}]" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "address, said",
+    [("", "executor.address: empty"), ("tcp://127.0.0.1:9", "no Dask scheduler answers at tcp://127.0.0.1:9"),
+     ("nowhere", "no Dask scheduler answers at nowhere"), ("ftp://x:1", "no Dask scheduler answers at ftp://x:1")],
+)  # fmt: skip
+def test_a_scheduler_that_is_not_there_is_told_in_one_line(address, said, monkeypatch):
+    monkeypatch.setattr(remote, "CONNECT_S", 1)
+    with pytest.raises(params.UserError, match=said) as caught:
+        call(ExecutorConfig(kind="dask", address=address), work.double, 1)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("file", ["{}", "not json"])
+def test_a_scheduler_file_is_read(dask_cluster, tmp_path, file, monkeypatch):
+    monkeypatch.setattr(remote, "CONNECT_S", 5)
+    named = tmp_path / "scheduler.json"
+    named.write_text(json.dumps({"address": dask_cluster}))
+    assert call(ExecutorConfig(kind="dask", address=str(named)), work.double, 2)["double"] == 4
+    named.write_text(file)
+    with pytest.raises(params.UserError, match="executor.address"):
+        call(ExecutorConfig(kind="dask", address=str(named)), work.double, 2)
+
+
+def test_a_cluster_without_workers_is_told_in_one_line(monkeypatch, tmp_path):
+    monkeypatch.setattr(remote, "CONNECT_S", 1)
+    with dask_nodes.serve(tmp_path, workers=0) as address, pytest.raises(params.UserError, match="has no worker; start some"):
+        call(ExecutorConfig(kind="dask", address=address), work.double, 1)
+
+
+def test_a_worker_that_would_run_calls_side_by_side_is_refused(tmp_path):
+    said = "2 calls in one process.*--nthreads 1"
+    with dask_nodes.serve(tmp_path, workers=1, threads=2) as address, pytest.raises(params.UserError, match=said):
+        call(ExecutorConfig(kind="dask", address=address), work.double, 1)
+
+
+def test_a_worker_with_other_code_is_refused(dask_cluster, monkeypatch):
+    monkeypatch.setattr(remote, "code", lambda: "of another commit")
+    with pytest.raises(params.UserError, match="another parallax_lib than this process"):
+        call(ExecutorConfig(kind="dask", address=dask_cluster), work.double, 1)
 
 
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"kind": "slurm"}, "executor.kind: 'slurm' is not one of local, modal"),
+        ({"kind": "slurm"}, "executor.kind: 'slurm' is not one of local, dask, modal"),
         ({"workers": 0}, "executor.workers: 0 must be at least 1"),
         ({"retries": -1}, "executor.retries: -1 must be at least 0"),
     ],

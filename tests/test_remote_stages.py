@@ -1,7 +1,8 @@
-"""Stages 01 and 04 through Modal's own client: what comes back is what this process makes itself."""
+"""Stages 01 and 04 on a Dask cluster and through Modal's own client: what comes back is what this process makes itself."""
 
 from pathlib import Path
 
+import dask_cluster
 import numpy as np
 import pandas as pd
 import pytest
@@ -23,6 +24,17 @@ def modal_server():
         assert fake.refused == []
 
 
+@pytest.fixture(params=["modal", "dask"])
+def where(request, tmp_path):
+    """`executor` settings of each kind."""
+    if request.param == "modal":
+        request.getfixturevalue("modal_server")
+        yield {"kind": "modal", "workers": 2, "gpu": "A10G", "volume": "weights"}
+        return
+    with dask_cluster.serve(tmp_path) as address:
+        yield {"kind": "dask", "workers": 2, "address": address}
+
+
 def settings(**executor):
     small = {"decode": {"max_new_tokens": 6, "batch": 8}, "search": {"branches": 2, "samples": 1}}
     return params.load("tiny", **small, executor=executor)
@@ -38,22 +50,24 @@ def collected(where, folder):
 
 
 @pytest.mark.slow
-def test_rollouts_of_modal_are_those_of_this_process(modal_server, tmp_path):
+def test_rollouts_made_elsewhere_are_those_of_this_process(where, request, tmp_path):
     here, vectors = collected(settings(), tmp_path / "here")
-    there, more = collected(settings(kind="modal", workers=2, gpu="A10G", volume="weights"), tmp_path / "there")
+    there, more = collected(settings(**where), tmp_path / "there")
     assert len(here) == 4 * 4
     pd.testing.assert_frame_equal(here, there)
     np.testing.assert_array_equal(vectors, more)
-    assert list(modal_server.functions.values())[-1].definition.resources.gpu_config.gpu_type == "A10G"
+    if where["kind"] == "modal":
+        modal_server = request.getfixturevalue("modal_server")
+        assert list(modal_server.functions.values())[-1].definition.resources.gpu_config.gpu_type == "A10G"
 
 
 @pytest.mark.slow
-def test_translations_of_modal_are_those_of_this_process(modal_server, tmp_path):
-    where = settings(kind="modal", workers=2)
+def test_translations_made_elsewhere_are_those_of_this_process(where, tmp_path):
+    asked = settings(**where)
     folder = prm.save(prm.build(prm.PRMConfig(latent_width=576, steps=3, width=16, layers=1, heads=2)), tmp_path / "prm")
-    item = {"params": params.dump(where), "gpu_share": 1.0, "prms": [search.packed_prm(folder)]}
-    item["rows"] = search.plan_rows(CHOSEN[:1], where)
-    ((_, there),) = run_map(search.translate_item, [item], collect.executor_config(where))
+    item = {"params": params.dump(asked), "gpu_share": 1.0, "prms": [search.packed_prm(folder)]}
+    item["rows"] = search.plan_rows(CHOSEN[:1], asked)
+    ((_, there),) = run_map(search.translate_item, [item], collect.executor_config(asked))
     here = search.translate_item(item)
     assert {row["arm"] for row in here} == {"unguided", "random", "guided", "redecode", "pool"}
     pd.testing.assert_frame_equal(pd.DataFrame(here), pd.DataFrame(there))

@@ -1,0 +1,35 @@
+"""A Dask cluster as the README starts one: a scheduler and workers in processes of their own."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+TESTS = Path(__file__).parent
+
+
+@contextmanager
+def serve(folder: Path, workers: int = 2, threads: int = 1):
+    """Its address.  A call whose worker died is not run again by the cluster: `allowed-failures` is 0."""
+    env = {**os.environ, "PYTHONPATH": f"{TESTS}:{TESTS.parent}", "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0"}
+    file, begun = folder / "scheduler.json", []
+
+    def start(*words):
+        log = (folder / f"{words[0]}.log").open("w")
+        begun.append(subprocess.Popen([sys.executable, "-m", "dask", *words], env=env, cwd=folder, stdout=log, stderr=log))
+
+    try:
+        start("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file))
+        while not file.exists():
+            assert begun[0].poll() is None, (folder / "scheduler.log").read_text()
+            time.sleep(0.05)
+        if workers:
+            start("worker", "--scheduler-file", str(file), "--nthreads", str(threads), "--nworkers", str(workers), "--no-dashboard")
+        yield json.loads(file.read_text())["address"]
+    finally:
+        for process in reversed(begun):
+            process.terminate()
+            process.wait()
