@@ -22,6 +22,7 @@ from parallax_lib.store import write_atomic
 
 __all__ = ["Adjudicator", "FailureExplorer", "ScoreExplorer"]
 
+CROWD = 2000  # points; more of them are drawn smaller and see-through
 X_AXES = {
     "mean_logprob": "mean log-probability of the decoded code (nats a token)",
     "tokens": "decoded tokens",
@@ -66,12 +67,14 @@ class ScoreExplorer(Shown):
     def traces(self) -> list[dict]:
         """One trace of points per failure class, empty ones too, so that a redraw keeps the number of traces."""
         points = self.points()
+        size, opacity = (9, 0.8) if len(points) <= CROWD else (5, 0.3)
         out = []
         for name in theme.FAILURE_CLASSES:
             part = points[points["verdict"] == name]
+            marker = dict(color=theme.CLASS_COLOURS[name], symbol=theme.CLASS_SYMBOLS[name], size=size, opacity=opacity)
             text = [f"{label(row.task)}<br>{label(row.reason)}" for row in part.itertuples()]
             x, y, row = (part[name].to_numpy() for name in (self.axis.value, "score", "row"))
-            out.append(dict(name=f"{name} ({len(part)})", x=x, y=y, text=text, customdata=row.reshape(-1, 1)))
+            out.append(dict(name=f"{name} ({len(part)})", x=x, y=y, text=text, marker=marker, customdata=row.reshape(-1, 1)))
         return out
 
     def titles(self) -> dict:
@@ -87,10 +90,8 @@ class ScoreExplorer(Shown):
 
     def figure(self) -> go.Figure:
         fig = go.Figure()
-        for name, trace in zip(theme.FAILURE_CLASSES, self.traces(), strict=True):
-            marker = dict(color=theme.CLASS_COLOURS[name], symbol=theme.CLASS_SYMBOLS[name], size=9, opacity=0.8)
-            hover = "%{text}<br>score %{y:.3f}<extra></extra>"
-            fig.add_scatter(mode="markers", marker=marker, hovertemplate=hover, **trace)
+        for trace in self.traces():
+            fig.add_scatter(mode="markers", hovertemplate="%{text}<br>score %{y:.3f}<extra></extra>", **trace)
         theme.finish(fig, "", y="PRM score", clickmode="event", height=440)
         fig.update_yaxes(range=[-0.03, 1.03])
         return fig.update_layout(self.titles())

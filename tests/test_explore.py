@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from test_plots import Tags
 
-from parallax_lib import recheck, theme
+from parallax_lib import explore, recheck, theme
 from parallax_lib.decisions import decide, program_key, read_decisions, rows_decided
 from parallax_lib.explore import Adjudicator, FailureExplorer, ScoreExplorer
 from parallax_lib.panes import Details, to_csv
@@ -60,6 +60,15 @@ def test_points_are_coloured_by_their_verdict(scores):
     for name, trace in zip(theme.FAILURE_CLASSES, scores.fig.data, strict=True):
         reasons = {ROLLOUTS["reason"][int(row)] for (row,) in trace.customdata}
         assert reasons <= set(theme.FAILURE_CLASSES[name]) and trace.name == f"{name} ({len(trace.x)})"
+
+
+def test_a_crowd_is_drawn_smaller_until_a_filter_thins_it(scores, monkeypatch):
+    few = [(trace.marker.size, trace.marker.opacity) for trace in scores.fig.data]
+    monkeypatch.setattr(explore, "CROWD", int((ROLLOUTS["direction"] == "omp-cuda").sum()))
+    scores.redraw()
+    assert all(trace.marker.size < size and trace.marker.opacity < seen for trace, (size, seen) in zip(scores.fig.data, few, strict=True))
+    scores.filters.boxes["direction"].value = "omp-cuda"
+    assert [(trace.marker.size, trace.marker.opacity) for trace in scores.fig.data] == few
 
 
 def test_slider_model_and_axis_redraw(scores):
