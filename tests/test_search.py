@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from parallax_lib import latents, models, prm, search
+from parallax_lib import choosing, latents, models, prm, search
 from parallax_lib.collect import ask, token_limit
 from parallax_lib.kernels import Kernel, Task
 from parallax_lib.params import UserError, load
@@ -225,16 +225,16 @@ def test_the_pool_begins_with_the_unguided_and_the_random_program(translator, pr
 
 def test_ties_and_small_gains_go_to_the_original():
     values = torch.tensor([[0.5, 0.5, 0.5], [0.5, 0.55, 0.4], [0.5, 0.9, 0.95]])
-    assert search.select(values, 0.0).tolist() == [0, 1, 2]
-    assert search.select(values, 0.1).tolist() == [0, 0, 2]
+    assert choosing.select(values, 0.0).tolist() == [0, 1, 2]
+    assert choosing.select(values, 0.1).tolist() == [0, 0, 2]
 
 
 def test_random_picks_are_uniform_and_do_not_depend_on_the_batch():
     rows = [search.Row(task(0), "random", 0, seed) for seed in range(3000)]
-    choose, _ = search.chooser(rows, None, settings().search, "cpu")
+    choose, _ = choosing.chooser(rows, None, settings().search, "cpu")
     picks = choose(1, torch.zeros(3000, 4, 2))
     assert torch.bincount(picks, minlength=4).tolist() == pytest.approx([750] * 4, abs=100)
-    alone, _ = search.chooser(rows[7:8], None, settings().search, "cpu")
+    alone, _ = choosing.chooser(rows[7:8], None, settings().search, "cpu")
     assert alone(1, torch.zeros(1, 4, 2))[0] == picks[7]
 
 
