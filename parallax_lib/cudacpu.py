@@ -25,7 +25,7 @@ UNSUPPORTED = re.compile(
     r'|texture|surface|cuda_bf16|cuda_fp8|cuda_pipeline|cuda_awbarrier|cooperative_groups/(?!reduce))[\w/.]*)[>"]|\basm\s*(?:volatile\s*)?\(',
     re.M,
 )
-PROVIDED = {p.relative_to(HEADERS).as_posix() for p in HEADERS.rglob("*.h")}
+PROVIDED = {p.relative_to(HEADERS).as_posix() for p in HEADERS.rglob("*.*h")}
 
 
 @cache
@@ -70,7 +70,8 @@ def _kernels(tokens: list) -> list[tuple[str, bool, int]]:
             at = solid(tokens, at, 1)
             if at < len(tokens) and tokens[at][1] == "(":
                 end = closing(tokens, at)
-                if name == "__launch_bounds__":
+                after = solid(tokens, end, 1)
+                if after < len(tokens) and tokens[after][0] == "name":  # __launch_bounds__(...), or a macro of the program's own
                     at = end
                     continue
                 break
@@ -130,8 +131,20 @@ class _Scope:
             self.stack.append("namespace" in words or ("extern" in words and '"C"' in words and len(words) == 2))
 
 
+def _in_directive(tokens: list, at: int) -> bool:
+    """Whether a # stands before the token in its line: a macro's __device__ may be a function's."""
+    for kind, text in reversed(tokens[:at]):
+        if kind == "skip" and "\n" in text:
+            return False
+        if text == "#":
+            return True
+    return False
+
+
 def _variable(tokens: list, at: int) -> bool:
     """Whether the __device__ or __constant__ at `at` declares a variable that kernels may change: the first one only."""
+    if _in_directive(tokens, at):
+        return False
     words, i, angle = [], at, 0
     while (i := solid(tokens, i, 1)) < len(tokens):
         text = tokens[i][1]

@@ -66,14 +66,16 @@ def test_launches_are_found_in_tricky_text(text, expected):
 
 def test_kernels_that_a_pointer_cannot_call_are_called_by_name():
     for head in ("template <class T> __global__ void k(T x) {}", "__global__ void k(int x = 3);\n__global__ void k(int x) {}",
-                 "__global__ void __launch_bounds__(128) k(int x) {}\n__global__ void k(double x) {}"):  # fmt: skip
+                 "__global__ void __launch_bounds__(128) k(int x) {}\n__global__ void k(double x) {}",
+                 "#define BOUND(n)\ntemplate <class T> __global__ void BOUND(128) k(T x) {}"):  # fmt: skip
         assert "cudacpu::deduced(" in cudacpu.rewrite(head + "\nvoid h() { k<<<1, 2>>>(1); }")
         assert "cudacpu::Register" not in cudacpu.rewrite(head)
     assert "}} static cudacpu::Register" in cudacpu.rewrite("namespace q { __global__ void k() {{}}}")
 
 
 def test_only_variables_leave_the_host():
-    kept = "__device__ int f(int a);\n__device__ const int n = 3;\nstruct S { __device__ int g; };\nvoid h() { __device__ int x; }"
+    kept = "#define ON static __device__\nON int e(int a);\n__device__ int f(int a);\n__device__ const int n = 3;\n"
+    kept += "struct S { __device__ int g; };\nvoid h() { __device__ int x; }"
     assert cudacpu.rewrite(kept).endswith(kept)
     moved = cudacpu.rewrite("__device__ int a;\n__constant__ float b[3] = {1};\nnamespace q { static __device__ S *c; }")
     assert moved.count("__CUDACPU_VARIABLE") == 3 and "__device__" not in moved and "__constant__" not in moved
@@ -270,6 +272,101 @@ int main() {
 def test_symbols_locks_half_streams_and_grids(run, schedule):
     lines = run(MORE, schedule).text.splitlines()
     assert lines == ["from a kernel 1"] * 2 + ["event 0 1", f"{5 + 128} 3 96 32.09998 3.5", "coop 0", "2 3 4 1", "2 4"]
+
+
+LIBRARY = """
+#include <cub/cub.cuh>
+#include <cuComplex.h>
+#include <cuda_fp16.h>
+#include <cooperative_groups.h>
+namespace cg = cooperative_groups;
+enum { N = 96, W = 8 };
+struct Greater { __device__ int operator()(int a, int b) const { return a > b ? a : b; } };
+struct Less { __device__ int operator()(int a, int b) const { return a < b ? a : b; } };
+__device__ int tile_sum(cg::thread_block_tile<W> t, int v) {
+  for (int d = W / 2; d; d /= 2) v += t.shfl_down(v, d);
+  return v;
+}
+__global__ void k(const int *x, int *out, float *f, unsigned *u) {
+  using Reduce = cub::BlockReduce<int, N>;
+  using Scan = cub::BlockScan<int, N>;
+  typedef cub::WarpReduce<int, W> Few;
+  typedef cub::WarpScan<int> Warp;
+  __shared__ typename Reduce::TempStorage r;
+  __shared__ Scan::TempStorage s;
+  __shared__ Few::TempStorage few[N / W];
+  __shared__ Warp::TempStorage warp[N / 32];
+  int t = threadIdx.x, v = x[t], total, two[2] = {v, -2 * v};
+  int sum = Reduce(r).Sum(v);
+  __syncthreads();
+  int most = Reduce(r).Reduce(v, Greater());
+  __syncthreads();
+  int first = Reduce(r).Sum(v, 10);
+  __syncthreads();
+  int pairs = Reduce(r).Sum(two);
+  if (t == 0) out[0] = sum, out[1] = most, out[2] = first, out[3] = pairs;
+  Scan(s).ExclusiveSum(v, out[10 + t], total);
+  __syncthreads();
+  Scan(s).InclusiveScan(v, out[110 + t], Less());
+  if (t == N - 1) out[4] = total;
+  int eight = Few(few[t / W]).Sum(v), inside;
+  if (t % W == 0) out[210 + t / W] = eight;
+  Warp(warp[t / 32]).ExclusiveSum(v, inside);
+  out[230 + t] = inside;
+  eight = tile_sum(cg::tiled_partition<W>(cg::this_thread_block()), v);
+  if (t % W == 0) out[330 + t / W] = eight;
+  if (t) return;
+  __half2 a = __float22half2_rn(make_float2(1.5f, -2)), b = __half2half2(__float2half(1.0f)), c = a * b + b;
+  __half2 more = __hgt2(a, b), root = h2sqrt(__floats2half2_rn(4, 9));
+  f[0] = __low2float(c), f[1] = __high2float(c), f[2] = __low2float(more), f[3] = __high2float(more), f[4] = __hbgt2(a, b);
+  f[5] = __high2float(root), f[6] = __low2float(__hmax2(a, b)), f[7] = __high2float(__lowhigh2highlow(a));
+  cuFloatComplex z = cuCdivf(cuCmulf(make_cuFloatComplex(1, 2), make_cuFloatComplex(3, -1)), make_cuFloatComplex(0, 1));
+  f[8] = cuCrealf(z), f[9] = cuCimagf(z), f[10] = cuCabsf(make_cuFloatComplex(3, 4));
+  u[0] = __vmaxs4(0x7f80ff01u, 0x00000002u), u[1] = __vadd2(0xffff0001u, 0x00010001u), u[2] = __vabsdiffu4(0x05000900u, 0x0a000100u);
+}
+int main() {
+  int x[N], *dx, *out, h[430];
+  float *df, f[11];
+  unsigned *du, u[3];
+  for (int i = 0; i < N; i++) x[i] = (i * 37 + 11) % 101 - 50;
+  cudaMalloc(&dx, sizeof x), cudaMalloc(&out, sizeof h), cudaMalloc(&df, sizeof f), cudaMalloc(&du, sizeof u);
+  cudaMemcpy(dx, x, sizeof x, cudaMemcpyHostToDevice);
+  k<<<1, N>>>(dx, out, df, du);
+  cudaMemcpy(h, out, sizeof h, cudaMemcpyDeviceToHost);
+  cudaMemcpy(f, df, sizeof f, cudaMemcpyDeviceToHost);
+  cudaMemcpy(u, du, sizeof u, cudaMemcpyDeviceToHost);
+  int sum = 0, first = 0, most = x[0], least = x[0], wrong = 0;
+  for (int i = 0, eight = 0, lanes = 0; i < N; i++) {
+    wrong += h[10 + i] != sum;
+    if (i % 32 == 0) lanes = 0;
+    wrong += h[230 + i] != lanes;
+    sum += x[i], lanes += x[i], eight += x[i], first += i < 10 ? x[i] : 0;
+    most = x[i] > most ? x[i] : most, least = x[i] < least ? x[i] : least;
+    wrong += h[110 + i] != least;
+    if (i % W == W - 1) wrong += (h[210 + i / W] != eight) + (h[330 + i / W] != eight), eight = 0;
+  }
+  printf("%d %d %d %d %d %d\\n", wrong, h[0] == sum, h[1] == most, h[2] == first, h[3] == -sum, h[4] == sum);
+  for (int i = 0; i < 11; i++) printf("%g ", f[i]);
+  printf("\\n%08x %08x %08x\\n", u[0], u[1], u[2]);
+}
+"""
+WORKED_OUT = ["0 1 1 1 1 1", "2.5 -1 1 0 0 3 1.5 1.5 5 -5 5 ", "7f000002 00000002 05000800"]
+
+
+@sandboxed
+@pytest.mark.parametrize("schedule", [1, 2])
+def test_block_and_warp_primitives_pairs_of_half_and_complex_numbers(run, schedule):
+    assert run(LIBRARY, schedule).text.splitlines() == WORKED_OUT
+
+
+@sandboxed
+@pytest.mark.slow
+def test_nvcc_takes_the_same_library_program():
+    tools = toolchain.detect("emulated")["cuda"]
+    if not tools.gate:
+        pytest.skip("nvcc is not installed")
+    built = build.build(HEAD + LIBRARY, tools, (), sandbox.probe())
+    assert built.reason == "ok", built.log
 
 
 # ---- memory and errors -----------------------------------------------------------------------------------------------

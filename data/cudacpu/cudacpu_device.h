@@ -143,6 +143,28 @@ inline int __ffs(int v) { return __builtin_ffs(v); }
 inline int __ffsll(long long v) { return __builtin_ffsll(v); }
 inline unsigned __brev(unsigned v) { unsigned r = 0; for (int i = 0; i < 32; i++) r |= (v >> i & 1) << (31 - i); return r; }
 inline unsigned long long __brevll(unsigned long long v) { return (unsigned long long)__brev(v) << 32 | __brev(v >> 32); }
+#define CUDACPU_BYTES(name, T, W, value)  /* of each of the 8 or 16 bit parts of two words */ \
+  inline unsigned name(unsigned a, unsigned b) {                                             \
+    unsigned r = 0;                                                                          \
+    for (int i = 0; i < 32; i += W) {                                                        \
+      int x = (T)(a >> i), y = (T)(b >> i);                                                  \
+      r |= ((unsigned)(value) & ((1u << W) - 1)) << i;                                       \
+    }                                                                                        \
+    return r;                                                                                \
+  }
+#define CUDACPU_SIMD(n, W, S, U)                     \
+  CUDACPU_BYTES(__vadd##n, U, W, x + y)              \
+  CUDACPU_BYTES(__vsub##n, U, W, x - y)              \
+  CUDACPU_BYTES(__vmaxs##n, S, W, x > y ? x : y)     \
+  CUDACPU_BYTES(__vmaxu##n, U, W, x > y ? x : y)     \
+  CUDACPU_BYTES(__vmins##n, S, W, x < y ? x : y)     \
+  CUDACPU_BYTES(__vminu##n, U, W, x < y ? x : y)     \
+  CUDACPU_BYTES(__vabsdiffu##n, U, W, x > y ? x - y : y - x) \
+  CUDACPU_BYTES(__vcmpeq##n, U, W, x == y ? -1 : 0)  \
+  CUDACPU_BYTES(__vcmpgts##n, S, W, x > y ? -1 : 0)  \
+  CUDACPU_BYTES(__vcmpgtu##n, U, W, x > y ? -1 : 0)
+CUDACPU_SIMD(2, 16, short, unsigned short)
+CUDACPU_SIMD(4, 8, signed char, unsigned char)
 inline int __mul24(int a, int b) { return ((a << 8) >> 8) * ((b << 8) >> 8); }
 inline unsigned __umul24(unsigned a, unsigned b) { return (a & 0xffffff) * (b & 0xffffff); }
 inline int __mulhi(int a, int b) { return (long long)a * b >> 32; }
