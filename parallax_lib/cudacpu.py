@@ -25,6 +25,8 @@ UNSUPPORTED = re.compile(
     r'|texture|surface|cuda_bf16|cuda_fp8|cuda_pipeline|cuda_awbarrier|cooperative_groups/(?!reduce))[\w/.]*)[>"]|\basm\s*(?:volatile\s*)?\(',
     re.M,
 )
+LINE_END = re.compile(r"(?<!\\)\n")
+IN_PART = re.compile(r'^\s*#\s*include\s*[<"]cub/', re.M)
 PROVIDED = {p.relative_to(HEADERS).as_posix() for p in HEADERS.rglob("*.*h")}
 
 
@@ -71,7 +73,9 @@ def _kernels(tokens: list) -> list[tuple[str, bool, int]]:
             if at < len(tokens) and tokens[at][1] == "(":
                 end = closing(tokens, at)
                 after = solid(tokens, end, 1)
-                if after < len(tokens) and tokens[after][0] == "name":  # __launch_bounds__(...), or a macro of the program's own
+                while after < len(tokens) and tokens[after][1] not in ("(", "{", ";"):
+                    after = solid(tokens, after, 1)
+                if after < len(tokens) and tokens[after][1] == "(":  # __launch_bounds__(...), or a macro of the program's own
                     at = end
                     continue
                 break
@@ -131,19 +135,16 @@ class _Scope:
             self.stack.append("namespace" in words or ("extern" in words and '"C"' in words and len(words) == 2))
 
 
-def _in_directive(tokens: list, at: int) -> bool:
-    """Whether a # stands before the token in its line: a macro's __device__ may be a function's."""
-    for kind, text in reversed(tokens[:at]):
-        if kind == "skip" and "\n" in text:
-            return False
-        if text == "#":
-            return True
-    return False
+def _ends_directive(tokens: list, at: int) -> bool:
+    """Whether the token is the last one of a line that begins with #: what a macro's __device__ stands before is not known."""
+    begun = next((text == "#" for kind, text in reversed(tokens[:at]) if text == "#" or (kind == "skip" and LINE_END.search(text))), False)
+    after = "".join(text for kind, text in tokens[at + 1 : solid(tokens, at, 1)])
+    return begun and bool(LINE_END.search(after))
 
 
 def _variable(tokens: list, at: int) -> bool:
     """Whether the __device__ or __constant__ at `at` declares a variable that kernels may change: the first one only."""
-    if _in_directive(tokens, at):
+    if tokens[at][1] == "__device__" and _ends_directive(tokens, at):
         return False
     words, i, angle = [], at, 0
     while (i := solid(tokens, i, 1)) < len(tokens):

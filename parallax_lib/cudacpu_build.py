@@ -41,7 +41,7 @@ def job(code: str, toolchain: Toolchain, extra: tuple[str, ...], limits: Limits,
         gate = [*toolchain.gate, *extra, f"{JOB}/main.cu", "-o", "gate.out"]
         steps += [] if lacking else [shlex.join([*gate, "-cubin"])]
         refused = f"{shlex.join([*gate, '-c'])}; {refused}"  # -cubin is quick but leaves the host's half to g++
-    elif not lacking:
+    elif not lacking and not cudacpu.IN_PART.search(code):
         refused = "exit 1"
     steps += [
         UNPACK,

@@ -199,6 +199,8 @@ def check(values: dict, lines: dict[tuple, int], file: Path) -> Params:
             raise UserError(f"{file.name}: suite.directions: {name!r} is not one of {', '.join(DIRECTIONS)}{_nearest(name, DIRECTIONS)}")
     if params.search.choose == "thoughts" and (params.search.beam > 1 or params.search.lookahead):
         raise UserError(f"{file.name}: search.choose thoughts takes no beam and no lookahead; leave them out, or choose steps")
+    if params.executor.kind == "dask" and not params.executor.address:
+        raise UserError(f"{file.name}: executor.address: name the Dask scheduler, tcp://host:8786 or the file of its --scheduler-file")
     if params.search.beam > params.search.branches:
         raise UserError(f"{file.name}: search.beam {params.search.beam} is over search.branches {params.search.branches}; lower it")
     if "/" in params.run or params.run.startswith("."):

@@ -28,7 +28,9 @@ NO_PACKAGE = "{0}: not installed; run `pip install -c constraints.txt -e .[{0}]`
 NO_ADDRESS = "executor.address: empty; name a Dask scheduler (tcp://host:8786, or the file of its --scheduler-file)"
 CONNECT_S = 30  # for the scheduler to answer, and again for a first worker
 THREADS = "dask: the worker on {} runs {} calls in one process; start workers with --nthreads 1, one a GPU"
-OTHER_CODE = "dask: the worker on {} has another parallax_lib than this process; install the same commit there and start it again"
+NO_NANNY = "dask: the worker on {} has no nanny, so a call past its time could not be ended; start it without --no-nanny"
+OTHER_CODE = "dask: {} another parallax_lib than this process; install the same commit there and start it again"
+LOST = "dask: the scheduler at {} is gone; start it and its workers again, then run the same command: what is done is kept"
 
 
 @contextmanager
@@ -55,6 +57,10 @@ def open_dask(config: ExecutorConfig) -> Iterator[Call]:
             running.add(future)
         try:
             return _dask_result(client, future, config.timeout_s)
+        except CancelledError:
+            if closed.is_set():
+                raise
+            raise UserError(LOST.format(config.address)) from None
         finally:
             running.discard(future)
 
@@ -75,8 +81,9 @@ def _listening(address: str) -> str:
     """A scheduler's address, from its file if that is one; raises where nothing listens: a Client that fails leaves threads behind."""
     from distributed.comm.addressing import get_address_host_port
 
-    if Path(address).is_file():
-        address = json.loads(Path(address).read_text())["address"]
+    for file in (Path(address).expanduser(), ROOT / address):
+        if file.is_file():
+            address = json.loads(file.read_text())["address"]
     host, port = get_address_host_port(address, strict=True)
     if address.startswith(("tcp:", "tls:")):
         socket.create_connection((host, port), CONNECT_S).close()
@@ -96,23 +103,28 @@ def _dask_result(client: Any, future: Any, timeout_s: float) -> Any:
     except FutureCancelledError:
         raise CancelledError from None
     except Late:
-        if future.status != "pending":  # raised by the function itself
+        if future.status == "error":  # raised by the function itself
             raise
         client.cancel([future], force=True)
         raise TimeoutError(f"no result after {timeout_s:g} s") from None
+    except (ImportError, AttributeError, RuntimeError) as error:  # the call could not be read there
+        if "deserialization of the task graph" in str(error) or ("parallax_lib" in str(error) and not isinstance(error, RuntimeError)):
+            raise UserError(OTHER_CODE.format("the scheduler or a worker has")) from None
+        raise
 
 
 def _invoke_there(expected: str, fn: Callable, args: tuple, kwargs: dict) -> Any:
-    """What a Dask worker runs; refused where it would give something else than this process."""
+    """What a Dask worker runs; refused where the library's source is not this process's.  Models and adapters are not compared."""
     from distributed import get_worker
 
     worker, done = get_worker(), threading.Event()
     if worker.state.nthreads > 1:
         raise UserError(THREADS.format(socket.gethostname(), worker.state.nthreads))
     if code() != expected:
-        raise UserError(OTHER_CODE.format(socket.gethostname()))
-    if worker.nanny:
-        threading.Thread(target=_leave_when_unwanted, args=(worker, worker.get_current_task(), done), daemon=True).start()
+        raise UserError(OTHER_CODE.format(f"the worker on {socket.gethostname()} has"))
+    if not worker.nanny:
+        raise UserError(NO_NANNY.format(socket.gethostname()))
+    threading.Thread(target=_leave_when_unwanted, args=(worker, worker.get_current_task(), done), daemon=True).start()
     try:
         return invoke(fn, args, kwargs)
     finally:
@@ -123,7 +135,7 @@ def _leave_when_unwanted(worker: Any, key: str, done: threading.Event) -> None:
     """Ends this process, which its nanny starts anew, once nobody waits for its call: a thread cannot be interrupted."""
     while not done.wait(0.5):
         task = worker.state.tasks.get(key)
-        if task is None or task.state == "cancelled":
+        if (task is None or task.state == "cancelled") and not done.is_set():
             os._exit(1)
 
 

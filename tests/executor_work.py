@@ -64,6 +64,11 @@ def sleeps(seconds):
     time.sleep(seconds)
 
 
+def touches_and_sleeps(file, seconds):
+    Path(file).touch()
+    time.sleep(seconds)
+
+
 def hangs_once(file):
     if count_try(file) == 1:
         time.sleep(600)

@@ -67,16 +67,19 @@ def test_launches_are_found_in_tricky_text(text, expected):
 def test_kernels_that_a_pointer_cannot_call_are_called_by_name():
     for head in ("template <class T> __global__ void k(T x) {}", "__global__ void k(int x = 3);\n__global__ void k(int x) {}",
                  "__global__ void __launch_bounds__(128) k(int x) {}\n__global__ void k(double x) {}",
-                 "#define BOUND(n)\ntemplate <class T> __global__ void BOUND(128) k(T x) {}"):  # fmt: skip
+                 "#define BOUND(n)\ntemplate <class T> __global__ void BOUND(128) k(T x) {}",
+                 "template <class T> __global__ void k(T x) noexcept {}"):  # fmt: skip
         assert "cudacpu::deduced(" in cudacpu.rewrite(head + "\nvoid h() { k<<<1, 2>>>(1); }")
         assert "cudacpu::Register" not in cudacpu.rewrite(head)
     assert "}} static cudacpu::Register" in cudacpu.rewrite("namespace q { __global__ void k() {{}}}")
 
 
 def test_only_variables_leave_the_host():
-    kept = "#define ON static __device__\nON int e(int a);\n__device__ int f(int a);\n__device__ const int n = 3;\n"
-    kept += "struct S { __device__ int g; };\nvoid h() { __device__ int x; }"
+    kept = "#define ON static __device__\nint host = 3;\n#define TOO \\\n __device__\nint too[2];\n__device__ int f(int a);\n"
+    kept += "__device__ const int n = 3;\nstruct S { __device__ int g; };\nvoid h() { __device__ int x; }"
     assert cudacpu.rewrite(kept).endswith(kept)
+    made = cudacpu.rewrite("#define TABLE __constant__\nTABLE float w[3];\n#define DECLARE(n) __device__ int n = 0\nDECLARE(c);")
+    assert made.count("__CUDACPU_VARIABLE") == 2
     moved = cudacpu.rewrite("__device__ int a;\n__constant__ float b[3] = {1};\nnamespace q { static __device__ S *c; }")
     assert moved.count("__CUDACPU_VARIABLE") == 3 and "__device__" not in moved and "__constant__" not in moved
 
@@ -309,6 +312,9 @@ __global__ void k(const int *x, int *out, float *f, unsigned *u) {
   __syncthreads();
   Scan(s).InclusiveScan(v, out[110 + t], Less());
   if (t == N - 1) out[4] = total;
+  __syncthreads();
+  Scan(s).ExclusiveSum(two, two);
+  if (t == 1) out[5] = two[0], out[6] = two[1];
   int eight = Few(few[t / W]).Sum(v), inside;
   if (t % W == 0) out[210 + t / W] = eight;
   Warp(warp[t / 32]).ExclusiveSum(v, inside);
@@ -346,17 +352,28 @@ int main() {
     if (i % W == W - 1) wrong += (h[210 + i / W] != eight) + (h[330 + i / W] != eight), eight = 0;
   }
   printf("%d %d %d %d %d %d\\n", wrong, h[0] == sum, h[1] == most, h[2] == first, h[3] == -sum, h[4] == sum);
+  printf("%d %d\\n", h[5] == -x[0], h[6] == x[1] - x[0]);
   for (int i = 0; i < 11; i++) printf("%g ", f[i]);
   printf("\\n%08x %08x %08x\\n", u[0], u[1], u[2]);
 }
 """
-WORKED_OUT = ["0 1 1 1 1 1", "2.5 -1 1 0 0 3 1.5 1.5 5 -5 5 ", "7f000002 00000002 05000800"]
+WORKED_OUT = ["0 1 1 1 1 1", "1 1", "2.5 -1 1 0 0 3 1.5 1.5 5 -5 5 ", "7f000002 00000002 05000800"]
 
 
 @sandboxed
 @pytest.mark.parametrize("schedule", [1, 2])
 def test_block_and_warp_primitives_pairs_of_half_and_complex_numbers(run, schedule):
     assert run(LIBRARY, schedule).text.splitlines() == WORKED_OUT
+
+
+@sandboxed
+def test_what_uses_more_of_cub_than_is_there_is_not_the_programs_fault(tools):
+    code = "#include <cub/cub.cuh>\nint main() { size_t n = 0; int *x = 0; %s; }"
+    said = {}
+    for call in ("cub::DeviceReduce::Sum(nullptr, n, x, x, 1)", "undeclared()"):
+        said[call] = build.build(code % call, tools["cuda"], (), sandbox.probe()).reason
+    assert set(said.values()) == {"not_checkable"}, said
+    assert build.build("int main() { undeclared(); }", tools["cuda"], (), sandbox.probe()).reason == "compile_error"
 
 
 @sandboxed

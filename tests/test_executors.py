@@ -9,7 +9,9 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
+import types
 from concurrent.futures import CancelledError
 from functools import partial
 from pathlib import Path
@@ -265,6 +267,40 @@ def test_a_worker_that_would_run_calls_side_by_side_is_refused(tmp_path):
     said = "2 calls in one process.*--nthreads 1"
     with dask_nodes.serve(tmp_path, workers=1, threads=2) as address, pytest.raises(params.UserError, match=said):
         call(ExecutorConfig(kind="dask", address=address), work.double, 1)
+
+
+def test_a_worker_that_nobody_would_start_again_is_refused(tmp_path):
+    with dask_nodes.serve(tmp_path, workers=1, more=("--no-nanny",)) as address, pytest.raises(params.UserError, match="no nanny"):
+        call(ExecutorConfig(kind="dask", address=address), work.double, 1)
+
+
+def test_a_scheduler_that_dies_is_told_at_once(tmp_path):
+    killed = threading.Event()
+
+    def kill():
+        while not (tmp_path / "begun").exists():
+            time.sleep(0.05)
+        subprocess.run(["pkill", "-9", "-f", f"dask scheduler.*{tmp_path}/scheduler.json"], check=True)
+        killed.set()
+
+    with dask_nodes.serve(tmp_path, workers=1) as address:
+        threading.Thread(target=kill, daemon=True).start()
+        with pytest.raises(params.UserError, match="is gone; start it and its workers again"):
+            call(ExecutorConfig(kind="dask", address=address, retries=5), work.touches_and_sleeps, tmp_path / "begun", 600)
+    assert killed.is_set()
+
+
+def test_code_that_cannot_be_read_there_is_told_in_one_line(dask_cluster, monkeypatch):
+    def elsewhere():
+        raise AssertionError
+
+    elsewhere.__module__, elsewhere.__qualname__ = "parallax_lib.of_tomorrow", "elsewhere"
+    later = types.ModuleType("parallax_lib.of_tomorrow")
+    later.elsewhere = elsewhere
+    monkeypatch.setitem(sys.modules, "parallax_lib.of_tomorrow", later)
+    with pytest.raises(params.UserError, match="another parallax_lib than this process") as caught:
+        call(ExecutorConfig(kind="dask", address=dask_cluster), elsewhere)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_worker_with_other_code_is_refused(dask_cluster, monkeypatch):

@@ -25,6 +25,7 @@ def write(tmp_path, text):
         ("- 1\n", "x.yaml: line 1: expected 'key: value' lines"),
         ("a: [\n", "x.yaml: not valid YAML"),
         ("run: ../x\n", "must be a plain name"),
+        ("executor: {kind: dask}\n", "x.yaml: executor.address: name the Dask scheduler"),
         ("reward: {spec: best}\n", "input should be 'executable' or 'paper'"),
     ],
 )

@@ -67,7 +67,7 @@ struct thread_group : lanes_group {
 };
 template <unsigned N, class Parent = void> struct thread_block_tile : lanes_group {
   static_assert(N <= 32 && (N & (N - 1)) == 0, "tiles of up to 32 threads");
-  thread_block_tile(lanes_group g) : lanes_group(g) {}
+  explicit thread_block_tile(lanes_group g) : lanes_group(g) {}
   template <class Other> thread_block_tile(const thread_block_tile<N, Other> &g) : lanes_group(g) {}
   unsigned meta_group_rank() const { return thread_block::thread_rank() / N; }
   unsigned meta_group_size() const { return (thread_block::size() + N - 1) / N; }
@@ -75,7 +75,7 @@ template <unsigned N, class Parent = void> struct thread_block_tile : lanes_grou
 inline unsigned tile_mask(unsigned n) {
   return (n == 32 ? ~0u : (1u << n) - 1) << (cudacpu::lane() & ~(n - 1));
 }
-template <unsigned N, class G> thread_block_tile<N, G> tiled_partition(const G &) { return {lanes_group{tile_mask(N)}}; }
+template <unsigned N, class G> thread_block_tile<N, G> tiled_partition(const G &) { return thread_block_tile<N, G>(lanes_group{tile_mask(N)}); }
 template <class G> thread_group tiled_partition(const G &, unsigned n) { return {lanes_group{tile_mask(n)}}; }
 template <class G> void sync(const G &g) { g.sync(); }
 

@@ -56,6 +56,18 @@ template <class T, int X, BlockScanAlgorithm = BLOCK_SCAN_RAKING, int Y = 1, int
   }
   template <class F> void InclusiveScan(T v, T &out, F f) { T total; InclusiveScan(v, out, f, total); }
   template <class F> void ExclusiveScan(T v, T &out, T initial, F f) { T total; ExclusiveScan(v, out, initial, f, total); }
+  template <int N> void ExclusiveSum(T (&v)[N], T (&out)[N]) {
+    T all = v[0], before;
+    for (int i = 1; i < N; i++) all = all + v[i];
+    ExclusiveSum(all, before);
+    for (int i = 0; i < N; i++) all = v[i], out[i] = before, before = before + all;
+  }
+  template <int N> void InclusiveSum(T (&v)[N], T (&out)[N]) {
+    T all = v[0], before;
+    for (int i = 1; i < N; i++) all = all + v[i];
+    ExclusiveSum(all, before);
+    for (int i = 0; i < N; i++) out[i] = before = before + v[i];
+  }
   void InclusiveSum(T v, T &out) { InclusiveScan(v, out, cub::Sum()); }
   void InclusiveSum(T v, T &out, T &total) { InclusiveScan(v, out, cub::Sum(), total); }
   void ExclusiveSum(T v, T &out) { ExclusiveScan(v, out, T(), cub::Sum()); }
@@ -92,6 +104,10 @@ template <class T, int W = 32, int = 0> struct WarpScan {
     out = mine;
   }
   void InclusiveSum(T v, T &out) { InclusiveScan(v, out, cub::Sum()); }
+  void InclusiveSum(T v, T &out, T &total) {
+    InclusiveSum(v, out);
+    total = __shfl_sync(Lanes::mask(), out, W - 1, W);
+  }
   void ExclusiveSum(T v, T &out) {
     InclusiveSum(v, v);
     T before = __shfl_up_sync(Lanes::mask(), v, 1, W);
