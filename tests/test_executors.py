@@ -274,6 +274,15 @@ def test_a_worker_that_nobody_would_start_again_is_refused(tmp_path):
         call(ExecutorConfig(kind="dask", address=address), work.double, 1)
 
 
+def test_the_only_worker_is_free_again_after_a_call_past_its_time(tmp_path):
+    with dask_nodes.serve(tmp_path, workers=1) as address:
+        once = partial(ExecutorConfig, kind="dask", address=address, retries=0)
+        before = call(once(), work.double, 1)["pid"]
+        with pytest.raises(TimeoutError):
+            call(once(timeout_s=1), work.sleeps, 600)
+        assert call(once(timeout_s=60), work.double, 1)["pid"] != before
+
+
 def test_a_scheduler_that_dies_is_told_at_once(tmp_path):
     killed = threading.Event()
 
