@@ -61,8 +61,13 @@ def all_tasks(run: Run) -> list[Task]:
 def open_bench(run: Run) -> tuple:
     """(toolchains, sandbox level, limits, journal): what `validate.judge(code, task, *bench)` takes besides the program."""
     v = run.params.validation
-    limits = sandbox.Limits(cpu_s=v.cpu_s, wall_s=10 * v.cpu_s, memory_mb=v.memory_mb, processes=v.processes)
-    return toolchain.detect(v.cuda), sandbox.probe(unsafe=v.unsafe), limits, run.journal
+    return toolchain.detect(v.cuda), sandbox.probe(unsafe=v.unsafe), run_limits(run.params), run.journal
+
+
+def run_limits(params: Params) -> sandbox.Limits:
+    """Of one run of a judged program."""
+    v = params.validation
+    return sandbox.Limits(cpu_s=v.cpu_s, wall_s=10 * v.cpu_s, memory_mb=v.memory_mb, processes=v.processes)
 
 
 def judge_frame(run: Run, frame: pd.DataFrame, chosen: Sequence[Task], what: str = "validate") -> pd.DataFrame:

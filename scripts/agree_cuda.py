@@ -4,9 +4,12 @@
     python scripts/agree_cuda.py --judge gpu --out gpu.jsonl
     python scripts/agree_cuda.py --judge gpu --out more.jsonl --without gpu.jsonl  # what another machine or hour left
     python scripts/agree_cuda.py --compare emulated.jsonl gpu.jsonl  # files of one kind can be joined with cat
+    python scripts/agree_cuda.py --judge gpu --table data/runs/study/results.parquet --params study --out arms.jsonl
+    python scripts/agree_cuda.py --compare data/runs/study/results.parquet arms.jsonl
 
 Judged are the bundled suite's CUDA programs, forge programs with every right and some wrong strategies, and simple text
-mutants of both, some 1,070 programs.  `--judge emulated --parts minibench` is also the full sweep of the bundled suite
+mutants of both, some 1,070 programs; with --table the different CUDA programs of a run's results or rollouts, under the
+limits of its parameters.  `--judge emulated --parts minibench` is also the full sweep of the bundled suite
 under emulation; right programs that are not validated are listed.
 """
 
@@ -22,14 +25,18 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pandas as pd
+
 from parallax_lib import forge, sandbox, toolchain, validate
 from parallax_lib.forge_sweep import cases
-from parallax_lib.kernels import Kernel, Task
-from parallax_lib.params import Suite, UserError
-from parallax_lib.store import Journal
+from parallax_lib.kernels import Kernel, Task, tasks
+from parallax_lib.params import Suite, UserError, load
+from parallax_lib.runs import run_limits
+from parallax_lib.store import Journal, digest
 from parallax_lib.suite import load_suite
 
 FORGE_SEED = 2_000_000
+LIMITS = sandbox.Limits(cpu_s=20, memory_mb=4096)
 MUTATIONS = {  # name: (pattern, replacement) of the first place, "all" of every place
     "no copy back": (r"cudaMemcpy\([^;]*cudaMemcpyDeviceToHost\);", "", "all"),
     "no barrier": (r"__syncthreads\(\);", "", "first"),
@@ -92,13 +99,35 @@ def _some(kernel: Kernel) -> list[tuple[str, str]]:
     return random.Random(f"mutants {kernel.name}").sample(made, min(6, len(made)))
 
 
-def judge(how: str, out: Path, rows: list[tuple[str, str, Task]], workers: int, minutes: float, journal: Path, back: bool) -> None:
+def written(table: Path, params: str) -> list[tuple[str, str, Task]]:
+    """(id, program, task) of every different CUDA program in a table of results or rollouts."""
+    rows, loaded = named(table), [load(name) for name in params.split(",")]
+    by_id = {t.id: t for p in loaded for t in tasks(load_suite(p.suite), p.suite.directions)}
+    if gone := sorted(set(rows["task"]) - set(by_id)):
+        raise UserError(f"{table}: task {gone[0]} is not in the suite of {params}; give the parameters of its run")
+    return [(r.id, r.code, by_id[r.task]) for r in rows.itertuples()]
+
+
+def named(table: Path) -> pd.DataFrame:
+    """The different CUDA programs of a table, with ids that say the same on every machine."""
+    frame = pd.read_parquet(table) if table.suffix == ".parquet" else pd.read_json(table, lines=True)
+    frame = frame[frame["task"].str.endswith("-cuda") & frame["code"].map(lambda code: isinstance(code, str))]
+    names = [
+        f"written/{task.rpartition('.')[0]}/{task.rpartition('.')[2]}/{digest(code)[:12]}"
+        for task, code in zip(frame["task"], frame["code"], strict=True)
+    ]
+    return frame.assign(id=names).drop_duplicates("id")
+
+
+def judge(
+    how: str, out: Path, rows: list[tuple[str, str, Task]], workers: int, minutes: float, journal: Path, back: bool, limits: sandbox.Limits
+) -> None:
     """Verdicts of the programs, one JSON line each as it falls, in a random order of kernels that is the same everywhere.
 
     What time does not suffice for is left out; a machine that goes `back` begins at the order's end.  A stopped run goes on where it
     was: the journal remembers.
     """
-    bench = toolchain.detect(how), sandbox.probe(), sandbox.Limits(cpu_s=20, memory_mb=4096), Journal(journal)
+    bench = toolchain.detect(how), sandbox.probe(), limits, Journal(journal)
     until, lock, done = time.monotonic() + 60 * minutes, threading.Lock(), {}
     groups: dict[str, list] = {}  # a kernel's programs one after another: its reference is made once
     for row in rows:
@@ -109,9 +138,7 @@ def judge(how: str, out: Path, rows: list[tuple[str, str, Task]], workers: int, 
             for name, code, task in group:
                 if time.monotonic() > until:
                     return
-                v = validate.judge(code, task, *bench)
-                row = {"id": name, "level": v.level, "reason": v.reason, "log": v.log[:300], "evidence": v.parallel_evidence[:300]}
-                row |= {"cpu_s": v.cpu_s, "toolchain": v.toolchain, "sandbox": v.sandbox}
+                row = {"id": name} | validate.to_row(validate.judge(code, task, *bench))
                 with lock:
                     done[name] = row
                     f.write(json.dumps(row) + "\n")
@@ -141,10 +168,7 @@ def _kind(name: str) -> str:
 
 def compare(first: Path, second: Path) -> None:
     """Agreement on validated or not, by kind, and every disagreement."""
-    for path in (first, second):
-        if not path.exists():
-            raise UserError(f"{path} does not exist: judge first")
-    a, b = ({row["id"]: row for row in map(json.loads, path.read_text().splitlines())} for path in (first, second))
+    a, b = verdicts(first), verdicts(second)
     shared = [name for name in a if name in b and not {a[name]["reason"], b[name]["reason"]} & {"infra_error", "not_checkable"}]
     if not shared:
         raise UserError(f"{first} and {second} have no judged program in common")
@@ -162,6 +186,15 @@ def compare(first: Path, second: Path) -> None:
             print(f"{name}: {_said(a[name])} | {_said(b[name])}")
 
 
+def verdicts(path: Path) -> dict[str, dict]:
+    """id -> verdict, of a file that was judged here or of a run's table."""
+    if not path.exists():
+        raise UserError(f"{path} does not exist: judge first")
+    if path.suffix == ".parquet":
+        return {row["id"]: row for row in named(path).to_dict("records")}
+    return {row["id"]: row for row in map(json.loads, path.read_text().splitlines())}
+
+
 def _said(row: dict) -> str:
     return f"{row['reason']} {(row['log'] or row.get('evidence', ''))[:160]!r}"
 
@@ -172,6 +205,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("verdicts.jsonl"))
     parser.add_argument("--parts", default="minibench,forge,mutants")
     parser.add_argument("--forge", type=int, default=84)
+    parser.add_argument("--table", type=Path, help="a run's results.parquet or rollouts.parquet: judge its CUDA programs instead")
+    parser.add_argument("--params", default="study", help="parameters whose suites hold its tasks, with commas; the first has the limits")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--minutes", type=float, default=600)
     parser.add_argument("--back", action="store_true", help="in the opposite order, to share the work between machines")
@@ -185,8 +220,10 @@ def main() -> None:
         if args.judge:
             journal = args.journal or args.out.with_suffix(".journal.db")
             there = {json.loads(line)["id"] for path in args.without for line in path.read_text().splitlines()}
-            wanted = [row for row in programs(set(args.parts.split(",")), args.forge) if row[0] not in there]
-            judge(args.judge, args.out, wanted, args.workers, args.minutes, journal, args.back)
+            limits = run_limits(load(args.params.split(",")[0])) if args.table else LIMITS
+            every = written(args.table, args.params) if args.table else programs(set(args.parts.split(",")), args.forge)
+            wanted = [row for row in every if row[0] not in there]
+            judge(args.judge, args.out, wanted, args.workers, args.minutes, journal, args.back, limits)
         else:
             compare(*args.compare)
     except UserError as e:

@@ -135,7 +135,7 @@ def parts(args, journals: Path, left) -> dict:
         "facts": lambda: Part("facts", [py, str(Path(__file__)), "--facts"], "facts.txt", min(60, left())),
         "proof": lambda: Part("proof", [py, str(HERE / "gpu_proof_check.py")], "proof.txt", min(90, left())),
         "agree": lambda: half("gpu", gpu, max(30, left() - NEEDED_LATER)),
-        "redteam": lambda: Part("redteam", [*lib, "redteam", "--api", "cuda", *workers], "redteam.txt", min(120, left())),
+        "redteam": lambda: Part("redteam", [*lib, "redteam", "--api", "cuda", *workers], "redteam.txt", left()),
         "selfcheck": lambda: Part("selfcheck", [*lib, "selfcheck"], "selfcheck.txt", min(240, left())),
         "emulated": lambda: half("emulated", emulated, left() - 5, "--back"),
         "compare": compare,
