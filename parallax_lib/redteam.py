@@ -26,7 +26,7 @@ from parallax_lib.verdict import Verdict
 CORPUS = ROOT / "tests" / "redteam"
 HEADER = re.compile(r"// parallax: kernel=(\w+), api=(omp|cuda), expect=([\w|]+)(?:, needs=(\w+))?\n// (.+)\n")
 NEEDS = ("", "ompt", "race", "device", "cuda", "gpu", "more")
-LIMITS = Limits(cpu_s=4, memory_mb=1024)
+LIMITS = Limits(cpu_s=8, memory_mb=1024)
 UNJUDGED = ("not_checkable", "infra_error")
 
 

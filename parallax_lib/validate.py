@@ -213,13 +213,14 @@ def _ablate(
     """The program on every input with each of the switches."""
     env, limits = {**RUN_ENV, "OMP_NUM_THREADS": "4"}, replace(bench.limits, cpu_s=min(bench.limits.cpu_s, so_far.cpu_s + 1))
 
-    def run(switch: str, args: tuple[str, ...]) -> Ran:
-        return ablation.run_idle(program, toolchain, args, limits, bench.level, env, beside(task.kernel.inputs), switch)
+    def run(switch: str, args: tuple[str, ...], schedule: int) -> Ran:
+        return ablation.run_idle(program, toolchain, args, limits, bench.level, env, beside(task.kernel.inputs), switch, schedule)
 
     def right(case: oracle.Expected, ran: Ran) -> bool:
         return not _differs(case, [oracle.READ[task.kernel.oracle](ran.text)])[0]
 
-    return ablation.without(zip(inputs(task.kernel), reference.cases, strict=True), run, right, switches)
+    cases = zip(inputs(task.kernel), reference.cases, strict=True)
+    return ablation.without(cases, run, right, switches, ablation.SCHEDULES.get(toolchain.api, ()))
 
 
 def _repeat_unsettled(so_far: Verdict, built: Built, task: Task, bench: Bench, runs: list) -> tuple[list, Verdict]:

@@ -7,7 +7,7 @@ import pytest
 from programs import OMP, SERIAL, TASK, sandboxed
 
 from parallax_lib import ablation, build, sandbox, suite, toolchain, validate
-from parallax_lib.kernels import Task
+from parallax_lib.kernels import Kernel, Task
 from parallax_lib.sandbox import Limits
 
 pytestmark = sandboxed
@@ -126,3 +126,51 @@ def test_a_right_program_of_a_gpu_says_where_one_thread_was_looked_at(as_if_gpu,
     monkeypatch.setattr(validate, "build", lambda code, tool, *more: (build.build if tool is broken else only_gpu)(code, tool, *more))
     verdict = as_if_gpu(SAXPY.sources["cuda"])
     assert verdict.validated and verdict.checked.endswith("not checked, the emulator does not take the program"), verdict
+
+
+# ---- a check that a NaN passes ----------------------------------------------------------------------------------------
+
+CHECKS_ITSELF = """#include <cmath>
+#include <cstdio>
+#include <vector>
+CUDA
+int main() {
+  const int n = 5000;
+  std::vector<double> a(n);
+  WORK
+  bool wrong = false;
+  for (int i = 0; i < n; i++) wrong = wrong || fabs(a[i] - 0.5 * i) > 1e-6;
+  puts(wrong ? "FAIL" : "PASS");
+}
+"""
+HALVES = {
+    "serial": ("", "for (int i = 0; i < n; i++) a[i] = 0.5 * i;"),
+    "cuda": (
+        "#include <cuda_runtime.h>\n"
+        "__global__ void half(double *a, int n) { int i = blockIdx.x * blockDim.x + threadIdx.x; if (i < n) a[i] = 0.5 * i; }",
+        "double *d; cudaMalloc(&d, n * 8); half<<<20, 256>>>(d, LAST);"
+        " cudaMemcpy(a.data(), d, n * 8, cudaMemcpyDeviceToHost); cudaFree(d); AFTER",
+    ),
+}
+
+
+def checked_halves(api, last="n", after=""):
+    cuda, work = HALVES[api]
+    text = CHECKS_ITSELF.replace("CUDA", cuda).replace("WORK", work)
+    return text.replace("LAST", last).replace("AFTER", after)
+
+
+@pytest.mark.parametrize(
+    "change, reason",
+    [
+        ({}, "ok"),
+        ({"after": "for (int i = 0; i < n; i++) a[i] = 0.5 * i;"}, "not_parallel"),
+        ({"last": "n - 1"}, "nondeterministic"),  # one element that nobody wrote: NaN in the first schedule
+    ],
+)
+def test_a_self_check_that_nan_passes_is_no_reason_to_say_that_kernels_do_nothing(change, reason):
+    sources = {"serial": checked_halves("serial"), "cuda": checked_halves("cuda")}
+    kernel = Kernel("halves", "halves", "hand", sources, (), ((),), oracle="own", strength="weak")
+    bench = toolchain.detect("emulated"), sandbox.probe(), Limits(cpu_s=6, memory_mb=1024)
+    verdict = validate.judge(checked_halves("cuda", **change), Task(kernel, "serial", "cuda"), *bench)
+    assert verdict.reason == reason, verdict

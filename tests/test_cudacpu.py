@@ -520,7 +520,7 @@ def test_the_second_schedule_runs_kernels_as_late_as_the_rules_allow(run):
 LOST = """
 __global__ void k(int *o, int n) {
   __shared__ int s[2];
-  if (threadIdx.x == 0) s[0] = 0;
+  if (threadIdx.x == 0) s[0] = s[1] = 0;
   __syncthreads();
   UPDATE
   __syncthreads();
@@ -541,7 +541,7 @@ int main() {
     "update, right",
     [
         ("atomicAdd(&s[0], 1);", True),
-        ("while (atomicCAS(&s[1], 0xFFF5A5C3, 1) != 0xFFF5A5C3) {} s[0] += 1; atomicExch(&s[1], 0xFFF5A5C3);", True),
+        ("while (atomicCAS(&s[1], 0, 1)) {} s[0] += 1; atomicExch(&s[1], 0);", True),
         ("s[0] += 1;", False),
         ("*o = *o + 1;", False),
         ("(*o)++;", False),

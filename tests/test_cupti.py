@@ -172,6 +172,10 @@ def test_fresh_memory_holds_the_pattern_and_errors_pass_through(stand_in):
     assert "launches=1 threads=128 last_error=0 refused=0 overrun=0\n" in text and "device_" not in text
 
 
+def test_fresh_memory_is_another_number_in_every_second_run(stand_in):
+    assert stand_in(CUDACPU_SCHEDULE="2").startswith("launched\n40454545 40454545 40454545 21\n")
+
+
 def test_with_kernels_off_none_is_launched_and_the_program_cannot_see_why(stand_in):
     assert stand_in(CUDACPU_KERNELS="0").startswith("fff5a5c3 fff5a5c3 fff5a5c3 21\n")
 
