@@ -93,13 +93,18 @@ def _use(user: int | None) -> tuple[int, int, int]:
 
 def _count(uid: int) -> int:
     """Processes and threads of a user."""
-    return sum(threads for owner, threads in map(_counts, Path("/proc").glob("[0-9]*/status")) if owner == uid)
+    return sum(threads for owner, threads in map(_counts, processes()) if owner == uid)
 
 
-def _counts(path: Path) -> tuple[int, int]:
+def processes() -> list[Path]:
+    """Folders of the processes that run now.  (A glob for a file in them raises where one ends meanwhile.)"""
+    return [Path("/proc", name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _counts(process: Path) -> tuple[int, int]:
     """(real user id, threads) of a process; nobody's when it is gone."""
     try:
-        found = COUNTS.search(path.read_bytes())
+        found = COUNTS.search((process / "status").read_bytes())
     except OSError:
         return -1, 0
     return (int(found[1]), int(found[2])) if found else (-1, 0)

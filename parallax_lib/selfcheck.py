@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from parallax_lib import sandbox, suite, toolchain, validate
+from parallax_lib import crowding, sandbox, suite, toolchain, validate
 from parallax_lib.kernels import Task
 from parallax_lib.params import UserError
 from parallax_lib.sandbox import Level, Limits, Outcome
@@ -213,7 +213,7 @@ def _gone(token: str, seconds: float = 6.0) -> bool:
     """No live process has `token` in its command line."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if not any(_says(path, token) for path in Path("/proc").glob("[0-9]*/cmdline")):
+        if not any(_says(process / "cmdline", token) for process in crowding.processes()):
             return True
         time.sleep(0.05)
     return False

@@ -220,7 +220,7 @@ def _ablate(
         return not _differs(case, [oracle.READ[task.kernel.oracle](ran.text)])[0]
 
     cases = zip(inputs(task.kernel), reference.cases, strict=True)
-    return ablation.without(cases, run, right, switches, ablation.SCHEDULES.get(toolchain.api, ()))
+    return ablation.without(cases, run, right, switches, ablation.SCHEDULES.get(toolchain.api, (1,)))
 
 
 def _repeat_unsettled(so_far: Verdict, built: Built, task: Task, bench: Bench, runs: list) -> tuple[list, Verdict]:

@@ -110,6 +110,8 @@ def written(table: Path, params: str) -> list[tuple[str, str, Task]]:
 
 def named(table: Path) -> pd.DataFrame:
     """The different CUDA programs of a table, with ids that say the same on every machine."""
+    if not table.exists():
+        raise UserError(f"{table} does not exist; --table takes results.parquet or rollouts.parquet of a run folder")
     frame = pd.read_parquet(table) if table.suffix == ".parquet" else pd.read_json(table, lines=True)
     frame = frame[frame["task"].str.endswith("-cuda") & frame["code"].map(lambda code: isinstance(code, str))]
     names = [
@@ -196,7 +198,7 @@ def verdicts(path: Path) -> dict[str, dict]:
 
 
 def _said(row: dict) -> str:
-    return f"{row['reason']} {(row['log'] or row.get('evidence', ''))[:160]!r}"
+    return f"{row['reason']} {(row['log'] or row['parallel_evidence'])[:160]!r}"
 
 
 def main() -> None:

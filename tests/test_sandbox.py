@@ -62,10 +62,10 @@ def shell(script, limits=SMALL, name="bwrap", **more):
 def running(token):
     """Pids of live processes whose command line holds `token`."""
     found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+    for process in crowding.processes():
         try:
-            if token.encode() in path.read_bytes() and int(path.parent.name) != os.getpid():
-                found.append(int(path.parent.name))
+            if token.encode() in (process / "cmdline").read_bytes() and int(process.name) != os.getpid():
+                found.append(int(process.name))
         except OSError:
             pass
     return found
@@ -353,6 +353,14 @@ print(run("100", "300000").status)
 """
 
 
+def test_processes_that_end_while_they_are_counted_are_nobodys(monkeypatch):
+    before, listed = crowding._count(os.getuid()), os.listdir
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    monkeypatch.setattr(crowding.os, "listdir", lambda path: [*listed(path), str(gone.pid), "4194305"])
+    assert abs(crowding._count(os.getuid()) - before) < 200 and crowding._counts(Path("/proc/4194305")) == (-1, 0)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs a user id that nothing else runs as")
 @pytest.mark.parametrize("soft, hard, alone", [(40, 4096, "infra_error"), (40, 40, "infra_error"), (2000, 4096, "crash")])
 def test_a_process_limit_that_others_use_up_is_no_crash(tmp_path, soft, hard, alone):
@@ -377,7 +385,7 @@ from parallax_lib import crowding, sandbox
 limits, level = sandbox.Limits(cpu_s=3, wall_s=120, processes=64), replace(sandbox.probe(), user=int(sys.argv[2]))
 program = open(sys.argv[1], "rb").read()
 run = lambda *args: sandbox.run(["../job/a", *args], {"a": program}, limits, level)
-large = lambda: [p for p in Path("/proc").glob("[0-9]*") if crowding._counts(p / "status") == (level.user, 61)]
+large = lambda: [p for p in crowding.processes() if crowding._counts(p) == (level.user, 61)]
 resource.setrlimit(resource.RLIMIT_NPROC, (100, 4096))
 other = threading.Thread(target=run, args=("60", "90000000", "0"))
 other.start()
