@@ -13,15 +13,26 @@ from parallax_lib import shipped
 from parallax_lib.__main__ import main
 from parallax_lib.params import ROOT, UserError
 
-SOURCE = ROOT / "data" / "rollouts"
+ROOTS = 150  # originals with their branch-offs: a part of the shipped ones does
 TREE = ["root", "branch_depth", "resample"]
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    """The shipped rollouts in the published layout, written by the command."""
+def source(tmp_path_factory):
+    """A folder of rollouts, part of the shipped ones."""
+    folder = tmp_path_factory.mktemp("source") / "rollouts"
+    every, vectors = shipped.read_shipped(str(ROOT / "data" / "rollouts"))
+    part = every[every["root"].isin(every["root"].unique()[:ROOTS])]
+    card = json.loads((ROOT / "data" / "rollouts" / "card.json").read_text())
+    shipped.write_shipped(folder, part.drop(columns="origin"), vectors[part.index], card)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(source, tmp_path_factory):
+    """These rollouts in the published layout, written by the command."""
     folder = tmp_path_factory.mktemp("exported") / "published"
-    assert main(["export", str(SOURCE), "--out", str(folder)]) == 0
+    assert main(["export", str(source), "--out", str(folder)]) == 0
     return folder
 
 
@@ -45,18 +56,18 @@ def without(*names):
     return lambda row: {k: v for k, v in row.items() if k not in names}
 
 
-def test_the_published_layout_is_read_as_our_own(published):
-    ours, vectors = shipped.read_shipped(str(SOURCE), 576)
+def test_the_published_layout_is_read_as_our_own(source, published):
+    ours, vectors = shipped.read_shipped(str(source), 576)
     theirs, again = shipped.read_shipped(str(published), 576)
-    assert len(list(published.glob("*_v1_r0.pt"))) == int((ours["branch_depth"] == 1).sum()) == ours["root"].nunique()
+    assert len(list(published.glob("*_v1_r0.pt"))) == int((ours["branch_depth"] == 1).sum()) == ours["root"].nunique() == ROOTS
     np.testing.assert_array_equal(vectors, again)
     blank = {"gpu_reason": "", "mean_logprob": 0.0}
     pd.testing.assert_frame_equal(ours.fillna(blank), theirs[list(ours)].fillna(blank), check_dtype=False)
 
 
-def test_names_alone_tell_where_a_rollout_branches_off(published):
+def test_names_alone_tell_where_a_rollout_branches_off(source, published):
     rewrite(published, without(*TREE))
-    ours, theirs = shipped.read_shipped(str(SOURCE))[0], shipped.read_shipped(str(published))[0]
+    ours, theirs = shipped.read_shipped(str(source))[0], shipped.read_shipped(str(published))[0]
     pd.testing.assert_frame_equal(ours[TREE], theirs[TREE], check_dtype=False)
 
 
