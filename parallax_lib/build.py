@@ -17,6 +17,7 @@ import functools
 import re
 import secrets
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from parallax_lib import cudacpu_build, sandbox
@@ -30,11 +31,12 @@ KEPT = 24  # programs
 RECENT: dict[tuple, Built] = {}  # the last ones that were built, by all that they were built from
 PROGRAM, SYMBOLS, PREPROCESSED, RUNTIME = "program", "symbols", "main.ii", "runtime"
 PROOF = ROOT / "data" / "proof"
-PROOFS = {"omp": ("ompt.cpp",), "cuda": ("launches.cpp", "poison.cpp")}  # one text each
+PROOFS = {"omp": ("ompt.cpp",), "cuda": ("seen.cpp", "launches.cpp", "poison.cpp")}  # one text each
+OFFLOADED = ("seen.cpp", "offloaded.cpp")
 TARGET = re.compile(r"\bomp\b(?:\\\n|[^\n])*?\btarget\b")
 INSCAN = re.compile(r"\binscan\b")  # the one feature that LLVM's runtime refuses in programs that g++ built
 UNIFIED = r"pragma +omp +requires.*(unified_shared_memory|self_maps)"
-HOST, DEVICE = "target regions: host fallback", "target regions: x86_64 offload device"
+HOST, DEVICE, GPU = (f"target regions: {where}" for where in ("host fallback", "x86_64 offload device", "GPU"))
 KILLED = re.compile(  # in a message of the compiler's, not in a line that it quotes (those are indented)
     r"^(?!\s).*(internal compiler error: (Killed|Segmentation|CPU time|File size)|Killed signal terminated|"
     r"died due to signal|CPU time limit|File size limit|virtual memory exhausted|cannot allocate memory|out of memory|"
@@ -77,7 +79,7 @@ class Built:
     outcome: Outcome
     tool: str = ""  # compiler and flags that made it
     runtime: str = ""  # OpenMP runtime it is linked with: libomp, libgomp, "" for other programs
-    regions: str = ""  # of a program with target regions: HOST or DEVICE
+    regions: str = ""  # of a program with target regions: HOST, DEVICE or GPU
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ def _first_that_builds(code: str, toolchain: Toolchain, extra: tuple[str, ...], 
 
 def same_code(one: str, other: str, toolchain: Toolchain, extra: tuple[str, ...], level: Level) -> bool:
     """Whether two programs compile to the same bytes; target regions for the host: clang puts random names into device images."""
-    plain = replace(toolchain, llvm=Llvm())
+    plain = replace(toolchain, llvm=Llvm(), offloaded=None)
     return build(one, plain, extra, level).program == build(other, plain, extra, level).program
 
 
@@ -131,8 +133,10 @@ def proof_source(toolchain: Toolchain) -> bytes:
 
 
 def guard_source(toolchain: Toolchain) -> bytes:
-    """What it links beside that into programs for the offload device, so that missing maps show; b"" for none."""
-    return _read("device.cpp") if toolchain.api == "omp" and toolchain.llvm.offload else b""
+    """What it links beside that into programs with target regions: on a GPU their count, on the x86_64 device what shows missing maps."""
+    if toolchain.api != "omp" or not toolchain.llvm.offload:
+        return b""
+    return b"".join(map(_read, OFFLOADED)) if toolchain.gpu else _read("device.cpp")
 
 
 @functools.cache
@@ -147,6 +151,8 @@ def _ways(code: str, toolchain: Toolchain) -> list[tuple[str, str, tuple[str, ..
     if toolchain.api != "omp" or not (targets or INSCAN.search(code)):
         return [native]
     flags = tuple(f for f in toolchain.flags if not f.startswith("-foffload"))
+    if targets and toolchain.gpu:
+        return [(GPU, clang, (*flags, *toolchain.llvm.gpu))]
     if targets and toolchain.llvm.offload:
         first = [(DEVICE, clang, (*flags, OFFLOAD))]
     else:
@@ -184,12 +190,12 @@ def _script(toolchain: Toolchain, extra: tuple[str, ...], name: str, proof: bool
     steps = []
     if name != "main.cu":
         steps.append([*flags, "-E", source, "-o", PREPROCESSED])
-        source = source if OFFLOAD in flags else PREPROCESSED  # clang makes no device code of preprocessed text
+        source = source if _offloads(flags) else PREPROCESSED  # clang makes no device code of preprocessed text
     steps += [[*flags, "-c", source, "-o", "main.o"], [*plain, "-c", f"{JOB}/marker.cpp", "-o", "marker.o"]]
     if proof and toolchain.api == "omp":
         steps.append([*plain, "-c", f"{JOB}/proof.cpp", "-o", "proof.o"])
     guard = ""
-    if proof and OFFLOAD in flags:
+    if proof and _offloads(flags):
         compiled = shlex.join([*plain, "-c", f"{JOB}/device.cpp", "-o", "device.o"])
         guard = f"U=; if grep -Eq '{UNIFIED}' {PREPROCESSED}; then U=-DUNIFIED; fi\n{compiled} $U"
     link = shlex.join([*flags, "marker.o", "main.o", "-o", PROGRAM, *extra])
@@ -217,12 +223,17 @@ def _omp_link(toolchain: Toolchain, extra: tuple[str, ...], proof: bool, native:
     clang = toolchain.compiler == lib.clang
     flags = toolchain.flags if clang else tuple(f for f in toolchain.flags if f != "-fopenmp" and not f.startswith("-foffload"))
     theirs = [f"-Wl,-rpath,{lib.folder}", *([] if clang else [lib.libomp]), "-lpthread", "-ldl"]
-    proofs = ["proof.o", "device.o"] if OFFLOAD in flags else ["proof.o"]
+    proofs = ["proof.o", "device.o"] if _offloads(flags) else ["proof.o"]
+    theirs += SHOWN if toolchain.gpu else ()
     ours = shlex.join([toolchain.compiler, *flags, *extra, "marker.o", *proofs, "main.o", "-o", PROGRAM, *extra, *theirs])
     if clang:
         return f"{ours}\necho libomp > {RUNTIME}"
     absent = f"! grep -Eq 'pragma +omp.*(inscan|ordered *\\()' {PREPROCESSED}"
     return f"if {absent} && {ours} 2> /dev/null; then echo libomp > {RUNTIME}; else\n{native}\necho libgomp > {RUNTIME}; fi"
+
+
+def _offloads(flags: Iterable[str]) -> bool:
+    return any(flag.startswith("-fopenmp-targets=") for flag in flags)
 
 
 def _build_reason(out: Outcome) -> str:
@@ -259,9 +270,8 @@ def execute(
 ) -> Ran:  # fmt: skip
     """Run a built program once on one input.  `files` lie beside it."""
     nonce = secrets.token_hex(16)
-    gpu = toolchain.api == "cuda" and not toolchain.emulated
     out = sandbox.run([f"{JOB}/{PROGRAM}", *args], {PROGRAM: program, **(files or {})}, limits, level, env={**_env(toolchain), **env},
-                      stdin=nonce.encode(), roots=toolchain.roots, gpu=gpu)  # fmt: skip
+                      stdin=nonce.encode(), roots=toolchain.roots, gpu=toolchain.gpu)  # fmt: skip
     end = f"\n@end {nonce}\n"
     if out.status != "ok":
         return Ran(out.status, "", _ending(out), out)

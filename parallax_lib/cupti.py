@@ -1,4 +1,4 @@
-"""Kernels as the GPU ran them: a CUPTI library that the driver loads into every run of a judged CUDA program.
+"""Kernels as the GPU ran them: a CUPTI library that the driver loads into every run of a judged program there.
 
 Knows how the library is built, given to a run and proven on a program that launches.  Knows nothing of rules or verdicts.
 
@@ -13,18 +13,18 @@ import shlex
 import threading
 from dataclasses import replace
 
-from parallax_lib import sandbox
+from parallax_lib import llvm, sandbox
 from parallax_lib.build import BUILD_LIMITS, PROOF, build, execute
 from parallax_lib.sandbox import JOB, Level, Limits
-from parallax_lib.toolchain import Toolchain
+from parallax_lib.toolchain import Toolchain, cuda_home
 
 LIBRARY = "cupti.so"
 FIRST = threading.Lock()  # the known program runs once, however many workers ask
 INJECTED = {"CUDA_INJECTION64_PATH": f"{JOB}/{LIBRARY}"}
 LIMITS = Limits(cpu_s=20, memory_mb=4096)
-KNOWN = """__global__ void seen(int *x) { x[threadIdx.x] = 1; }
+KNOWN = {"omp": llvm.KNOWN, "cuda": """__global__ void seen(int *x) { x[threadIdx.x] = 1; }
 int main() { int *x; cudaMalloc(&x, 128); seen<<<1, 32>>>(x); return cudaDeviceSynchronize(); }
-"""
+"""}
 
 
 def given(toolchain: Toolchain, level: Level) -> tuple[dict[str, str], dict[str, bytes]]:
@@ -45,18 +45,19 @@ def _why_not(toolchain: Toolchain, level: Level) -> str:
     made, why = library(toolchain, level)
     if not made:
         return f"data/proof/cupti.cpp does not build: {why}"
-    built = build(KNOWN, toolchain, (), level)
-    ran = execute(built.program, toolchain, (), LIMITS, level, INJECTED, {LIBRARY: made}) if built.reason == "ok" else None
+    built = build(KNOWN[toolchain.api], toolchain, (), level)
+    env = INJECTED | (llvm.MANDATORY if toolchain.api == "omp" else {})
+    ran = execute(built.program, toolchain, (), LIMITS, level, env, {LIBRARY: made}) if built.reason == "ok" else None
     if ran is None or ran.reason != "ok":
         return f"a program that it watches does not run: {(ran.log if ran else built.log)[:200]}"
-    return "" if ran.proof.get("device_kernels") == "1" else f"it does not see a known kernel: {ran.proof}"
+    return "" if ran.proof.get("device_kernels", "0") != "0" else f"it does not see a known kernel: {ran.proof}"
 
 
 @functools.cache
 def library(toolchain: Toolchain, level: Level) -> tuple[bytes, str]:
     """(the library, "") or (b"", what the compiler said); built once a process in the sandbox."""
     headers, folder = toolchain.cupti
-    home = toolchain.compiler.rpartition("/bin/")[0]
+    home = cuda_home()
     command = ["g++", "-shared", "-fPIC", "-O2", "-w", "-Wl,-z,defs", "-I", headers, "-I", f"{home}/include"]
     command += [f"{JOB}/cupti.cpp", "-o", LIBRARY]
     find = f"$(ls {shlex.quote(folder)}/libcupti.so* | head -1)"  # the Python packages have no plain libcupti.so

@@ -113,7 +113,8 @@ def on_the_host(bench: Bench) -> Bench:
     tools = bench.toolchains["omp"]
     if not tools.llvm.offload:
         return bench
-    return replace(bench, toolchains={**bench.toolchains, "omp": replace(tools, llvm=replace(tools.llvm, clang="", offload=False))})
+    host = replace(tools, llvm=replace(tools.llvm, clang="", offload=False), offloaded=None)
+    return replace(bench, toolchains={**bench.toolchains, "omp": host})
 
 
 def _verdict(code: str, task: Task, bench: Bench, **stages: str) -> Verdict:

@@ -1,4 +1,4 @@
-"""What this machine has of LLVM for OpenMP: clang++, its runtime libomp, Archer and the x86_64 offload device.
+"""What this machine has of LLVM for OpenMP: clang++, its runtime libomp, Archer, the x86_64 offload device and a GPU's.
 
 Knows file names of LLVM installations.  Knows nothing of g++, CUDA, sandboxes or verdicts.  All of it is optional: an
 absent part is "" and what needs it is not checked.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import glob
+import os
 import re
 import shutil
 import subprocess
@@ -16,17 +17,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 OFFLOAD = "-fopenmp-targets=x86_64-pc-linux-gnu"
+NVPTX = "nvptx64-nvidia-cuda"
+MANDATORY = {"OMP_TARGET_OFFLOAD": "MANDATORY"}  # a region that cannot run on the device ends the program
 NAMES = ("clang++", *(f"clang++-{n}" for n in range(25, 14, -1)))
 RUNTIMES = ("/usr/lib/llvm-*/lib/libomp.so.5", "/usr/lib/*/libomp.so.5", "/usr/lib64/libomp.so", "/usr/lib/libomp.so")
 FEATURES = {  # what is built to see whether it is there
     "tsan": ("int main() { return 0; }", ("-fsanitize=thread", "-fopenmp")),
     "offload": ("int main() {\n#pragma omp target\n  {}\n}", ("-fopenmp", OFFLOAD)),
 }
+KNOWN = "int main() {\n  int x = 1;\n#pragma omp target map(tofrom : x)\n  x = 0;\n  return x;\n}\n"  # ends well on a device
 
 
 @dataclass(frozen=True)
 class Llvm:
-    """Absolute paths, "" for what is absent.  `offload`: programs for the x86_64 offload device can be built."""
+    """Absolute paths, "" for what is absent.  `offload`: programs for the x86_64 offload device can be built.
+
+    `gpu`: flags that offload to this machine's GPU instead, () where a known program did not run there.
+    """
 
     clang: str = ""
     version: str = ""
@@ -34,6 +41,7 @@ class Llvm:
     archer: str = ""
     tsan: bool = False
     offload: bool = False
+    gpu: tuple[str, ...] = ()
 
     @property
     def folder(self) -> str:
@@ -46,7 +54,7 @@ def describe(found: Llvm) -> str:
     parts = {
         "proof of parallelism": found.libomp or "no libomp: parallel stays unknown",
         "race stage": "clang with Archer" if found.tsan and found.archer else "not checked: no clang++ with ThreadSanitizer and Archer",
-        "target regions": "x86_64 offload device" if found.offload else "on the host",
+        "target regions": ("x86_64 offload device" if found.offload else "on the host") + (", then the GPU" if found.gpu else ""),
     }
     return "; ".join(f"{name}: {told}" for name, told in parts.items())
 
@@ -66,6 +74,25 @@ def detect() -> Llvm:
     return Llvm(clang, version, libomp, archer if Path(archer).exists() else "", **able)
 
 
+@functools.cache
+def gpu_flags(found: Llvm, cuda: str, arch: str, libraries: tuple[str, ...]) -> tuple[str, ...]:
+    """`gpu_offload`'s flags, proven by a program that ran on the GPU; () where that fails.
+
+    `libraries`: folders that hold the driver's library, if the loader does not know.
+    """
+    flags = gpu_offload(found, cuda, arch)
+    env = {**os.environ, **MANDATORY, "LD_LIBRARY_PATH": ":".join((*libraries, os.environ.get("LD_LIBRARY_PATH", "")))}
+    able = found.offload and _builds(found.clang, KNOWN, ("-fopenmp", *flags, f"-Wl,-rpath,{found.folder}"), env)
+    return flags if able else ()
+
+
+def gpu_offload(found: Llvm, cuda: str, arch: str) -> tuple[str, ...]:
+    """Flags with which clang offloads to NVIDIA GPUs of one kind.  `cuda`: the toolkit's folder, `arch`: sm_NN."""
+    code = next((str(path) for path in Path(found.folder or "/none").glob(f"libomptarget-nvptx-{arch}.bc")), "")
+    flags = (f"-fopenmp-targets={NVPTX}", f"-Xopenmp-target={NVPTX}", f"-march={arch}", f"--cuda-path={cuda}")
+    return (*flags, f"--libomptarget-nvptx-bc-path={code}") if code else flags  # else where clang itself looks
+
+
 def _home(clang: str) -> str:
     return str(Path(clang).resolve().parents[1])
 
@@ -74,13 +101,15 @@ def _numbers(path: str) -> list[int]:
     return [int(n) for n in re.findall(r"\d+", path)]
 
 
-def _builds(clang: str, source: str, flags: tuple[str, ...]) -> bool:
+def _builds(clang: str, source: str, flags: tuple[str, ...], env: dict[str, str] | None = None) -> bool:
+    """Whether it builds and, with `env`, also runs well."""
     with tempfile.TemporaryDirectory(prefix="parallax-") as folder:
         path = Path(folder, "main.cpp")
         path.write_text(source)
         try:
             command = [clang, str(path), *flags, "-o", str(path.with_suffix(""))]
-            return subprocess.run(command, capture_output=True, timeout=60, cwd=folder).returncode == 0
+            commands = [command, [command[-1]]] if env else [command]
+            return all(subprocess.run(c, capture_output=True, timeout=60, cwd=folder, env=env).returncode == 0 for c in commands)
         except (OSError, subprocess.TimeoutExpired):
             return False
 

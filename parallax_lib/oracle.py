@@ -175,3 +175,14 @@ def same(expected: Expected, first: tuple[Line, ...], second: tuple[Line, ...]) 
         for (_, tolerances), x, y in zip(limits, first, second, strict=True)
         for t, a, b in zip(tolerances, x.values, y.values, strict=True)
     )
+
+
+def differs(case: Expected, runs: list[tuple[Line, ...]]) -> tuple[str, str]:
+    """(reason, in words) of the first difference among runs of one input or from the reference; ("", "") for none."""
+    if any(not same(case, runs[0], other) for other in runs[1:]):
+        return "nondeterministic", "the output changes from run to run or with the number of threads"
+    for lines in runs:
+        why = difference(case, lines) if comparable(case, lines) else mismatch(case, lines)
+        if why:
+            return "wrong_output", why
+    return "", ""

@@ -102,6 +102,18 @@ def of_cuda(runs: Sequence[dict[str, str]], why_not: str = "", unwatched: str | 
     return _on_device(seen, known, runs[0].get("device_longest", ""))
 
 
+def of_offloaded(runs: Sequence[dict[str, str]], unwatched: str) -> Proof:
+    """The rule on OpenMP runs whose target regions may run on a GPU and nowhere else.  `unwatched`: why CUPTI did not watch.
+
+    A program whose regions rightly ask for the host offloads nothing.
+    """
+    regions = [run.get("targets", 0) for run in map(_numbers, runs)]
+    seen = f"{min(regions)} to {max(regions)} regions a run"
+    if unwatched or not max(regions):
+        return Proof("yes", f"{seen}; {DEVICE}: not checked ({unwatched})" if unwatched else seen)
+    return _on_device(seen, [_numbers(run) for run in runs], runs[0].get("device_longest", ""))
+
+
 def _on_device(launched: str, runs: Sequence[dict[str, int]], longest: str) -> Proof:
     """The rule on what CUPTI saw in runs that it watched."""
     kernels, threads = ([run.get(f"device_{what}", 0) for run in runs] for what in ("kernels", "threads"))

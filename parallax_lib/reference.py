@@ -15,6 +15,7 @@ from dataclasses import asdict, astuple, dataclass, field
 from parallax_lib import cupti, oracle, proof
 from parallax_lib.build import BUILD_LIMITS, PROOF, Ran, build, execute, guard_source, proof_source
 from parallax_lib.kernels import Kernel
+from parallax_lib.llvm import MANDATORY
 from parallax_lib.sandbox import Level, Limits
 from parallax_lib.store import Journal, digest
 from parallax_lib.toolchain import Toolchain
@@ -99,6 +100,7 @@ def inputs(kernel: Kernel) -> tuple[tuple[str, ...], ...]:
 
 def tool_facts(toolchain: Toolchain) -> list:
     watched = [*toolchain.cupti, digest((PROOF / "cupti.cpp").read_text())] if any(toolchain.cupti) else []
+    watched += tool_facts(toolchain.offloaded) if toolchain.offloaded else []
     return [toolchain.compiler, toolchain.version, toolchain.flags, toolchain.can_build, toolchain.can_run,
             astuple(toolchain.llvm), hashlib.sha256(proof_source(toolchain) + guard_source(toolchain)).hexdigest(), *watched]  # fmt: skip
 
@@ -108,10 +110,11 @@ def run_once(
 ) -> Ran:
     """One run of a built program on one input with that many OpenMP threads; emulated CUDA: in schedule 1 or 2.
 
-    The program sees `files` read-only in ../job/inputs/.  On a GPU CUPTI watches where it can.
+    The program sees `files` read-only in ../job/inputs/.  On a GPU CUPTI watches where it can, and target regions run there or nowhere.
     """
     toolchain = bench.toolchains[api]
-    watch, library = cupti.given(toolchain, bench.level) if api == "cuda" else ({}, {})
+    watch, library = cupti.given(toolchain, bench.level) if toolchain.gpu else ({}, {})
+    watch = {**watch, **MANDATORY} if toolchain.gpu and api == "omp" else watch
     env = {**RUN_ENV, **watch, "OMP_NUM_THREADS": str(threads), "CUDACPU_SCHEDULE": str(threads)}
     return execute(program, toolchain, args, bench.limits, bench.level, env, {**library, **beside(files)})
 

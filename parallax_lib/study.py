@@ -240,7 +240,7 @@ def machine_text() -> str:
     """Compilers, GPU and sandbox level of this machine."""
     tools = toolchain.detect()
     lines = [f"{api:7} {toolchain.describe(t)}" for api, t in tools.items()]
-    return "\n".join([*lines, f"openmp  {llvm.describe(tools['omp'].llvm)}", f"sandbox {sandbox.probe().name}"])
+    return "\n".join([*lines, f"openmp  {llvm.describe((tools['omp'].offloaded or tools['omp']).llvm)}", f"sandbox {sandbox.probe().name}"])
 
 
 def collect_to(params: Params, out: Path, card: dict) -> None:

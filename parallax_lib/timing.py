@@ -21,7 +21,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from parallax_lib.build import build
+from parallax_lib import offload
+from parallax_lib.build import GPU, build
 from parallax_lib.kernels import Task
 from parallax_lib.reference import Bench, inputs, run_once
 from parallax_lib.toolchain import gpu_name
@@ -74,12 +75,20 @@ def machine(bench: Bench, task: Task) -> list:
     if bench.timing != "on":
         return []
     found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.M)
-    return [found[1] if found else platform.machine(), os.cpu_count(), gpu_name() if "cuda" in task.direction else "", PAIRS]
+    return [found[1] if found else platform.machine(), os.cpu_count(), gpu_name() if may_use_gpu(task, bench) else "", PAIRS]
 
 
-def measure(program: bytes, task: Task, bench: Bench, checked: tuple[tuple[str, ...], ...]) -> Timed:
-    """Median ratio of source and translation over interleaved pairs, on the first of the `checked` inputs."""
-    tools, kernel = bench.toolchains, task.kernel
+def may_use_gpu(task: Task, bench: Bench) -> bool:
+    return "cuda" in task.direction or ("omp" in task.direction and bench.toolchains["omp"].offloaded is not None)
+
+
+def measure(program: bytes, task: Task, bench: Bench, checked: tuple[tuple[str, ...], ...], offloaded: bool = False) -> Timed:
+    """Median ratio of source and translation over interleaved pairs, on the first of the `checked` inputs.
+
+    Where target regions can run on a GPU, the source's do; `offloaded`: so do the program's.
+    """
+    bench, kernel = offload.on_gpu(bench), task.kernel
+    tools = bench.toolchains
     if not (tools[task.source].can_run and tools[task.target].can_run):
         return Timed("not checked", f"timing needs {task.source} and {task.target} to run here")
     source = build(kernel.sources[task.source], tools[task.source], kernel.flags.get(task.source, ()), bench.level)
@@ -95,7 +104,8 @@ def measure(program: bytes, task: Task, bench: Bench, checked: tuple[tuple[str, 
                 return Timed("not checked", "a timed run did not end well", *_cost(spent))
             pairs.append(tuple(int(ran.proof["wall_us"]) / 1e6 for ran in two))
     unchecked = "" if args in inputs(kernel) else "; size not checked for correctness"
-    faster, note = summary(pairs[1:], threads if "cuda" not in task.direction else 0)
+    unbounded = offloaded or source.regions == GPU or "cuda" in task.direction
+    faster, note = summary(pairs[1:], 0 if unbounded else threads)
     return Timed(faster, note + unchecked, *_cost(spent))
 
 

@@ -43,7 +43,9 @@ class Toolchain:
     llvm: Llvm = Llvm()  # for omp: runtime of the proof, clang for races and target regions
     emulated: bool = False  # CUDA run on the CPU by data/cudacpu
     gate: tuple[str, ...] = ()  # nvcc and its flags: what it refuses is a compile error, emulated or not
-    cupti: tuple[str, str] = ("", "")  # for CUDA on a GPU: folders of CUPTI's headers and library
+    cupti: tuple[str, str] = ("", "")  # for programs on a GPU: folders of CUPTI's headers and library
+    gpu: bool = False  # what it builds runs on a GPU
+    offloaded: Toolchain | None = None  # for omp: the same for programs with target regions on this machine's GPU
 
 
 def detect(cuda: str = "auto") -> dict[str, Toolchain]:
@@ -56,11 +58,19 @@ def detect(cuda: str = "auto") -> dict[str, Toolchain]:
     if compiler is None:
         raise UserError(f"g++ not found, no program can be judged; install it with: {INSTALL}")
     version, roots = _first_line([compiler, "--version"]), _outside_usr(compiler)
-    return {
-        "serial": Toolchain("serial", compiler, version, BASE, True, True, roots=roots),
-        "omp": Toolchain("omp", compiler, version, (*BASE, "-fopenmp"), True, True, roots=roots, llvm=llvm.detect()),
-        "cuda": _chosen_cuda(cuda, compiler, version),
-    }
+    chosen = _chosen_cuda(cuda, compiler, version)
+    omp = Toolchain("omp", compiler, version, (*BASE, "-fopenmp"), True, True, roots=roots, llvm=llvm.detect())
+    serial = Toolchain("serial", compiler, version, BASE, True, True, roots=roots)
+    return {"serial": serial, "omp": replace(omp, offloaded=_offloaded(omp, chosen)), "cuda": chosen}
+
+
+def _offloaded(omp: Toolchain, cuda: Toolchain) -> Toolchain | None:
+    """The OpenMP toolchain whose target regions run on the GPU that CUDA programs run on; None where they do not."""
+    if not cuda.gpu:
+        return None
+    flags = llvm.gpu_flags(omp.llvm, cuda.compiler.removesuffix("/bin/nvcc"), _arch(), cuda.libraries)
+    shown = {"roots": tuple(dict.fromkeys((*omp.roots, *cuda.roots))), "libraries": cuda.libraries, "cupti": cuda.cupti}
+    return replace(omp, llvm=replace(omp.llvm, gpu=flags), gpu=True, **shown) if flags else None
 
 
 @functools.cache
@@ -100,7 +110,8 @@ def _cuda(host_version: str) -> Toolchain:
     libraries = tuple(str(p) for p in (home / "lib64", Path("/usr/local/nvidia/lib64")) if p.is_dir())
     cupti = find_cupti(home) if gpu else ("", "")
     roots = (*_outside_usr(compiler), *(folder for folder in cupti if folder and not folder.startswith(("/usr/", f"{home}/"))))
-    return Toolchain("cuda", compiler, version, flags, True, bool(gpu), "" if gpu else "no GPU", roots, libraries, cupti=cupti)
+    return Toolchain("cuda", compiler, version, flags, True, bool(gpu), "" if gpu else "no GPU", roots, libraries,
+                     cupti=cupti, gpu=bool(gpu))  # fmt: skip
 
 
 def find_cupti(home: Path) -> tuple[str, str]:

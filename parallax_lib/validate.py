@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 
-from parallax_lib import ablation, cudacpu, cupti, gates, oracle, proof, races, timing
+from parallax_lib import ablation, cudacpu, cupti, gates, offload, oracle, proof, races, timing
 from parallax_lib.build import Built, Ran, build, unused_api
 from parallax_lib.kernels import Task
 from parallax_lib.reference import (
@@ -88,7 +88,8 @@ def judged(code: str | None, task: Task, bench: Bench, reference: Reference | No
                 break
             verdict, program, order = _judge(code, task, bench, reference)
     if verdict.validated and bench.timing == "on":
-        timed = timing.measure(program, task, bench, order)
+        there = offload.program(code, task, bench)
+        timed = timing.measure(there or program, task, bench, order, offloaded=bool(there))
         verdict = spend(replace(verdict, faster=timed.faster, log=timed.note[:LOG_CHARS]), timed)
     if bench.journal and verdict.reason != "infra_error":
         bench.journal.put("verdict", key, asdict(verdict))
@@ -114,6 +115,8 @@ def _judge(code: str, task: Task, bench: Bench, reference: Reference) -> tuple[V
         why = reference.unable if toolchain.can_run else toolchain.why_not
         return end(so_far, 2, "not_checkable", f"compiled with {toolchain.version}; not run: {why}\n{built.log}"), b"", ()
     verdict, order = _compare(so_far, code, built, task, bench, reference)
+    if verdict.validated and offload.wanted(code, task, bench):
+        verdict = _offload(verdict, code, task, bench, reference)
     if verdict.validated and races.wanted(bench, task.target):
         verdict = _check_races(verdict, code, task, bench, order)
     return verdict, built.program, order
@@ -176,7 +179,7 @@ def _compare(so_far: Verdict, code: str, built: Built, task: Task, bench: Bench,
     if shown and shown.reason in ("cuda_error", "no_kernel_launch"):  # printed data that no kernel made are not compared
         return end(so_far, 3, shown.reason, "\n".join([shown.evidence, *(ran.log for _, _, ran in runs)])), ()
     for i, (case, lines) in enumerate(pairs, 1):
-        reason, why = _differs(case, lines)
+        reason, why = oracle.differs(case, lines)
         if reason:
             return end(so_far, level, reason, f"input {i}: {why}"), ()
     if shown and shown.reason:
@@ -217,7 +220,7 @@ def _ablate(
         return ablation.run_idle(program, toolchain, args, limits, bench.level, env, beside(task.kernel.inputs), switch, schedule)
 
     def right(case: oracle.Expected, ran: Ran) -> bool:
-        return not _differs(case, [oracle.READ[task.kernel.oracle](ran.text)])[0]
+        return not oracle.differs(case, [oracle.READ[task.kernel.oracle](ran.text)])[0]
 
     cases = zip(inputs(task.kernel), reference.cases, strict=True)
     return ablation.without(cases, run, right, switches, ablation.SCHEDULES.get(toolchain.api, (1,)))
@@ -251,19 +254,18 @@ def _prove(built: Built, api: str, runs: list[tuple[tuple[str, ...], int, Ran]],
     return replace(shown, evidence=f"{shown.evidence}; {built.regions}" if built.regions else shown.evidence)
 
 
+def _offload(verdict: Verdict, code: str, task: Task, bench: Bench, reference: Reference) -> Verdict:
+    """Right on the x86_64 device or the host; now on the GPU."""
+    seen = offload.check(code, task, bench, reference)
+    verdict = replace(spend(verdict, seen), checked=f"{verdict.checked}; {seen.evidence}"[:LOG_CHARS])
+    if not seen.reason:
+        return verdict
+    lost = {"parallel": "no", "parallel_evidence": seen.evidence} if seen.reason == "not_parallel" else {}
+    return end(replace(verdict, **lost), seen.level, seen.reason, seen.evidence)
+
+
 def _check_races(verdict: Verdict, code: str, task: Task, bench: Bench, order: tuple) -> Verdict:
     """The race stage on the shortest input, because it is some eight times slower."""
     seen = races.check(code, task.target, order[-1], task.kernel.flags.get(task.target, ()), bench)
     verdict = replace(spend(verdict, seen), race_free=seen.race_free, race_evidence=seen.evidence)
     return end(verdict, 4, "race", seen.evidence) if seen.race_free == "no" else verdict
-
-
-def _differs(case: oracle.Expected, runs: list[tuple[oracle.Line, ...]]) -> tuple[str, str]:
-    """(reason, in words) of the first difference among runs of one input or from the reference; ("", "") for none."""
-    if any(not oracle.same(case, runs[0], other) for other in runs[1:]):
-        return "nondeterministic", "the output changes from run to run or with the number of threads"
-    for lines in runs:
-        why = oracle.difference(case, lines) if oracle.comparable(case, lines) else oracle.mismatch(case, lines)
-        if why:
-            return "wrong_output", why
-    return "", ""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from parallax_lib import ablation, races, timing
+from parallax_lib import ablation, offload, races, timing
 from parallax_lib.reference import visible
 from parallax_lib.sandbox import Outcome
 
@@ -40,7 +40,7 @@ class Verdict:
         return self.level == 5
 
 
-def spend(verdict: Verdict, stage: Outcome | ablation.Spent | races.Checked | timing.Timed) -> Verdict:
+def spend(verdict: Verdict, stage: Outcome | ablation.Spent | offload.Offloaded | races.Checked | timing.Timed) -> Verdict:
     """The verdict with the stage's cost."""
     wall = stage.wall_s if isinstance(stage, Outcome) else stage.seconds
     cpu, seconds = verdict.cpu_s + stage.cpu_s, verdict.seconds + wall

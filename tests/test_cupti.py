@@ -31,7 +31,7 @@ def test_the_library_builds_and_programs_show_it_their_counters(tmp_path):
     level = sandbox.probe()
     made, why = cupti.library(claimed(), level)
     assert made and not why
-    for name, data in (("cupti.so", made), ("program", build.build(cupti.KNOWN, claimed(), (), level).program)):
+    for name, data in (("cupti.so", made), ("program", build.build(cupti.KNOWN["cuda"], claimed(), (), level).program)):
         (tmp_path / name).write_bytes(data)
     symbols = {p.name: subprocess.run(["nm", "-D", p], capture_output=True, text=True).stdout for p in tmp_path.iterdir()}
     assert " T InitializeInjection" in symbols["cupti.so"] and " w parallax_device" in symbols["cupti.so"]

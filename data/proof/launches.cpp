@@ -4,23 +4,16 @@
 // At the end, before the runtime goes away, it waits for the device and asks cudaGetLastError once more, so that an error
 // that the program never asked for is not swallowed, and reads what CUPTI saw on the device, where cupti.cpp was loaded.
 // With CUDACPU_KERNELS=0 in its environment it launches nothing and says that all went well, as the emulator does.
-// The few declarations it needs stand here.
+// Stands after seen.cpp; the few declarations it needs stand here.
 extern "C" {
-typedef unsigned long size_t;
 struct dim3 { unsigned x, y, z; };
 void *memset(void *, int, size_t);
 size_t strlen(const char *);
 int strcmp(const char *, const char *), strncmp(const char *, const char *, size_t);
-int snprintf(char *, size_t, const char *, ...);
 int atexit(void (*)());
 int cudaGetLastError();
 int cudaDeviceSynchronize();
 }
-
-struct Kernel { char name[64]; int grid[3], block[3]; long nanoseconds; };
-struct Seen { void (*read)(); long kernels, threads, nanoseconds, copies; Kernel longest; };
-extern "C" Seen parallax_device;
-Seen parallax_device;  // cupti.cpp finds it in the program's dynamic symbols
 
 namespace {
 long launches, threads, error, refused, overrun;
@@ -54,17 +47,6 @@ void at_end() {
   note(cudaGetLastError());
   check_guards(nullptr);
   if (parallax_device.read) parallax_device.read();
-}
-
-long on_device(char *text, long size) {
-  const Seen &seen = parallax_device;
-  Kernel k = seen.longest;
-  if (!seen.read || size < 512) return 0;
-  for (char *c = k.name; *c; c++)
-    if (!(*c == '_' || (*c >= '0' && *c <= '9') || (*c >= 'A' && *c <= 'Z') || (*c >= 'a' && *c <= 'z'))) *c = '?';
-  return snprintf(text, size, " device_kernels=%ld device_threads=%ld device_us=%ld device_copies=%ld device_longest=%s<%d,%d,%d;%d,%d,%d>",
-                  seen.kernels, seen.threads, seen.nanoseconds / 1000, seen.copies, k.name, k.grid[0], k.grid[1], k.grid[2], k.block[0],
-                  k.block[1], k.block[2]);
 }
 
 long size(dim3 d) { return (long)d.x * d.y * d.z; }
@@ -134,5 +116,5 @@ extern "C" int __wrap_cudaDeviceReset() {
 extern "C" long parallax_proof(char *text, long size) {
   const long n = snprintf(text, size, "launches=%ld threads=%ld last_error=%ld refused=%ld overrun=%ld", launches, threads, error, refused,
                           overrun);
-  return n + on_device(text + n, size - n);
+  return n + parallax_seen(text + n, size - n);
 }

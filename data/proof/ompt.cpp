@@ -21,7 +21,8 @@ char *strstr(const char *, const char *);
 void *calloc(size_t, size_t);
 int sched_yield();
 __attribute__((weak)) int __kmpc_global_thread_num(void *);
-extern __attribute__((weak)) long parallax_targets;  // regions that ran on the offload device: device.cpp, where it is linked
+extern __attribute__((weak)) long parallax_targets;  // regions that ran on the offload device: device.cpp or offloaded.cpp, where linked
+__attribute__((weak)) long parallax_seen(char *, long);  // seen.cpp, on a GPU
 }
 
 namespace {
@@ -208,8 +209,9 @@ extern "C" __attribute__((visibility("default"))) Start *ompt_start_tool(unsigne
 
 extern "C" long parallax_proof(char *text, long size) {
   long total = cpu(PROCESS_CPU) - started - (live ? init : 0);
-  return snprintf(text, size, "runtime=%s regions=%ld solo=%ld team=%ld total_us=%ld inside_us=%ld first_us=%ld second_us=%ld alone_us=%ld "
+  const long n = snprintf(text, size, "runtime=%s regions=%ld solo=%ld team=%ld total_us=%ld inside_us=%ld first_us=%ld second_us=%ld alone_us=%ld "
     "idle_us=%ld tasks=%ld targets=%ld",
     __kmpc_global_thread_num ? "libomp" : "libgomp", regions, solo, team_max, total / 1000, inside / 1000, first / 1000, second / 1000,
     alone / 1000, idle / 1000, tasks, &parallax_targets ? parallax_targets : 0);
+  return parallax_seen ? n + parallax_seen(text + n, size - n) : n;
 }

@@ -1,0 +1,133 @@
+"""Target regions on a GPU: the stage with the x86_64 device in its place, the build with CUDA's tools, and a GPU for real."""
+
+import shutil
+from dataclasses import replace
+
+import pytest
+from programs import KERNEL, SERIAL, TASK, first, sandboxed
+
+from parallax_lib import build, llvm, offload, proof, reference, sandbox, toolchain, validate
+from parallax_lib.sandbox import Limits
+
+LLVM = llvm.detect()
+HOME = toolchain.cuda_home()
+TOOLS = HOME is not None and all(shutil.which(str(HOME / "bin" / name)) for name in ("ptxas", "nvlink"))
+needs_offload = pytest.mark.skipif(not LLVM.offload, reason="clang's x86_64 offload device is not installed")
+needs_toolkit = pytest.mark.skipif(not TOOLS, reason="CUDA's ptxas and nvlink are not installed")
+pytestmark = [sandboxed, needs_offload]
+LIMITS = Limits(cpu_s=10, memory_mb=4096)
+LOOP = "  for (int i = 0; i < n; i++) s"
+MAPS = "map(to : x[0 : n]) map(tofrom : s)"
+TARGET = SERIAL.replace(LOOP, f"#pragma omp target teams distribute parallel for {MAPS} reduction(+ : s)\n" + LOOP)
+
+
+@pytest.fixture(scope="module")
+def bench():
+    """The x86_64 device as if it were a GPU's: whatever is offloaded runs there or nowhere, and is counted."""
+    tools = toolchain.detect("emulated")
+    there = replace(tools["omp"], gpu=True, llvm=replace(LLVM, gpu=(llvm.OFFLOAD,)))
+    return reference.Bench({**tools, "omp": replace(tools["omp"], offloaded=there)}, sandbox.probe(), LIMITS)
+
+
+@pytest.fixture
+def judge(bench):
+    return lambda code, **stages: validate.judge(code, TASK, bench.toolchains, bench.level, LIMITS, **stages)
+
+
+def test_a_right_program_says_where_it_ran(judge):
+    verdict = judge(TARGET)
+    assert verdict.reason == "ok" and build.DEVICE in verdict.parallel_evidence, verdict
+    assert verdict.checked.endswith(f"{build.GPU}: 1 to 1 regions a run; CUPTI: not checked (not installed)")
+
+
+MISBEHAVES = {  # what a program does where regions must not fall back to the host: reason, level
+    "return 3;": ("crash", 2),
+    "_Exit(0);": ("incomplete", 2),
+    'puts("total 1");': ("wrong_output", 3),
+    'static char other[] = "5"; argv[1] = other;': ("wrong_output", 4),
+    "argv[1] = by_chance();": ("nondeterministic", 4),
+}
+BY_CHANCE = """#include <time.h>
+static char *by_chance() {
+  static char size[20];
+  timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  snprintf(size, sizeof size, "%ld", 1000 + now.tv_nsec / 100 % 1000);
+  return size;
+}
+"""
+
+
+@pytest.mark.parametrize("does", MISBEHAVES)
+def test_what_goes_wrong_there_decides(judge, does):
+    code = first(TARGET, f'if (getenv("OMP_TARGET_OFFLOAD")) {{ {does} }}').replace("double total(", f"{BY_CHANCE}double total(", 1)
+    verdict = judge(code)
+    assert (verdict.reason, verdict.level) == MISBEHAVES[does], verdict
+
+
+def test_programs_without_target_regions_and_other_targets_are_not_offloaded(bench):
+    assert not offload.wanted(SERIAL, TASK, bench) and offload.wanted(TARGET, TASK, bench)
+    assert not offload.wanted(TARGET, replace(TASK, target="serial"), bench)
+    plain = replace(bench, toolchains=toolchain.detect("emulated"))
+    assert not offload.wanted(TARGET, TASK, plain) and offload.on_gpu(plain) is plain
+
+
+def test_what_cannot_be_offloaded_keeps_its_verdict_and_says_so(judge, bench):
+    shared = "#pragma omp requires unified_shared_memory\n"
+    verdict = judge(shared + TARGET)
+    assert verdict.reason == "ok" and "not offloaded to the GPU: it asks for memory shared" in verdict.checked
+    refusing = replace(bench.toolchains["omp"].offloaded, llvm=replace(LLVM, gpu=("-fopenmp-targets=none-such",)))
+    tools = {**bench.toolchains, "omp": replace(bench.toolchains["omp"], offloaded=refusing)}
+    verdict = validate.judge(TARGET, TASK, tools, bench.level, LIMITS)
+    assert verdict.reason == "ok" and "not offloaded to the GPU: clang does not build it: " in verdict.checked
+
+
+def test_regions_that_run_nowhere_else_end_the_program_without_a_device(bench):
+    """The known program, by which a GPU is found, cannot be fooled by the host's fallback."""
+    assert llvm.gpu_flags(LLVM, "/nowhere", "sm_90", ()) == ()
+    built = build.build(llvm.KNOWN, bench.toolchains["omp"], (), bench.level)
+    ran = build.execute(built.program, bench.toolchains["omp"], (), LIMITS, bench.level, {**llvm.MANDATORY, "OMP_DEFAULT_DEVICE": "77"})
+    assert built.reason == "ok" and ran.reason != "ok"
+
+
+def test_the_lane_times_the_program_that_runs_there(bench):
+    assert offload.program(TARGET, TASK, bench) == offload.build_there(TARGET, TASK, bench).program != b""
+    assert offload.program(SERIAL, TASK, bench) == b""
+    verdict = validate.judge(TARGET, TASK, bench.toolchains, bench.level, LIMITS, timing="on")
+    assert verdict.reason == "ok" and verdict.faster != "not checked", verdict
+
+
+RUN = {"runtime": "libomp", "targets": "3"}
+SEEN = RUN | {"device_kernels": "3", "device_threads": "384", "device_us": "9", "device_copies": "2"}
+SEEN |= {"device_longest": "__omp_l9<2,1,1;64,1,1>"}
+
+
+def test_the_rule_on_what_the_device_ran():
+    told = proof.of_offloaded([SEEN, SEEN], "")
+    assert not told.reason and "3 to 3 regions a run; CUPTI: 3 to 3 kernels, 384 threads a run" in told.evidence
+    assert proof.of_offloaded([RUN, RUN], "").reason == "not_parallel"  # regions that no kernel ran for
+    assert proof.of_offloaded([SEEN | {"device_threads": "3"}], "").reason == "not_parallel"
+    assert not proof.of_offloaded([RUN | {"targets": "0"}], "").reason  # all its regions asked for the host
+    assert proof.of_offloaded([RUN], "no CUPTI").evidence.endswith("CUPTI: not checked (no CUPTI)")
+
+
+@needs_toolkit
+def test_programs_for_a_gpu_are_built_in_the_sandbox_and_show_cupti_their_counters(bench, tmp_path):
+    flags = llvm.gpu_offload(LLVM, str(HOME), "sm_90")
+    roots = () if str(HOME).startswith("/usr/") else (str(HOME),)
+    there = replace(bench.toolchains["omp"].offloaded, llvm=replace(LLVM, gpu=flags), roots=roots)
+    built = build.build(TARGET, there, (), bench.level)
+    assert built.reason == "ok" and built.regions == build.GPU and b"sm_90" in built.program, built.log
+    assert b"parallax_device" in built.program
+    ran = build.execute(built.program, there, KERNEL.hidden_args[2], LIMITS, bench.level, {})
+    host_or_gpu = {"0"} if not toolchain.gpu_name() else {"0", "1"}
+    assert ran.reason == "ok" and ran.proof["targets"] in host_or_gpu
+
+
+@pytest.mark.skipif(not toolchain.gpu_name(), reason="needs a GPU")
+def test_on_this_gpu_the_device_runs_them():
+    tools = toolchain.detect()
+    if tools["omp"].offloaded is None:
+        pytest.skip("clang cannot offload to this GPU")
+    verdict = validate.judge(TARGET, TASK, tools, sandbox.probe(), LIMITS)
+    assert verdict.reason == "ok" and f"{build.GPU}: 1 to 1 regions a run" in verdict.checked, verdict
