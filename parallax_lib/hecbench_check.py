@@ -73,7 +73,7 @@ def _left_out(entry: Entry) -> dict:
 
 def _row(entry: Entry, direction: str) -> dict:
     row = {"kernel": entry.name, "direction": direction, "strength": entry.facts.get("strength", "unknown"), "reason": "", "log": ""}
-    return row | {"mutants": 0, "rejected": 0, "mutant_kinds": {}, "survivors": []}
+    return row | {"checked": "", "mutants": 0, "rejected": 0, "mutant_kinds": {}, "survivors": []}
 
 
 def _judged(entry: Entry, bench: Bench, mutants, apis: tuple[str, ...]) -> list[dict]:
@@ -84,7 +84,7 @@ def _judged(entry: Entry, bench: Bench, mutants, apis: tuple[str, ...]) -> list[
             continue
         task = Task(kernel, source, target)
         verdict = _verdict(kernel.sources[target], task, bench)
-        row = _row(entry, task.direction) | {"reason": verdict.reason, "log": verdict.log.split("\n")[0][:160]}
+        row = _row(entry, task.direction) | {"reason": verdict.reason, "log": verdict.log.split("\n")[0][:160], "checked": verdict.checked}
         if verdict.validated and mutants and target != "serial":
             kinds, survivors = hecbench_mutants.tally(task, bench, mutants(kernel.sources[target]))
             rejected = kinds["rejected"] + kinds["rejected outside"]

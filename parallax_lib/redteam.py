@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from parallax_lib import sandbox, suite, toolchain
+from parallax_lib.build import GPU
 from parallax_lib.judges import judge_many
 from parallax_lib.kernels import Kernel, Task
 from parallax_lib.params import ROOT, UserError
@@ -81,6 +82,7 @@ def gate(workers: int = 2, api: str = "", journal: Path | None = None) -> bool:
         verdicts += judge_corpus(programs[i : i + at_once], kept, workers, progress)
         for p, v in zip(programs[i:], verdicts[i:], strict=False) if api else ():
             evidence = f"{v.parallel_evidence}; race-free: {v.race_free} {v.race_evidence}"
+            evidence += f"; {v.checked}" if GPU in v.checked else ""
             print(f"{status(p, v):12} {p.kind}/{p.name}: {v.reason}; {evidence}", flush=True)
     text, holds = report(programs, verdicts)
     print(f"{text}\nrelease gate: {'holds' if holds else 'BROKEN'}", flush=True)

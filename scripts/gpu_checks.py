@@ -5,9 +5,10 @@
 In this order, each with its own time and its own file, written while it goes on, so that a stop loses nothing:
 facts (facts.txt: machine, sandbox, the tools without the sandbox), proof (proof.txt: scripts/gpu_proof_check.py), agree
 (gpu.jsonl, agree.txt: the GPU's half of scripts/agree_cuda.py, compared with --emulated), redteam (redteam.txt: CUDA
-programs of the corpus, with the race stage); selfcheck (selfcheck.txt) beside them, since it mostly waits.  What time is
-left goes to the emulated half on this machine (emulated.jsonl), from the other end of the list.  summary.txt holds one
-line a part; the last lines of each file are printed.  Exit status 1 if a part failed or ran out of its time.
+programs of the corpus, with the race stage), targets (targets.txt: its OpenMP programs, offloaded where clang can);
+selfcheck (selfcheck.txt) beside them, since it mostly waits.  What time is left goes to the emulated half on this machine
+(emulated.jsonl), from the other end of the list.  summary.txt holds one line a part; the last lines of each file are
+printed.  Exit status 1 if a part failed or ran out of its time.
 """
 
 from __future__ import annotations
@@ -136,6 +137,7 @@ def parts(args, journals: Path, left) -> dict:
         "proof": lambda: Part("proof", [py, str(HERE / "gpu_proof_check.py")], "proof.txt", min(90, left())),
         "agree": lambda: half("gpu", gpu, max(30, left() - NEEDED_LATER)),
         "redteam": lambda: Part("redteam", [*lib, "redteam", "--api", "cuda", *workers], "redteam.txt", left()),
+        "targets": lambda: Part("targets", [*lib, "redteam", "--api", "omp", *workers], "targets.txt", left()),
         "selfcheck": lambda: Part("selfcheck", [*lib, "selfcheck"], "selfcheck.txt", min(240, left())),
         "emulated": lambda: half("emulated", emulated, left() - 5, "--back"),
         "compare": compare,
@@ -150,7 +152,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 2)
     parser.add_argument("--forge", type=int, default=84)
     parser.add_argument("--emulated", type=Path, default=None, help="verdicts of the emulated half made elsewhere")
-    parser.add_argument("--parts", default="facts,proof,agree,redteam,selfcheck,emulated,compare")
+    parser.add_argument("--parts", default="facts,proof,agree,redteam,targets,selfcheck,emulated,compare")
     parser.add_argument("--facts", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.facts:
