@@ -21,7 +21,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from parallax_lib import cudacpu_build, sandbox
-from parallax_lib.llvm import OFFLOAD, Llvm
+from parallax_lib.llvm import OFFLOAD, REGISTER, Llvm
 from parallax_lib.params import ROOT
 from parallax_lib.sandbox import JOB, Level, Limits, Outcome
 from parallax_lib.toolchain import BASE, LANGUAGE, Toolchain, describe
@@ -136,7 +136,7 @@ def guard_source(toolchain: Toolchain) -> bytes:
     """What it links beside that into programs with target regions: on a GPU their count, on the x86_64 device what shows missing maps."""
     if toolchain.api != "omp" or not toolchain.llvm.offload:
         return b""
-    return b"".join(map(_read, OFFLOADED)) if toolchain.gpu else _read("device.cpp")
+    return b"".join(map(_read, OFFLOADED)) + REGISTER.encode() if toolchain.gpu else _read("device.cpp")
 
 
 @functools.cache
@@ -289,4 +289,4 @@ def _ending(out: Outcome) -> str:
 def _env(toolchain: Toolchain) -> dict[str, str]:
     env = {"LD_LIBRARY_PATH": ":".join(toolchain.libraries)} if toolchain.libraries else {}
     folder = toolchain.compiler.rpartition("/")[0]
-    return {**env, "PATH": f"{folder}:{sandbox.BASE_ENV['PATH']}"}
+    return {**env, "PATH": ":".join((folder, *toolchain.path, sandbox.BASE_ENV["PATH"]))}

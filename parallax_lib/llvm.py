@@ -27,6 +27,19 @@ FEATURES = {  # what is built to see whether it is there
 }
 KNOWN = "int main() {\n  int x = 1;\n#pragma omp target map(tofrom : x)\n  x = 0;\n  return x;\n}\n"  # ends well on a device
 
+# Debian's runtime can make code for the GPU at a program's start, but leaves LLVM's back end for it unregistered.
+REGISTER = """
+extern "C" void *dlsym(void *, const char *);
+__attribute__((constructor)) static void register_gpu() {
+  const char *parts[] = {"TargetInfo", "Target", "TargetMC", "AsmPrinter"};
+  for (const char *part : parts) {
+    char name[64] = "LLVMInitializeNVPTX";
+    for (int n = 19; (name[n] = *part); n++) part++;
+    if (void *found = dlsym(nullptr, name)) ((void (*)())found)();
+  }
+}
+"""
+
 
 @dataclass(frozen=True)
 class Llvm:
@@ -78,12 +91,15 @@ def detect() -> Llvm:
 def gpu_flags(found: Llvm, cuda: str, arch: str, libraries: tuple[str, ...]) -> tuple[str, ...]:
     """`gpu_offload`'s flags, proven by a program that ran on the GPU; () where that fails.
 
-    `libraries`: folders that hold the driver's library, if the loader does not know.
+    Code for the GPU is made at compile time, or else at the program's start: LLVM before 21 does not know the images of CUDA 13's
+    ptxas.  `libraries`: folders that hold the driver's library, if the loader does not know.
     """
-    flags = gpu_offload(found, cuda, arch)
     env = {**os.environ, **MANDATORY, "LD_LIBRARY_PATH": ":".join((*libraries, os.environ.get("LD_LIBRARY_PATH", "")))}
-    able = found.offload and _builds(found.clang, KNOWN, ("-fopenmp", *flags, f"-Wl,-rpath,{found.folder}"), env)
-    return flags if able else ()
+    env["PATH"] = f"{cuda}/bin:{env.get('PATH', '')}"  # ptxas
+    for flags in (gpu_offload(found, cuda, arch), (*gpu_offload(found, cuda, arch), "-fopenmp-target-jit")):
+        if found.offload and _builds(found.clang, KNOWN + REGISTER, ("-fopenmp", *flags, f"-Wl,-rpath,{found.folder}"), env):
+            return flags
+    return ()
 
 
 def gpu_offload(found: Llvm, cuda: str, arch: str) -> tuple[str, ...]:

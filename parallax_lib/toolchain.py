@@ -45,6 +45,7 @@ class Toolchain:
     gate: tuple[str, ...] = ()  # nvcc and its flags: what it refuses is a compile error, emulated or not
     cupti: tuple[str, str] = ("", "")  # for programs on a GPU: folders of CUPTI's headers and library
     gpu: bool = False  # what it builds runs on a GPU
+    path: tuple[str, ...] = ()  # folders that its programs find tools in
     offloaded: Toolchain | None = None  # for omp: the same for programs with target regions on this machine's GPU
 
 
@@ -70,6 +71,7 @@ def _offloaded(omp: Toolchain, cuda: Toolchain) -> Toolchain | None:
         return None
     flags = llvm.gpu_flags(omp.llvm, cuda.compiler.removesuffix("/bin/nvcc"), _arch(), cuda.libraries)
     shown = {"roots": tuple(dict.fromkeys((*omp.roots, *cuda.roots))), "libraries": cuda.libraries, "cupti": cuda.cupti}
+    shown["path"] = (cuda.compiler.removesuffix("/nvcc"),)  # LLVM's runtime may need ptxas
     return replace(omp, llvm=replace(omp.llvm, gpu=flags), gpu=True, **shown) if flags else None
 
 
