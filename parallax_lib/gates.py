@@ -15,9 +15,9 @@ from parallax_lib.build import Built
 
 FOREIGN_INCLUDE = re.compile(r'^\s*(?:#|%:)\s*(?:include\w*|embed|import)\s*["<]\s*(?:/|[^">\n]*\.\.)', re.M)
 HARNESS_TEXT = re.compile(
-    r"no_sanitize|thread_sanitizer|__SANITIZE_|disable_sanitizer|__tsan_|\bompt_start_tool\b|\bparallax_(?:proof|targets|device)\b|\bCUDACPU|\bcudacpu(_|::)"
+    r"no_sanitize|thread_sanitizer|__SANITIZE_|disable_sanitizer|__tsan_|\bompt_start_tool\b|\bparallax_(?:proof|targets|device|seen)\b|\bCUDACPU|\bcudacpu(_|::)"
 )
-HARNESS_NAMES = re.compile(r"\b(ompt_\w+|parallax_(?:proof|targets|device)|__(?:wrap|real)_\w+|__[tam]san_\w+|AnnotateHappens\w+)\b")
+HARNESS_NAMES = re.compile(r"\b(ompt_\w+|parallax_(?:proof|targets|device|seen)|__(?:wrap|real)_\w+|__[tam]san_\w+|AnnotateHappens\w+)\b")
 CALLS = frozenset(
     "syscall ptrace dlopen dlmopen dlsym dlvsym dl_iterate_phdr process_vm_readv process_vm_writev mprotect pkey_mprotect "
     "personality execl execle execlp execv execve execvp execvpe execveat fexecve posix_spawn posix_spawnp system popen "

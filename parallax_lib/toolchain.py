@@ -20,6 +20,7 @@ from parallax_lib.params import UserError
 INSTALL = "sudo apt-get install -y g++ bubblewrap make python3-venv"
 FALLBACK_ARCH = "sm_90"
 BASE = ("-O2", "-std=c++17")
+NO_RANGES = "-DNVTX_DISABLE"  # cub's profiler ranges load a library when they are first used
 LANGUAGE = {"serial": "c++", "omp": "c++", "cuda": "cu"}
 
 
@@ -108,7 +109,7 @@ def _cuda(host_version: str) -> Toolchain:
         return Toolchain("cuda", "", "", (), False, False, "no nvcc")
     compiler = str(home / "bin" / "nvcc")
     version = f"nvcc {_nvcc_release(compiler)} with {host_version}"
-    flags = (*BASE, f"-arch={_arch()}")
+    flags = (*BASE, f"-arch={_arch()}", NO_RANGES)
     libraries = tuple(str(p) for p in (home / "lib64", Path("/usr/local/nvidia/lib64")) if p.is_dir())
     cupti = find_cupti(home) if gpu else ("", "")
     roots = (*_outside_usr(compiler), *(folder for folder in cupti if folder and not folder.startswith(("/usr/", f"{home}/"))))

@@ -190,8 +190,8 @@ def compare(first: Path, second: Path) -> None:
 
 def verdicts(path: Path) -> dict[str, dict]:
     """id -> verdict, of a file that was judged here or of a run's table."""
-    if not path.exists():
-        raise UserError(f"{path} does not exist: judge first")
+    if not path.is_file():
+        raise UserError(f"{path} is no file: judge first, or name a table")
     if path.suffix == ".parquet":
         return {row["id"]: row for row in named(path).to_dict("records")}
     return {row["id"]: row for row in map(json.loads, path.read_text().splitlines())}

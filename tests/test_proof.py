@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from programs import HIDDEN, KERNEL, LOOP, MAIN, OMP, PRAGMA, RACY, SERIAL, TASK, UNISTD, first, needs_nvcc, sandboxed
 
-from parallax_lib import build, llvm, proof, races, reference, sandbox, timing, toolchain, validate
+from parallax_lib import build, gates, llvm, proof, races, redteam, reference, sandbox, timing, toolchain, validate
 from parallax_lib.kernels import Task
 from parallax_lib.params import ROOT
 from parallax_lib.reasons import REASONS
@@ -182,6 +182,17 @@ def test_launch_calls_are_counted_in_the_linked_program(tools):
     code = "__global__ void k() {}\nint main() { k<<<1, 1>>>(); return cudaDeviceReset(); }\n"
     built = build.build(code, toolchain.detect("compile")["cuda"], (), sandbox.probe())
     assert built.reason == "ok" and b"launches=%ld threads=%ld last_error=%ld" in built.program
+
+
+@needs_nvcc
+def test_what_cub_brings_with_it_is_no_suspicion(tools):
+    """Its profiler ranges would open a library; a program that does so itself is still told."""
+    code = (redteam.CORPUS / "honest" / "cuda_cub_reduction.cu").read_text()
+    built = build.build(code, toolchain.detect("compile")["cuda"], (), sandbox.probe())
+    assert built.reason == "ok" and not gates.suspicion(built, code), built.log
+    opens = "#include <dlfcn.h>\n" + code.replace("  return 0;", '  return dlopen("libcuda.so.1", 1) == nullptr;')
+    built = build.build(opens, toolchain.detect("compile")["cuda"], (), sandbox.probe())
+    assert "dlopen" in gates.suspicion(built, opens)
 
 
 # ---- races -----------------------------------------------------------------------------------------------------------
