@@ -6,9 +6,8 @@ Knows pools and the journal's order.  Knows no rule of a verdict.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from functools import partial
 from multiprocessing import get_context
 
 from parallax_lib import timing, validate
@@ -36,22 +35,22 @@ def judge_many(
     """Verdicts in the order of `items`; references come first and equal items are judged once.
 
     Every verdict is journalled as it falls, so a killed call resumes where it was.  `progress(done, total)` counts
-    distinct programs.
+    references and distinct programs.
     """
     bench = Bench(toolchains, level, limits, journal, **stages)
     keys = [_identity(code, task, bench) for code, task in items]
     distinct = dict(zip(keys, items, strict=True))
     pool = _pool(min(workers, len(distinct)))
     try:
-        references = _references([task for code, task in distinct.values() if code], bench, pool)
+        tasks = [task for code, task in distinct.values() if code]
+        wanted = {reference_key(t.kernel, t.source, bench): t for t in tasks}
+        total = len(wanted) + len(distinct)
+        references = _fallen({key: pool.submit(_reference, t, bench) for key, t in wanted.items()}, lambda done: progress(done, total))
         futures = {}
         for key, (code, task) in distinct.items():
             reference = references.get(reference_key(task.kernel, task.source, bench))
-            futures[pool.submit(validate.judged, code, task, bench, reference)] = key
-        verdicts = {}
-        for done, future in enumerate(as_completed(futures), 1):
-            verdicts[futures[future]] = future.result()
-            progress(done, len(futures))
+            futures[key] = pool.submit(validate.judged, code, task, bench, reference)
+        verdicts = _fallen(futures, lambda done: progress(len(wanted) + done, total))
     except BrokenProcessPool:
         raise UserError("validation.workers: a judging process was killed (memory?); run again with fewer, verdicts are kept") from None
     finally:
@@ -67,10 +66,12 @@ def _pool(workers: int) -> Executor:
     return ProcessPoolExecutor(max_workers=workers, mp_context=context)
 
 
-def _references(tasks: list[Task], bench: Bench, pool: Executor) -> dict[str, Reference]:
-    wanted = {reference_key(t.kernel, t.source, bench): t for t in tasks}
-    made = pool.map(partial(_reference, bench=bench), wanted.values())
-    return dict(zip(wanted, made, strict=True))
+def _fallen(futures: dict[str, Future], progress: Callable[[int], None]) -> dict:
+    """Their results, counted as they fall."""
+    for done, future in enumerate(as_completed(futures.values()), 1):
+        future.result()  # raises what it met
+        progress(done)
+    return {key: future.result() for key, future in futures.items()}
 
 
 def _reference(task: Task, bench: Bench) -> Reference:

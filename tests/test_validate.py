@@ -40,14 +40,14 @@ def judge(tools, shared):
 
 @pytest.fixture
 def launches(monkeypatch):
-    """The real sandbox, counted: "build" and "run" of every launch; no program is kept from before."""
+    """The real sandbox, counted: "build" for a program, "run" for every other launch; no program is kept from before."""
     monkeypatch.setattr(build, "KEPT", 0)
     build.RECENT.clear()
     counted = []
     real = sandbox.run
 
     def run(argv, files, *args, **more):
-        counted.append("build" if more.get("outputs") else "run")
+        counted.append("build" if build.PROGRAM in more.get("outputs", ()) else "run")
         return real(argv, files, *args, **more)
 
     monkeypatch.setattr(sandbox, "run", run)
@@ -370,7 +370,7 @@ def test_many_are_judged_once_each_and_in_order(tools, launches, tmp_path):
         "compile_error",
         "ok",
     ]
-    assert launches.count("build") == 2 + 4 and seen == [(i, 5) for i in range(1, 6)]
+    assert launches.count("build") == 2 + 4 and seen == [(i, 6) for i in range(1, 7)]  # and the reference
 
 
 def test_many_workers_are_processes_and_judge_alike(tools, launches, tmp_path):
@@ -384,7 +384,7 @@ def test_many_workers_are_processes_and_judge_alike(tools, launches, tmp_path):
     told = [(v.level, v.reason, v.checked, v.toolchain) for v in verdicts]
     assert told == [(v.level, v.reason, v.checked, v.toolchain) for v in alone]
     assert not launches and len(journal.rows("verdict")) == 10 and len(journal.rows("reference")) == 1  # all of it elsewhere
-    assert seen == [(i, 11) for i in range(1, 12)]
+    assert seen == [(i, 12) for i in range(1, 13)]
 
 
 def test_kill_minus_nine_loses_and_doubles_nothing(tools, launches, tmp_path):
@@ -399,7 +399,7 @@ journal = Journal({str(tmp_path / "j.db")!r})
 judges.judge_many(items, toolchain.detect(), sandbox.probe(), LIMITS, journal, 1, lambda *at: print(*at, flush=True))
 """
     child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, cwd=Path(__file__).parents[1])
-    assert child.stdout.readline() and child.stdout.readline()
+    assert all(child.stdout.readline() for _ in range(3))  # the reference and two programs
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
     journal = Journal(tmp_path / "j.db")
