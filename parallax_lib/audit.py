@@ -24,7 +24,7 @@ from parallax_lib.judges import judge_many
 from parallax_lib.kernels import Kernel, Task
 from parallax_lib.oracle import CLAIM
 from parallax_lib.params import UserError, load_file
-from parallax_lib.reference import RUN_ENV, Bench, inputs, run_once
+from parallax_lib.reference import Bench, inputs, run_env, run_once
 from parallax_lib.store import digest, write_json
 from parallax_lib.verdict import Verdict
 
@@ -184,7 +184,7 @@ def self_check(kernel: Kernel, bench: Bench) -> str:
     if "omp" not in kernel.sources or not CLAIM.search(kernel.sources["omp"]):
         return "none printed"
     built = build(kernel.sources["omp"], bench.toolchains["omp"], kernel.flags.get("omp", ()), bench.level)
-    args, env = inputs(kernel)[-1], {**RUN_ENV, "OMP_NUM_THREADS": "4"}
+    args, env = inputs(kernel)[-1], run_env(4)
     if built.reason != "ok":
         return f"not checked: {built.reason}"
     whole = run_once(built.program, "omp", args, 4, bench)

@@ -24,7 +24,7 @@ from parallax_lib.kernels import Kernel, Task
 from parallax_lib.llvm import OFFLOAD
 from parallax_lib.mutate import RACES, Mutant, Token
 from parallax_lib.params import ROOT
-from parallax_lib.reference import RUN_ENV, Bench, beside, inputs, tool_facts
+from parallax_lib.reference import Bench, beside, inputs, run_env, tool_facts
 from parallax_lib.sandbox import JOB
 from parallax_lib.store import digest
 from parallax_lib.validate import Verdict, judge, verdict_key
@@ -139,7 +139,7 @@ def returned(kernel: Kernel, code: str, bench: Bench) -> list[str]:
     script = "\n".join([*map(shlex.join, steps), f"if nm main.o | grep -Eq '{UNSEEN}'; then exit 1; fi", *runs])
     files = {"main.cpp": code.encode("utf-8", errors="replace"), "returned.cpp": RETURNED.read_bytes(), **beside(kernel.inputs)}
     limits = replace(BUILD_LIMITS, processes=bench.limits.processes)
-    out = sandbox.run(["/bin/sh", "-ec", script], files, limits, bench.level, env={**RUN_ENV, "OMP_NUM_THREADS": "1"})
+    out = sandbox.run(["/bin/sh", "-ec", script], files, limits, bench.level, env=run_env(1))
     found = [" ".join(one) for one in GIVEN_BACK.findall(out.stderr)]
     return found if out.status == "ok" and len(found) == len(runs) else []
 
@@ -167,7 +167,7 @@ def _gcov(kernel: Kernel, api: str, bench: Bench) -> str:
     steps += [[f"./{PROGRAM}", *args] for args in inputs(kernel)] + [["gcov", "-o", ".", "main.o"]]
     script = "\n".join(f"{shlex.join(step)} > /dev/null" for step in steps)
     files = {"main.cpp": kernel.sources[api].encode("utf-8", errors="replace"), **beside(kernel.inputs)}
-    limits, env = replace(BUILD_LIMITS, processes=bench.limits.processes), {**RUN_ENV, "OMP_NUM_THREADS": "2"}
+    limits, env = replace(BUILD_LIMITS, processes=bench.limits.processes), run_env(2)
     out = sandbox.run(["/bin/sh", "-ec", script], files, limits, bench.level, env=env, outputs=(LISTING,))
     return out.files.get(LISTING, b"").decode("utf-8", errors="replace")
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from parallax_lib import sandbox
 from parallax_lib.build import BUILD_LIMITS, TARGET
-from parallax_lib.reference import RUN_ENV, Bench
+from parallax_lib.reference import Bench, run_env
 from parallax_lib.sandbox import JOB, Outcome
 from parallax_lib.toolchain import Toolchain
 
@@ -74,7 +74,7 @@ def _openmp(code: str, args: tuple[str, ...], flags: tuple[str, ...], bench: Ben
     built = sandbox.run(["/bin/sh", "-ec", shlex.join(command)], files, BUILD_LIMITS, bench.level, outputs=("program",))
     if "program" not in built.files:
         return _spent("not checked", "does not build with clang and ThreadSanitizer", built)
-    env = {**RUN_ENV, "OMP_NUM_THREADS": str(THREADS), "OMP_TOOL_LIBRARIES": lib.archer, "TSAN_OPTIONS": TSAN}
+    env = {**run_env(THREADS), "OMP_TOOL_LIBRARIES": lib.archer, "TSAN_OPTIONS": TSAN}
     env |= {"ARCHER_OPTIONS": "verbose=1", "OMP_TARGET_OFFLOAD": "DISABLED"}
     limits = replace(bench.limits, cpu_s=SLOWER * bench.limits.cpu_s, wall_s=0.0, memory_mb=LARGER * bench.limits.memory_mb)
     ran = sandbox.run([f"{JOB}/program", *args], {"program": built.files["program"]}, limits, bench.level, env=env)

@@ -20,7 +20,7 @@ from parallax_lib.sandbox import Level, Limits
 from parallax_lib.store import Journal, digest
 from parallax_lib.toolchain import Toolchain
 
-HARNESS_VERSION = 8  # part of every cache key: raise it when a change here or in what this imports can change a verdict
+HARNESS_VERSION = 9  # part of every cache key: raise it when a change here or in what this imports can change a verdict
 RETRIES = 2  # of what fails on our side
 RUN_ENV = {"OMP_DYNAMIC": "false", "OMP_STACKSIZE": "16M", "OMP_WAIT_POLICY": "passive", "CUDA_CACHE_DISABLE": "1"}
 RUN_ENV["MALLOC_PERTURB_"] = "165"  # fresh heap memory is never zero by luck
@@ -115,8 +115,16 @@ def run_once(
     toolchain = bench.toolchains[api]
     watch, library = cupti.given(toolchain, bench.level) if toolchain.gpu else ({}, {})
     watch = {**watch, **MANDATORY} if toolchain.gpu and api == "omp" else watch
-    env = {**RUN_ENV, **watch, "OMP_NUM_THREADS": str(threads), "CUDACPU_SCHEDULE": str(threads)}
+    env = {**run_env(threads), **watch, "CUDACPU_SCHEDULE": str(threads)}
     return execute(program, toolchain, args, bench.limits, bench.level, env, {**library, **beside(files)})
+
+
+def run_env(threads: int) -> dict[str, str]:
+    """RUN_ENV with that many OpenMP threads, and at most as many teams in a league.
+
+    LLVM gives a league the machine's cores; where each team then asks for hundreds of threads, its runtime aborts on many cores.
+    """
+    return {**RUN_ENV, "OMP_NUM_THREADS": str(threads), "KMP_TEAMS_THREAD_LIMIT": str(threads)}
 
 
 def beside(files: dict[str, bytes] | None) -> dict[str, bytes]:

@@ -16,13 +16,13 @@ from parallax_lib.build import Built, Ran, build, unused_api
 from parallax_lib.kernels import Task
 from parallax_lib.reference import (
     RETRIES,
-    RUN_ENV,
     Bench,
     Reference,
     beside,
     inputs,
     make_reference,
     reference_key,
+    run_env,
     run_once,
     tool_facts,
 )
@@ -214,7 +214,7 @@ def _ablate(
     so_far: Verdict, program: bytes, toolchain: Toolchain, switches: dict[str, str], task: Task, bench: Bench, reference: Reference
 ) -> ablation.Spent:
     """The program on every input with each of the switches."""
-    env, limits = {**RUN_ENV, "OMP_NUM_THREADS": "4"}, replace(bench.limits, cpu_s=min(bench.limits.cpu_s, so_far.cpu_s + 1))
+    env, limits = run_env(4), replace(bench.limits, cpu_s=min(bench.limits.cpu_s, so_far.cpu_s + 1))
 
     def run(switch: str, args: tuple[str, ...], schedule: int) -> Ran:
         return ablation.run_idle(program, toolchain, args, limits, bench.level, env, beside(task.kernel.inputs), switch, schedule)

@@ -23,7 +23,7 @@ from parallax_lib import ablation, hecbench, hecbench_text, oracle, proof, sandb
 from parallax_lib.build import Ran, build
 from parallax_lib.hecbench import Entry
 from parallax_lib.kernels import Kernel, Task
-from parallax_lib.reference import RUN_ENV, Bench, beside, run_once
+from parallax_lib.reference import Bench, beside, run_env, run_once
 from parallax_lib.sandbox import Limits
 from parallax_lib.validate import judge
 
@@ -94,7 +94,7 @@ def shows_its_regions(entry: Entry, program: bytes, runs, ran: list[Ran], bench:
     """Whether there is parallel work on these arguments and the output is another one without it."""
     if proof.of_openmp([r.proof for r in ran]).parallel == "no":
         return False
-    env, files = {**RUN_ENV, "OMP_NUM_THREADS": "4"}, beside(entry.inputs)
+    env, files = run_env(4), beside(entry.inputs)
     idle = [ablation.run_idle(program, bench.toolchains["omp"], run, bench.limits, bench.level, env, files) for run in runs]
     return any(i.reason != "ok" or oracle.read_lines(i.text) != oracle.read_lines(r.text) for i, r in zip(idle, ran, strict=True))
 

@@ -25,7 +25,7 @@ KERNELS = ("saxpy", "gemm", "lcs", "oddeven")
 
 def run_ms(program: bytes, args: tuple[str, ...], level: Level) -> tuple[float, float]:
     """(CPU, wall) of one run."""
-    env, nonce = {**reference.RUN_ENV, "OMP_NUM_THREADS": "4"}, b"0" * 32
+    env, nonce = reference.run_env(4), b"0" * 32
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     out = sandbox.run([*TIMED, *args], {"program": program}, Limits(cpu_s=20), level, env=env, stdin=nonce)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
