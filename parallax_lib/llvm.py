@@ -18,6 +18,7 @@ from pathlib import Path
 
 OFFLOAD = "-fopenmp-targets=x86_64-pc-linux-gnu"
 NVPTX = "nvptx64-nvidia-cuda"
+JIT = "-fopenmp-target-jit"  # code for the GPU is made at the program's start
 MANDATORY = {"OMP_TARGET_OFFLOAD": "MANDATORY"}  # a region that cannot run on the device ends the program
 NAMES = ("clang++", *(f"clang++-{n}" for n in range(25, 14, -1)))
 RUNTIMES = ("/usr/lib/llvm-*/lib/libomp.so.5", "/usr/lib/*/libomp.so.5", "/usr/lib64/libomp.so", "/usr/lib/libomp.so")
@@ -96,7 +97,7 @@ def gpu_flags(found: Llvm, cuda: str, arch: str, libraries: tuple[str, ...]) -> 
     """
     env = {**os.environ, **MANDATORY, "LD_LIBRARY_PATH": ":".join((*libraries, os.environ.get("LD_LIBRARY_PATH", "")))}
     env["PATH"] = f"{cuda}/bin:{env.get('PATH', '')}"  # ptxas
-    for flags in (gpu_offload(found, cuda, arch), (*gpu_offload(found, cuda, arch), "-fopenmp-target-jit")):
+    for flags in (gpu_offload(found, cuda, arch), (*gpu_offload(found, cuda, arch), JIT)):
         if found.offload and _builds(found.clang, KNOWN + REGISTER, ("-fopenmp", *flags, f"-Wl,-rpath,{found.folder}"), env):
             return flags
     return ()

@@ -6,26 +6,37 @@ x86_64 device, which comes first and finds what a GPU hides: missing maps, where
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass, replace
 
-from parallax_lib import cupti, oracle, proof
-from parallax_lib.build import GPU, TARGET, UNIFIED, Built, Ran, build
+from parallax_lib import cupti, gates, oracle, proof
+from parallax_lib.build import GPU, TARGET, UNIFIED, Built, Ran, build, execute
 from parallax_lib.kernels import Task
+from parallax_lib.llvm import JIT, KNOWN, MANDATORY
 from parallax_lib.reference import Bench, Reference, inputs, run_once
+from parallax_lib.sandbox import Level, Limits, Outcome
+from parallax_lib.toolchain import Toolchain
 
-THREADS = "4"  # OMP_NUM_THREADS on the host; the device chooses its own
+THREADS = 4  # on the host; the device chooses its own
 RUNS = 2  # of every input
-UNABLE = ("compile_error", "not_checkable")
+UNABLE = ("compile_error", "compile_limit", "not_checkable")
+LIMITS = Limits(cpu_s=20, memory_mb=4096)  # of the known program
+NOT = "not offloaded to the GPU"
 
 
 @dataclass(frozen=True)
 class Offloaded:
-    """`evidence`: what ran on the GPU or why nothing did; a failure's level and reason, 0 and "" for none; and the cost."""
+    """checked: in the harness's own words, what ran on the GPU or why nothing did; log: what compiler or program said.
 
-    evidence: str = ""
+    level, reason: of a failure, 0 and "" for none; program: what offloaded regions, b"" where nothing did; and the cost.
+    """
+
+    checked: str
+    log: str = ""
     level: int = 0
     reason: str = ""
+    program: bytes = b""
     cpu_s: float = 0.0
     seconds: float = 0.0
 
@@ -37,51 +48,84 @@ def on_gpu(bench: Bench) -> Bench:
 
 
 def wanted(code: str, task: Task, bench: Bench) -> bool:
+    """Whether the stage is to run: a program with target regions, where clang offloads to a GPU."""
     return task.target == "omp" and bench.toolchains["omp"].offloaded is not None and TARGET.search(code) is not None
 
 
-def program(code: str, task: Task, bench: Bench) -> bytes:
-    """What runs on the GPU, for the timing lane; b"" where nothing of it does."""
-    return build_there(code, task, bench).program if wanted(code, task, bench) and not re.search(UNIFIED, code) else b""
+def shares_memory(built: Built) -> bool:
+    """Whether it asks for memory shared with the host, by its preprocessed text: a comment does not."""
+    return re.search(UNIFIED, built.source) is not None
 
 
-def build_there(code: str, task: Task, bench: Bench) -> Built:
-    return build(code, on_gpu(bench).toolchains["omp"], task.kernel.flags.get("omp", ()), bench.level)
+def build_there(code: str, flags: tuple[str, ...], bench: Bench) -> Built:
+    """The program for the GPU.  Where code for it is made at the start, it must link ahead of time too: what it lacks shows there."""
+    tool = on_gpu(bench).toolchains["omp"]
+    ahead = replace(tool, llvm=replace(tool.llvm, gpu=tuple(f for f in tool.llvm.gpu if f != JIT)))
+    built = build(code, ahead, flags, bench.level)
+    return built if ahead == tool or built.reason != "ok" else build(code, tool, flags, bench.level)
 
 
-def check(code: str, task: Task, bench: Bench, reference: Reference) -> Offloaded:
-    """Every input twice on the GPU: the same right data, from kernels that the device ran."""
+def check(code: str, task: Task, bench: Bench, reference: Reference, elsewhere: bool = False) -> Offloaded:
+    """Every input twice on the GPU: the same right data, from kernels that the device ran.
+
+    `elsewhere`: its regions ran on the x86_64 device; then some have to run here.
+    """
     there = on_gpu(bench)
-    if re.search(UNIFIED, code):
-        return Offloaded("not offloaded to the GPU: it asks for memory shared with the host")
-    built = build_there(code, task, bench)
+    if why := unusable(there.toolchains["omp"], bench.level):
+        return Offloaded(f"{NOT}: a known program does not run there in the sandbox", why)
+    built = build_there(code, task.kernel.flags.get("omp", ()), bench)
     spent = [built.outcome]
     if built.reason in UNABLE:
-        return _told(spent, f"not offloaded to the GPU: clang does not build it: {first_line(built.log)}")
+        return _told(spent, f"{NOT}: clang does not build it for the GPU", built.log)
     if built.reason != "ok":
-        return _told(spent, built.log, 2, built.reason)
+        return _told(spent, f"{GPU}: not built", built.log, 2, built.reason)
+    if suspicion := gates.suspicion(built, code):
+        return _told(spent, f"{GPU}: not run", f"built for the GPU, {suspicion}", 2, "cheat_suspected")
+    if shares_memory(built):
+        return _told(spent, f"{NOT}: it asks for memory shared with the host")
     runs: list[Ran] = []
     for i, (args, case) in enumerate(zip(inputs(task.kernel), reference.cases, strict=True), 1):
         texts = []
         for _ in range(RUNS):
-            ran = run_once(built.program, "omp", args, int(THREADS), there, task.kernel.inputs)
+            ran = run_once(built.program, "omp", args, THREADS, there, task.kernel.inputs)
             spent.append(ran.outcome)
             if ran.reason != "ok":
-                return _told(spent, f"input {i}: {ran.log}", 2, ran.reason)
+                return _ended_badly(built, args, ran, i, task, there, spent)
             texts.append(oracle.READ[task.kernel.oracle](ran.text))
             runs.append(ran)
         reason, why = oracle.differs(case, texts)
         if reason:
-            return _told(spent, f"input {i}: {why}", 4 if all(oracle.comparable(case, t) for t in texts) else 3, reason)
-    shown = proof.of_offloaded([ran.proof for ran in runs], cupti.why_not(there.toolchains["omp"], bench.level))
-    return _told(spent, shown.evidence, 4 if shown.reason else 0, shown.reason)
+            level = 4 if all(oracle.comparable(case, t) for t in texts) else 3
+            return _told(spent, f"{GPU}: {reason}", f"offloaded, input {i}: {why}", level, reason)
+    shown = proof.of_offloaded([ran.proof for ran in runs], cupti.why_not(there.toolchains["omp"], bench.level), elsewhere)
+    ours = built.program if any(int(ran.proof.get("targets", 0)) for ran in runs) else b""
+    return _told(spent, f"{GPU}: {shown.evidence}", shown.evidence, 4 if shown.reason else 0, shown.reason, ours)
 
 
-def first_line(log: str) -> str:
-    lines = log.splitlines() or [""]
-    return next((line for line in lines if "error" in line), lines[0])[:160]
+@functools.cache
+def unusable(toolchain: Toolchain, level: Level) -> str:
+    """Why the known program does not run on the GPU in the sandbox, "" when it does; found out once a process."""
+    return _known_fails(toolchain, level)
 
 
-def _told(spent: list, evidence: str, level: int = 0, reason: str = "") -> Offloaded:
-    words = evidence if evidence.startswith("not offloaded") else f"{GPU}: {evidence}"
-    return Offloaded(words, level, reason, sum(o.cpu_s for o in spent), sum(o.wall_s for o in spent))
+def _known_fails(toolchain: Toolchain, level: Level) -> str:
+    built = build(KNOWN, toolchain, (), level)
+    ran = execute(built.program, toolchain, (), LIMITS, level, MANDATORY) if built.reason == "ok" else None
+    if ran is None:
+        return f"{built.reason}: {built.log}"
+    return "" if ran.reason == "ok" else f"{ran.reason}: {ran.log}"
+
+
+def _ended_badly(built: Built, args: tuple[str, ...], ran: Ran, i: int, task: Task, there: Bench, spent: list[Outcome]) -> Offloaded:
+    """A failure on our side where the same run ends otherwise now, or no program runs on the GPU: others had its memory or it is gone."""
+    again = run_once(built.program, "omp", args, THREADS, there, task.kernel.inputs)
+    spent.append(again.outcome)
+    log = f"offloaded, input {i}: {ran.log}"
+    if again.reason == "ok" or _known_fails(there.toolchains["omp"], there.level):
+        log += "\nbut not when run again, or nothing else runs on the GPU either"
+        return _told(spent, f"{GPU}: infra_error", log, 2, "infra_error")
+    return _told(spent, f"{GPU}: {ran.reason}", log, 2, ran.reason)
+
+
+def _told(spent: list[Outcome], checked: str, log: str = "", level: int = 0, reason: str = "", program: bytes = b"") -> Offloaded:
+    return Offloaded(checked, log, level, reason, program, sum(o.cpu_s for o in spent), sum(o.wall_s for o in spent))

@@ -19,6 +19,7 @@ MIN_SHARE = 0.05  # parallel + single: 0.01, by turns 0.02; correct programs: do
 LITTLE_US = 100  # less CPU time than this inside regions proves nothing either way
 DEVICE_START_US = 5000  # CPU time that loading the offload device may take
 THREADS, LAUNCHES, DEVICE = "OMPT", "CUDA runtime", "CUPTI"
+ON_DEVICE = "target regions on the device"
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def of_openmp(runs: Sequence[dict[str, str]], expected: float = 0.0, why_not: st
     cover, share = coverage(runs), sums["second_us"] / max(sums["first_us"], 1)
     needed = max(MIN_COVERAGE, OF_REFERENCE * expected)
     seen = f"{THREADS}: {sums['regions']} regions, max team {team}, coverage {cover:.3f}, second thread {share:.2f}"
-    seen += f", {sums['targets']} target regions on the device" if sums["targets"] else ""
+    seen += f", {sums['targets']} {ON_DEVICE}" if sums["targets"] else ""
     why = ""
     if not sums["regions"] or team < 2:
         why = "no region ran with more than one thread"
@@ -102,13 +103,15 @@ def of_cuda(runs: Sequence[dict[str, str]], why_not: str = "", unwatched: str | 
     return _on_device(seen, known, runs[0].get("device_longest", ""))
 
 
-def of_offloaded(runs: Sequence[dict[str, str]], unwatched: str) -> Proof:
+def of_offloaded(runs: Sequence[dict[str, str]], unwatched: str, elsewhere: bool = False) -> Proof:
     """The rule on OpenMP runs whose target regions may run on a GPU and nowhere else.  `unwatched`: why CUPTI did not watch.
 
-    A program whose regions rightly ask for the host offloads nothing.
+    A program whose regions rightly ask for the host offloads nothing; one whose regions ran on another device (`elsewhere`) has to.
     """
     regions = [run.get("targets", 0) for run in map(_numbers, runs)]
     seen = f"{min(regions)} to {max(regions)} regions a run"
+    if elsewhere and not max(regions):
+        return Proof("no", f"{seen}: its regions ran on the x86_64 device and not here", "not_parallel")
     if unwatched or not max(regions):
         return Proof("yes", f"{seen}; {DEVICE}: not checked ({unwatched})" if unwatched else seen)
     return _on_device(seen, [_numbers(run) for run in runs], runs[0].get("device_longest", ""))

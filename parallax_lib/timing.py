@@ -18,11 +18,11 @@ import statistics
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from parallax_lib import offload
-from parallax_lib.build import GPU, build
+from parallax_lib.build import GPU, Built, build
 from parallax_lib.kernels import Task
 from parallax_lib.reference import Bench, inputs, run_once
 from parallax_lib.toolchain import gpu_name
@@ -87,18 +87,19 @@ def measure(program: bytes, task: Task, bench: Bench, checked: tuple[tuple[str, 
 
     Where target regions can run on a GPU, the source's do; `offloaded`: so do the program's.
     """
-    bench, kernel = offload.on_gpu(bench), task.kernel
-    tools = bench.toolchains
+    tools, kernel = bench.toolchains, task.kernel
     if not (tools[task.source].can_run and tools[task.target].can_run):
         return Timed("not checked", f"timing needs {task.source} and {task.target} to run here")
-    source = build(kernel.sources[task.source], tools[task.source], kernel.flags.get(task.source, ()), bench.level)
+    source, of_source = _source(task, bench)
+    of_program = offload.on_gpu(bench) if offloaded else bench
     if source.reason != "ok":
         return Timed("not checked", f"the source does not build: {source.reason}")
     args, threads = checked[0], min(os.cpu_count() or 1, 64)
     spent, pairs = [source.outcome], []
     with exclusive():
         for _ in range(1 + PAIRS):  # the first pair warms caches
-            two = [run_once(p, api, args, threads, bench) for p, api in ((source.program, task.source), (program, task.target))]
+            two = [run_once(source.program, task.source, args, threads, of_source)]
+            two += [run_once(program, task.target, args, threads, of_program)]
             spent += [ran.outcome for ran in two]
             if any(ran.reason != "ok" for ran in two):
                 return Timed("not checked", "a timed run did not end well", *_cost(spent))
@@ -107,6 +108,17 @@ def measure(program: bytes, task: Task, bench: Bench, checked: tuple[tuple[str, 
     unbounded = offloaded or source.regions == GPU or "cuda" in task.direction
     faster, note = summary(pairs[1:], 0 if unbounded else threads)
     return Timed(faster, note + unchecked, *_cost(spent))
+
+
+def _source(task: Task, bench: Bench) -> tuple[Built, Bench]:
+    """The source and the bench that runs it: on the GPU what clang builds for it and what needs no memory shared with the host."""
+    code, api = task.kernel.sources[task.source], task.source
+    flags = task.kernel.flags.get(api, ())
+    if offload.wanted(code, replace(task, target=api), bench) and not offload.unusable(bench.toolchains["omp"].offloaded, bench.level):
+        there = offload.build_there(code, flags, bench)
+        if there.reason == "ok" and not offload.shares_memory(there):
+            return there, offload.on_gpu(bench)
+    return build(code, bench.toolchains[api], flags, bench.level), bench
 
 
 def summary(pairs: list[tuple[float, float]], threads: int) -> tuple[str, str]:

@@ -73,7 +73,8 @@ def _offloaded(omp: Toolchain, cuda: Toolchain) -> Toolchain | None:
     flags = llvm.gpu_flags(omp.llvm, cuda.compiler.removesuffix("/bin/nvcc"), _arch(), cuda.libraries)
     shown = {"roots": tuple(dict.fromkeys((*omp.roots, *cuda.roots))), "libraries": cuda.libraries, "cupti": cuda.cupti}
     shown["path"] = (cuda.compiler.removesuffix("/nvcc"),)  # LLVM's runtime may need ptxas
-    return replace(omp, llvm=replace(omp.llvm, gpu=flags), gpu=True, **shown) if flags else None
+    version = f"{omp.version}, {cuda.version}"
+    return replace(omp, llvm=replace(omp.llvm, gpu=flags), gpu=True, version=version, **shown) if flags else None
 
 
 @functools.cache

@@ -25,6 +25,7 @@ from parallax_lib.reference import (
     run_env,
     run_once,
     tool_facts,
+    visible,
 )
 from parallax_lib.sandbox import Level, Limits
 from parallax_lib.store import Journal, digest
@@ -82,44 +83,44 @@ def judged(code: str | None, task: Task, bench: Bench, reference: Reference | No
         return Verdict(**known)
     with timing.shared():
         reference = reference or make_reference(task.kernel, task.source, bench)
-        verdict, program, order = _judge(code, task, bench, reference)
+        verdict, program, order, offloaded = _judge(code, task, bench, reference)
         for _ in range(0 if reference.failure else RETRIES):
             if verdict.reason != "infra_error":
                 break
-            verdict, program, order = _judge(code, task, bench, reference)
+            verdict, program, order, offloaded = _judge(code, task, bench, reference)
     if verdict.validated and bench.timing == "on":
-        there = offload.program(code, task, bench)
-        timed = timing.measure(there or program, task, bench, order, offloaded=bool(there))
+        timed = timing.measure(program, task, bench, order, offloaded)
         verdict = spend(replace(verdict, faster=timed.faster, log=timed.note[:LOG_CHARS]), timed)
     if bench.journal and verdict.reason != "infra_error":
         bench.journal.put("verdict", key, asdict(verdict))
     return verdict
 
 
-def _judge(code: str, task: Task, bench: Bench, reference: Reference) -> tuple[Verdict, bytes, tuple]:
-    """One pass up the ladder; the program and the inputs from the longest run to the shortest, for later stages."""
+def _judge(code: str, task: Task, bench: Bench, reference: Reference) -> tuple[Verdict, bytes, tuple, bool]:
+    """One pass up the ladder; the program, the inputs from the longest run to the shortest and whether it offloads, for later stages."""
     toolchain = bench.toolchains[task.target]
     so_far = Verdict(1, "", sandbox=bench.level.name, toolchain=describe(toolchain))
     refused = _refused(code, toolchain, reference)
     if refused:
-        return end(so_far, 1, *refused), b"", ()
+        return end(so_far, 1, *refused), b"", (), False
     built = build(code, toolchain, task.kernel.flags.get(task.target, ()), bench.level)
     so_far = replace(spend(so_far, built.outcome), toolchain=built.tool or so_far.toolchain)
     if built.reason != "ok":
-        return end(so_far, 2 if built.reason == "not_checkable" and toolchain.gate else 1, built.reason, built.log), b"", ()
+        return end(so_far, 2 if built.reason == "not_checkable" and toolchain.gate else 1, built.reason, built.log), b"", (), False
     so_far = replace(so_far, checked="compiled")
     if stopped := _static(so_far, built, task.target, code):
-        return stopped, b"", ()
+        return stopped, b"", (), False
     so_far = replace(so_far, parallel_evidence=LAUNCHED)
     if not toolchain.can_run or reference.unable:
         why = reference.unable if toolchain.can_run else toolchain.why_not
-        return end(so_far, 2, "not_checkable", f"compiled with {toolchain.version}; not run: {why}\n{built.log}"), b"", ()
+        return end(so_far, 2, "not_checkable", f"compiled with {toolchain.version}; not run: {why}\n{built.log}"), b"", (), False
     verdict, order = _compare(so_far, code, built, task, bench, reference)
+    there = b""
     if verdict.validated and offload.wanted(code, task, bench):
-        verdict = _offload(verdict, code, task, bench, reference)
+        verdict, there = _offload(verdict, code, task, bench, reference)
     if verdict.validated and races.wanted(bench, task.target):
         verdict = _check_races(verdict, code, task, bench, order)
-    return verdict, built.program, order
+    return verdict, there or built.program, order, bool(there)
 
 
 def _static(so_far: Verdict, built: Built, api: str, code: str) -> Verdict | None:
@@ -254,14 +255,14 @@ def _prove(built: Built, api: str, runs: list[tuple[tuple[str, ...], int, Ran]],
     return replace(shown, evidence=f"{shown.evidence}; {built.regions}" if built.regions else shown.evidence)
 
 
-def _offload(verdict: Verdict, code: str, task: Task, bench: Bench, reference: Reference) -> Verdict:
-    """Right on the x86_64 device or the host; now on the GPU."""
-    seen = offload.check(code, task, bench, reference)
-    verdict = replace(spend(verdict, seen), checked=f"{verdict.checked}; {seen.evidence}"[:LOG_CHARS])
+def _offload(verdict: Verdict, code: str, task: Task, bench: Bench, reference: Reference) -> tuple[Verdict, bytes]:
+    """Right on the x86_64 device or the host; now on the GPU.  Also the program that offloads, b"" for none."""
+    seen = offload.check(code, task, bench, reference, elsewhere=proof.ON_DEVICE in verdict.parallel_evidence)
+    verdict = replace(spend(verdict, seen), checked=f"{verdict.checked}; {seen.checked}")
     if not seen.reason:
-        return verdict
-    lost = {"parallel": "no", "parallel_evidence": seen.evidence} if seen.reason == "not_parallel" else {}
-    return end(replace(verdict, **lost), seen.level, seen.reason, seen.evidence)
+        return replace(verdict, log=visible(seen.log.strip())[:LOG_CHARS]), seen.program
+    lost = {"parallel": "no", "parallel_evidence": seen.checked} if seen.reason == "not_parallel" else {}
+    return end(replace(verdict, **lost), seen.level, seen.reason, seen.log), b""
 
 
 def _check_races(verdict: Verdict, code: str, task: Task, bench: Bench, order: tuple) -> Verdict:

@@ -1,6 +1,6 @@
 """Everything of the CUDA verdict that only a real GPU can show, in one command on a machine that has one.
 
-    python scripts/gpu_checks.py --out results [--minutes 6] [--workers 16] [--emulated emulated.jsonl]
+    python scripts/gpu_checks.py --out results [--minutes 15] [--workers 16] [--emulated emulated.jsonl]
 
 In this order, each with its own time and its own file, written while it goes on, so that a stop loses nothing:
 facts (facts.txt: machine, sandbox, the tools without the sandbox), proof (proof.txt: scripts/gpu_proof_check.py), agree
@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-NEEDED_LATER = 90  # seconds that agree leaves to the parts after it
+NEEDED_LATER = 420  # seconds that agree leaves to the parts after it
 ASIDE = "selfcheck"
 RACY = """#include <stdio.h>
 __global__ void k(int *x, int n) { __shared__ int s[256]; s[threadIdx.x] = threadIdx.x; x[threadIdx.x + n] = s[255 - threadIdx.x]; }
@@ -76,7 +76,7 @@ def tail(path: Path, lines: int) -> list[str]:
 
 def facts() -> None:
     """The machine, and whether its tools work outside the sandbox: to tell their failures from the sandbox's."""
-    from parallax_lib import cupti, degraded, sandbox, toolchain
+    from parallax_lib import cupti, degraded, llvm, sandbox, toolchain
     from parallax_lib.params import UserError
 
     print(f"{platform.platform()}, {os.cpu_count()} processors, Python {platform.python_version()}, uid {os.getuid()}")
@@ -86,6 +86,7 @@ def facts() -> None:
     home, tools = toolchain.cuda_home(), toolchain.detect()
     print(f"toolkit {home}, CUPTI {toolchain.find_cupti(home) if home else 'unknown'}")
     print(*(f"{api}: {toolchain.describe(t)}, runs: {t.can_run}" for api, t in tools.items()), sep="\n", flush=True)
+    print(llvm.describe((tools["omp"].offloaded or tools["omp"]).llvm))
     if home:
         bare(str(home / "bin" / "nvcc"), tools["cuda"].libraries)
     try:
@@ -148,7 +149,7 @@ def parts(args, journals: Path, left) -> dict:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("gpu_checks"))
-    parser.add_argument("--minutes", type=float, default=6)
+    parser.add_argument("--minutes", type=float, default=15)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 2)
     parser.add_argument("--forge", type=int, default=84)
     parser.add_argument("--emulated", type=Path, default=None, help="verdicts of the emulated half made elsewhere")

@@ -4,9 +4,10 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from programs import KERNEL, SERIAL, TASK, first, sandboxed
+from programs import KERNEL, OMP, SERIAL, TASK, first, sandboxed
 
-from parallax_lib import build, llvm, offload, proof, reference, sandbox, toolchain, validate
+from parallax_lib import build, llvm, offload, proof, reference, sandbox, timing, toolchain, validate
+from parallax_lib.kernels import Task
 from parallax_lib.sandbox import Limits
 
 LLVM = llvm.detect()
@@ -76,10 +77,11 @@ def test_what_cannot_be_offloaded_keeps_its_verdict_and_says_so(judge, bench):
     shared = "#pragma omp requires unified_shared_memory\n"
     verdict = judge(shared + TARGET)
     assert verdict.reason == "ok" and "not offloaded to the GPU: it asks for memory shared" in verdict.checked
+    assert "regions a run" in judge(f"// {shared}{TARGET}").checked
     refusing = replace(bench.toolchains["omp"].offloaded, llvm=replace(LLVM, gpu=("-fopenmp-targets=none-such",)))
     tools = {**bench.toolchains, "omp": replace(bench.toolchains["omp"], offloaded=refusing)}
     verdict = validate.judge(TARGET, TASK, tools, bench.level, LIMITS)
-    assert verdict.reason == "ok" and "not offloaded to the GPU: clang does not build it: " in verdict.checked
+    assert verdict.reason == "ok" and "not offloaded to the GPU: " in verdict.checked
 
 
 def test_regions_that_run_nowhere_else_end_the_program_without_a_device(bench):
@@ -90,11 +92,49 @@ def test_regions_that_run_nowhere_else_end_the_program_without_a_device(bench):
     assert built.reason == "ok" and ran.reason != "ok"
 
 
-def test_the_lane_times_the_program_that_runs_there(bench):
-    assert offload.program(TARGET, TASK, bench) == offload.build_there(TARGET, TASK, bench).program != b""
-    assert offload.program(SERIAL, TASK, bench) == b""
-    verdict = validate.judge(TARGET, TASK, bench.toolchains, bench.level, LIMITS, timing="on")
-    assert verdict.reason == "ok" and verdict.faster != "not checked", verdict
+def with_gpu_flags(bench, *flags):
+    there = replace(bench.toolchains["omp"].offloaded, llvm=replace(LLVM, gpu=(llvm.OFFLOAD, *flags)))
+    return {**bench.toolchains, "omp": replace(bench.toolchains["omp"], offloaded=there)}
+
+
+def test_what_only_the_build_for_the_gpu_holds_is_looked_at_too(bench):
+    code = f"#ifdef THERE\n#include <dlfcn.h>\nstatic void *seen = dlopen(0, 1);\n#endif\n{TARGET}"
+    verdict = validate.judge(code, TASK, with_gpu_flags(bench, "-DTHERE"), bench.level, LIMITS)
+    assert (verdict.reason, verdict.level) == ("cheat_suspected", 2) and "dlopen" in verdict.log
+    broken = f'#ifdef THERE\nstatic_assert(false, "target regions: GPU: 1 to 1 regions a run");\n#endif\n{TARGET}'
+    verdict = validate.judge(broken, TASK, with_gpu_flags(bench, "-DTHERE"), bench.level, LIMITS)
+    assert verdict.reason == "ok" and verdict.checked.endswith("not offloaded to the GPU: clang does not build it for the GPU")
+    assert "static_assert" in verdict.log or "static assertion" in verdict.log
+
+
+def test_regions_that_stay_on_the_host_there_are_not_parallel(judge):
+    serial = f'if (getenv("OMP_TARGET_OFFLOAD")) {{\n{LOOP} += x[i];\n  return s;\n  }}\n'
+    verdict = judge(TARGET.replace("#pragma omp target", serial + "#pragma omp target", 1))
+    assert (verdict.reason, verdict.level) == ("not_parallel", 4) and "0 to 0 regions a run" in verdict.log
+
+
+def test_a_gpu_that_the_sandbox_cannot_use_rejects_nothing(bench):
+    """As where its device nodes are not shown: no known program runs there."""
+    verdict = validate.judge(TARGET, TASK, with_gpu_flags(bench, "-DOMP", "-Wl,-rpath,/none", "-nostdlib"), bench.level, LIMITS)
+    assert verdict.reason == "ok" and verdict.checked.endswith("a known program does not run there in the sandbox")
+
+
+def test_the_lane_times_the_program_that_runs_there(bench, monkeypatch):
+    timed = []
+    monkeypatch.setattr(timing, "measure", lambda program, *more: timed.append((program, more[-1])) or timing.Timed("1x (1-1)"))
+    there = offload.build_there(TARGET, (), bench).program
+    for code, expected in ((TARGET, (there, True)), (OMP, (build.build(OMP, bench.toolchains["omp"], (), bench.level).program, False))):
+        assert validate.judge(code, TASK, bench.toolchains, bench.level, LIMITS, timing="on").faster == "1x (1-1)"
+        assert timed.pop() == expected and there
+
+
+def test_the_lane_runs_a_source_with_target_regions_on_the_gpu(bench, monkeypatch, tmp_path):
+    monkeypatch.setattr(timing, "LOCKS", tmp_path)
+    kernel = replace(KERNEL, sources={**KERNEL.sources, "omp": TARGET})
+    source, place = timing._source(Task(kernel, "omp", "serial"), bench)
+    assert source.regions == build.GPU and place.toolchains["omp"].gpu
+    plain, place = timing._source(Task(KERNEL, "omp", "serial"), bench)
+    assert plain.regions == "" and place is bench
 
 
 RUN = {"runtime": "libomp", "targets": "3"}
@@ -108,6 +148,7 @@ def test_the_rule_on_what_the_device_ran():
     assert proof.of_offloaded([RUN, RUN], "").reason == "not_parallel"  # regions that no kernel ran for
     assert proof.of_offloaded([SEEN | {"device_threads": "3"}], "").reason == "not_parallel"
     assert not proof.of_offloaded([RUN | {"targets": "0"}], "").reason  # all its regions asked for the host
+    assert proof.of_offloaded([RUN | {"targets": "0"}], "", elsewhere=True).reason == "not_parallel"
     assert proof.of_offloaded([RUN], "no CUPTI").evidence.endswith("CUPTI: not checked (no CUPTI)")
 
 
@@ -120,8 +161,7 @@ def test_programs_for_a_gpu_are_built_in_the_sandbox_and_show_cupti_their_counte
     assert built.reason == "ok" and built.regions == build.GPU and b"sm_90" in built.program, built.log
     assert b"parallax_device" in built.program
     ran = build.execute(built.program, there, KERNEL.hidden_args[2], LIMITS, bench.level, {})
-    host_or_gpu = {"0"} if not toolchain.gpu_name() else {"0", "1"}
-    assert ran.reason == "ok" and ran.proof["targets"] in host_or_gpu
+    assert toolchain.gpu_name() or (ran.reason == "ok" and ran.proof["targets"] == "0")  # on the host, since nothing else is there
 
 
 @pytest.mark.skipif(not toolchain.gpu_name(), reason="needs a GPU")

@@ -1,5 +1,5 @@
-// Kernels and copies as the device ran them: loaded by the driver (CUDA_INJECTION64_PATH) into a judged CUDA program, whose part of
-// the harness (launches.cpp) asks for the counts once before the runtime goes away.
+// Kernels and copies as the device ran them: loaded by the driver (CUDA_INJECTION64_PATH) into a judged program, whose part of
+// the harness (launches.cpp, offloaded.cpp) asks for the counts once before the runtime goes away.
 //
 // In any other process, and where CUPTI refuses, it does nothing: then the program's proof holds no word of the device.
 #include <cupti.h>
