@@ -120,11 +120,12 @@ def run_once(
 
 
 def run_env(threads: int) -> dict[str, str]:
-    """RUN_ENV with that many OpenMP threads, and at most as many teams in a league.
+    """RUN_ENV with that many OpenMP threads, in a league as well: its teams times their threads, before a num_threads clause.
 
-    LLVM gives a league the machine's cores; where each team then asks for hundreds of threads, its runtime aborts on many cores.
+    LLVM gives a league the machine's cores: on one core no region with teams is parallel, and on many, where each team then asks
+    for hundreds of threads, its runtime aborts.
     """
-    return {**RUN_ENV, "OMP_NUM_THREADS": str(threads), "KMP_TEAMS_THREAD_LIMIT": str(threads)}
+    return {**RUN_ENV, **dict.fromkeys(("OMP_NUM_THREADS", "OMP_TEAMS_THREAD_LIMIT", "KMP_TEAMS_THREAD_LIMIT"), str(threads))}
 
 
 def beside(files: dict[str, bytes] | None) -> dict[str, bytes]:

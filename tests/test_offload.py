@@ -164,6 +164,19 @@ def test_programs_for_a_gpu_are_built_in_the_sandbox_and_show_cupti_their_counte
     assert toolchain.gpu_name() or (ran.reason == "ok" and ran.proof["targets"] == "0")  # on the host, since nothing else is there
 
 
+@needs_toolkit
+def test_what_a_region_lacks_on_the_gpu_shows_before_it_runs(bench):
+    """Where code is made at the start, the build alone takes anything."""
+    flags = (*llvm.gpu_offload(LLVM, str(HOME), "sm_90"), llvm.JIT)
+    roots = () if str(HOME).startswith("/usr/") else (str(HOME),)
+    there = replace(bench.toolchains["omp"].offloaded, llvm=replace(LLVM, gpu=flags), roots=roots)
+    here = replace(bench, toolchains={**bench.toolchains, "omp": replace(bench.toolchains["omp"], offloaded=there)})
+    lacking = TARGET.replace("s += x[i]", "s += x[i] + 0 * rand()")
+    assert build.build(lacking, there, (), bench.level).reason == "ok"
+    assert offload.build_there(lacking, (), here).reason == "compile_error"
+    assert offload.build_there(TARGET, (), here).reason == "ok"
+
+
 @pytest.mark.skipif(not toolchain.gpu_name(), reason="needs a GPU")
 def test_on_this_gpu_the_device_runs_them():
     tools = toolchain.detect()
