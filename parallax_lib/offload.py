@@ -22,6 +22,7 @@ THREADS = 4  # on the host; the device chooses its own
 RUNS = 2  # of every input
 UNABLE = ("compile_error", "compile_limit", "not_checkable")
 LIMITS = Limits(cpu_s=20, memory_mb=4096)  # of the known program
+FULL = re.compile(r"out of memory", re.I)  # as LLVM's runtime says it
 NOT = "not offloaded to the GPU"
 
 
@@ -117,11 +118,11 @@ def _known_fails(toolchain: Toolchain, level: Level) -> str:
 
 
 def _ended_badly(built: Built, args: tuple[str, ...], ran: Ran, i: int, task: Task, there: Bench, spent: list[Outcome]) -> Offloaded:
-    """A failure on our side where the same run ends otherwise now, or no program runs on the GPU: others had its memory or it is gone."""
+    """A failure on our side where no program runs on the GPU any more, or where its memory was full and now the same run ends well."""
     again = run_once(built.program, "omp", args, THREADS, there, task.kernel.inputs)
     spent.append(again.outcome)
     log = f"offloaded, input {i}: {ran.log}"
-    if again.reason == "ok" or _known_fails(there.toolchains["omp"], there.level):
+    if (again.reason == "ok" and FULL.search(ran.log)) or _known_fails(there.toolchains["omp"], there.level):
         log += "\nbut not when run again, or nothing else runs on the GPU either"
         return _told(spent, f"{GPU}: infra_error", log, 2, "infra_error")
     return _told(spent, f"{GPU}: {ran.reason}", log, 2, ran.reason)

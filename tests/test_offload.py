@@ -119,6 +119,21 @@ def test_a_gpu_that_the_sandbox_cannot_use_rejects_nothing(bench):
     assert verdict.reason == "ok" and verdict.checked.endswith("a known program does not run there in the sandbox")
 
 
+def test_a_run_that_others_spoiled_is_a_failure_on_our_side(bench):
+    """Full memory that is free again, or a GPU that is gone; a program that crashes by chance has crashed."""
+    there, built = offload.on_gpu(bench), offload.build_there(TARGET, (), bench)
+    fine = reference.run_once(built.program, "omp", KERNEL.hidden_args[2], 4, there)
+    assert fine.reason == "ok"
+
+    def told(said, place=there):
+        ran = build.Ran("crash", "", f"ended with code 134: {said}", fine.outcome)
+        return offload._ended_badly(built, KERNEL.hidden_args[2], ran, 1, TASK, place, []).reason
+
+    assert told("CUDA error: Error in cuMemAlloc: out of memory") == "infra_error" and told("Segmentation fault") == "crash"
+    gone = replace(bench, toolchains=with_gpu_flags(bench, "-nostdlib"))
+    assert told("Segmentation fault", offload.on_gpu(gone)) == "infra_error"
+
+
 def test_the_lane_times_the_program_that_runs_there(bench, monkeypatch):
     timed = []
     monkeypatch.setattr(timing, "measure", lambda program, *more: timed.append((program, more[-1])) or timing.Timed("1x (1-1)"))
@@ -153,7 +168,7 @@ def test_the_rule_on_what_the_device_ran():
 
 
 @needs_toolkit
-def test_programs_for_a_gpu_are_built_in_the_sandbox_and_show_cupti_their_counters(bench, tmp_path):
+def test_programs_for_a_gpu_are_built_in_the_sandbox_and_show_cupti_their_counters(bench):
     flags = llvm.gpu_offload(LLVM, str(HOME), "sm_90")
     roots = () if str(HOME).startswith("/usr/") else (str(HOME),)
     there = replace(bench.toolchains["omp"].offloaded, llvm=replace(LLVM, gpu=flags), roots=roots)
