@@ -5,6 +5,7 @@ Knows their clients.  Knows nothing of what the functions do, and retries nothin
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import hashlib
 import json
@@ -27,6 +28,7 @@ NO_TOKEN = "modal: no token; run `modal token new` or set executor.kind: local"
 NO_PACKAGE = "{0}: not installed; run `pip install -c constraints.txt -e .[{0}]` or set executor.kind: local"
 NO_ADDRESS = "executor.address: empty; name a Dask scheduler (tcp://host:8786, or the file of its --scheduler-file)"
 CONNECT_S = 30  # for the scheduler to answer, and again for a first worker
+SIGN_OFF_S = 10  # for the scheduler to let a worker go
 THREADS = "dask: the worker on {} runs {} calls in one process; start workers with --nthreads 1, one a GPU"
 NO_NANNY = "dask: the worker on {} has no nanny, so a call past its time could not be ended; start it without --no-nanny"
 OTHER_CODE = "dask: {} another parallax_lib than this process; install the same commit there and start it again"
@@ -132,11 +134,21 @@ def _invoke_there(expected: str, fn: Callable, args: tuple, kwargs: dict) -> Any
 
 
 def _leave_when_unwanted(worker: Any, key: str, done: threading.Event) -> None:
-    """Ends this process, which its nanny starts anew, once nobody waits for its call: a thread cannot be interrupted."""
+    """Ends this process, which its nanny starts anew, once nobody waits for its call: a thread cannot be interrupted.
+
+    The scheduler is told first: a call that it gave to this worker meanwhile runs on another, and is not blamed for this end."""
     while not done.wait(0.5):
         task = worker.state.tasks.get(key)
         if (task is None or task.state == "cancelled") and not done.is_set():
-            os._exit(1)
+            try:
+                asyncio.run_coroutine_threadsafe(_sign_off(worker), worker.loop.asyncio_loop).result(SIGN_OFF_S)
+            finally:
+                os._exit(1)
+
+
+async def _sign_off(worker: Any) -> None:
+    worker.stream_handlers["close"] = lambda **_: None  # what the scheduler says to a worker it lets go: that ends the nanny as well
+    await worker.scheduler.unregister(address=worker.address, stimulus_id="call-unwanted", expected=True)
 
 
 @functools.cache

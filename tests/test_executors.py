@@ -278,9 +278,10 @@ def test_the_only_worker_is_free_again_after_a_call_past_its_time(tmp_path):
     with dask_nodes.serve(tmp_path, workers=1) as address:
         once = partial(ExecutorConfig, kind="dask", address=address, retries=0)
         before = call(once(), work.double, 1)["pid"]
-        with pytest.raises(TimeoutError):
-            call(once(timeout_s=1), work.sleeps, 600)
-        assert call(once(timeout_s=60), work.double, 1)["pid"] != before
+        with open_executor(once(timeout_s=1.2)) as short, open_executor(once(timeout_s=60)) as long:
+            with pytest.raises(TimeoutError):
+                short.submit(work.sleeps, 600).result()
+            assert long.submit(work.double, 1).result()["pid"] != before  # given to the worker while it still leaves
 
 
 def test_a_scheduler_that_dies_is_told_at_once(tmp_path):
