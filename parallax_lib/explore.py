@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import ipywidgets as widgets
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -23,8 +24,9 @@ from parallax_lib.store import write_atomic
 __all__ = ["Adjudicator", "FailureExplorer", "ScoreExplorer"]
 
 CROWD = 2000  # points; more of them are drawn smaller and see-through
+CERTAIN = 1e-6  # nats a token: what is likelier is drawn here, on a logarithmic axis
 X_AXES = {
-    "mean_logprob": "mean log-probability of the decoded code (nats a token)",
+    "mean_logprob": "mean negative log-probability of the decoded code (nats a token; likelier to the left)",
     "tokens": "decoded tokens",
     "target": "mean reward of all programs beneath this prefix",
 }
@@ -73,14 +75,17 @@ class ScoreExplorer(Shown):
             part = points[points["verdict"] == name]
             marker = dict(color=theme.CLASS_COLOURS[name], symbol=theme.CLASS_SYMBOLS[name], size=size, opacity=opacity)
             text = [f"{label(row.task)}<br>{label(row.reason)}" for row in part.itertuples()]
-            x, y, row = (part[name].to_numpy() for name in (self.axis.value, "score", "row"))
-            out.append(dict(name=f"{name} ({len(part)})", x=x, y=y, text=text, marker=marker, customdata=row.reshape(-1, 1)))
+            x, row = part[self.axis.value].to_numpy(), part["row"].to_numpy()
+            if self.axis.value == "mean_logprob":
+                x = np.maximum(-x, CERTAIN)
+            out.append(dict(name=f"{name} ({len(part)})", x=x, y=part["score"].to_numpy(), text=text, marker=marker, customdata=row.reshape(-1, 1)))
         return out
 
     def titles(self) -> dict:
         title = f"PRM score after latent step {self.depth.value + 1}, {label(self.model.value)}"
         text = theme.titled(title, f"{len(self.points()):,} rollouts; click one to see its program")
-        return {"title.text": text, "xaxis.title.text": X_AXES[self.axis.value]}
+        scale = "log" if self.axis.value == "mean_logprob" else "linear"
+        return {"title.text": text, "xaxis.title.text": X_AXES[self.axis.value], "xaxis.type": scale, "xaxis.autorange": True}
 
     def static(self) -> go.Figure:
         """The scatter for the current choices, without widgets."""
@@ -94,6 +99,7 @@ class ScoreExplorer(Shown):
             fig.add_scatter(mode="markers", hovertemplate="%{text}<br>score %{y:.3f}<extra></extra>", **trace)
         theme.finish(fig, "", y="PRM score", clickmode="event", height=440)
         fig.update_yaxes(range=[-0.03, 1.03])
+        fig.update_xaxes(exponentformat="power")
         return fig.update_layout(self.titles())
 
     def redraw(self, _change: object = None) -> None:

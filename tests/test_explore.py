@@ -53,7 +53,7 @@ def expected(model: str, depth: int) -> pd.Series:
 def test_points_are_the_scores_of_the_last_step(scores):
     points = drawn(scores)
     assert points["y"].tolist() == expected("transformer", 2).tolist()
-    assert points["x"].tolist() == ROLLOUTS["mean_logprob"].tolist()
+    assert points["x"].tolist() == (-ROLLOUTS["mean_logprob"]).tolist()
 
 
 def test_points_are_coloured_by_their_verdict(scores):
@@ -77,6 +77,15 @@ def test_slider_model_and_axis_redraw(scores):
     assert points["y"].tolist() == expected("ridge", 0).tolist()
     assert points["x"].tolist() == ROLLOUTS["reward"].fillna(0).tolist()
     assert "latent step 1, ridge" in scores.fig.layout.title.text and "reward" in scores.fig.layout.xaxis.title.text
+    assert scores.fig.layout.xaxis.type == "linear"
+
+
+def test_log_probabilities_have_a_logarithmic_axis_that_shows_every_point():
+    certain = ROLLOUTS.assign(mean_logprob=[0.0, *ROLLOUTS["mean_logprob"][1:]])
+    explorer = ScoreExplorer(certain, SCORES)
+    fig = explorer.figure()
+    assert fig.layout.xaxis.type == "log"
+    assert sum(len(trace.x) for trace in fig.data) == len(ROLLOUTS) and min(min(trace.x) for trace in fig.data if len(trace.x)) > 0
 
 
 @pytest.mark.parametrize("column,value", [("direction", "omp-cuda"), ("kernel", "histo"), ("verdict", "validated")])
