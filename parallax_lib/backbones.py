@@ -9,6 +9,7 @@ Letters: M rows, T positions, H width.
 from __future__ import annotations
 
 import copy
+import hashlib
 from pathlib import Path
 
 import torch
@@ -18,18 +19,30 @@ from parallax_lib.params import UserError
 
 
 class CausalBody(nn.Module):
-    """A Hugging Face decoder without its vocabulary ends; its state is a KV cache."""
+    """A Hugging Face decoder without its vocabulary ends; its state is a KV cache.
 
-    def __init__(self, body: nn.Module):
+    With a LoRA rank its own weights stay as they are, in their own precision, and only the adapters [rank] beside every
+    linear map are learned, in float32.
+    """
+
+    def __init__(self, body: nn.Module, lora_rank: int = 0):
         super().__init__()
         body.set_input_embeddings(None)
-        self.body = body
-        self.width = body.config.hidden_size
+        self.width, self.dtype = body.config.hidden_size, body.dtype
+        self.body = _with_lora(body, lora_rank) if lora_rank else body
+        self.fixed = {name for name, _ in self.named_parameters() if "lora_" not in name} if lora_rank else set()
 
     def run(self, inputs: Tensor, state=None):
         """inputs [M, T, H] after `state` -> hidden [M, T, H] and the state, grown in place."""
-        out = self.body(inputs_embeds=inputs, past_key_values=state, use_cache=state is not None)
-        return out.last_hidden_state, state
+        given = inputs.to(self.dtype) if self.fixed else inputs
+        out = self.body(inputs_embeds=given, past_key_values=state, use_cache=state is not None)
+        return out.last_hidden_state.to(inputs.dtype), state
+
+    def fingerprint(self) -> str:
+        """sha256 over the first values of every weight that stays as it is; "" where none does."""
+        weights = self.state_dict()
+        parts = (weights[name].flatten()[: self.width].float().cpu().numpy().tobytes() for name in sorted(self.fixed))
+        return hashlib.sha256(b"".join(parts)).hexdigest() if self.fixed else ""
 
     def begin(self, rows: int):
         from transformers import DynamicCache
@@ -49,6 +62,11 @@ class CausalBody(nn.Module):
 
 class Recurrent(nn.Module):
     """A GRU; its state is the hidden state [layers, M, H]."""
+
+    fixed: frozenset[str] = frozenset()  # all of it is learned
+
+    def fingerprint(self) -> str:
+        return ""
 
     def __init__(self, width: int, layers: int, dropout: float):
         super().__init__()
@@ -80,15 +98,22 @@ def small_llama(width: int, layers: int, heads: int, dropout: float) -> CausalBo
     return CausalBody(AutoModel.from_config(LlamaConfig(**sizes, **attention, **tokens)))
 
 
-def pretrained(name: str) -> CausalBody:
-    """The body of a causal LM by id or folder, in float32: bf16 weights do not move at fine-tuning learning rates."""
+def pretrained(name: str, lora_rank: int = 0) -> CausalBody:
+    """The body of a causal LM by id or folder.  Without LoRA in float32: bf16 weights do not move at fine-tuning learning rates."""
     from transformers import AutoModel
 
     try:
-        return CausalBody(AutoModel.from_pretrained(name, dtype=torch.float32))
+        return CausalBody(AutoModel.from_pretrained(name, dtype="auto" if lora_rank else torch.float32), lora_rank)
     except (OSError, ValueError) as e:
         known = "'transformer', 'gru', 'ridge' or a causal LM by id or folder"
         raise UserError(f"PRM backbone {name!r} is not {known}: {' '.join(str(e).split())[:160]}") from None
+
+
+def _with_lora(body: nn.Module, rank: int) -> nn.Module:
+    from peft import LoraConfig, get_peft_model
+
+    lora = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", lora_dropout=0.0)
+    return get_peft_model(body, lora).base_model.model
 
 
 def from_saved_config(folder: Path) -> CausalBody:

@@ -80,5 +80,5 @@ def read_state(path: Path) -> TrainState:
 
 def read_weights(path: Path, model, optimizer) -> None:
     """Fill model and optimizer, whose parameter groups must already be those of that step."""
-    model.load_state_dict(load_file(path / "model.safetensors"))
+    prm.restore(model, load_file(path / "model.safetensors"))
     optimizer.load_state_dict(torch.load(path / "optimizer.pt", weights_only=True, map_location=model.mean.device))

@@ -19,6 +19,7 @@ import pandas as pd
 from parallax_lib import forge, prm, rewards
 from parallax_lib.card import CEILING, FLOOR, GUIDED
 from parallax_lib.modelling import prompt_states, trial
+from parallax_lib.models import pick_device
 from parallax_lib.params import UserError, dump
 from parallax_lib.runs import Run
 from parallax_lib.scorers import INDEX, folder_of, write_families
@@ -79,7 +80,7 @@ def scores(run: Run, rows: pd.DataFrame, vectors: np.ndarray, seed: int = 0) -> 
             rewards.check_leakage(rows.assign(split=split))
             model = trial(run, run.params.prm.kind, rows, vectors, split, contexts, seed=run.params.seed + seed)
             prm.save(model, kept, partial(write_families, rows.loc[split != "test", "family"]))
-        out[split == "test"] = _read(prm.load(kept), vectors, contexts, split == "test")
+        out[split == "test"] = _read(prm.load(kept, device=pick_device(run.params.translator.device)), vectors, contexts, split == "test")
         run.progress(f"crossfit, seed {seed}", k + 1, len(names))
     return out
 

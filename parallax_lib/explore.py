@@ -78,14 +78,16 @@ class ScoreExplorer(Shown):
             x, row = part[self.axis.value].to_numpy(), part["row"].to_numpy()
             if self.axis.value == "mean_logprob":
                 x = np.maximum(-x, CERTAIN)
-            out.append(dict(name=f"{name} ({len(part)})", x=x, y=part["score"].to_numpy(), text=text, marker=marker, customdata=row.reshape(-1, 1)))
+            y = part["score"].to_numpy()
+            out.append(dict(name=f"{name} ({len(part)})", x=x, y=y, text=text, marker=marker, customdata=row.reshape(-1, 1)))
         return out
 
     def titles(self) -> dict:
         title = f"PRM score after latent step {self.depth.value + 1}, {label(self.model.value)}"
         text = theme.titled(title, f"{len(self.points()):,} rollouts; click one to see its program")
         scale = "log" if self.axis.value == "mean_logprob" else "linear"
-        return {"title.text": text, "xaxis.title.text": X_AXES[self.axis.value], "xaxis.type": scale, "xaxis.autorange": True}
+        axis = {"xaxis.title.text": X_AXES[self.axis.value], "xaxis.type": scale, "xaxis.autorange": True}
+        return {"title.text": text} | axis
 
     def static(self) -> go.Figure:
         """The scatter for the current choices, without widgets."""

@@ -22,8 +22,6 @@ from parallax_lib.scorers import write_families
 from parallax_lib.store import digest
 from parallax_lib.study import Run
 
-SMALL = ("transformer", "gru", "ridge")  # not a language model
-
 
 def _fresh_folder(run: Run, kind: str, identity) -> Path:
     """`<run>/prm-<kind>`: kept, with its checkpoints, while data and settings are the same; emptied when they changed."""
@@ -49,9 +47,11 @@ def train_config(run: Run, **other) -> train.TrainConfig:
     return train.TrainConfig(**{name: getattr(p, name) for name in shared} | {"seed": run.params.seed} | other)
 
 
-def prm_shape(run: Run) -> prm.PRMConfig:
+def prm_shape(run: Run, kind: str) -> prm.PRMConfig:
+    """The run's own model, or a baseline beside it: `prm.lora_rank` is for the former."""
     p = run.params.prm
-    return prm.PRMConfig(width=p.width, layers=p.layers, heads=p.heads, dropout=p.dropout, context=p.context, reads=p.reads)
+    shared = {name: getattr(p, name) for name in ("width", "layers", "heads", "dropout", "context", "reads")}
+    return prm.PRMConfig(**shared, lora_rank=p.lora_rank if kind == p.kind else 0)
 
 
 @torch.inference_mode()
@@ -71,7 +71,7 @@ def train_prm(run: Run, kind: str, rows: pd.DataFrame, vectors: np.ndarray):
     targets, counts = rewards.label(rows, vectors.shape[1])
     groups = rows["root"].astype("category").cat.codes.to_numpy()
     folder = _fresh_folder(run, kind, [dump(run.params)["prm"], run.params.seed, targets.tolist(), list(rows["capture_id"])])
-    with one_thread() if kind in SMALL else nullcontext():
+    with one_thread() if kind in prm.SMALL else nullcontext():
         model, history = train.fit_model(
             kind,
             vectors.astype(np.float32),
@@ -81,7 +81,7 @@ def train_prm(run: Run, kind: str, rows: pd.DataFrame, vectors: np.ndarray):
             rows["split"].to_numpy(),
             train_config(run, save_every=50),
             folder,
-            prm=prm_shape(run),
+            prm=prm_shape(run, kind),
             contexts=prompt_states(run, rows),
             device=pick_device(run.params.translator.device),
             progress=lambda row: run.progress(f"train {kind}", int(row["step"]), 0),
@@ -94,7 +94,7 @@ def trial(run: Run, kind: str, rows: pd.DataFrame, vectors: np.ndarray, split: n
     """A model of one kind trained on rows split another way, or with other settings; kept nowhere."""
     targets, counts = rewards.label(rows, vectors.shape[1])
     groups = rows["root"].astype("category").cat.codes.to_numpy()
-    more = {"prm": prm_shape(run), "contexts": contexts, "device": pick_device(run.params.translator.device)}
+    more = {"prm": prm_shape(run, kind), "contexts": contexts, "device": pick_device(run.params.translator.device)}
     with one_thread():
         return train.fit_model(kind, vectors.astype(np.float32), targets, counts, groups, split, train_config(run, **other), **more)[0]
 

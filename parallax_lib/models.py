@@ -11,6 +11,8 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -77,6 +79,16 @@ def loaded_translator(params: TranslatorParams) -> Translator:
     return load_translator(params)
 
 
+def width_of(params: TranslatorParams) -> int:
+    """D of the model named by `params`, from its description alone."""
+    if params.model in ("random", "smollm2"):
+        return SMALL_WIDTH
+    from transformers import AutoConfig
+
+    with _one_line(params.model):
+        return AutoConfig.from_pretrained(params.model).get_text_config().hidden_size
+
+
 def pick_device(device: str) -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
@@ -107,13 +119,18 @@ def resolve(path: str) -> Path:
 def _load(folder: str | Path, dtype: torch.dtype):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    try:
+    with _one_line(folder):
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+        return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype), tokenizer
+
+
+@contextmanager
+def _one_line(model: str | Path) -> Iterator[None]:
+    try:
+        yield
     except (OSError, ValueError) as e:
         why = str(e).strip().splitlines()[0][:200]
-        raise UserError(f"translator.model: cannot load {str(folder)!r} ({why}); give a folder, a hub id, or 'smollm2'") from None
-    return model, tokenizer
+        raise UserError(f"translator.model: cannot load {str(model)!r} ({why}); give a folder, a hub id, or 'smollm2'") from None
 
 
 def _merge_adapter(model, folder: Path):

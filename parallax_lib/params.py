@@ -88,6 +88,7 @@ class Prm(Section):
     layers: int = 2
     heads: int = 4
     dropout: float = 0.1
+    lora_rank: int = Field(0, ge=0)  # causal LM only: train adapters of this rank, its weights stay in their precision; 0: train it whole
     reads: Literal["states", "words", "both"] = "states"  # a latent as it is, the input embedding it is aligned to, or one after the other
     context: Literal["none", "pooled"] = "none"  # pooled: the PRM also reads the mean state of the prompt
     loss: Literal["mse", "huber", "bce", "orm", "rank", "listwise"] = "mse"

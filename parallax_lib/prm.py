@@ -10,6 +10,7 @@ Letters: B rows, K latent steps, D translator width, H PRM width, M rows in one 
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -27,6 +28,8 @@ from parallax_lib.backbones import CausalBody, Recurrent, from_saved_config, pre
 from parallax_lib.losses import find_loss, to_probability
 from parallax_lib.params import UserError
 
+SMALL = ("transformer", "gru", "ridge")  # not a language model
+
 
 @dataclass(frozen=True)
 class PRMConfig:
@@ -40,6 +43,8 @@ class PRMConfig:
     context: str = "none"  # "pooled": a prompt state [B, D] is read before the first latent
     loss: str = "mse"  # decides how a raw score becomes a probability; training sets it
     steps: int = 0  # K, one probe each (ridge only)
+    lora_rank: int = 0  # causal LM only: its weights stay as they are, adapters of this rank are trained; 0: all of it, in float32
+    base: str = ""  # fingerprint of the weights beneath the adapters; building fills it in
 
     @property
     def state_width(self) -> int:
@@ -52,7 +57,7 @@ class PRM(nn.Module):
 
     def __init__(self, config: PRMConfig, backbone: nn.Module):
         super().__init__()
-        self.config = replace(config, width=backbone.width)
+        self.config = replace(config, width=backbone.width, base=backbone.fingerprint())
         self.backbone = backbone
         self.adapter = _adapter(config.latent_width, self.config.width)
         self.head = nn.Linear(self.config.width, 1)
@@ -146,13 +151,16 @@ def build(config: PRMConfig) -> PRM | RidgeProbe:
         raise UserError("PRMConfig.latent_width is 0: give the width D of the translator's hidden states")
     if config.context not in ("none", "pooled"):
         raise UserError(f"PRMConfig.context {config.context!r}: choose 'none' or 'pooled'")
+    if config.lora_rank and config.backbone in SMALL:
+        told = f"PRMConfig.lora_rank {config.lora_rank}: a {config.backbone}"
+        raise UserError(f"{told} has no weights to adapt; name a causal LM, or set it to 0")
     if config.backbone == "ridge":
         return RidgeProbe(config)
     if config.backbone == "gru":
         return PRM(config, Recurrent(config.width, config.layers, config.dropout))
     if config.backbone == "transformer":
         return PRM(config, small_llama(config.width, config.layers, config.heads, config.dropout))
-    return PRM(config, pretrained(config.backbone))
+    return PRM(config, pretrained(config.backbone, config.lora_rank))
 
 
 def check_width(config: PRMConfig, latents: Tensor) -> None:
@@ -172,12 +180,36 @@ def scores(model, latents, contexts=None, batch: int = 256) -> Tensor:
 
 
 def size(model) -> int:
-    """Learned values, a ridge probe's weights included."""
+    """Values that a call reads, a ridge probe's weights and what lies beneath adapters included."""
     return sum(v.numel() for v in model.state_dict().values())
 
 
+def learned(model) -> dict[str, Tensor]:
+    """Its state without the weights that lie beneath LoRA adapters: training does not touch them, `config.backbone` names them."""
+    return {name: value for name, value in model.state_dict().items() if name not in _fixed(model)}
+
+
+def to_masters(model: PRM) -> None:
+    """What is learned becomes float32: a bfloat16 weight does not move at a learning rate of 1e-6, the step is below its resolution."""
+    for name, value in itertools.chain(model.named_parameters(), model.named_buffers()):
+        if name not in _fixed(model):
+            value.data = value.data.float()
+
+
+def restore(model, state: dict[str, Tensor]) -> None:
+    """Fill in what `learned` gave.  RuntimeError where names or shapes differ."""
+    found = model.load_state_dict(state, strict=False)
+    wrong = [*found.unexpected_keys, *(name for name in found.missing_keys if name not in _fixed(model))]
+    if wrong:
+        raise RuntimeError(f"{len(wrong)} names differ, {wrong[0]!r} is one")
+
+
+def _fixed(model) -> set[str]:
+    return {f"backbone.{name}" for name in model.backbone.fixed} if isinstance(model, PRM) else set()
+
+
 def save(model, folder: str | Path, extra: Callable[[Path], None] | None = None) -> Path:
-    """Write prm.json, model.safetensors, the backbone's config.json; the folder appears whole or not at all.
+    """Write prm.json, model.safetensors (`learned`), the backbone's config.json; the folder appears whole or not at all.
 
     `extra(part)` may add files to the folder before it gets its name.
     """
@@ -186,7 +218,7 @@ def save(model, folder: str | Path, extra: Callable[[Path], None] | None = None)
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     (part / "prm.json").write_text(json.dumps(asdict(model.config), indent=1) + "\n")
-    save_file({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}, part / "model.safetensors")
+    save_file({k: v.detach().cpu().contiguous() for k, v in learned(model).items()}, part / "model.safetensors")
     if isinstance(getattr(model, "backbone", None), CausalBody):
         model.backbone.body.config.save_pretrained(part)
     if extra is not None:
@@ -202,13 +234,14 @@ def load(folder: str | Path, latent_width: int | None = None, device: str = "cpu
     UserError for a missing path, a folder of checkpoints, another width, damaged or foreign files.
     """
     folder = Path(folder)
-    config = _read_config(folder)
-    if latent_width is not None:
-        _match(latent_width, config.state_width, f"the PRM in {folder}")
+    config = read_config(folder, latent_width)
     try:
-        body = config.backbone not in ("ridge", "gru")
-        model = PRM(config, from_saved_config(folder)) if body else build(config)
-        model.load_state_dict(load_file(folder / "model.safetensors"))
+        whole = config.backbone not in ("ridge", "gru") and not config.lora_rank  # else its own files suffice, or `backbone` lies beneath
+        model = PRM(config, from_saved_config(folder)) if whole else build(config)
+        if model.config.base != config.base:
+            told = f"{folder}: {config.backbone} has other weights than this PRM was trained on"
+            raise UserError(f"{told}; put those back, or train a PRM on these")
+        restore(model, load_file(folder / "model.safetensors"))
     except FileNotFoundError:
         raise UserError(f"{folder}: model.safetensors is missing; copy the whole folder") from None
     except SafetensorError as e:
@@ -220,7 +253,8 @@ def load(folder: str | Path, latent_width: int | None = None, device: str = "cpu
     return model.to(device).eval()
 
 
-def _read_config(folder: Path) -> PRMConfig:
+def read_config(folder: Path, latent_width: int | None = None) -> PRMConfig:
+    """A saved model's description alone.  UserError for a missing or foreign one, or one of another width."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; a PRM is a folder with prm.json and model.safetensors")
     file = folder / "prm.json"
@@ -229,9 +263,12 @@ def _read_config(folder: Path) -> PRMConfig:
         hint = f"it holds {', '.join(p.name for p in found)}: give one of these" if found else "is it the right folder?"
         raise UserError(f"{folder}: no prm.json here; {hint}")
     try:
-        return PRMConfig(**json.loads(file.read_text()))
+        config = PRMConfig(**json.loads(file.read_text()))
     except (json.JSONDecodeError, TypeError) as e:
         raise UserError(f"{file}: not a PRM's description ({e})") from None
+    if latent_width is not None:
+        _match(latent_width, config.state_width, f"the PRM in {folder}")
+    return config
 
 
 def _match(given: int, expected: int, owner: str) -> None:

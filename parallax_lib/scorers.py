@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from parallax_lib import prm
-from parallax_lib.models import resolve
+from parallax_lib.models import pick_device, resolve
 from parallax_lib.params import UserError
 from parallax_lib.runs import Run
 from parallax_lib.store import write_json
@@ -26,7 +26,8 @@ def prm_folder(run: Run) -> Path:
 
 
 def load_prm(run: Run, width: int | None = None):
-    return prm.load(prm_folder(run), latent_width=width)
+    """The run's own PRM where its translator is."""
+    return prm.load(prm_folder(run), latent_width=width, device=pick_device(run.params.translator.device))
 
 
 def folder_of(run: Run, name: str) -> Path:

@@ -9,14 +9,13 @@ B rows, G of them guided, W prefixes kept a guided row, N candidates, K latent s
 from __future__ import annotations
 
 import itertools
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from parallax_lib import choosing, engine, latents, prm, prompts, scoring
+from parallax_lib import choosing, engine, latents, packed, prm, prompts, scoring
 from parallax_lib.collect import ask, token_limit, write_answers
 from parallax_lib.kernels import Task
 from parallax_lib.models import Translator, leave_room, loaded_translator
@@ -219,18 +218,8 @@ def translate_item(item: dict) -> list[dict]:
     """`translate` on plain data, so that it can run in another process or container."""
     params = check(item["params"], {}, Path("item"))
     leave_room(item["gpu_share"])
-    translator, models = loaded_translator(params.translator), []
-    for packed in item["prms"]:
-        with tempfile.TemporaryDirectory() as folder:
-            for name, data in packed.items():
-                (Path(folder) / name).write_bytes(data)
-            models.append(prm.load(folder, device=translator.device))
-    return translate(translator, models, item["rows"], params)
-
-
-def packed_prm(folder: Path) -> dict[str, bytes]:
-    """The files of a PRM's folder, to travel with an item."""
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.suffix in (".json", ".safetensors")}
+    translator = loaded_translator(params.translator)
+    return translate(translator, packed.unpack(item["prms"], translator.device), item["rows"], params)
 
 
 def _result(row: Row, answer: dict, params: Params, weights: Sequence[float]) -> dict:

@@ -7,7 +7,6 @@ belongs in its module.
 from __future__ import annotations
 
 import gzip
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from parallax_lib import (
     influence,
     llvm,
     metrics,
+    packed,
     prm,
     rewards,
     sandbox,
@@ -32,7 +32,7 @@ from parallax_lib import (
 )
 from parallax_lib.executors import run_map
 from parallax_lib.kernels import Task, split_of, spread
-from parallax_lib.models import loaded_translator
+from parallax_lib.models import loaded_translator, width_of
 from parallax_lib.params import Params, UserError, dump
 from parallax_lib.runs import Run, all_tasks, beside, judge_frame, open_params
 from parallax_lib.runs import open_bench as open_bench
@@ -161,10 +161,10 @@ def write_programs(run: Run, rows: Sequence[search.Row], what: str = "translate"
         teams.setdefault(tuple(scorers.folders(run, row.task.kernel.family)), []).append(i)
     groups, every = [], []  # (key, item of the executor)
     for folders, mine in teams.items():
-        packed = _checked_prms(run, folders, {rows[i].task.kernel.family for i in mine})
-        recipe = [search.recipe(params), [{name: hashlib.sha256(data).hexdigest() for name, data in files.items()} for files in packed]]
+        prms = _checked_prms(run, folders, {rows[i].task.kernel.family for i in mine})
+        recipe = [search.recipe(params), [each["sha256"] for each in prms]]
         for group in search.grouped([rows[i] for i in mine], max(1, params.decode.batch // shrink), params.search):
-            groups.append((digest([recipe, [r.identity for r in group]]), shared | {"prms": packed, "rows": group}))
+            groups.append((digest([recipe, [r.identity for r in group]]), shared | {"prms": prms, "rows": group}))
         every += mine
     keys = [key for key, _ in groups]
     todo = [i for i, key in enumerate(keys) if run.journal.get("translation", key) is None]
@@ -181,13 +181,14 @@ def write_programs(run: Run, rows: Sequence[search.Row], what: str = "translate"
     return pd.DataFrame(written, index=every).sort_index()
 
 
-def _checked_prms(run: Run, folders: Sequence[Path], families: set[str]) -> list[dict[str, bytes]]:
-    """The files of the PRMs; one that does not fit the translator, or was trained on one of the families, is refused."""
-    width = loaded_translator(run.params.translator).width if run.params.executor.kind == "local" else None
+def _checked_prms(run: Run, folders: Sequence[Path], families: set[str]) -> list[dict]:
+    """The PRMs, packed; one that does not fit the translator, or was trained on one of the families, is refused."""
+    local = run.params.executor.kind == "local"
+    width = width_of(run.params.translator) if local else None
     for folder in folders:
-        prm.load(folder, latent_width=width)
+        prm.read_config(folder, width)
         scorers.refuse_leaks(folder, families)
-    return [search.packed_prm(folder) for folder in folders]
+    return [packed.pack(folder, shared_disk=local) for folder in folders]
 
 
 def repair_rounds(run: Run, results: pd.DataFrame, chosen: Sequence[Task]) -> pd.DataFrame:

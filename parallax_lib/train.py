@@ -25,7 +25,7 @@ from parallax_lib.checkpoints import TrainState
 from parallax_lib.dataset import Dataset, moments, prepare
 from parallax_lib.losses import ACTIVATIONS, LossOptions, find_loss
 from parallax_lib.params import UserError
-from parallax_lib.prm import PRM, PRMConfig, RidgeProbe, build, save
+from parallax_lib.prm import PRM, PRMConfig, RidgeProbe, build, learned, restore, save, to_masters
 from parallax_lib.ridge import fit_ridge
 from parallax_lib.store import derive_seed, digest
 
@@ -119,7 +119,7 @@ def _loop(model: PRM, data: Dataset, config: TrainConfig, folder: Path | None, p
             checkpoints.write(folder, model, optimizer, state, run)
         progress(state.history[-1])
     if state.best is not None:
-        model.load_state_dict(state.best)
+        restore(model, state.best)
     return pd.DataFrame(state.history)
 
 
@@ -143,11 +143,8 @@ def initial_model(data: Dataset, prm: PRMConfig, config: TrainConfig) -> PRM:
 
 
 def first_phase(model: PRM, config: TrainConfig) -> torch.optim.AdamW:
-    """An optimiser of everything but the backbone, which is frozen.  Weights become float32 masters.
-
-    A bfloat16 weight does not move at a learning rate of 1e-6: the step is below its resolution.
-    """
-    model.float()
+    """An optimiser of everything but the backbone, which is frozen.  What is learned becomes float32."""
+    to_masters(model)
     model.backbone.requires_grad_(False)
     ours = [p for p in model.parameters() if p.requires_grad]
     group = {"params": ours, "factor": 1.0, "since": 0}
@@ -155,9 +152,9 @@ def first_phase(model: PRM, config: TrainConfig) -> torch.optim.AdamW:
 
 
 def unfreeze(model: PRM, optimizer: torch.optim.Optimizer, config: TrainConfig) -> None:
-    """The backbone joins as a second parameter group; the first group keeps its moments."""
-    model.backbone.requires_grad_(True)
-    group = {"params": list(model.backbone.parameters()), "factor": config.backbone_lr_factor}
+    """What is learned of the backbone joins as a second parameter group; the first group keeps its moments."""
+    theirs = [p.requires_grad_() for name, p in model.backbone.named_parameters() if name not in model.backbone.fixed]
+    group = {"params": theirs, "factor": config.backbone_lr_factor}
     optimizer.add_param_group(group | {"since": config.unfreeze_step})
 
 
@@ -228,7 +225,7 @@ def _updates(
 def _keep_best(state: TrainState, model: PRM, valid_loss: float, config: TrainConfig) -> None:
     if valid_loss < state.best_loss:
         state.best_loss, state.waited = valid_loss, 0
-        state.best = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
+        state.best = {k: v.detach().cpu().clone() for k, v in learned(model).items()}
     elif not math.isnan(valid_loss) and state.step > config.unfreeze_step:
         state.waited += 1
 

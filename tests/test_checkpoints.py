@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from training_rows import GRU, SHORT, make_rows, noise, same, weights_of
+from training_rows import GRU, SHORT, make_rows, noise, same, weights_of, write_lm
 
 from parallax_lib import train
 from parallax_lib.dataset import prepare
@@ -78,9 +78,13 @@ def test_same_seed_same_weights_and_the_callers_random_state_is_left_alone():
 
 
 @pytest.mark.parametrize("step", [1, 3, 4, 5, 8])  # 4: the backbone joins at the next update
-@pytest.mark.parametrize("kind", ["gru", "transformer"])
+@pytest.mark.parametrize("kind", ["gru", "transformer", "lora"])
 def test_an_interrupted_run_ends_with_the_same_weights(kind, step, tmp_path):
+    lm, tmp_path = tmp_path / "lm", tmp_path / "run"
     prm = PRMConfig(backbone=kind, width=16, heads=2, layers=2, dropout=0.2)
+    if kind == "lora":
+        write_lm(lm)
+        prm = PRMConfig(backbone=str(lm), lora_rank=2, dropout=0.2)
     model, history = fit(*make_rows(), CAREFUL, prm=prm)
     with pytest.raises(Stop):
         fit(*make_rows(), CAREFUL, tmp_path, prm=prm, progress=stop_at(step))

@@ -5,10 +5,11 @@ import math
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from training_rows import write_lm
+from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from parallax_lib.params import UserError
-from parallax_lib.prm import PRM, PRMConfig, build, load, save, scores
+from parallax_lib.prm import PRM, PRMConfig, build, learned, load, save, scores, size
 from parallax_lib.scoring import start
 
 D, K, B, N = 24, 6, 3, 4
@@ -28,9 +29,10 @@ def causal_lm(tmp_path_factory):
 def make(kind, loss="bce", seed=0, **more):
     """A model with all weights random, statistics included, so that nothing passes by being zero."""
     torch.manual_seed(seed)
-    model = build(PRMConfig(backbone=str(kind), loss=loss, steps=K, **(SMALL | more)))
+    rank = 3 if isinstance(kind, WithLora) else 0
+    model = build(PRMConfig(backbone=str(kind), loss=loss, steps=K, lora_rank=rank, **(SMALL | more)))
     with torch.no_grad():
-        for name, value in model.state_dict().items():
+        for name, value in learned(model).items():
             value.add_(0.3 * torch.rand(value.shape) if "std" in name else 0.3 * torch.randn(value.shape))
     return model.eval()
 
@@ -49,12 +51,16 @@ def guided(scorer, candidates):
     return torch.stack(seen), torch.stack(kept, 1)
 
 
-KINDS = ["transformer", "gru", "ridge", "causal_lm"]
+KINDS = ["transformer", "gru", "ridge", "causal_lm", "lora"]
+
+
+class WithLora(str):
+    """A causal LM's folder that is to be trained by adapters."""
 
 
 @pytest.fixture(params=KINDS)
 def kind(request, causal_lm):
-    return causal_lm if request.param == "causal_lm" else request.param
+    return {"causal_lm": causal_lm, "lora": WithLora(causal_lm)}.get(request.param, request.param)
 
 
 @pytest.mark.parametrize("context", ["none", "pooled"])
@@ -182,10 +188,45 @@ def test_head_sits_on_the_final_hidden_state_of_the_causal_lm_and_its_vocabulary
 
 
 def test_bfloat16_causal_lm_is_held_in_float32(tmp_path):
-    config = LlamaConfig(vocab_size=9, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2)
-    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(tmp_path)
+    write_lm(tmp_path)
     model = build(PRMConfig(backbone=str(tmp_path), latent_width=D))
     assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+def test_lora_is_the_published_formula_on_weights_that_stay_in_their_own_precision(tmp_path):
+    write_lm(tmp_path)
+    model = make(WithLora(tmp_path))
+    kept = {p.dtype for name, p in model.named_parameters() if name not in learned(model)}
+    assert kept == {torch.bfloat16} and {p.dtype for p in learned(model).values()} == {torch.float32}
+    whole = build(PRMConfig(backbone=str(tmp_path), latent_width=D))
+    assert size(model) == size(whole) + 3 * (4 * (16 + 16) + 3 * (16 + 32))  # rank (in + out) for each linear map
+    for name, module in model.backbone.body.named_modules():  # W + (alpha / r) B A with alpha = 2 r (Hu et al. 2021)
+        if hasattr(module, "lora_A"):
+            merged = module.base_layer.weight.float() + 2 * module.lora_B["default"].weight @ module.lora_A["default"].weight
+            whole.backbone.body.get_submodule(name).weight.data = merged
+    whole.load_state_dict({k: v for k, v in learned(model).items() if "lora_" not in k}, strict=False)
+    model.backbone.body.float()
+    model.backbone.dtype = torch.float32
+    assert torch.allclose(model(draw(22, B, K, D)), whole.eval()(draw(22, B, K, D)), atol=1e-4)
+
+
+def test_a_lora_prm_is_small_on_disk_and_refuses_other_weights_beneath(tmp_path):
+    lm = write_lm(tmp_path / "lm", hidden_size=64, intermediate_size=256, num_hidden_layers=2)
+    folder = save(make(WithLora(tmp_path / "lm")), tmp_path / "prm")
+    assert (folder / "model.safetensors").stat().st_size < (tmp_path / "lm" / "model.safetensors").stat().st_size / 3
+    with torch.no_grad():
+        lm.model.layers[1].mlp.up_proj.weight[0, 0] += 0.5  # a fine-tuned variant in the same place
+    lm.save_pretrained(tmp_path / "lm")
+    with pytest.raises(UserError) as e:
+        load(folder)
+    assert "has other weights than this PRM was trained on" in one_line(e)
+
+
+@pytest.mark.parametrize("backbone", ["transformer", "gru", "ridge"])
+def test_lora_needs_a_language_model(backbone):
+    with pytest.raises(UserError) as e:
+        build(PRMConfig(backbone=backbone, lora_rank=4, **SMALL))
+    assert f"a {backbone} has no weights to adapt; name a causal LM" in one_line(e)
 
 
 @pytest.mark.parametrize("context", ["none", "pooled"])

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from fake_modal import serve
 
-from parallax_lib import collect, params, prm, search
+from parallax_lib import collect, packed, params, prm, search
 from parallax_lib.executors import run_map
 from parallax_lib.kernels import tasks
 from parallax_lib.store import Journal
@@ -70,7 +70,7 @@ def test_rollouts_made_elsewhere_are_those_of_this_process(where, collected_here
 def test_translations_made_elsewhere_are_those_of_this_process(where, tmp_path):
     asked = settings(**where)
     folder = prm.save(prm.build(prm.PRMConfig(latent_width=576, steps=3, width=16, layers=1, heads=2)), tmp_path / "prm")
-    item = {"params": params.dump(asked), "gpu_share": 1.0, "prms": [search.packed_prm(folder)]}
+    item = {"params": params.dump(asked), "gpu_share": 1.0, "prms": [packed.pack(folder)]}
     item["rows"] = search.plan_rows(CHOSEN[:1], asked)
     ((_, there),) = run_map(search.translate_item, [item], collect.executor_config(asked))
     here = search.translate_item(item)

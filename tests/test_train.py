@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from training_rows import GRU, QUICK, SHORT, auroc, make_rows, pairs_right, same, weights_of
+from training_rows import GRU, QUICK, SHORT, auroc, make_rows, pairs_right, same, weights_of, write_lm
 
 from parallax_lib import train
 from parallax_lib.dataset import prepare
 from parallax_lib.losses import LOSSES
-from parallax_lib.prm import PRMConfig, scores
+from parallax_lib.prm import PRMConfig, learned, scores
 from parallax_lib.train import TrainConfig, fit, fit_model
 
 
@@ -144,11 +144,7 @@ def test_an_epoch_visits_every_labelled_row_once_in_a_new_order():
 
 
 def test_bfloat16_weights_do_not_move_at_a_small_rate_but_ours_do(tmp_path):
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    small = LlamaConfig(vocab_size=9, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2)
-    torch.manual_seed(0)
-    LlamaForCausalLM(small).to(torch.bfloat16).save_pretrained(tmp_path)
+    write_lm(tmp_path)
     config = replace(SHORT, epochs=1, lr=1e-6, unfreeze_step=0, warmup=0, backbone_lr_factor=1.0, weight_decay=0)
     data, prm = prepare(*make_rows()), PRMConfig(backbone=str(tmp_path), latent_width=12)
     moved = {}
@@ -164,6 +160,20 @@ def test_bfloat16_weights_do_not_move_at_a_small_rate_but_ours_do(tmp_path):
             train.update(model, optimizer, data, [data.rows("train")], config, step)
         moved[dtype] = (weight != start).float().mean().item()
     assert moved[torch.bfloat16] < 0.05 and moved[torch.float32] > 0.95
+
+
+def test_lora_learns_and_leaves_what_lies_beneath(tmp_path):
+    write_lm(tmp_path, hidden_size=32)
+    data, config = make_rows(800, seed=2), replace(QUICK, unfreeze_step=2)
+    prm = PRMConfig(backbone=str(tmp_path), lora_rank=4)
+    model, history = fit(*data, config, prm=prm)
+    fresh = train.initial_model(prepare(*data), replace(prm, latent_width=12), config)
+    before, after = weights_of(fresh), weights_of(model)
+    beneath = [name for name in after if name not in learned(model)]
+    assert len(beneath) == 10 and all(torch.equal(before[name], after[name]) for name in beneath)
+    assert {after[name].dtype for name in beneath} == {torch.bfloat16}
+    assert not any(torch.equal(before[name], after[name]) for name in after if "lora_" in name)
+    assert auroc(model, data) > 0.75 and (history["backbone_lr"] > 0).sum() == len(history) - 2
 
 
 def test_bfloat16_compute_trains_float32_weights():

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from parallax_lib.prm import PRMConfig, scores
 from parallax_lib.train import TrainConfig
@@ -23,6 +24,15 @@ def make_rows(n=100, steps=4, width=12, seed=0):
     split = np.select([groups % 5 < 3, groups % 5 == 3], ["train", "valid"], "test")
     targets = np.repeat(outcome[:, None], steps, 1)
     return latents, targets, np.ones((n, steps), int), groups, split
+
+
+def write_lm(folder, dtype=torch.bfloat16, **sizes):
+    """A random Llama in `folder`, as a download would lie there; the model."""
+    shape = {"vocab_size": 9, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(LlamaConfig(**shape | sizes)).to(dtype)
+    model.save_pretrained(folder)
+    return model
 
 
 def noise():
