@@ -51,6 +51,10 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument("folder", help="a folder of rollouts, such as data/rollouts, or a run's, such as data/runs/demo")
     export.add_argument("--out", type=Path, required=True)
     export.set_defaults(go=_export)
+    size = sub.add_parser("size", help="GPU memory that a parameter file's models take at most, and whether it is there")
+    size.add_argument("params", type=Path)
+    size.add_argument("--set", action="append", default=[], metavar="section.key=value")
+    size.set_defaults(go=_size)
     tools = sub.add_parser("tools", help="compilers, GPU and sandbox of this machine")
     tools.set_defaults(go=_tools)
     sub.add_parser("selfcheck", help="one hostile program per promise of the sandbox: promise, measured, ok").set_defaults(go=_selfcheck)
@@ -183,6 +187,12 @@ def _hecbench(args) -> None:
     print(hecbench_table.totals(rows))
     if args.out is not None:
         store.write_json(args.out, rows.to_dict("records"))
+
+
+def _size(args) -> None:
+    from parallax_lib import sizing
+
+    print(sizing.text(load_file(args.params, tuple(args.set))))
 
 
 def _tools(args) -> None:

@@ -39,10 +39,10 @@ class CausalBody(nn.Module):
         return out.last_hidden_state.to(inputs.dtype), state
 
     def fingerprint(self) -> str:
-        """sha256 over the first values of every weight that stays as it is; "" where none does."""
+        """sha256 over the first values of every weight that stays as it is."""
         weights = self.state_dict()
         parts = (weights[name].flatten()[: self.width].float().cpu().numpy().tobytes() for name in sorted(self.fixed))
-        return hashlib.sha256(b"".join(parts)).hexdigest() if self.fixed else ""
+        return hashlib.sha256(b"".join(parts)).hexdigest()
 
     def begin(self, rows: int):
         from transformers import DynamicCache
@@ -64,9 +64,6 @@ class Recurrent(nn.Module):
     """A GRU; its state is the hidden state [layers, M, H]."""
 
     fixed: frozenset[str] = frozenset()  # all of it is learned
-
-    def fingerprint(self) -> str:
-        return ""
 
     def __init__(self, width: int, layers: int, dropout: float):
         super().__init__()
@@ -107,6 +104,14 @@ def pretrained(name: str, lora_rank: int = 0) -> CausalBody:
     except (OSError, ValueError) as e:
         known = "'transformer', 'gru', 'ridge' or a causal LM by id or folder"
         raise UserError(f"PRM backbone {name!r} is not {known}: {' '.join(str(e).split())[:160]}") from None
+
+
+def described(name: str, lora_rank: int = 0) -> CausalBody:
+    """`pretrained` in shape and precision; its weights are not read."""
+    from transformers import AutoConfig, AutoModel
+
+    config = AutoConfig.from_pretrained(name)
+    return CausalBody(AutoModel.from_config(config, dtype=(config.dtype or torch.float32) if lora_rank else torch.float32), lora_rank)
 
 
 def _with_lora(body: nn.Module, rank: int) -> nn.Module:

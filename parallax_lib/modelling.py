@@ -17,7 +17,7 @@ import torch
 from parallax_lib import collect, forge, latents, prm, rewards, train
 from parallax_lib.kernels import split_of
 from parallax_lib.models import loaded_translator, pick_device
-from parallax_lib.params import dump
+from parallax_lib.params import Params, dump
 from parallax_lib.scorers import write_families
 from parallax_lib.store import digest
 from parallax_lib.study import Run
@@ -47,9 +47,9 @@ def train_config(run: Run, **other) -> train.TrainConfig:
     return train.TrainConfig(**{name: getattr(p, name) for name in shared} | {"seed": run.params.seed} | other)
 
 
-def prm_shape(run: Run, kind: str) -> prm.PRMConfig:
-    """The run's own model, or a baseline beside it: `prm.lora_rank` is for the former."""
-    p = run.params.prm
+def prm_shape(params: Params, kind: str) -> prm.PRMConfig:
+    """A run's own model, or a baseline beside it: `prm.lora_rank` is for the former."""
+    p = params.prm
     shared = {name: getattr(p, name) for name in ("width", "layers", "heads", "dropout", "context", "reads")}
     return prm.PRMConfig(**shared, lora_rank=p.lora_rank if kind == p.kind else 0)
 
@@ -81,7 +81,7 @@ def train_prm(run: Run, kind: str, rows: pd.DataFrame, vectors: np.ndarray):
             rows["split"].to_numpy(),
             train_config(run, save_every=50),
             folder,
-            prm=prm_shape(run, kind),
+            prm=prm_shape(run.params, kind),
             contexts=prompt_states(run, rows),
             device=pick_device(run.params.translator.device),
             progress=lambda row: run.progress(f"train {kind}", int(row["step"]), 0),
@@ -94,7 +94,7 @@ def trial(run: Run, kind: str, rows: pd.DataFrame, vectors: np.ndarray, split: n
     """A model of one kind trained on rows split another way, or with other settings; kept nowhere."""
     targets, counts = rewards.label(rows, vectors.shape[1])
     groups = rows["root"].astype("category").cat.codes.to_numpy()
-    more = {"prm": prm_shape(run, kind), "contexts": contexts, "device": pick_device(run.params.translator.device)}
+    more = {"prm": prm_shape(run.params, kind), "contexts": contexts, "device": pick_device(run.params.translator.device)}
     with one_thread():
         return train.fit_model(kind, vectors.astype(np.float32), targets, counts, groups, split, train_config(run, **other), **more)[0]
 

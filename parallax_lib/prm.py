@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from parallax_lib.backbones import CausalBody, Recurrent, from_saved_config, pretrained, small_llama
+from parallax_lib.backbones import CausalBody, Recurrent, described, from_saved_config, pretrained, small_llama
 from parallax_lib.losses import find_loss, to_probability
 from parallax_lib.params import UserError
 
@@ -57,7 +57,7 @@ class PRM(nn.Module):
 
     def __init__(self, config: PRMConfig, backbone: nn.Module):
         super().__init__()
-        self.config = replace(config, width=backbone.width, base=backbone.fingerprint())
+        self.config = replace(config, width=backbone.width)
         self.backbone = backbone
         self.adapter = _adapter(config.latent_width, self.config.width)
         self.head = nn.Linear(self.config.width, 1)
@@ -146,6 +146,18 @@ class RidgeProbe(nn.Module):
 
 def build(config: PRMConfig) -> PRM | RidgeProbe:
     """A fresh model of that configuration.  UserError for an impossible one."""
+    model = _made(config, pretrained)
+    if config.lora_rank:
+        model.config = replace(model.config, base=model.backbone.fingerprint())
+    return model
+
+
+def unfilled(config: PRMConfig) -> PRM | RidgeProbe:
+    """`build` without reading a language model's weights; for the meta device."""
+    return _made(config, described)
+
+
+def _made(config: PRMConfig, language_model: Callable[[str, int], CausalBody]) -> PRM | RidgeProbe:
     find_loss(config.loss)
     if config.latent_width < 1:
         raise UserError("PRMConfig.latent_width is 0: give the width D of the translator's hidden states")
@@ -160,7 +172,7 @@ def build(config: PRMConfig) -> PRM | RidgeProbe:
         return PRM(config, Recurrent(config.width, config.layers, config.dropout))
     if config.backbone == "transformer":
         return PRM(config, small_llama(config.width, config.layers, config.heads, config.dropout))
-    return PRM(config, pretrained(config.backbone, config.lora_rank))
+    return PRM(config, language_model(config.backbone, config.lora_rank))
 
 
 def check_width(config: PRMConfig, latents: Tensor) -> None:

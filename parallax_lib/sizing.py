@@ -1,0 +1,124 @@
+"""How much GPU memory a run's models take at most, from their descriptions alone; no weight is read.
+
+Knows parameters, bytes and rows in flight.  Measures nothing, and leaves out what one forward needs for a moment.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+import torch
+
+from parallax_lib import collect, gpus, models, prm, suite
+from parallax_lib.engine import GROW
+from parallax_lib.kernels import tasks
+from parallax_lib.modelling import prm_shape
+from parallax_lib.params import Params, UserError
+from parallax_lib.params import Translator as TranslatorParams
+
+GIB = 2**30
+TRAINED = 16  # bytes a learned value: float32 weight, gradient, Adam's two moments
+CONTEXT = 0.6 * GIB  # CUDA context and what torch keeps
+
+
+@dataclass(frozen=True)
+class LM:
+    """A causal language model on the meta device, its tokenizer, and the precision it is used in."""
+
+    model: Any
+    tokenizer: Any
+    dtype: torch.dtype
+
+    @property
+    def bytes(self) -> int:
+        return sum(p.numel() for p in self.model.parameters()) * self.dtype.itemsize
+
+    @property
+    def column_bytes(self) -> int:
+        """Keys and values of one token of one row: 2 layers kv_heads d."""
+        c = self.model.config.get_text_config()
+        head = getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads
+        return 2 * c.num_hidden_layers * c.num_key_value_heads * head * self.dtype.itemsize
+
+
+def describe(params: TranslatorParams) -> LM:
+    """The translator of those parameters without its weights.  Raises UserError in one line."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    dtype = torch.bfloat16 if params.dtype == "auto" else getattr(torch, params.dtype)  # as on a GPU
+    if params.model == "random":
+        return LM(*models.random_model(width=models.SMALL_WIDTH), dtype)
+    folder = models.small_lm() if params.model == "smollm2" else params.model
+    with models.one_line(folder), torch.device("meta"):
+        return LM(AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder)), AutoTokenizer.from_pretrained(folder), dtype)
+
+
+def prm_bytes(params: Params, kind: str, width: int) -> tuple[int, int]:
+    """(while it scores, while it is trained) of a PRM of that kind over latents `width` wide."""
+    shape = prm_shape(params, kind)
+    latent_width = width * (2 if shape.reads == "both" else 1)
+    with models.one_line(kind, "prm.kind"), torch.device("meta"):
+        model = prm.unfilled(replace(shape, backbone=kind, latent_width=latent_width, steps=params.latent.steps))
+    scoring = sum(v.numel() * v.element_size() for v in model.state_dict().values())
+    own = prm.learned(model)
+    beneath = scoring - sum(v.numel() * v.element_size() for v in own.values())
+    return scoring, beneath + TRAINED * sum(v.numel() for v in own.values())
+
+
+def longest(lm: LM, params: Params) -> tuple[int, int]:
+    """(prompt tokens, most new tokens) of the task that takes most of both together."""
+    pool = tasks(suite.load_suite(params.suite), params.suite.directions)
+    if not pool:
+        raise UserError("suite: no task; correct suite.kinds and suite.directions")
+    sizes = [len(ids) for ids in collect.ask(lm, pool)]
+    return max(((n, collect.token_limit(n, params)) for n in sizes), key=sum)
+
+
+def table(params: Params) -> pd.DataFrame:
+    """One row for each thing in a GPU's memory: stages, what, gib.  Every row of the batch as long as the longest task."""
+    lm = describe(params.translator)
+    asked, new = longest(lm, params)
+    columns = asked + params.latent.steps * max(2, params.search.branches) + new
+    cache = params.decode.batch * lm.column_bytes * (columns + max(GROW, columns // 4))
+    width = lm.model.config.get_text_config().hidden_size
+    kinds = {kind: prm_bytes(params, kind, width) for kind in (params.prm.kind, *params.prm.baselines)}
+    together = len(params.card.seeds) if params.prm.folds else 1
+    dearest = max(kinds, key=lambda kind: kinds[kind][1])
+    count, precision = lm.bytes // lm.dtype.itemsize, str(lm.dtype).removeprefix("torch.")
+    rows = [
+        ("01 04", f"translator {params.translator.model}, {count / 1e9:.2f} B parameters, {precision}", lm.bytes),
+        ("01 04", f"cache of decode.batch={params.decode.batch} rows of {asked:,} + {new:,} tokens, room to grow", cache),
+        ("02", f"PRM {dearest} and its optimiser", kinds[dearest][1]),
+        ("04", f"PRM {params.prm.kind}" + (f", {together} of them" if together > 1 else ""), together * kinds[params.prm.kind][0]),
+        ("01 02 04", "CUDA itself", CONTEXT),
+    ]
+    return pd.DataFrame([(stages, what, size / GIB) for stages, what, size in rows], columns=["stages", "what", "gib"])
+
+
+def needed(rows: pd.DataFrame) -> dict[str, float]:
+    """Stage -> GiB of one process."""
+    return {stage: float(rows.loc[rows["stages"].str.contains(stage), "gib"].sum()) for stage in ("01", "02", "04")}
+
+
+def text(params: Params) -> str:
+    """The table, the stages' sums, and whether they fit this machine's GPUs."""
+    rows = table(params)
+    sums = needed(rows)
+    lines = [rows.assign(gib=rows["gib"].round(1)).to_string(index=False), ""]
+    lines += [f"stage {stage}: {size:.1f} GiB a process" for stage, size in sums.items()]
+    return "\n".join([*lines, _fits(params, sums)])
+
+
+def _fits(params: Params, sums: dict[str, float]) -> str:
+    if not torch.cuda.is_available():
+        return "this machine: torch sees no GPU"
+    has = torch.cuda.get_device_properties(0).total_memory / GIB
+    each = math.ceil(params.executor.workers / max(1, len(gpus.visible()))) if params.executor.kind == "local" else 1
+    room = models.GPU_SHARE * has  # the rest is for judged programs
+    wanted = {stage: (size, has) if stage == "02" else (each * size, room) for stage, size in sums.items()}
+    over = ", ".join(f"stage {stage} wants {size:.0f}" for stage, (size, most) in wanted.items() if size > most)
+    told = f"this machine: {has:.0f} GiB a GPU, {room:.0f} of it for {each} at a time that write programs"
+    return f"{told}: {over}; lower decode.batch, executor.workers or prm.lora_rank" if over else f"{told}: it fits"

@@ -1,0 +1,95 @@
+"""Memory told from descriptions against the bytes of real models, caches and optimisers."""
+
+import itertools
+from dataclasses import replace
+
+import pytest
+from training_rows import QUICK, make_rows, write_lm
+
+from parallax_lib import __main__, collect, engine, models, params, prm, sizing, train
+from parallax_lib.dataset import prepare
+from parallax_lib.kernels import tasks
+from parallax_lib.models import Translator, byte_tokenizer
+from parallax_lib.suite import load_suite
+
+SHAPE = {"hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 2, "num_hidden_layers": 3, "vocab_size": 260}
+
+
+@pytest.fixture(scope="module")
+def lm(tmp_path_factory):
+    """(folder, model) of a random bfloat16 Llama with grouped heads."""
+    folder = tmp_path_factory.mktemp("lm")
+    model = write_lm(folder, **SHAPE)
+    byte_tokenizer().save_pretrained(folder)
+    return folder, model
+
+
+def settings(**sections):
+    return params.load("tiny", **sections)
+
+
+def held(tensors):
+    return sum(t.numel() * t.element_size() for t in tensors)
+
+
+def test_weights_and_cache_take_what_a_real_model_takes(lm):
+    folder, model = lm
+    told = sizing.describe(params.Translator(model=str(folder)))
+    assert told.bytes == held(model.parameters()) and all(p.is_meta for p in told.model.parameters())
+    translator = Translator(model.eval(), told.tokenizer, "lm")
+    state = engine.prefill(translator, [[1, 2, 3], [4, 5, 6]])
+    slab = [t[:, :, : state.slab.length] for t in itertools.chain(*state.slab.layers)]
+    assert held(slab) == 2 * 3 * told.column_bytes  # rows, columns
+
+
+@pytest.mark.parametrize("kind, rank", [("lm", 0), ("lm", 4), ("transformer", 0), ("gru", 0)])
+def test_a_training_takes_weights_gradients_and_two_moments(lm, kind, rank):
+    name = str(lm[0]) if kind == "lm" else kind
+    asked = settings(prm={"kind": name, "lora_rank": rank, "width": 32})
+    told_scoring, told_training = sizing.prm_bytes(asked, name, 12)
+    data = prepare(*make_rows())
+    config = replace(QUICK, unfreeze_step=0)
+    shape = prm.PRMConfig(backbone=name, lora_rank=rank, width=32, layers=asked.prm.layers, heads=asked.prm.heads, latent_width=12, steps=4)
+    model = train.initial_model(data, shape, config)
+    scoring = held(model.state_dict().values())
+    optimizer = train.first_phase(model, config)
+    train.unfreeze(model, optimizer, config)
+    train.update(model, optimizer, data, [data.rows("train")], config, 0)
+    gradients = held(p.grad for p in model.parameters() if p.grad is not None)
+    moments = held(s[name] for s in optimizer.state.values() for name in ("exp_avg", "exp_avg_sq"))
+    assert told_scoring == scoring
+    statistics = held(model.buffers())  # the one thing that is kept but not trained
+    assert told_training == pytest.approx(held(model.state_dict().values()) + gradients + moments, abs=3 * statistics)
+
+
+def test_the_longest_task_is_found(lm):
+    asked = settings(translator={"model": str(lm[0])})
+    told = sizing.describe(asked.translator)
+    pool = tasks(load_suite(asked.suite), asked.suite.directions)
+    sizes = [len(row) for row in collect.ask(told, pool)]
+    prompt, new = sizing.longest(told, asked)
+    assert prompt == max(sizes) and new == collect.token_limit(prompt, asked)
+
+
+def test_the_command_says_the_sums_and_a_bigger_batch_takes_more(lm, capsys):
+    sums = []
+    for batch in (2, 200):
+        asked = settings(translator={"model": str(lm[0])}, decode={"batch": batch})
+        sums.append(sizing.needed(sizing.table(asked)))
+    assert sums[1]["01"] > sums[0]["01"] and sums[1]["02"] == sums[0]["02"] and sums[0]["04"] >= sums[0]["01"]
+    assert __main__.main(["size", str(params.ROOT / "params" / "tiny.yaml")]) == 0
+    out = capsys.readouterr().out
+    assert "stage 04:" in out and "GiB a process" in out and "this machine:" in out
+
+
+@pytest.mark.parametrize("value, key", [("translator.model", "translator.model"), ("prm.kind", "prm.kind")])
+def test_a_model_that_is_not_there_is_one_line(value, key, capsys, tmp_path):
+    given = [str(params.ROOT / "params" / "tiny.yaml"), "--set", f"{value}={tmp_path / 'nothing'}"]
+    assert __main__.main(["size", *given]) == 2
+    told = capsys.readouterr().err.strip()
+    assert told.startswith(f"parallax: {key}: cannot load") and "\n" not in told
+
+
+def test_the_width_is_told_without_the_weights(lm):
+    assert models.width_of(params.Translator(model=str(lm[0]))) == 32
+    assert models.width_of(params.Translator(model="random")) == models.load_translator(params.Translator(model="random")).width
