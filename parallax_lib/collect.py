@@ -19,11 +19,12 @@ import torch
 from parallax_lib import decode, engine, gpus, latents, prompts
 from parallax_lib.executors import ExecutorConfig, run_map
 from parallax_lib.kernels import Task
-from parallax_lib.models import GPU_SHARE, Translator, leave_room, loaded_translator
+from parallax_lib.models import GPU_SHARE, Translator, leave_room, load_tokenizer, loaded_translator
 from parallax_lib.params import Params, UserError, check, dump
 from parallax_lib.store import Journal, derive_seed, digest, read_vectors, slug, write_vectors
 
 ORIGINAL = -1
+ROW = 4096  # columns of the cache that a row of `decode.batch` stands for
 
 
 def branches(params: Params) -> list[tuple[int, int]]:
@@ -46,6 +47,36 @@ def capture_id(task: Task, params: Params, v: int, r: int) -> str:
 def token_limit(source_tokens: int, params: Params) -> int:
     """A translation is rarely over twice its source: a runaway answer stops early."""
     return min(params.decode.max_new_tokens, int(1.8 * source_tokens) + 200)
+
+
+def weight(task: Task, params: Params) -> int:
+    """How many rows of `decode.batch` one row of this task counts as, by what it takes in the cache: prompt and answer, 3 bytes a token."""
+    asked = len(task.source_code) // 3
+    return max(1, -(-(asked + token_limit(asked, params)) // ROW))
+
+
+def chunked(tasks: list[Task], params: Params) -> list[list[Task]]:
+    """The tasks in order, cut where a chunk's rollouts would be more than `decode.batch` rows, all padded to the longest."""
+    size, chunks, heaviest = max(1, params.decode.batch // len(branches(params))), [], 0
+    for task in tasks:
+        heaviest = max(heaviest, weight(task, params))
+        if not chunks or (len(chunks[-1]) + 1) * heaviest > size:
+            chunks.append([])
+            heaviest = weight(task, params)
+        chunks[-1].append(task)
+    return chunks
+
+
+def too_long(tasks: list[Task], params: Params) -> dict[str, int]:
+    """Prompt tokens of the tasks that have more than `decode.max_prompt`, by task id."""
+    out = {}
+    for task in tasks:
+        if len(task.source_code.encode()) + 1000 > params.decode.max_prompt:  # else no need to count: a token is a byte at least
+            tokenizer = load_tokenizer(params.translator)
+            tokens = len(tokenizer(prompts.prompt(tokenizer, task.source, task.target, task.source_code)).input_ids)
+            if tokens > params.decode.max_prompt:
+                out[task.id] = tokens
+    return out
 
 
 def ask(translator: Translator, tasks: list[Task]) -> list[list[int]]:
@@ -173,8 +204,7 @@ def collect(
     Chunks depend on the task list only, and a chunk's rows are written in one transaction after its shard: kill -9 at
     any moment loses at most the chunk in hand and doubles nothing.
     """
-    size = max(1, params.decode.batch // len(branches(params)))
-    chunks = [tasks[i : i + size] for i in range(0, len(tasks), size)]
+    chunks = chunked(tasks, params)
     keys = [digest([[capture_id(t, params, v, r) for v, r in branches(params)] for t in chunk])[:16] for chunk in chunks]
     todo = [i for i, key in enumerate(keys) if journal.get("chunk", key) is None]
     progress("collect", len(chunks) - len(todo), len(chunks))

@@ -18,6 +18,7 @@ from transformers import AttentionInterface
 from parallax_lib.models import Translator
 
 GROW = 256  # columns added when the slab is full
+PREFILL = 4096  # prompt columns read in one forward: its attention mask and activations grow with them
 
 
 def grouped_attention(module, query, key, value, attention_mask, scaling=None, dropout=0.0, **_):
@@ -121,10 +122,16 @@ def prefill(translator: Translator, ids: list[list[int]]) -> State:
         tokens[row, : len(values)] = torch.tensor(values, device=device)
     live = torch.arange(tokens.shape[1], device=device)[None] < lengths[:, None]
     state = State(Slab(), live[:, :0], torch.zeros_like(lengths), torch.empty(0, device=device))
-    hidden = forward(model, state, model.get_input_embeddings()(tokens), live)
-    state.hidden = hidden[torch.arange(len(ids), device=device), lengths - 1]
-    state.pooled = (hidden * live[..., None]).sum(1, dtype=torch.float32) / lengths[:, None]
-    state.position = lengths
+    total, rows = torch.zeros(len(ids), translator.width, device=device), torch.arange(len(ids), device=device)
+    for at in range(0, tokens.shape[1], PREFILL):
+        here = live[:, at : at + PREFILL]
+        hidden = forward(model, state, model.get_input_embeddings()(tokens[:, at : at + PREFILL]), here)
+        total += (hidden * here[..., None]).sum(1, dtype=torch.float32)
+        last = hidden[rows, (lengths - 1 - at).clamp(0, here.shape[1] - 1)]
+        ends = (lengths > at) & (lengths <= at + here.shape[1])
+        state.hidden = torch.where(ends[:, None], last, state.hidden) if at else last
+        state.position = state.position + here.sum(1)
+    state.pooled = total / lengths[:, None]
     return state
 
 

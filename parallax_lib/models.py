@@ -80,6 +80,18 @@ def loaded_translator(params: TranslatorParams) -> Translator:
     return load_translator(params)
 
 
+@cache
+def load_tokenizer(params: TranslatorParams):
+    """The tokenizer of the model named by `params`, without its weights."""
+    if params.model == "random":
+        return byte_tokenizer()
+    from transformers import AutoTokenizer
+
+    folder = small_lm() if params.model == "smollm2" else params.model
+    with one_line(folder):
+        return AutoTokenizer.from_pretrained(folder)
+
+
 def width_of(params: TranslatorParams) -> int:
     """D of the model named by `params`, from its description alone."""
     if params.model in ("random", "smollm2"):

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from parallax_lib import choosing, engine, latents, packed, prm, prompts, scoring
-from parallax_lib.collect import ask, token_limit, write_answers
+from parallax_lib.collect import ask, token_limit, weight, write_answers
 from parallax_lib.kernels import Task
 from parallax_lib.models import Translator, leave_room, loaded_translator
 from parallax_lib.params import Params, Search, check, dump
@@ -85,28 +85,36 @@ def plan_rows(tasks: Sequence[Task], params: Params) -> list[Row]:
     return rows
 
 
-def grouped(rows: Sequence[Row], size: int, params: Search) -> list[list[Row]]:
+def grouped(rows: Sequence[Row], size: int, params: Params) -> list[list[Row]]:
     """The rows in order, cut where a group would think over `size` prefixes at once; a task's rows of one seed stay together.
 
-    A distinct program thinks one prefix, a guided one all of its `slots`: so many caches lie in memory.
+    A distinct program thinks one prefix, a guided one all of its `slots`: so many caches lie in memory, all as long as the
+    longest (`collect.weight`).
     """
     groups: list[list[Row]] = []
-    thinking = 0
+    thinking = heaviest = 0
     for _, same in itertools.groupby(rows, key=lambda r: (r.seed, r.task.id)):
         bundle = list(same)
-        mine = sum({r.program: slots(r, params) for r in bundle}.values())
-        if not groups or thinking + mine > size:
+        mine, heavy = thinking_rows(bundle, params), weight(bundle[0].task, params)
+        heaviest = max(heaviest, heavy)
+        if not groups or (thinking + mine) * heaviest > size:
             groups.append([])
-            thinking = 0
+            thinking, heaviest = 0, heavy
         groups[-1] += bundle
         thinking += mine
     return groups
+
+
+def thinking_rows(rows: Sequence[Row], params: Params) -> int:
+    """Prefixes that the rows think over at once."""
+    return sum({r.program: slots(r, params.search) for r in rows}.values())
 
 
 def recipe(params: Params) -> dict:
     """The settings that can change a program, and no others: a translation is kept while these are the same."""
     values = dump(params)
     wanted = {name: values["search"][name] for name in ("branches", "choose", "margin", "lookahead", "beam")}
+    values["decode"].pop("max_prompt")  # which tasks, not how
     return {name: values[name] for name in ("translator", "latent", "decode")} | {"search": wanted}
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from parallax_lib import collect, gpus, models, prm, suite
+from parallax_lib import collect, gpus, models, prm, search, suite
 from parallax_lib.engine import GROW
 from parallax_lib.kernels import tasks
 from parallax_lib.modelling import prm_shape
@@ -68,30 +68,37 @@ def prm_bytes(params: Params, kind: str, width: int) -> tuple[int, int]:
     return scoring, beneath + TRAINED * sum(v.numel() for v in own.values())
 
 
-def longest(lm: LM, params: Params) -> tuple[int, int]:
-    """(prompt tokens, most new tokens) of the task that takes most of both together."""
+def dearest(lm: LM, params: Params) -> tuple[int, int, int]:
+    """(rows, prompt tokens, most new tokens) of the batch that takes most; all of its rows are as long as its longest task."""
     pool = tasks(suite.load_suite(params.suite), params.suite.directions)
+    long = collect.too_long(pool, params)
+    pool = [t for t in pool if t.id not in long]
     if not pool:
-        raise UserError("suite: no task; correct suite.kinds and suite.directions")
-    sizes = [len(ids) for ids in collect.ask(lm, pool)]
-    return max(((n, collect.token_limit(n, params)) for n in sizes), key=sum)
+        raise UserError(f"decode.max_prompt: every prompt has more than {params.decode.max_prompt} tokens; raise it")
+    one = params.model_copy(update={"search": params.search.model_copy(update={"seeds": (0,)})})
+    together = max(len(collect.branches(params)), search.thinking_rows(search.plan_rows(pool[:1], one), one))  # of one task, never cut
+    batches = []
+    for task, ids in zip(pool, collect.ask(lm, pool), strict=True):
+        rows = max(together, params.decode.batch // collect.weight(task, params))
+        batches.append((rows, len(ids), collect.token_limit(len(ids), params)))
+    return max(batches, key=lambda b: b[0] * (b[1] + b[2]))
 
 
 def table(params: Params) -> pd.DataFrame:
     """One row for each thing in a GPU's memory: stages, what, gib.  Every row of the batch as long as the longest task."""
     lm = describe(params.translator)
-    asked, new = longest(lm, params)
+    count, asked, new = dearest(lm, params)
     columns = asked + params.latent.steps * max(2, params.search.branches) + new
-    cache = params.decode.batch * lm.column_bytes * (columns + max(GROW, columns // 4))
+    cache = count * lm.column_bytes * (columns + max(GROW, columns // 4))
     width = lm.model.config.get_text_config().hidden_size
     kinds = {kind: prm_bytes(params, kind, width) for kind in (params.prm.kind, *params.prm.baselines)}
     together = len(params.card.seeds) if params.prm.folds else 1
-    dearest = max(kinds, key=lambda kind: kinds[kind][1])
-    count, precision = lm.bytes // lm.dtype.itemsize, str(lm.dtype).removeprefix("torch.")
+    largest = max(kinds, key=lambda kind: kinds[kind][1])
+    size, precision = lm.bytes // lm.dtype.itemsize, str(lm.dtype).removeprefix("torch.")
     rows = [
-        ("01 04", f"translator {params.translator.model}, {count / 1e9:.2f} B parameters, {precision}", lm.bytes),
-        ("01 04", f"cache of decode.batch={params.decode.batch} rows of {asked:,} + {new:,} tokens, room to grow", cache),
-        ("02", f"PRM {dearest} and its optimiser", kinds[dearest][1]),
+        ("01 04", f"translator {params.translator.model}, {size / 1e9:.2f} B parameters, {precision}", lm.bytes),
+        ("01 04", f"cache of {count} rows of {asked:,} + {new:,} tokens, room to grow", cache),
+        ("02", f"PRM {largest} and its optimiser", kinds[largest][1]),
         ("04", f"PRM {params.prm.kind}" + (f", {together} of them" if together > 1 else ""), together * kinds[params.prm.kind][0]),
         ("01 02 04", "CUDA itself", CONTEXT),
     ]

@@ -25,6 +25,7 @@ from parallax_lib import (
     packed,
     prm,
     rewards,
+    runs,
     sandbox,
     scorers,
     search,
@@ -34,7 +35,7 @@ from parallax_lib.executors import run_map
 from parallax_lib.kernels import Task, split_of, spread
 from parallax_lib.models import loaded_translator, width_of
 from parallax_lib.params import Params, UserError, dump
-from parallax_lib.runs import Run, all_tasks, beside, judge_frame, open_params
+from parallax_lib.runs import Run, beside, judge_frame, open_params
 from parallax_lib.runs import open_bench as open_bench
 from parallax_lib.runs import open_run as open_run
 from parallax_lib.scorers import load_prm as load_prm
@@ -48,6 +49,22 @@ from parallax_lib.store import (
 )
 
 REPAIR_SHRINK = 6  # a repair's prompts are three times as long and each row has its own
+
+
+def all_tasks(run: Run) -> list[Task]:
+    """The suite's tasks, without those whose prompt is too long for the run.  UserError where none is left."""
+    pool = runs.all_tasks(run)
+    long = collect.too_long(pool, run.params)
+    if len(long) == len(pool):
+        raise UserError(f"decode.max_prompt: every prompt has more than {run.params.decode.max_prompt} tokens; raise it")
+    return [t for t in pool if t.id not in long]
+
+
+def left_out(run: Run) -> str:
+    """What `all_tasks` leaves out, in words; "" for nothing."""
+    long = collect.too_long(runs.all_tasks(run), run.params)
+    told = ", ".join(f"{name} ({tokens:,})" for name, tokens in sorted(long.items(), key=lambda item: -item[1]))
+    return f"left out, over decode.max_prompt = {run.params.decode.max_prompt:,} tokens: {told}" if long else ""
 
 
 def task_table(chosen: Sequence[Task], run: Run) -> pd.DataFrame:
@@ -163,7 +180,7 @@ def write_programs(run: Run, rows: Sequence[search.Row], what: str = "translate"
     for folders, mine in teams.items():
         prms = _checked_prms(run, folders, {rows[i].task.kernel.family for i in mine})
         recipe = [search.recipe(params), [each["sha256"] for each in prms]]
-        for group in search.grouped([rows[i] for i in mine], max(1, params.decode.batch // shrink), params.search):
+        for group in search.grouped([rows[i] for i in mine], max(1, params.decode.batch // shrink), params):
             groups.append((digest([recipe, [r.identity for r in group]]), shared | {"prms": prms, "rows": group}))
         every += mine
     keys = [key for key, _ in groups]

@@ -40,6 +40,38 @@ def test_which_latents_are_perturbed(onward):
     assert not large[0].any()
 
 
+def sized(size, name="k"):
+    text = TEXT + "/" * (size - len(TEXT))
+    return Task(Kernel(name, "f", "minibench", {"serial": text, "omp": text}, ("1",), (("1",),)), "serial", "omp")
+
+
+def test_chunks_count_long_tasks_as_several_rows():
+    """4 rollouts a task, 40 rows: ten short tasks, five of twice 4,096 tokens, and one that is longer than all of it alone."""
+    params = load("x", latent={"steps": 3}, decode={"batch": 40, "max_new_tokens": 1600})
+    short, double, huge = sized(3000), sized(3 * 6000), sized(3 * 50000)
+    assert [collect.weight(t, params) for t in (short, double, huge)] == [1, 2, 13]
+    assert [len(c) for c in collect.chunked([short] * 23, params)] == [10, 10, 3]
+    assert [len(c) for c in collect.chunked([double] * 11, params)] == [5, 5, 1]
+    assert [len(c) for c in collect.chunked([huge, short, huge], params)] == [1, 1, 1]
+    rng = np.random.default_rng(0)
+    mixed = [sized(int(n), f"k{i}") for i, n in enumerate(rng.integers(100, 60000, 200))]
+    chunks = collect.chunked(mixed, params)
+    assert [t for c in chunks for t in c] == mixed
+    for chunk, after in zip(chunks, [*chunks[1:], None], strict=True):
+        assert len(chunk) == 1 or len(chunk) * max(collect.weight(t, params) for t in chunk) <= 10
+        if after:  # nothing was cut too early
+            assert (len(chunk) + 1) * max(collect.weight(t, params) for t in [*chunk, after[0]]) > 10
+
+
+def test_too_long_prompts_are_those_that_the_tokenizer_says():
+    pool = [sized(n, f"k{n}") for n in (100, 1000, 1500, 2000, 2200, 2600, 5000)]
+    params = load("x", translator={"model": "random"}, decode={"max_prompt": 2222})
+    translator = models.load_translator(params.translator)
+    counted = {t.id: len(row) for t, row in zip(pool, collect.ask(translator, pool), strict=True)}
+    assert collect.too_long(pool, params) == {name: n for name, n in counted.items() if n > 2222}
+    assert 0 < len(collect.too_long(pool, params)) < len(pool)
+
+
 def test_rollouts_made_with_other_noise_have_other_names():
     names = {collect.capture_id(TASK, settings(onward=onward), 1, 0) for onward in (False, True)}
     assert len(names) == 2

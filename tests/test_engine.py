@@ -34,6 +34,20 @@ def test_prefill_of_a_padded_batch_equals_each_row_alone(translator, ids):
         torch.testing.assert_close(state.hidden[row], naive_hidden(translator, embed(translator, tokens))[-1], atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("columns", [1, 3, 8])
+def test_a_prompt_read_in_parts_is_the_prompt_read_at_once(translator, ids, columns, monkeypatch):
+    whole = engine.prefill(translator, ids)
+    monkeypatch.setattr(engine, "PREFILL", columns)
+    assert max(map(len, ids)) > columns
+    parts = engine.prefill(translator, ids)
+    assert torch.equal(parts.position, whole.position) and torch.equal(parts.visible, whole.visible)
+    for name in ("hidden", "pooled"):
+        torch.testing.assert_close(getattr(parts, name), getattr(whole, name), atol=1e-5, rtol=1e-4)
+    vector = torch.randn(len(ids), translator.width, generator=torch.Generator().manual_seed(3))
+    after = [engine.step(translator, state, vector).hidden for state in (parts, whole)]
+    torch.testing.assert_close(*after, atol=1e-5, rtol=1e-4)
+
+
 def candidates_three_ways(translator, ids, vectors):
     """Hidden states (B, N, D) after rival embeddings (B, N, D): packed, expanded, recomputed."""
     B, N, D = vectors.shape

@@ -1,5 +1,7 @@
 """The arms against twins that recompute everything, and what each arm is charged."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -260,13 +262,21 @@ def test_a_repair_does_not_depend_on_its_batch(translator, probe):
 def test_groups_keep_a_tasks_rows_together_and_count_the_prefixes_that_think_at_once():
     params = settings(arms=["unguided", "random", "guided", "best_of_n"], seeds=[0, 1])
     rows = search.plan_rows([task(i) for i in range(5)], params)  # 4 distinct programs a task: 3 of the pool, guided
-    groups = search.grouped(rows, 8, params.search)
+    groups = search.grouped(rows, 8, params)
     assert [row for group in groups for row in group] == rows
     assert [len({r.program for r in group}) for group in groups] == [8, 8, 8, 8, 8]
-    assert search.grouped(rows, 1, params.search) == [rows[i : i + 6] for i in range(0, 60, 6)]
-    thoughts = settings(arms=["unguided", "random", "guided", "best_of_n"], seeds=[0, 1], choose="thoughts").search
+    assert search.grouped(rows, 1, params) == [rows[i : i + 6] for i in range(0, 60, 6)]
+    thoughts = settings(arms=["unguided", "random", "guided", "best_of_n"], seeds=[0, 1], choose="thoughts")
     assert [len(group) for group in search.grouped(rows, 14, thoughts)] == [12] * 5  # 3 programs, and guided's 4 thoughts
     assert [len(group) for group in search.grouped(rows, 13, thoughts)] == [6] * 10
+
+
+def test_a_group_with_a_long_task_has_fewer_rows():
+    params = settings(arms=["unguided", "random", "guided", "best_of_n"])
+    long = replace(task(2), kernel=replace(task(2).kernel, sources={"serial": "/" * 3 * 5000, "omp": ""}))  # counts double
+    rows = search.plan_rows([task(0), task(1), long, task(3), task(4)], params)
+    groups = search.grouped(rows, 8, params)  # four programs a task
+    assert [list(dict.fromkeys(r.task.kernel.name for r in group)) for group in groups] == [["k0", "k1"], ["k2"], ["k3", "k4"]]
 
 
 def test_cost_counts_forwarded_tokens_and_weighs_the_prm_by_its_parameters(translator, probe):

@@ -67,8 +67,8 @@ def test_the_longest_task_is_found(lm):
     told = sizing.describe(asked.translator)
     pool = tasks(load_suite(asked.suite), asked.suite.directions)
     sizes = [len(row) for row in collect.ask(told, pool)]
-    prompt, new = sizing.longest(told, asked)
-    assert prompt == max(sizes) and new == collect.token_limit(prompt, asked)
+    rows, prompt, new = sizing.dearest(told, asked)
+    assert rows == asked.decode.batch and prompt == max(sizes) and new == collect.token_limit(prompt, asked)
 
 
 def test_the_command_says_the_sums_and_a_bigger_batch_takes_more(lm, capsys):

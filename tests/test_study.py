@@ -193,3 +193,17 @@ def test_programs_are_judged_beside_the_gpu_that_writes_the_next_ones(open_run, 
     judged = study.judge_frame(run, pd.DataFrame(rows), tasks)
     assert judged["validated"].all() and len(run.journal.rows("verdict")) == 2
     assert early.items() <= run.journal.rows("verdict").items()
+
+
+def test_tasks_with_too_long_a_prompt_are_left_out_and_told(open_run):
+    lengths = {t.id: len(t.source_code) for t in runs.all_tasks(open_run())}
+    middle = sorted(lengths.values())[len(lengths) // 2]
+    run = open_run(decode={"max_prompt": middle + 300})  # one token a byte, and what is asked around it
+    kept = {t.id for t in study.all_tasks(run)}
+    gone = set(lengths) - kept
+    assert kept and gone and max(lengths[t] for t in kept) <= min(lengths[t] for t in gone)
+    told = study.left_out(run)
+    assert all(f"{name} (" in told for name in gone) and not any(f"{name} (" in told for name in kept)
+    assert study.left_out(open_run()) == ""
+    with pytest.raises(UserError, match="decode.max_prompt: every prompt has more than 10 tokens"):
+        study.all_tasks(open_run(decode={"max_prompt": 10}))
