@@ -198,20 +198,22 @@ def size(model) -> int:
 
 def learned(model) -> dict[str, Tensor]:
     """Its state without the weights that lie beneath LoRA adapters: training does not touch them, `config.backbone` names them."""
-    return {name: value for name, value in model.state_dict().items() if name not in _fixed(model)}
+    fixed = _fixed(model)
+    return {name: value for name, value in model.state_dict().items() if name not in fixed}
 
 
 def to_masters(model: PRM) -> None:
     """What is learned becomes float32: a bfloat16 weight does not move at a learning rate of 1e-6, the step is below its resolution."""
+    fixed = _fixed(model)
     for name, value in itertools.chain(model.named_parameters(), model.named_buffers()):
-        if name not in _fixed(model):
+        if name not in fixed:
             value.data = value.data.float()
 
 
 def restore(model, state: dict[str, Tensor]) -> None:
     """Fill in what `learned` gave.  RuntimeError where names or shapes differ."""
     found = model.load_state_dict(state, strict=False)
-    wrong = [*found.unexpected_keys, *(name for name in found.missing_keys if name not in _fixed(model))]
+    wrong = sorted({*found.unexpected_keys, *found.missing_keys} - _fixed(model))
     if wrong:
         raise RuntimeError(f"{len(wrong)} names differ, {wrong[0]!r} is one")
 
