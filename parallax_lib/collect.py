@@ -201,7 +201,7 @@ def collect(
 
     `written(rows)` is called after every chunk that is new.
 
-    Chunks depend on the task list only, and a chunk's rows are written in one transaction after its shard: kill -9 at
+    Chunks depend on the task list and on what a row may take, and a chunk's rows are written in one transaction after its shard: kill -9 at
     any moment loses at most the chunk in hand and doubles nothing.
     """
     chunks = chunked(tasks, params)

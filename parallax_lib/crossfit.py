@@ -18,9 +18,9 @@ import pandas as pd
 
 from parallax_lib import forge, prm, rewards
 from parallax_lib.card import CEILING, FLOOR, GUIDED
-from parallax_lib.modelling import prompt_states, trial
+from parallax_lib.modelling import prm_settings, prompt_states, trial
 from parallax_lib.models import pick_device
-from parallax_lib.params import UserError, dump
+from parallax_lib.params import UserError
 from parallax_lib.runs import Run
 from parallax_lib.scorers import INDEX, folder_of, write_families
 from parallax_lib.store import derive_seed, digest, write_json
@@ -63,7 +63,7 @@ def table(run: Run, rows: pd.DataFrame, vectors: np.ndarray) -> pd.DataFrame:
 
 def trainings(run: Run, rows: pd.DataFrame, vectors: np.ndarray, seed: int) -> list[str]:
     """The name of each fold's training: all that can change its model."""
-    key = [dump(run.params)["prm"], run.params.seed + seed, list(rows["capture_id"]), rows["reward"].tolist(), vectors.shape]
+    key = [prm_settings(run), run.params.seed + seed, list(rows["capture_id"]), rows["reward"].tolist(), vectors.shape]
     return [digest([*key, k]) for k in range(run.params.prm.folds)]
 
 

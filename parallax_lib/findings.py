@@ -13,8 +13,8 @@ from parallax_lib import metrics, plots, plots_arms, recheck, report, tally
 from parallax_lib.adjudicate import Adjudicator
 from parallax_lib.decisions import rows_decided
 from parallax_lib.models import resolve
+from parallax_lib.runs import Run, all_tasks
 from parallax_lib.store import read_table
-from parallax_lib.study import Run, all_tasks
 
 SUMMARY = ["arm", "repair", "n", "unjudged", "validated", "rate", "low", "high", "decode_tokens", "prm_calls", "cost"]  # of the arms table
 

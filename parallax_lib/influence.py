@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from parallax_lib import engine, latents
-from parallax_lib.collect import ask, write_answers
+from parallax_lib.collect import ask, weight, write_answers
 from parallax_lib.kernels import Task
 from parallax_lib.models import Translator
 from parallax_lib.params import Params
@@ -35,7 +35,7 @@ def probe_rows(tasks: Sequence[Task], params: Params) -> list[tuple[Task, str, f
 def probe(translator: Translator, tasks: Sequence[Task], params: Params, progress: Callable | None = None) -> list[dict]:
     """One row a program: task, direction, kind, sigma, branch, plan, code, tokens.  Noise is added at every latent step."""
     rows = probe_rows(tasks, params)
-    size = max(1, params.decode.batch)
+    size = max(1, params.decode.batch // max((weight(task, params) for task in tasks), default=1))
     out: list[dict] = []
     for at in range(0, len(rows), size):
         out += _write(translator, rows[at : at + size], params)

@@ -47,11 +47,16 @@ def train_config(run: Run, **other) -> train.TrainConfig:
     return train.TrainConfig(**{name: getattr(p, name) for name in shared} | {"seed": run.params.seed} | other)
 
 
+def prm_settings(run: Run) -> dict:
+    """What a trained PRM is known by; LoRA only where it is used, so that older trainings keep their names."""
+    return {name: value for name, value in dump(run.params)["prm"].items() if value or name != "lora_rank"}
+
+
 def prm_shape(params: Params, kind: str) -> prm.PRMConfig:
-    """A run's own model, or a baseline beside it: `prm.lora_rank` is for the former."""
+    """A run's own model, or a baseline beside it: `prm.lora_rank` is for the former, where it is a language model."""
     p = params.prm
     shared = {name: getattr(p, name) for name in ("width", "layers", "heads", "dropout", "context", "reads")}
-    return prm.PRMConfig(**shared, lora_rank=p.lora_rank if kind == p.kind else 0)
+    return prm.PRMConfig(**shared, lora_rank=p.lora_rank if kind == p.kind and kind not in prm.SMALL else 0)
 
 
 @torch.inference_mode()
@@ -70,7 +75,7 @@ def train_prm(run: Run, kind: str, rows: pd.DataFrame, vectors: np.ndarray):
     refuse_leaks(run, rows)
     targets, counts = rewards.label(rows, vectors.shape[1])
     groups = rows["root"].astype("category").cat.codes.to_numpy()
-    folder = _fresh_folder(run, kind, [dump(run.params)["prm"], run.params.seed, targets.tolist(), list(rows["capture_id"])])
+    folder = _fresh_folder(run, kind, [prm_settings(run), run.params.seed, targets.tolist(), list(rows["capture_id"])])
     with one_thread() if kind in prm.SMALL else nullcontext():
         model, history = train.fit_model(
             kind,

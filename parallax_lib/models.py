@@ -142,6 +142,8 @@ def one_line(model: str | Path, key: str = "translator.model") -> Iterator[None]
     """What transformers raises where it finds no model becomes a UserError."""
     try:
         yield
+    except UserError:
+        raise
     except (OSError, ValueError) as e:
         why = str(e).strip().splitlines()[0][:200]
         raise UserError(f"{key}: cannot load {str(model)!r} ({why}); give a folder, a hub id, or {ELSE[key]}") from None

@@ -231,7 +231,8 @@ def save(model, folder: str | Path, extra: Callable[[Path], None] | None = None)
     part = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    (part / "prm.json").write_text(json.dumps(asdict(model.config), indent=1) + "\n")
+    told = {name: value for name, value in asdict(model.config).items() if value or name not in ("lora_rank", "base")}
+    (part / "prm.json").write_text(json.dumps(told, indent=1) + "\n")
     save_file({k: v.detach().cpu().contiguous() for k, v in learned(model).items()}, part / "model.safetensors")
     if isinstance(getattr(model, "backbone", None), CausalBody):
         model.backbone.body.config.save_pretrained(part)

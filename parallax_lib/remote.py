@@ -147,7 +147,7 @@ def _leave_when_unwanted(worker: Any, key: str, done: threading.Event) -> None:
 
 
 async def _sign_off(worker: Any) -> None:
-    worker.stream_handlers["close"] = lambda **_: None  # what the scheduler says to a worker it lets go: that ends the nanny as well
+    worker.nanny = None  # a worker that is let go closes, and would have its nanny close too: it is to start this one anew
     await worker.scheduler.unregister(address=worker.address, stimulus_id="call-unwanted", expected=True)
 
 

@@ -5,14 +5,13 @@ Knows parameters, bytes and rows in flight.  Measures nothing, and leaves out wh
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 import torch
 
-from parallax_lib import collect, gpus, models, prm, search, suite
+from parallax_lib import collect, models, prm, search, suite
 from parallax_lib.engine import GROW
 from parallax_lib.kernels import tasks
 from parallax_lib.modelling import prm_shape
@@ -20,6 +19,7 @@ from parallax_lib.params import Params, UserError
 from parallax_lib.params import Translator as TranslatorParams
 
 GIB = 2**30
+WRITING = "a smaller decode.batch, or fewer executor.workers"
 TRAINED = 16  # bytes a learned value: float32 weight, gradient, Adam's two moments
 CONTEXT = 0.6 * GIB  # CUDA context and what torch keeps
 
@@ -102,6 +102,8 @@ def table(params: Params) -> pd.DataFrame:
         ("04", f"PRM {params.prm.kind}" + (f", {together} of them" if together > 1 else ""), together * kinds[params.prm.kind][0]),
         ("01 02 04", "CUDA itself", CONTEXT),
     ]
+    if params.prm.reads != "states" or params.prm.context != "none":  # stage 02 asks the translator what the PRM reads
+        rows[0] = ("01 02 04", *rows[0][1:])
     return pd.DataFrame([(stages, what, size / GIB) for stages, what, size in rows], columns=["stages", "what", "gib"])
 
 
@@ -123,9 +125,9 @@ def _fits(params: Params, sums: dict[str, float]) -> str:
     if not torch.cuda.is_available():
         return "this machine: torch sees no GPU"
     has = torch.cuda.get_device_properties(0).total_memory / GIB
-    each = math.ceil(params.executor.workers / max(1, len(gpus.visible()))) if params.executor.kind == "local" else 1
-    room = models.GPU_SHARE * has  # the rest is for judged programs
-    wanted = {stage: (size, has) if stage == "02" else (each * size, room) for stage, size in sums.items()}
-    over = ", ".join(f"stage {stage} wants {size:.0f}" for stage, (size, most) in wanted.items() if size > most)
-    told = f"this machine: {has:.0f} GiB a GPU, {room:.0f} of it for {each} at a time that write programs"
-    return f"{told}: {over}; lower decode.batch, executor.workers or prm.lora_rank" if over else f"{told}: it fits"
+    room = collect.gpu_share(params) * has  # of one process that writes programs; judged ones need the rest
+    told = f"this machine: {has:.0f} GiB a GPU, {room:.0f} for each process that writes programs"
+    training = "a smaller prm.lora_rank" if params.prm.lora_rank else "prm.lora_rank, such as 16, for a language model as PRM"
+    most = {"01": (room, WRITING), "02": (has, training), "04": (room, WRITING)}
+    over = [f"stage {stage} wants {size:.0f}: set {most[stage][1]}" for stage, size in sums.items() if size > most[stage][0]]
+    return "\n".join([told, *over]) if over else f"{told}: it fits"

@@ -246,7 +246,7 @@ def paired_table(results: pd.DataFrame, against: str = "unguided") -> pd.DataFra
 def tasks_of(run: Run, rows: pd.DataFrame) -> list[Task]:
     """The suite's tasks that the rows name."""
     wanted = set(rows["task"])
-    return [t for t in all_tasks(run) if t.id in wanted]
+    return [t for t in runs.all_tasks(run) if t.id in wanted]
 
 
 def tour_task(run: Run) -> Task:

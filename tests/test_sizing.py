@@ -1,9 +1,11 @@
 """Memory told from descriptions against the bytes of real models, caches and optimisers."""
 
 import itertools
+import types
 from dataclasses import replace
 
 import pytest
+import torch
 from training_rows import QUICK, make_rows, write_lm
 
 from parallax_lib import __main__, collect, engine, models, params, prm, sizing, train
@@ -93,3 +95,19 @@ def test_a_model_that_is_not_there_is_one_line(value, key, capsys, tmp_path):
 def test_the_width_is_told_without_the_weights(lm):
     assert models.width_of(params.Translator(model=str(lm[0]))) == 32
     assert models.width_of(params.Translator(model="random")) == models.load_translator(params.Translator(model="random")).width
+
+
+@pytest.mark.parametrize(
+    "total, rank, said", [(200, 0, "it fits"), (80, 0, "stage 02 wants"), (80, 16, "stage 04 wants"), (40, 16, "decode.batch")]
+)
+def test_what_does_not_fit_is_told_with_what_would_help(total, rank, said, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda i: types.SimpleNamespace(total_memory=total * sizing.GIB))
+    told = sizing._fits(settings(prm={"kind": "x", "lora_rank": rank}), {"01": 34.0, "02": 14.0 if rank else 98.0, "04": 70.0})
+    assert said in told and ("such as 16" in told) == (total == 80 and not rank)
+
+
+def test_a_bad_width_is_told_as_such(capsys):
+    given = [str(params.ROOT / "params" / "tiny.yaml"), "--set", "prm.kind=transformer", "--set", "prm.width=30"]
+    assert __main__.main(["size", *given]) == 2
+    assert capsys.readouterr().err.startswith("parallax: PRM width 30 must be")
