@@ -201,8 +201,8 @@ def collect(
 
     `written(rows)` is called after every chunk that is new.
 
-    Chunks depend on the task list and on what a row may take, and a chunk's rows are written in one transaction after its shard: kill -9 at
-    any moment loses at most the chunk in hand and doubles nothing.
+    Chunks depend on the task list and on what a row may take, and a chunk's rows are written in one transaction after its
+    shard: kill -9 at any moment loses at most the chunk in hand and doubles nothing.
     """
     chunks = chunked(tasks, params)
     keys = [digest([[capture_id(t, params, v, r) for v, r in branches(params)] for t in chunk])[:16] for chunk in chunks]

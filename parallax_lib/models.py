@@ -64,8 +64,7 @@ def load_translator(params: TranslatorParams) -> Translator:
     if params.model == "random":
         model, tokenizer = random_model(width=SMALL_WIDTH)  # so that it fits the shipped rollouts
     else:
-        folder = small_lm() if params.model == "smollm2" else params.model
-        model, tokenizer = _load(folder, dtype)
+        model, tokenizer = _load(folder_of(params), dtype)
     name = params.model
     if params.adapter:
         model = _merge_adapter(model, resolve(params.adapter))
@@ -80,6 +79,11 @@ def loaded_translator(params: TranslatorParams) -> Translator:
     return load_translator(params)
 
 
+def folder_of(params: TranslatorParams) -> str | Path:
+    """Where transformers finds the model named by `params`; the small one is fetched on first use."""
+    return small_lm() if params.model == "smollm2" else params.model
+
+
 @cache
 def load_tokenizer(params: TranslatorParams):
     """The tokenizer of the model named by `params`, without its weights."""
@@ -87,7 +91,7 @@ def load_tokenizer(params: TranslatorParams):
         return byte_tokenizer()
     from transformers import AutoTokenizer
 
-    folder = small_lm() if params.model == "smollm2" else params.model
+    folder = folder_of(params)
     with one_line(folder):
         return AutoTokenizer.from_pretrained(folder)
 

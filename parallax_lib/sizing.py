@@ -46,14 +46,14 @@ class LM:
 
 def describe(params: TranslatorParams) -> LM:
     """The translator of those parameters without its weights.  Raises UserError in one line."""
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     dtype = torch.bfloat16 if params.dtype == "auto" else getattr(torch, params.dtype)  # as on a GPU
     if params.model == "random":
         return LM(*models.random_model(width=models.SMALL_WIDTH), dtype)
-    folder = models.small_lm() if params.model == "smollm2" else params.model
+    folder = models.folder_of(params)
     with models.one_line(folder), torch.device("meta"):
-        return LM(AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder)), AutoTokenizer.from_pretrained(folder), dtype)
+        return LM(AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder)), models.load_tokenizer(params), dtype)
 
 
 def prm_bytes(params: Params, kind: str, width: int) -> tuple[int, int]:
@@ -129,5 +129,5 @@ def _fits(params: Params, sums: dict[str, float]) -> str:
     told = f"this machine: {has:.0f} GiB a GPU, {room:.0f} for each process that writes programs"
     training = "a smaller prm.lora_rank" if params.prm.lora_rank else "prm.lora_rank, such as 16, for a language model as PRM"
     most = {"01": (room, WRITING), "02": (has, training), "04": (room, WRITING)}
-    over = [f"stage {stage} wants {size:.0f}: set {most[stage][1]}" for stage, size in sums.items() if size > most[stage][0]]
+    over = [f"stage {stage} wants {size:.0f}: {most[stage][1]} would help" for stage, size in sums.items() if size > most[stage][0]]
     return "\n".join([told, *over]) if over else f"{told}: it fits"

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from parallax_lib import collect, models, rewards
+from parallax_lib import collect, influence, models, rewards
 from parallax_lib.kernels import Kernel, Task
 from parallax_lib.params import UserError, load
 
@@ -61,6 +61,16 @@ def test_chunks_count_long_tasks_as_several_rows():
         assert len(chunk) == 1 or len(chunk) * max(collect.weight(t, params) for t in chunk) <= 10
         if after:  # nothing was cut too early
             assert (len(chunk) + 1) * max(collect.weight(t, params) for t in [*chunk, after[0]]) > 10
+
+
+def test_the_influence_probe_counts_long_tasks_as_several_rows(monkeypatch):
+    params = load("x", latent={"steps": 3}, decode={"batch": 8, "max_new_tokens": 1600}, collect={"influence_branches": 3})
+    seen = []
+    monkeypatch.setattr(influence, "_write", lambda translator, rows, params: seen.append(len(rows)) or [{}] * len(rows))
+    for size, expected in ((3000, [8, 6]), (3 * 6000, [4, 4, 4, 2])):  # two tasks of seven rows
+        seen.clear()
+        influence.probe(None, [sized(size, "a"), sized(size, "b")], params)
+        assert seen == expected
 
 
 def test_too_long_prompts_are_those_that_the_tokenizer_says():
