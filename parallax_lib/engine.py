@@ -13,25 +13,35 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import AttentionInterface
 
 from parallax_lib.models import Translator
 
 GROW = 256  # columns added when the slab is full
+BACKENDS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]  # cuDNN plans anew for every length: 40 ms a forward
 PREFILL = 4096  # prompt columns read in one forward: its attention mask and activations grow with them
 
 
 def grouped_attention(module, query, key, value, attention_mask, scaling=None, dropout=0.0, **_):
     """SDPA that folds the query heads of a group into query rows, so shared keys are never copied.
 
-    query (B, heads, Q, d), key and value (B, kv_heads, L, d), attention_mask (B, 1, Q, L) bool.
+    query (B, heads, Q, d), key and value (B, kv_heads, L, d), attention_mask (B, 1, groups * Q, L) as `fold` makes it.
     """
     B, heads, Q, d = query.shape
-    groups = heads // key.shape[1]
-    folded = query.reshape(B, key.shape[1], groups * Q, d)
-    mask = attention_mask.expand(B, 1, Q, -1).repeat(1, 1, groups, 1)
-    out = F.scaled_dot_product_attention(folded, key, value, attn_mask=mask, scale=scaling)
+    folded = query.reshape(B, key.shape[1], -1, d)
+    out = F.scaled_dot_product_attention(folded, key, value, attn_mask=attention_mask, scale=scaling)
     return out.reshape(B, heads, Q, d).transpose(1, 2).contiguous(), None
+
+
+def fold(mask: torch.Tensor, groups: int, dtype: torch.dtype) -> torch.Tensor:
+    """What SDPA adds to the scores, once for all layers: (B, Q, L) bool as (B, 1, groups * Q, L) of 0 and -inf.
+
+    Its rows start at multiples of 16 bytes, else each layer would copy it to such an address.
+    """
+    B, Q, L = mask.shape
+    room = torch.full((B, 1, groups * Q, -(-L // 8) * 8), float("-inf"), dtype=dtype, device=mask.device)
+    return room[..., :L].masked_fill_(mask.repeat(1, groups, 1)[:, None], 0.0)
 
 
 AttentionInterface.register("parallax_grouped", grouped_attention)
@@ -96,15 +106,18 @@ def forward(model, state: State, embeds: torch.Tensor, live: torch.Tensor, packe
     among = eye if packed else torch.ones_like(eye).tril()
     new = (among & live[:, None, :]) | eye  # a padded query sees itself: no empty softmax
     past = state.visible[:, None, :].expand(B, Q, -1)
-    mask = torch.cat([past, new], dim=2)[:, None]  # (B, 1, Q, L + Q)
+    config = model.config.get_text_config()
+    groups = config.num_attention_heads // (getattr(config, "num_key_value_heads", None) or config.num_attention_heads)
+    mask = fold(torch.cat([past, new], dim=2), groups, embeds.dtype)
     ahead = torch.zeros_like(live, dtype=torch.long) if packed else live.long().cumsum(1) - 1
     positions = state.position[:, None] + ahead.clamp(min=0)
     was = model.config._attn_implementation
     model.config._attn_implementation = "parallax_grouped"
     try:
-        out = model.base_model(
-            inputs_embeds=embeds, attention_mask=mask, position_ids=positions, past_key_values=state.slab, use_cache=True
-        )
+        with sdpa_kernel(BACKENDS):
+            out = model.base_model(
+                inputs_embeds=embeds, attention_mask=mask, position_ids=positions, past_key_values=state.slab, use_cache=True
+            )
     finally:
         model.config._attn_implementation = was
     state.slab.length += Q

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from parallax_lib import engine, models, packed, params, prm, search, sizing, suite, train
+from parallax_lib import decode, engine, models, packed, params, prm, search, sizing, suite, train
 from parallax_lib.kernels import spread, tasks
 from parallax_lib.modelling import prm_shape
 
@@ -105,16 +105,20 @@ def writing(asked: params.Params, translator: models.Translator, bandwidth: floa
     batch = asked.decode.batch
     state = engine.select(state, torch.arange(batch, device=translator.device) % len(ids))
     weights = body * translator.model.dtype.itemsize
-    for width in (1, 2, 4, 8, 16, 25):
+    cache = batch * state.slab.length * sizing.describe(asked.translator).column_bytes
+    widths, times = (1, 2, 4, 8, 16, 25), []
+    for width in widths:
         live = torch.ones(batch, width, dtype=torch.bool, device=translator.device)
         embeds = torch.zeros(batch, width, translator.width, dtype=translator.model.dtype, device=translator.device)
 
         def once(live=live, embeds=embeds) -> None:
             engine.forward(translator.model, state, embeds, live)
 
-        taken = ms(once)
-        least = max(weights / bandwidth / 1e9, 2 * body * batch * width / flops / 1e9)  # one read of the weights, or the products
-        row(f"one forward of {batch} rows x {width} columns: ms", taken, "", least)
+        times.append(ms(once))
+        least = max((weights + cache) / bandwidth / 1e9, 2 * body * batch * width / flops / 1e9)  # one read of it all, or the products
+        row(f"one forward of {batch} rows x {width} columns: ms", times[-1], "", least)
+    column, fixed = np.polyfit([batch * w for w in widths], times, 1)
+    row("a forward costs, besides its columns, as much as so many of them", fixed / column, "", decode.overhead(translator))
     row("memory at most", peak_gib(), "GiB")
 
 
