@@ -19,7 +19,7 @@ import torch
 from parallax_lib import decode, engine, gpus, latents, prompts
 from parallax_lib.executors import ExecutorConfig, run_map
 from parallax_lib.kernels import Task
-from parallax_lib.models import GPU_SHARE, Translator, leave_room, load_tokenizer, loaded_translator
+from parallax_lib.models import GPU_SHARE, Translator, leave_room, load_tokenizer, loaded_translator, positions_of
 from parallax_lib.params import Params, UserError, check, dump
 from parallax_lib.store import Journal, derive_seed, digest, read_vectors, slug, write_vectors
 
@@ -67,16 +67,30 @@ def chunked(tasks: list[Task], params: Params) -> list[list[Task]]:
     return chunks
 
 
+def longest_prompt(params: Params) -> int:
+    """Tokens a prompt may have: `decode.max_prompt`, or what the latents and the answer leave of the model's positions."""
+    room = positions_of(params.translator) - params.latent.steps
+    return min(params.decode.max_prompt, max(room - params.decode.max_new_tokens, int((room - 200) / 2.8)))  # `token_limit` of it fits
+
+
 def too_long(tasks: list[Task], params: Params) -> dict[str, int]:
-    """Prompt tokens of the tasks that have more than `decode.max_prompt`, by task id."""
-    out = {}
+    """Prompt tokens of the tasks that have more than `longest_prompt`, by task id."""
+    out, most = {}, longest_prompt(params)
     for task in tasks:
-        if len(task.source_code.encode()) + 1000 > params.decode.max_prompt:  # else no need to count: a token is a byte at least
+        if len(task.source_code.encode()) + 1000 > most:  # else no need to count: a token is a byte at least
             tokenizer = load_tokenizer(params.translator)
             tokens = len(tokenizer(prompts.prompt(tokenizer, task.source, task.target, task.source_code)).input_ids)
-            if tokens > params.decode.max_prompt:
+            if tokens > most:
                 out[task.id] = tokens
     return out
+
+
+def none_left(params: Params) -> str:
+    """For the user of a run all of whose prompts are too long."""
+    most, asked = longest_prompt(params), params.decode.max_prompt
+    if most == asked:
+        return f"decode.max_prompt: every prompt has more than {asked} tokens; raise it"
+    return f"decode.max_new_tokens: beside an answer the model has {most} positions for a prompt, fewer than every prompt; lower it"
 
 
 def ask(translator: Translator, tasks: list[Task]) -> list[list[int]]:

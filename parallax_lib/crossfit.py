@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -20,10 +21,11 @@ from parallax_lib import forge, prm, rewards
 from parallax_lib.card import CEILING, FLOOR, GUIDED
 from parallax_lib.modelling import prm_settings, prompt_states, trial
 from parallax_lib.models import pick_device
-from parallax_lib.params import UserError
+from parallax_lib.params import Params, UserError
 from parallax_lib.runs import Run
 from parallax_lib.scorers import INDEX, folder_of, write_families
 from parallax_lib.store import derive_seed, digest, write_json
+from parallax_lib.trainings import Material, each
 
 TOGETHER = "guided_mean"  # picks by the mean score of all trainings
 
@@ -52,6 +54,7 @@ def table(run: Run, rows: pd.DataFrame, vectors: np.ndarray) -> pd.DataFrame:
     steps, seeds = vectors.shape[1], run.params.card.seeds
     fold_of = folds(rows["family"].unique(), run.params.prm.folds)
     names = [trainings(run, rows, vectors, seed) for seed in seeds]
+    train_missing(run, rows, vectors, seeds)
     read = [scores(run, rows, vectors, seed) for seed in seeds]
     made = [choices(rows, score, seed, steps) for score, seed in zip(read, seeds, strict=True)]
     if len(seeds) > 1:
@@ -67,21 +70,39 @@ def trainings(run: Run, rows: pd.DataFrame, vectors: np.ndarray, seed: int) -> l
     return [digest([*key, k]) for k in range(run.params.prm.folds)]
 
 
+def train_missing(run: Run, rows: pd.DataFrame, vectors: np.ndarray, seeds: Sequence[int]) -> None:
+    """Train the models of all folds under those seeds that are not there yet, and keep them for stage 04."""
+    fold_of = folds(rows["family"].unique(), run.params.prm.folds)
+    jobs = []
+    for seed in seeds:
+        for k, name in enumerate(trainings(run, rows, vectors, seed)):
+            if not folder_of(run, name).exists():
+                split = splits(rows, fold_of, k)
+                rewards.check_leakage(rows.assign(split=split))
+                jobs.append((seed, split, folder_of(run, name)))
+    if jobs:
+        material = Material(rows, vectors, prompt_states(run, rows))
+        for done, _ in enumerate(each(partial(_train, run.params), material, jobs, run.folder / "trainings")):
+            run.progress("crossfit", done + 1, len(jobs))
+
+
+def _train(params: Params, material: Material, job: tuple[int, np.ndarray, Path]) -> None:
+    """Train a model of other families and keep it, with the list of those it saw."""
+    seed, split, kept = job
+    model = trial(params, params.prm.kind, material, split, seed=params.seed + seed)
+    prm.save(model, kept, partial(write_families, material.rows.loc[split != "test", "family"]))
+
+
 def scores(run: Run, rows: pd.DataFrame, vectors: np.ndarray, seed: int = 0) -> np.ndarray:
     """[n] score of each whole thought by a model of other families; NaN in families that are always trained on.
 
-    vectors: `modelling.readings` [n, K, .].  `seed` is added to the run's.  Each model is kept for stage 04.
+    vectors: `modelling.readings` [n, K, .].  `seed` is added to the run's.
     """
+    train_missing(run, rows, vectors, [seed])
     fold_of, contexts, out = folds(rows["family"].unique(), run.params.prm.folds), prompt_states(run, rows), np.full(len(rows), np.nan)
-    names = trainings(run, rows, vectors, seed)
-    for k, name in enumerate(names):
-        split, kept = splits(rows, fold_of, k), folder_of(run, name)
-        if not kept.exists():
-            rewards.check_leakage(rows.assign(split=split))
-            model = trial(run, run.params.prm.kind, rows, vectors, split, contexts, seed=run.params.seed + seed)
-            prm.save(model, kept, partial(write_families, rows.loc[split != "test", "family"]))
-        out[split == "test"] = _read(prm.load(kept, device=pick_device(run.params.translator.device)), vectors, contexts, split == "test")
-        run.progress(f"crossfit, seed {seed}", k + 1, len(names))
+    for k, name in enumerate(trainings(run, rows, vectors, seed)):
+        test, model = splits(rows, fold_of, k) == "test", prm.load(folder_of(run, name), device=pick_device(run.params.translator.device))
+        out[test] = _read(model, vectors, contexts, test)
     return out
 
 

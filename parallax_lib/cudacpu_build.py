@@ -18,6 +18,7 @@ from parallax_lib.toolchain import Toolchain
 OURS = 87  # exit status of a job that fails on our side
 UNABLE = 86  # exit status of a job whose program nvcc accepts and the emulator cannot compile
 HOST = ("-w", "-fno-builtin-printf", "-fno-strict-aliasing", "-ffp-contract=off", "-I", "include")
+NVCC_ONLY = ("--", "-lcu")  # what a kernel's own flags may hold that means nothing here
 UNPACK = f"mkdir include && tar -xf {JOB}/include.tar -C include"
 
 
@@ -32,9 +33,10 @@ def job(code: str, toolchain: Toolchain, extra: tuple[str, ...], limits: Limits,
     }
     if not files["runtime.o"]:
         return f"echo the library of the emulator does not compile >&2; exit {OURS}", files
-    host = [toolchain.compiler, *toolchain.flags, *extra]
+    ours = [flag for flag in extra if not flag.startswith(NVCC_ONLY)]
+    host = [toolchain.compiler, *toolchain.flags, *ours]
     compile_it = shlex.join([*host, *HOST, "-include", "cuda_runtime.h", "-c", f"{JOB}/emulated.cpp", "-o", "main.o"])
-    link = shlex.join([*host, "-Wl,-z,now", "marker.o", "main.o", f"{JOB}/runtime.o", "-o", "program", *extra])
+    link = shlex.join([*host, "-Wl,-z,now", "marker.o", "main.o", f"{JOB}/runtime.o", "-o", "program", *ours])
     refused = f"echo {shlex.quote(lacking or 'the emulator cannot compile this program')} >&2; exit {UNABLE}"
     steps = []
     if toolchain.gate:

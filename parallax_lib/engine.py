@@ -19,7 +19,7 @@ from transformers import AttentionInterface
 from parallax_lib.models import Translator
 
 GROW = 256  # columns added when the slab is full
-BACKENDS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]  # cuDNN plans anew for every length: 40 ms a forward
+BACKENDS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]  # cuDNN plans 40 ms for every new length
 PREFILL = 4096  # prompt columns read in one forward: its attention mask and activations grow with them
 
 

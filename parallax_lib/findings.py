@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from parallax_lib import metrics, plots, plots_arms, recheck, report, tally
+from parallax_lib import card as report_card
+from parallax_lib import metrics, plots, plots_arms, plots_card, recheck, report, tally, variations
 from parallax_lib.adjudicate import Adjudicator
 from parallax_lib.decisions import rows_decided
 from parallax_lib.models import resolve
@@ -55,8 +56,8 @@ def both_rates(run: Run, results: pd.DataFrame) -> pd.DataFrame:
     return recheck.both_rates(results, rows_decided(results, run.folder / "decisions.json"))
 
 
-def write_report(run: Run) -> Path:
-    """`<run>/report/index.html`: every table and figure of the run, interactive and readable offline."""
+def write_report(run: Run, card: bool = False) -> Path:
+    """`<run>/report/index.html`: every table and figure of the run, interactive and readable offline; `card`: and of stage 07."""
     t = {
         name: run.table(name)
         for name in ("rollouts", "scores", "scores_by_depth", "calibration", "history", "selection", "results", "arms", "paired")
@@ -73,6 +74,7 @@ def write_report(run: Run) -> Path:
             [about, "Verdicts come from compiling and running every program on hidden inputs; a part that was not checked says so."],
         ),
         ("Arms", [t["arms"], plots_arms.arms(t["arms"]), plots_arms.tokens_vs_rate(t["arms"])]),
+        *(_card(run) if card else ()),
         ("Paired differences", [t["paired"], plots_arms.paired_diff(t["paired"])]),
         ("Why programs fail", [plots_arms.reason_by(t["results"]), plots.ladder(t["results"])]),
         ("Branch selection", [t["selection"], plots_arms.branch_selection(t["selection"])]),
@@ -89,6 +91,21 @@ def write_report(run: Run) -> Path:
         ("Data", [plots.collected(t["rollouts"]), plots.influence(shipped_influence(run))]),
     ]
     return report.report_html(sections, run.folder / "report" / "index.html", f"Parallax: run {params.run}")
+
+
+def _card(run: Run) -> list[tuple[str, list]]:
+    """The sections of the report card's tables, which stage 07 left in the run's folder."""
+    t = {name: run.table(name) for name in ("differences", "gaps", "breadth", "margins", "repairs", "variations")}
+    trained, against = variations.summary(t["variations"]), t["differences"].drop(columns="comparison")
+    answer = "\n".join(f"- {line}" for line in report_card.headline(t["differences"], t["gaps"]).splitlines())
+    return [
+        ("Does guidance pay?", [answer, against, plots_arms.paired_diff(t["differences"])]),
+        ("The oracle's gap", [t["gaps"], plots_card.gap_closed(t["gaps"])]),
+        ("Repair rounds", [t["repairs"], plots_card.repair(t["repairs"])]),
+        ("Candidates and steps", [plots_card.breadth(t["breadth"])]),
+        ("A margin", [t["margins"], plots_card.margins(t["margins"])]),
+        ("Other trainings", [trained, plots_card.variations(trained)]),
+    ]
 
 
 def summary(folder: Path) -> str:

@@ -13,6 +13,7 @@ parallel work, or there is none on these arguments, so nothing can be judged by 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -76,6 +77,12 @@ def _row(entry: Entry, direction: str) -> dict:
     return row | {"checked": "", "mutants": 0, "rejected": 0, "mutant_kinds": {}, "survivors": []}
 
 
+def _first(log: str) -> str:
+    """The line of a log that says what is wrong: the first that speaks of an error, else the first."""
+    lines = log.split("\n")
+    return next((line for line in lines if re.search(r"\berror\b|undefined reference", line)), lines[0])
+
+
 def _judged(entry: Entry, bench: Bench, mutants, apis: tuple[str, ...]) -> list[dict]:
     """A row for each direction between `apis` that both programs allow."""
     kernel, rows = hecbench.as_kernel(entry), []
@@ -84,7 +91,7 @@ def _judged(entry: Entry, bench: Bench, mutants, apis: tuple[str, ...]) -> list[
             continue
         task = Task(kernel, source, target)
         verdict = _verdict(kernel.sources[target], task, bench)
-        row = _row(entry, task.direction) | {"reason": verdict.reason, "log": verdict.log.split("\n")[0][:160], "checked": verdict.checked}
+        row = _row(entry, task.direction) | {"reason": verdict.reason, "log": _first(verdict.log)[:160], "checked": verdict.checked}
         if verdict.validated and mutants and target != "serial":
             kinds, survivors = hecbench_mutants.tally(task, bench, mutants(kernel.sources[target]))
             rejected = kinds["rejected"] + kinds["rejected outside"]

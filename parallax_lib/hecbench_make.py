@@ -16,10 +16,14 @@ CONDITION = re.compile(r"^\s*(ifeq|ifneq|ifdef|ifndef|else|endif)\b\s*(.*?)\s*$"
 RULE = re.compile(r"^([^\s:=#][^:=]*):(?!=)")
 REFERENCE = re.compile(r"\$(?:\(([^()$]*)\)|\{([^{}$]*)\}|(\w))")
 STOP = re.compile(r"(?<!\S)(?:\d?>>?|<|\||\|\||&&|;)|;(?=\s|$)|&$")  # what follows is the shell's, not the program's
-SOURCES = ("source", "sources", "SOURCES", "SOURCE", "SRC", "SRCS", "src", "source_c", "c_source", "omp_source")
+SOURCES = ("source", "sources", "SOURCES", "SOURCE", "SRC", "SRCS", "src", "source_c", "c_source", "omp_source",
+           "cpp_source", "cpp_src", "c_src", "cuda_source", "cuda_src")  # fmt: skip
 FLAG_VARIABLES = ("CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "LIBS", "KERNEL_DIM")
 UNIT = (".cpp", ".cc", ".cxx", ".c", ".cu")
-ALLOWED_FLAG = re.compile(r"-std=(?:c|gnu)\+\+(?:11|14|17|20)|-lm|-lpthread|-pthread|-D[A-Za-z_]\w*(?:=[\w.+-]*)?|-I\S+")
+ALLOWED_FLAG = re.compile(
+    r"-std=(?:c|gnu)\+\+(?:11|14|17|20)|-lm|-lpthread|-pthread|-D[A-Za-z_]\w*(?:=[\w.+-]*)?|-I\S+"
+    r"|--expt-relaxed-constexpr|--(?:expt-)?extended-lambda|-lcu(?:blas|blasLt|sparse|solver|rand|fft)"  # nvcc's
+)
 
 
 @dataclass(frozen=True)

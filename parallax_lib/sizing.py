@@ -76,7 +76,7 @@ def dearest(lm: LM, params: Params) -> tuple[int, int, int]:
     long = collect.too_long(pool, params)
     pool = [t for t in pool if t.id not in long]
     if not pool:
-        raise UserError(f"decode.max_prompt: every prompt has more than {params.decode.max_prompt} tokens; raise it")
+        raise UserError(collect.none_left(params))
     one = params.model_copy(update={"search": params.search.model_copy(update={"seeds": (0,)})})
     together = max(len(collect.branches(params)), search.thinking_rows(search.plan_rows(pool[:1], one), one))  # of one task, never cut
     batches = []

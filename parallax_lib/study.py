@@ -56,7 +56,7 @@ def all_tasks(run: Run) -> list[Task]:
     pool = runs.all_tasks(run)
     long = collect.too_long(pool, run.params)
     if len(long) == len(pool):
-        raise UserError(f"decode.max_prompt: every prompt has more than {run.params.decode.max_prompt} tokens; raise it")
+        raise UserError(collect.none_left(run.params))
     return [t for t in pool if t.id not in long]
 
 
@@ -64,7 +64,8 @@ def left_out(run: Run) -> str:
     """What `all_tasks` leaves out, in words; "" for nothing."""
     long = collect.too_long(runs.all_tasks(run), run.params)
     told = ", ".join(f"{name} ({tokens:,})" for name, tokens in sorted(long.items(), key=lambda item: -item[1]))
-    return f"left out, over decode.max_prompt = {run.params.decode.max_prompt:,} tokens: {told}" if long else ""
+    most = f"{collect.longest_prompt(run.params):,} tokens (decode.max_prompt, or what the model's positions leave)"
+    return f"left out, over {most}: {told}" if long else ""
 
 
 def task_table(chosen: Sequence[Task], run: Run) -> pd.DataFrame:

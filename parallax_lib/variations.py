@@ -6,15 +6,17 @@ Knows rollouts, labels and how a PRM is trained.  Knows no translator and no fig
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from parallax_lib import metrics, prm, rewards, selection
 from parallax_lib.modelling import prompt_states, refuse_leaks, trial
-from parallax_lib.params import dump
+from parallax_lib.params import Params, dump
 from parallax_lib.store import derive_seed, digest
 from parallax_lib.study import Run
+from parallax_lib.trainings import Material, each
 
 LEAKING = "rows (leaks)"  # siblings of one task stand on both sides
 FAMILIES = "families"
@@ -54,29 +56,28 @@ def table(run: Run, rows: pd.DataFrame, vectors: np.ndarray) -> pd.DataFrame:
     perfect pick adds to the original) over its sibling groups.  Equal trainings are done once.
     """
     refuse_leaks(run, rows)
-    contexts = prompt_states(run, rows)
+    material = Material(rows, vectors, prompt_states(run, rows))
     data = digest([dump(run.params)["prm"], list(rows["capture_id"]), rows["reward"].tolist(), vectors.shape])
-    wanted, out = plan(run), []
-    for i, v in enumerate(wanted):
-        key = digest([data, v.kind, v.loss, v.share, v.split, v.seed])
-        found = run.journal.get("variation", key)
-        if found is None:
-            found = measure(run, v, rows, vectors, contexts)
-            run.journal.put("variation", key, found)
-        run.progress("variations", i + 1, len(wanted))
-        out.append({"study": v.study, "setting": v.setting, "seed": v.seed} | found)
+    wanted = [(v, digest([data, v.kind, v.loss, v.share, v.split, v.seed])) for v in plan(run)]
+    missing = {key: v for v, key in wanted if run.journal.get("variation", key) is None}
+    keys = list(missing)
+    for done, (i, told) in enumerate(each(partial(measure, run.params), material, list(missing.values()), run.folder / "trainings")):
+        run.journal.put("variation", keys[i], told)
+        run.progress("variations", done + 1, len(keys))
+    out = [{"study": v.study, "setting": v.setting, "seed": v.seed} | run.journal.get("variation", key) for v, key in wanted]
     return pd.DataFrame(out, columns=COLUMNS).astype(dict.fromkeys(COLUMNS[5:], float))
 
 
-def measure(run: Run, v: Variation, rows: pd.DataFrame, vectors: np.ndarray, contexts: np.ndarray | None) -> dict:
+def measure(params: Params, material: Material, v: Variation) -> dict:
     """Train as the variation says, then score its test rows."""
+    rows, vectors, contexts = material.rows, material.vectors, material.contexts
     split = resplit(rows, v)
     targets, counts = rewards.label(rows, vectors.shape[1])
-    model = trial(run, v.kind, rows, vectors, split, contexts, loss=v.loss, seed=run.params.seed + v.seed)
+    model = trial(params, v.kind, material, split, loss=v.loss, seed=params.seed + v.seed)
     test, used = split == "test", rows[split == "train"]
     scores = prm.scores(model, vectors[test].astype(np.float32), None if contexts is None else contexts[test]).numpy()
     told = {"train_rows": len(used), "train_tasks": int(used["task"].nunique())}
-    return told | judged(scores, targets[test], counts[test], run.params.prm.threshold) | picked(rows[test], scores)
+    return told | judged(scores, targets[test], counts[test], params.prm.threshold) | picked(rows[test], scores)
 
 
 def resplit(rows: pd.DataFrame, v: Variation) -> np.ndarray:

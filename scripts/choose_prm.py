@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from parallax_lib import crossfit, metrics, modelling, prm, rewards, study
+from parallax_lib import crossfit, metrics, modelling, prm, rewards, study, trainings
 from parallax_lib.params import Prm
 
 GRID = ("", "reads=words", "reads=both", "loss=mse", "loss=rank", "loss=listwise", "width=64", "width=256", "dropout=0.2", "dropout=0.6",
@@ -35,7 +35,7 @@ def ordered(rows: pd.DataFrame, score: np.ndarray) -> tuple[int, int]:
 def measure(run: study.Run, rows: pd.DataFrame, vectors: np.ndarray, seed: int) -> dict:
     targets, _ = rewards.label(rows, vectors.shape[1])
     contexts, split = modelling.prompt_states(run, rows), rows["split"].to_numpy()
-    model = modelling.trial(run, run.params.prm.kind, rows, vectors, split, contexts, seed=seed)
+    model = modelling.trial(run.params, run.params.prm.kind, trainings.Material(rows, vectors, contexts), split, seed=seed)
     valid = split == "valid"
     read = prm.scores(model, vectors[valid].astype(np.float32), None if contexts is None else contexts[valid]).numpy()
     pairs, right = ordered(rows[valid], read[:, -1])

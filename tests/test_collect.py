@@ -3,10 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from training_rows import write_lm
 
 from parallax_lib import collect, influence, models, rewards
 from parallax_lib.kernels import Kernel, Task
-from parallax_lib.params import UserError, load
+from parallax_lib.params import Translator, UserError, load
 
 TEXT = "int main() { return 0; }"
 TASK = Task(Kernel("k", "f", "minibench", {"serial": TEXT, "omp": TEXT}, ("1",), (("1",),)), "serial", "omp")
@@ -80,6 +81,23 @@ def test_too_long_prompts_are_those_that_the_tokenizer_says():
     counted = {t.id: len(row) for t, row in zip(pool, collect.ask(translator, pool), strict=True)}
     assert collect.too_long(pool, params) == {name: n for name, n in counted.items() if n > 2222}
     assert 0 < len(collect.too_long(pool, params)) < len(pool)
+
+
+@pytest.mark.parametrize("positions, new", [(8192, 1600), (2048, 3072), (1500, 400), (10**6, 3072)])
+def test_prompt_latents_and_answer_fit_the_models_positions(positions, new, monkeypatch):
+    monkeypatch.setattr(collect, "positions_of", lambda translator: positions)
+    params = load("x", decode={"max_prompt": 7000, "max_new_tokens": new})
+    fits = [n for n in range(7001) if n + params.latent.steps + collect.token_limit(n, params) <= positions]
+    assert collect.longest_prompt(params) == pytest.approx(max(fits), abs=1)
+    assert collect.longest_prompt(params) in fits
+    assert collect.none_left(params).startswith("decode.max_prompt" if max(fits) == 7000 else "decode.max_new_tokens")
+
+
+def test_positions_are_those_of_the_model(tmp_path):
+    write_lm(tmp_path, max_position_embeddings=777)
+    assert models.positions_of(Translator(model=str(tmp_path))) == 777
+    model = models.load_translator(Translator(model="random")).model
+    assert models.positions_of(Translator(model="random")) == model.config.max_position_embeddings
 
 
 def test_rollouts_made_with_other_noise_have_other_names():

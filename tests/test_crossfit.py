@@ -40,9 +40,9 @@ def test_every_unseen_family_is_tested_once_by_models_of_other_families(run, mon
     rows, latents = learnable()
     trained, trial = [], modelling.trial
 
-    def watch(run, kind, rows, vectors, split, contexts, **other):
-        trained.append({side: set(rows.loc[split == side, "family"]) for side in ("train", "valid", "test")})
-        return trial(run, kind, rows, vectors, split, contexts, **other)
+    def watch(params, kind, material, split, **other):
+        trained.append({side: set(material.rows.loc[split == side, "family"]) for side in ("train", "valid", "test")})
+        return trial(params, kind, material, split, **other)
 
     monkeypatch.setattr(crossfit, "trial", watch)
     score = crossfit.scores(run, rows, latents)

@@ -367,6 +367,12 @@ def test_block_and_warp_primitives_pairs_of_half_and_complex_numbers(run, schedu
 
 
 @sandboxed
+def test_flags_that_only_nvcc_knows_do_not_stop_the_emulator(tools):
+    built = build.build("int main() {}", tools["cuda"], ("-DX=1", "--expt-relaxed-constexpr", "-lcublas"), sandbox.probe())
+    assert built.program, built.log
+
+
+@sandboxed
 def test_what_uses_more_of_cub_than_is_there_is_not_the_programs_fault(tools):
     code = "#include <cub/cub.cuh>\nint main() { size_t n = 0; int *x = 0; %s; }"
     said = {}

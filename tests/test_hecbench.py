@@ -157,6 +157,13 @@ def test_a_makefile_is_read_and_not_executed(tmp_path):
     assert not (tmp_path / "executed").exists()
 
 
+def test_what_nvcc_needs_to_take_a_program_is_kept_and_what_changes_its_numbers_is_not():
+    text = "source = main.cpp\ncuda_source = triad.cu\nLDFLAGS = -lcublas -lother\n"
+    made = hecbench_make.read(text + "CFLAGS = -arch=sm_60 --expt-relaxed-constexpr --extended-lambda --use_fast_math\n", hecbench.GIVEN)
+    assert made.sources == ("main.cpp", "triad.cu")
+    assert made.flags == ("--expt-relaxed-constexpr", "--extended-lambda", "-lcublas")
+
+
 def test_makefile_agrees_with_make_itself(tmp_path):
     (tmp_path / "Makefile").write_text(MAKE + "show:\n\t@echo $(obj) / $(CFLAGS)\n")
     said = subprocess.run(["make", "-C", tmp_path, "-s", "show", "DEVICE=cpu"], capture_output=True, text=True).stdout

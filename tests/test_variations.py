@@ -11,6 +11,7 @@ from parallax_lib import rewards, selection, study, train, variations
 from parallax_lib.forge import HELDOUT_FAMILIES
 from parallax_lib.kernels import split_of
 from parallax_lib.params import ROOT, UserError
+from parallax_lib.trainings import Material
 
 STEPS, WIDTH = 3, 8
 
@@ -62,7 +63,7 @@ def test_every_variation_is_trained_once_and_kept(run, monkeypatch):
 def test_what_can_be_learned_is_learned(run):
     rows, latents = learnable(run, 120)
     v = variations.Variation("model", "ridge", "ridge", "mse", 1.0, variations.FAMILIES, 0)
-    told = variations.measure(run, v, rows, latents, None)
+    told = variations.measure(run.params, Material(rows, latents), v)
     assert told["pairwise"] > 0.75 and told["gain"] > 0.5
 
 
