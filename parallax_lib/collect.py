@@ -68,9 +68,13 @@ def chunked(tasks: list[Task], params: Params) -> list[list[Task]]:
 
 
 def longest_prompt(params: Params) -> int:
-    """Tokens a prompt may have: `decode.max_prompt`, or what the latents and the answer leave of the model's positions."""
-    room = positions_of(params.translator) - params.latent.steps
-    return min(params.decode.max_prompt, max(room - params.decode.max_new_tokens, int((room - 200) / 2.8)))  # `token_limit` of it fits
+    """Tokens a prompt may have: `decode.max_prompt`, or what the latents and the answer leave of the model's positions.
+
+    A repair round's prompt, which holds the failed program too, is not bounded.
+    """
+    room = positions_of(params.translator) - params.latent.steps - len(prompts.OPENING)  # a token is a character at least
+    most = max(room - params.decode.max_new_tokens, int((room - 200) / 2.8))  # the answer's `token_limit` is the smaller of two
+    return max(0, min(params.decode.max_prompt, most))
 
 
 def too_long(tasks: list[Task], params: Params) -> dict[str, int]:

@@ -19,7 +19,7 @@ import pandas as pd
 
 from parallax_lib import forge, prm, rewards
 from parallax_lib.card import CEILING, FLOOR, GUIDED
-from parallax_lib.modelling import prm_settings, prompt_states, trial
+from parallax_lib.modelling import alone, prm_settings, prompt_states, trial
 from parallax_lib.models import pick_device
 from parallax_lib.params import Params, UserError
 from parallax_lib.runs import Run
@@ -74,7 +74,7 @@ def train_missing(run: Run, rows: pd.DataFrame, vectors: np.ndarray, seeds: Sequ
     """Train the models of all folds under those seeds that are not there yet, and keep them for stage 04."""
     fold_of = folds(rows["family"].unique(), run.params.prm.folds)
     jobs = []
-    for seed in seeds:
+    for seed in dict.fromkeys(seeds):
         for k, name in enumerate(trainings(run, rows, vectors, seed)):
             if not folder_of(run, name).exists():
                 split = splits(rows, fold_of, k)
@@ -82,7 +82,7 @@ def train_missing(run: Run, rows: pd.DataFrame, vectors: np.ndarray, seeds: Sequ
                 jobs.append((seed, split, folder_of(run, name)))
     if jobs:
         material = Material(rows, vectors, prompt_states(run, rows))
-        for done, _ in enumerate(each(partial(_train, run.params), material, jobs, run.folder / "trainings")):
+        for done, _ in enumerate(each(partial(_train, run.params), material, jobs, run.folder, alone(run.params))):
             run.progress("crossfit", done + 1, len(jobs))
 
 

@@ -26,22 +26,28 @@ PREFILL = 4096  # prompt columns read in one forward: its attention mask and act
 def grouped_attention(module, query, key, value, attention_mask, scaling=None, dropout=0.0, **_):
     """SDPA that folds the query heads of a group into query rows, so shared keys are never copied.
 
-    query (B, heads, Q, d), key and value (B, kv_heads, L, d), attention_mask (B, 1, groups * Q, L) as `fold` makes it.
+    query (B, heads, Q, d), key and value (B, kv_heads, L, d), attention_mask (B, 1, Q, L) bool.
     """
     B, heads, Q, d = query.shape
-    folded = query.reshape(B, key.shape[1], -1, d)
-    out = F.scaled_dot_product_attention(folded, key, value, attn_mask=attention_mask, scale=scaling)
+    groups = heads // key.shape[1]
+    folded = query.reshape(B, key.shape[1], groups * Q, d)
+    mask = fold(attention_mask, groups, query.dtype)
+    out = F.scaled_dot_product_attention(folded, key, value, attn_mask=mask, scale=scaling)
     return out.reshape(B, heads, Q, d).transpose(1, 2).contiguous(), None
 
 
 def fold(mask: torch.Tensor, groups: int, dtype: torch.dtype) -> torch.Tensor:
-    """What SDPA adds to the scores, once for all layers: (B, Q, L) bool as (B, 1, groups * Q, L) of 0 and -inf.
+    """What SDPA adds to the scores, 0 or -inf (B, 1, groups * Q, L), for a mask (B, 1, Q, L); kept with it for the next layer.
 
-    Its rows start at multiples of 16 bytes, else each layer would copy it to such an address.
+    Its rows start at multiples of 8 values, else each layer would copy it to such addresses.
     """
-    B, Q, L = mask.shape
-    room = torch.full((B, 1, groups * Q, -(-L // 8) * 8), float("-inf"), dtype=dtype, device=mask.device)
-    return room[..., :L].masked_fill_(mask.repeat(1, groups, 1)[:, None], 0.0)
+    known = mask.__dict__.setdefault("folded", {})
+    if groups not in known:
+        B, _, Q, L = mask.shape
+        room = torch.full((B, 1, groups, Q, -(-L // 8) * 8), float("-inf"), dtype=dtype, device=mask.device)
+        room[..., :L].masked_fill_(mask[:, :, None], 0.0)
+        known[groups] = room.view(B, 1, groups * Q, -1)[..., :L]
+    return known[groups]
 
 
 AttentionInterface.register("parallax_grouped", grouped_attention)
@@ -106,9 +112,7 @@ def forward(model, state: State, embeds: torch.Tensor, live: torch.Tensor, packe
     among = eye if packed else torch.ones_like(eye).tril()
     new = (among & live[:, None, :]) | eye  # a padded query sees itself: no empty softmax
     past = state.visible[:, None, :].expand(B, Q, -1)
-    config = model.config.get_text_config()
-    groups = config.num_attention_heads // (getattr(config, "num_key_value_heads", None) or config.num_attention_heads)
-    mask = fold(torch.cat([past, new], dim=2), groups, embeds.dtype)
+    mask = torch.cat([past, new], dim=2)[:, None]  # (B, 1, Q, L + Q)
     ahead = torch.zeros_like(live, dtype=torch.long) if packed else live.long().cumsum(1) - 1
     positions = state.position[:, None] + ahead.clamp(min=0)
     was = model.config._attn_implementation

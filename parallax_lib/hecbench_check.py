@@ -77,10 +77,11 @@ def _row(entry: Entry, direction: str) -> dict:
     return row | {"checked": "", "mutants": 0, "rejected": 0, "mutant_kinds": {}, "survivors": []}
 
 
-def _first(log: str) -> str:
-    """The line of a log that says what is wrong: the first that speaks of an error, else the first."""
-    lines = log.split("\n")
-    return next((line for line in lines if re.search(r"\berror\b|undefined reference", line)), lines[0])
+def _first(verdict) -> str:
+    """A log's line that says what is wrong: a compiler's first error, else the first line."""
+    lines = verdict.log.split("\n")
+    wrong = (line for line in lines if re.search(r"\berror: |undefined reference|cannot find -l", line))
+    return next(wrong, lines[0]) if "compile_error" in verdict.reason + verdict.log else lines[0]
 
 
 def _judged(entry: Entry, bench: Bench, mutants, apis: tuple[str, ...]) -> list[dict]:
@@ -91,7 +92,7 @@ def _judged(entry: Entry, bench: Bench, mutants, apis: tuple[str, ...]) -> list[
             continue
         task = Task(kernel, source, target)
         verdict = _verdict(kernel.sources[target], task, bench)
-        row = _row(entry, task.direction) | {"reason": verdict.reason, "log": _first(verdict.log)[:160], "checked": verdict.checked}
+        row = _row(entry, task.direction) | {"reason": verdict.reason, "log": _first(verdict)[:160], "checked": verdict.checked}
         if verdict.validated and mutants and target != "serial":
             kinds, survivors = hecbench_mutants.tally(task, bench, mutants(kernel.sources[target]))
             rejected = kinds["rejected"] + kinds["rejected outside"]

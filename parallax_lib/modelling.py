@@ -106,6 +106,11 @@ def trial(params: Params, kind: str, material: Material, split: np.ndarray, **ot
         return train.fit_model(kind, vectors.astype(np.float32), targets, counts, groups, split, train_config(params, **other), **more)[0]
 
 
+def alone(params: Params) -> bool:
+    """Whether a run's trainings keep to this process: a language model's, or those of a GPU that was named."""
+    return params.prm.kind not in prm.SMALL or ":" in params.translator.device
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Matrices this small gain nothing from a second thread, and on a busy machine lose tenfold by waiting for it."""

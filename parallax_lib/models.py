@@ -107,6 +107,7 @@ def width_of(params: TranslatorParams) -> int:
         return AutoConfig.from_pretrained(params.model).get_text_config().hidden_size
 
 
+@cache
 def positions_of(params: TranslatorParams) -> int:
     """Tokens that the model named by `params` was made to read and write at once, from its description alone."""
     if params.model in ("random", "smollm2"):

@@ -62,7 +62,7 @@ class Decode(Section):
     max_new_tokens: int = 1600
     temperature: float = 0.0
     redecode_temperature: float = 0.7  # for the re-decode control
-    max_prompt: int = 8192  # tokens; tasks whose prompt has more are left out, and told
+    max_prompt: int = 8192  # tokens, or fewer where the model has too few positions; tasks whose prompt has more are left out, and told
     batch: int = 30  # rows at once; one of a task that takes more than 4,096 tokens, prompt and answer, counts as several
     draft: int = 24  # prompt-lookup tokens checked in one forward; 0: plain decoding
 

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from parallax_lib import gpus
+from parallax_lib import gpus, machine
 from parallax_lib.params import UserError
 
 Call = Callable[[Callable, tuple, dict], Any]  # (function, args, kwargs) -> result
@@ -81,7 +81,7 @@ def open_local(config: ExecutorConfig) -> Iterator[Call]:
         yield lambda fn, args, kwargs: fn(*args, **kwargs)
         return
     mine, everyone, lock, closed, slots = threading.local(), [], threading.Lock(), threading.Event(), itertools.count()
-    threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // config.workers))}
+    threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(max(1, machine.cores() // config.workers))}
 
     def call(fn: Callable, args: tuple, kwargs: dict) -> Any:
         with lock:

@@ -228,7 +228,7 @@ def save(model, folder: str | Path, extra: Callable[[Path], None] | None = None)
     `extra(part)` may add files to the folder before it gets its name.
     """
     folder = Path(folder)
-    part = folder.with_name(folder.name + ".tmp")
+    part = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     told = {name: value for name, value in asdict(model.config).items() if value or name not in ("lora_rank", "base")}

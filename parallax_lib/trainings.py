@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,14 @@ import numpy as np
 import pandas as pd
 import psutil
 
-from parallax_lib import gpus
+from parallax_lib import gpus, machine
 from parallax_lib.executors import ExecutorConfig, ItemFailed, run_map
 
 SMALL = 2**24  # bytes of latents; trainings on fewer are over before a process has started
 BESIDES = 2**30  # bytes a process needs besides what it reads: torch, CUDA where there is one
+TIMES = 7  # its latents in float16 that a training holds at its height (measured)
 DAY = 24 * 3600
-TEXTS = ["code", "log", "prompt", "output"]  # columns that no training reads
+TEXTS = ["code", "source_code", "log", "toolchain", "parallel_evidence"]  # columns that no training reads
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,8 @@ class Material:
     contexts: np.ndarray | None = None
 
     def write(self, folder: Path) -> None:
-        shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        self.rows.drop(columns=TEXTS, errors="ignore").to_pickle(folder / "rows.pkl")
+        self.rows.to_pickle(folder / "rows.pkl")
         for name in ("vectors", "contexts"):
             if getattr(self, name) is not None:
                 np.save(folder / f"{name}.npy", getattr(self, name))
@@ -55,35 +55,52 @@ class Material:
 
 def at_once(material: Material, count: int) -> int:
     """Trainings side by side: as many as there are processor cores, as long as memory holds."""
-    if material.vectors.nbytes < SMALL:
+    size = material.vectors.nbytes + (0 if material.contexts is None else material.contexts.nbytes)
+    if size < SMALL:
         return 1
-    each = 5 * material.vectors.nbytes + BESIDES  # float16 as float32, and again while it is made
-    room = [count, len(os.sched_getaffinity(0)), int(0.8 * psutil.virtual_memory().available) // each]
-    if gpus.visible():
-        import torch
-
-        totals = [torch.cuda.get_device_properties(i).total_memory for i in range(torch.cuda.device_count())]
-        room.append(sum(total // 2 // BESIDES for total in totals) or count)
-    return max(1, min(room))
+    return max(1, min(count, machine.cores(), int(0.8 * machine.free_memory()) // (TIMES * size + BESIDES), *_on_gpus()))
 
 
-def each(work: Callable[[Material, Any], Any], material: Material, jobs: Sequence, scratch: Path) -> Iterator[tuple[int, Any]]:
-    """Yield (index, work(material, job)) as they end; here, one after another, where processes would not pay.
+def _on_gpus() -> list[int]:
+    """Half of what this process leaves of the GPUs' memory, in contexts."""
+    import torch
 
-    work: importable, as are its jobs; a training takes one thread.  `scratch` is a folder made for the time of the call.
+    if not gpus.visible() or not torch.cuda.is_available():
+        return []
+    free = [torch.cuda.get_device_properties(i).total_memory - torch.cuda.memory_reserved(i) for i in range(torch.cuda.device_count())]
+    return [sum(left // 2 // BESIDES for left in free)]
+
+
+def each(
+    work: Callable[[Material, Any], Any], material: Material, jobs: Sequence, folder: Path, alone: bool = False
+) -> Iterator[tuple[int, Any]]:
+    """Yield (index, work(material, job)) as they end; here, one after another, if `alone` or where processes would not pay.
+
+    work: importable, as are its jobs; a training takes one thread.  What all read lies in `folder` for the time of the call.
     """
-    workers = at_once(material, len(jobs))
+    material = replace(material, rows=material.rows.drop(columns=TEXTS, errors="ignore"))
+    workers = 1 if alone else at_once(material, len(jobs))
     if workers == 1:
         yield from ((i, work(material, job)) for i, job in enumerate(jobs))
         return
-    material.write(scratch)
+    scratch = _fresh(folder)
     try:
+        material.write(scratch)
         for i, result in run_map(partial(_there, work, scratch), jobs, ExecutorConfig(workers=workers, timeout_s=DAY, retries=1)):
             if isinstance(result, ItemFailed):
                 raise result
             yield i, result
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _fresh(folder: Path) -> Path:
+    """A name in `folder` of this process's own; what killed ones have left there goes."""
+    for left in folder.glob("trainings-*"):
+        pid = left.name.split("-")[1]
+        if int(pid) == os.getpid() or not psutil.pid_exists(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)
+    return folder / f"trainings-{os.getpid()}"
 
 
 def _there(work: Callable[[Material, Any], Any], scratch: Path, job: Any) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from parallax_lib import metrics, prm, rewards, selection
-from parallax_lib.modelling import prompt_states, refuse_leaks, trial
+from parallax_lib.modelling import alone, prompt_states, refuse_leaks, trial
 from parallax_lib.params import Params, dump
 from parallax_lib.store import derive_seed, digest
 from parallax_lib.study import Run
@@ -60,8 +60,8 @@ def table(run: Run, rows: pd.DataFrame, vectors: np.ndarray) -> pd.DataFrame:
     data = digest([dump(run.params)["prm"], list(rows["capture_id"]), rows["reward"].tolist(), vectors.shape])
     wanted = [(v, digest([data, v.kind, v.loss, v.share, v.split, v.seed])) for v in plan(run)]
     missing = {key: v for v, key in wanted if run.journal.get("variation", key) is None}
-    keys = list(missing)
-    for done, (i, told) in enumerate(each(partial(measure, run.params), material, list(missing.values()), run.folder / "trainings")):
+    keys, jobs = list(missing), list(missing.values())
+    for done, (i, told) in enumerate(each(partial(measure, run.params), material, jobs, run.folder, alone(run.params))):
         run.journal.put("variation", keys[i], told)
         run.progress("variations", done + 1, len(keys))
     out = [{"study": v.study, "setting": v.setting, "seed": v.seed} | run.journal.get("variation", key) for v, key in wanted]

@@ -8,6 +8,7 @@ from training_rows import write_lm
 from parallax_lib import collect, influence, models, rewards
 from parallax_lib.kernels import Kernel, Task
 from parallax_lib.params import Translator, UserError, load
+from parallax_lib.prompts import OPENING
 
 TEXT = "int main() { return 0; }"
 TASK = Task(Kernel("k", "f", "minibench", {"serial": TEXT, "omp": TEXT}, ("1",), (("1",),)), "serial", "omp")
@@ -83,11 +84,11 @@ def test_too_long_prompts_are_those_that_the_tokenizer_says():
     assert 0 < len(collect.too_long(pool, params)) < len(pool)
 
 
-@pytest.mark.parametrize("positions, new", [(8192, 1600), (2048, 3072), (1500, 400), (10**6, 3072)])
+@pytest.mark.parametrize("positions, new", [(8192, 1600), (2048, 3072), (1500, 400), (10**6, 3072), (230, 64)])
 def test_prompt_latents_and_answer_fit_the_models_positions(positions, new, monkeypatch):
     monkeypatch.setattr(collect, "positions_of", lambda translator: positions)
     params = load("x", decode={"max_prompt": 7000, "max_new_tokens": new})
-    fits = [n for n in range(7001) if n + params.latent.steps + collect.token_limit(n, params) <= positions]
+    fits = [n for n in range(7001) if n + len(OPENING) + params.latent.steps + collect.token_limit(n, params) <= positions]
     assert collect.longest_prompt(params) == pytest.approx(max(fits), abs=1)
     assert collect.longest_prompt(params) in fits
     assert collect.none_left(params).startswith("decode.max_prompt" if max(fits) == 7000 else "decode.max_new_tokens")

@@ -60,6 +60,20 @@ def candidates_three_ways(translator, ids, vectors):
     return packed, expanded, torch.stack([torch.stack(row) for row in alone])
 
 
+@pytest.mark.parametrize("length", [16, 19])
+def test_one_mask_serves_layers_with_other_numbers_of_key_heads(length):
+    """Against attention that repeats the keys of each group; a model's layers may differ in their groups."""
+    torch.manual_seed(0)
+    query, mask = torch.randn(2, 4, 3, 8), torch.rand(2, 1, 3, length) > 0.4
+    mask[..., -1] = True
+    for heads in (4, 2, 1, 2):
+        key, value = torch.randn(2, heads, length, 8), torch.randn(2, heads, length, 8)
+        out, _ = engine.grouped_attention(None, query, key, value, mask)
+        repeated = (x.repeat_interleave(4 // heads, dim=1) for x in (key, value))
+        wanted = torch.nn.functional.scaled_dot_product_attention(query, *repeated, attn_mask=mask)
+        torch.testing.assert_close(out, wanted.transpose(1, 2))
+
+
 def test_packed_expanded_and_recomputed_candidates_agree(translator, ids):
     vectors = torch.randn(len(ids), 4, translator.width, generator=torch.Generator().manual_seed(0))
     packed, expanded, alone = candidates_three_ways(translator, ids, vectors)

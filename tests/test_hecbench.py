@@ -30,6 +30,7 @@ from parallax_lib.params import Suite, UserError
 from parallax_lib.reference import Bench
 from parallax_lib.store import Journal
 from parallax_lib.suite import load_suite
+from parallax_lib.verdict import Verdict
 
 BARE = ["bwrap", "--unshare-user", "--ro-bind", "/", "/", "g++", "--version"]
 ABLE = shutil.which("bwrap") is not None and subprocess.run(BARE, capture_output=True).returncode == 0
@@ -162,6 +163,20 @@ def test_what_nvcc_needs_to_take_a_program_is_kept_and_what_changes_its_numbers_
     made = hecbench_make.read(text + "CFLAGS = -arch=sm_60 --expt-relaxed-constexpr --extended-lambda --use_fast_math\n", hecbench.GIVEN)
     assert made.sources == ("main.cpp", "triad.cu")
     assert made.flags == ("--expt-relaxed-constexpr", "--extended-lambda", "-lcublas")
+
+
+@pytest.mark.parametrize(
+    "reason, log, line",
+    [
+        ("compile_error", "main.cu(4): warning: error is not used\nmain.cu(9): error: no such thing\nmain.cu(9): error: more", 1),
+        ("infra_error", "reference failed: compile_error: k, its cuda program: a warning\nmain.cu(9): error: no such thing", 1),
+        ("compile_error", "note\n/usr/bin/ld: cannot find -lfoo\ncollect2: error: ld returned 1 exit status", 1),
+        ("wrong_output", "input 1: line 2: got 1, expected 0\nRMS error: 1.0", 0),
+        ("crash", "ended with code 1", 0),
+    ],
+)
+def test_the_line_that_says_what_is_wrong(reason, log, line):
+    assert hecbench_check._first(Verdict(1, reason, log=log)) == log.split("\n")[line]
 
 
 def test_makefile_agrees_with_make_itself(tmp_path):

@@ -1,14 +1,14 @@
 """Trainings side by side against the same ones after another, to the last bit; and what becomes of those that fail."""
 
 import os
+import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import psutil
 import pytest
 
-from parallax_lib import gpus, params, trainings
+from parallax_lib import gpus, machine, modelling, params, trainings
 from parallax_lib.executors import ItemFailed
 from parallax_lib.modelling import trial
 from parallax_lib.prm import learned
@@ -27,37 +27,38 @@ def material():
 
 
 @pytest.fixture
-def at_once(monkeypatch):
-    monkeypatch.setattr(trainings, "SMALL", 0)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+def two(monkeypatch):
+    monkeypatch.setattr(trainings, "at_once", lambda material, count: 2)
 
 
 def train(material, seed):
     """All weights of a model, and which process trained it."""
     split = np.where(np.arange(len(material.rows)) % 4 == 0, "valid", "train")
     model = trial(PARAMS, "transformer", material, split, seed=seed)
-    return os.getpid(), {name: value.numpy() for name, value in learned(model).items()}
+    return os.getpid(), {name: value.cpu().numpy() for name, value in learned(model).items()}
 
 
-def fail(material, job):
-    if job == 1:
-        raise KeyError("second job")
+def work(material, job):
+    """Dies the first time where `job` is a path, and always fails where it is "wrong"."""
+    assert "code" not in material.rows
+    if job == "wrong":
+        time.sleep(2)  # the other one has died by then
+        raise KeyError(job)
+    if os.sep in job and not Path(job).exists():
+        Path(job).touch()
+        os._exit(9)
     return len(material.rows)
 
 
-def die_once(material, job):
-    mark = Path(job)
-    if not mark.exists():
-        mark.touch()
-        os._exit(9)
+def whose(material, job):
     return os.getpid()
 
 
-def test_processes_make_the_same_models(material, tmp_path, at_once, monkeypatch):
-    there = dict(trainings.each(train, material, [3, 4, 5], tmp_path / "scratch"))
-    assert os.getpid() not in {pid for pid, _ in there.values()} and not (tmp_path / "scratch").exists()
-    monkeypatch.setattr(trainings, "SMALL", 2**40)
-    here = dict(trainings.each(train, material, [3, 4, 5], tmp_path / "scratch"))
+def test_processes_make_the_same_models(material, tmp_path, two, monkeypatch):
+    there = dict(trainings.each(train, material, [3, 4, 5], tmp_path))
+    assert os.getpid() not in {pid for pid, _ in there.values()} and not list(tmp_path.iterdir())
+    monkeypatch.setattr(trainings, "at_once", lambda material, count: 1)
+    here = dict(trainings.each(train, material, [3, 4, 5], tmp_path))
     assert {pid for pid, _ in here.values()} == {os.getpid()} and sorted(here) == sorted(there) == [0, 1, 2]
     for i in here:
         for name, value in here[i][1].items():
@@ -65,24 +66,52 @@ def test_processes_make_the_same_models(material, tmp_path, at_once, monkeypatch
     assert any((here[0][1][name] != value).any() for name, value in here[1][1].items())
 
 
-def test_one_that_fails_is_told_and_leaves_nothing_behind(material, tmp_path, at_once):
-    with pytest.raises(ItemFailed, match="KeyError"):
-        list(trainings.each(fail, material, [0, 1], tmp_path / "scratch"))
+def test_one_that_fails_is_told_and_one_that_dies_is_replaced(material, tmp_path, two):
+    scratch = tmp_path / "run"
+    (scratch / "trainings-999999999").mkdir(parents=True)  # of a process that was killed
+    with pytest.raises(ItemFailed, match="KeyError: 'wrong'"):
+        for _, size in trainings.each(work, material, [str(tmp_path / "mark"), "wrong"], scratch):
+            assert size == len(material.rows)
+    assert (tmp_path / "mark").exists() and not list(scratch.iterdir())
+
+
+def test_whoever_stops_listening_leaves_nothing_behind(material, tmp_path, two):
+    first = trainings.each(work, material, ["right"] * 4, tmp_path)
+    next(first)
+    assert (tmp_path / f"trainings-{os.getpid()}").exists()
+    first.close()
     assert not list(tmp_path.iterdir())
 
 
-def test_a_process_that_dies_is_replaced(material, tmp_path, at_once):
-    made = dict(trainings.each(die_once, material, [str(tmp_path / "a"), str(tmp_path / "b")], tmp_path / "scratch"))
-    assert sorted(made) == [0, 1]
+def test_a_language_model_trains_alone(material, tmp_path, two):
+    assert modelling.alone(params.load("tiny", prm={"kind": "some/model"})) and not modelling.alone(PARAMS)
+    assert modelling.alone(params.load("tiny", translator={"device": "cuda:1"}))
+    assert {pid for _, pid in trainings.each(whose, material, [1, 2], tmp_path, alone=True)} == {os.getpid()}
 
 
 def test_memory_and_cores_bound_how_many_run(material, monkeypatch):
     monkeypatch.setattr(gpus, "visible", lambda: [])
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(64)))
+    monkeypatch.setattr(machine, "cores", lambda: 64)
+    monkeypatch.setattr(machine, "free_memory", lambda: 45 * 2**30)
     big = Material(material.rows, np.empty((2**20, 4, 64), np.float16))  # 512 MiB, never touched
-    free = psutil.virtual_memory()._replace(available=40 * 2**30)
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
-    assert trainings.at_once(big, 100) == 9  # 3.5 GiB each
+    assert trainings.at_once(big, 100) == 8  # 4.5 GiB each, of 36
     assert trainings.at_once(big, 4) == 4 and trainings.at_once(material, 100) == 1
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0})
+    monkeypatch.setattr(machine, "cores", lambda: 1)
     assert trainings.at_once(big, 100) == 1
+
+
+def test_a_batch_jobs_memory_is_what_its_control_groups_leave(tmp_path, monkeypatch):
+    job = tmp_path / "slurm" / "job_7"
+    job.mkdir(parents=True)
+    for folder, most, used in ((job.parent, 900, 100), (job, 500, 300)):
+        (folder / "memory.max").write_text(f"{most}\n")
+        (folder / "memory.current").write_text(f"{used}\n")
+        (folder / "memory.stat").write_text("anon 7\ninactive_file 50\n")
+    (tmp_path / "ours").write_text("0::/slurm/job_7\n")
+    monkeypatch.setattr(machine, "CGROUPS", tmp_path)
+    monkeypatch.setattr(machine, "OURS", tmp_path / "ours")
+    assert machine.free_memory() == 250
+    (job / "memory.max").write_text("max\n")
+    assert machine.free_memory() == 850
+    (tmp_path / "ours").write_text("1:name=old:/\n")
+    assert machine.free_memory() > 2**20
