@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from parallax_lib import rewards, selection, study, train, variations
 from parallax_lib.forge import HELDOUT_FAMILIES
 from parallax_lib.kernels import split_of
 from parallax_lib.params import ROOT, UserError
+from parallax_lib.store import Journal
 from parallax_lib.trainings import Material
 
 STEPS, WIDTH = 3, 8
@@ -58,6 +60,16 @@ def test_every_variation_is_trained_once_and_kept(run, monkeypatch):
     pd.testing.assert_frame_equal(variations.table(run, rows, latents), table)
     told = variations.summary(table)
     assert told["setting"].tolist() == table["setting"].tolist() and (told["auroc_low"] <= told["auroc_high"]).all()
+
+
+def test_trainings_that_end_in_another_order_are_told_apart(run, monkeypatch):
+    rows, latents = learnable(run)
+    other = replace(run, journal=Journal(run.folder / "other.sqlite"))
+    each = variations.each
+    monkeypatch.setattr(variations, "each", lambda *given: reversed(list(each(*given))))
+    backwards = variations.table(other, rows, latents)
+    monkeypatch.setattr(variations, "each", each)
+    pd.testing.assert_frame_equal(variations.table(run, rows, latents), backwards)
 
 
 def test_what_can_be_learned_is_learned(run):
