@@ -1,5 +1,7 @@
 """The engine against naive twins: no cache, one row at a time, the model's own mask."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -167,6 +169,17 @@ def test_a_draft_that_fails_is_followed_by_a_shorter_one():
     assert len(lookup.draft(20)) == 8
     lookup.extend([99, 1, 2])
     assert len(lookup.draft(20)) <= 3
+
+
+@pytest.mark.parametrize("layers, width", [(2, 64), (6, 64), (2, 512)])
+def test_what_a_forward_costs_besides_its_columns_on_a_gpu(layers, width):
+    """Layers are launched one by one, and a column takes as long as the body has parameters: its layers and the last norm."""
+    model, _ = models.random_model(layers=layers, width=width)
+    body = sum(p.numel() for p in [*model.model.layers.parameters(), *model.model.norm.parameters()])
+    there = SimpleNamespace(model=model, device=torch.device("cuda"))
+    assert decode.overhead(there) == decode.GPU_OVERHEAD + int(decode.GPU_LAUNCH * layers / body)
+    here = SimpleNamespace(model=model, device=torch.device("cpu"))
+    assert decode.overhead(here) == decode.CPU_OVERHEAD
 
 
 def test_compacting_changes_nothing(translator, ids):
