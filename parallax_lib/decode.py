@@ -19,7 +19,7 @@ from parallax_lib.models import Translator
 
 NGRAM = 3  # tokens that must agree before the continuation is copied
 CPU_OVERHEAD, GPU_OVERHEAD = 28, 200  # columns that cost what a forward costs besides its own (CPU: 135 M parameters)
-GPU_LAUNCH = 2e11  # columns times parameters that a GPU computes while the kernels of one layer are launched: 0.7 ms on an H200
+GPU_LAUNCH = 2.8e11  # columns times parameters that a GPU computes while the kernels of one layer are launched: 1 ms on an H200
 
 
 @dataclass

@@ -20,11 +20,13 @@ from parallax_lib.sandbox import Level, Limits
 from parallax_lib.store import Journal, digest
 from parallax_lib.toolchain import Toolchain
 
-HARNESS_VERSION = 9  # part of every cache key: raise it when a change here or in what this imports can change a verdict
+HARNESS_VERSION = 10  # part of every cache key: raise it when a change here or in what this imports can change a verdict
 RETRIES = 2  # of what fails on our side
 RUN_ENV = {"OMP_DYNAMIC": "false", "OMP_STACKSIZE": "16M", "OMP_WAIT_POLICY": "passive", "CUDA_CACHE_DISABLE": "1"}
 RUN_ENV["MALLOC_PERTURB_"] = "165"  # fresh heap memory is never zero by luck
 RUN_ENV |= {"KMP_LOCK_KIND": "tas"}  # LLVM's default lock took 8 s CPU where this takes 0.09 s and g++'s runtime 0.03 s
+ONE_QUEUE = {"CUDA_DEVICE_MAX_CONNECTIONS": "1"}  # instead of 8 to the GPU: an H200 starts 14 processes a second instead of 5
+RUN_ENV |= ONE_QUEUE
 RUN_ENV |= {"LIBOMP_USE_HIDDEN_HELPER_TASK": "false"}  # in helper threads a target region with nowait is serial
 THREADS = {"serial": (1, 1), "omp": (1, 4), "cuda": (1, 2)}  # of the reference runs on each input
 UNSEEN = re.compile(r"[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -106,16 +108,18 @@ def tool_facts(toolchain: Toolchain) -> list:
 
 
 def run_once(
-    program: bytes, api: str, args: tuple[str, ...], threads: int, bench: Bench, files: dict[str, bytes] | None = None
+    program: bytes, api: str, args: tuple[str, ...], threads: int, bench: Bench, files: dict[str, bytes] | None = None, timed: bool = False
 ) -> Ran:
     """One run of a built program on one input with that many OpenMP threads; emulated CUDA: in schedule 1 or 2.
 
     The program sees `files` read-only in ../job/inputs/.  On a GPU CUPTI watches where it can, and target regions run there or nowhere.
+    `timed`: with as many queues to the GPU as the driver gives, since with one its streams wait for each other.
     """
     toolchain = bench.toolchains[api]
     watch, library = cupti.given(toolchain, bench.level) if toolchain.gpu else ({}, {})
     watch = {**watch, **MANDATORY} if toolchain.gpu and api == "omp" else watch
     env = {**run_env(threads), **watch, "CUDACPU_SCHEDULE": str(threads)}
+    env = {name: value for name, value in env.items() if not (timed and name in ONE_QUEUE)}
     return execute(program, toolchain, args, bench.limits, bench.level, env, {**library, **beside(files)})
 
 

@@ -98,8 +98,8 @@ def measure(program: bytes, task: Task, bench: Bench, checked: tuple[tuple[str, 
     spent, pairs = [source.outcome], []
     with exclusive():
         for _ in range(1 + PAIRS):  # the first pair warms caches
-            two = [run_once(source.program, task.source, args, threads, of_source)]
-            two += [run_once(program, task.target, args, threads, of_program)]
+            two = [run_once(source.program, task.source, args, threads, of_source, timed=True)]
+            two += [run_once(program, task.target, args, threads, of_program, timed=True)]
             spent += [ran.outcome for ran in two]
             if any(ran.reason != "ok" for ran in two):
                 return Timed("not checked", "a timed run did not end well", *_cost(spent))

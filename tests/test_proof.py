@@ -282,6 +282,19 @@ def own_lane(monkeypatch, tmp_path):
     monkeypatch.setattr(timing, "LOCKS", tmp_path)
 
 
+@pytest.mark.parametrize(("timed", "queues"), [(False, "1"), (True, "none")])
+def test_a_timed_run_has_the_queues_to_the_gpu_that_the_driver_gives(tools, timed, queues):
+    """One queue makes a process start faster; streams that wait for each other would be a slower program."""
+    code = """#include <stdio.h>
+#include <stdlib.h>
+int main() { const char *set = getenv("CUDA_DEVICE_MAX_CONNECTIONS"); puts(set ? set : "none"); }
+"""
+    bench = reference.Bench(tools, sandbox.probe(), LIMITS)
+    built = build.build(code, tools["serial"], (), bench.level)
+    ran = reference.run_once(built.program, "serial", (), 1, bench, timed=timed)
+    assert (ran.reason, ran.text) == ("ok", f"{queues}\n")
+
+
 def test_the_lane_shows_a_ratio_and_its_spread(judge, own_lane):
     verdict = judge(OMP, timing="on")
     assert verdict.reason == "ok" and (verdict.faster == "not counted" or timing.ratio(verdict.faster) > 0), verdict
