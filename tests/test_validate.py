@@ -105,6 +105,16 @@ CASES = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("wrong", "crashes", "reason", "said"),
+    [("1500001", "777", "wrong_output", "the first 2 of 3 hidden inputs, with 4 4; 3 1 threads"), ("777", "1500001", "crash", "compiled")],
+)
+def test_the_first_input_that_is_wrong_or_does_not_end_well_decides(judge, wrong, crashes, reason, said):
+    """No run is spent on later ones."""
+    verdict = judge(OMP.replace("return s;", f"if (n == {crashes}) exit(3); return n == {wrong} ? 1.001 * s : s;"))
+    assert verdict.reason == reason and "input 2" in verdict.log and said in verdict.checked
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_ladder(judge, name):
     code, level, reason = CASES[name]
