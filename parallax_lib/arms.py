@@ -92,12 +92,12 @@ def failing(rows: pd.DataFrame) -> pd.Series:
 def next_round(before: pd.DataFrame, attempts: pd.DataFrame, number: int) -> pd.DataFrame:
     """Where every arm stands after repair round `number`: a new attempt where the last one failed, all else as it was.
 
-    `attempts` are the judged new programs of `before[failing(before)]`, under the same index; each row carries what its
+    `attempts` are judged new programs of rows of `before[failing(before)]`, under the same index; each row carries what its
     arm has spent so far.  The round begins with a check of every program that is new and was not checked before: one
     compile if the answer holds a program, and one run of the validator if that compiles.
     """
-    tried = failing(before)
-    assert sorted(before.index[tried]) == sorted(attempts.index), (int(tried.sum()), len(attempts))
+    tried = before.index.isin(attempts.index)
+    assert failing(before)[tried].all() and tried.sum() == len(attempts), (int(tried.sum()), len(attempts))
     new = (before["attempt"] == number - 1) & ~before["reason"].isin(UNKNOWN)
     known = {name: (number == 1) & (before[name] > 0) for name in CHECKS}  # the pool's choosers have looked already
     looked = before.assign(

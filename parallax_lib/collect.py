@@ -68,11 +68,8 @@ def chunked(tasks: list[Task], params: Params) -> list[list[Task]]:
 
 
 def longest_prompt(params: Params) -> int:
-    """Tokens a prompt may have: `decode.max_prompt`, or what the latents and the answer leave of the model's positions.
-
-    A repair round's prompt, which holds the failed program too, is not bounded.
-    """
-    room = positions_of(params.translator) - params.latent.steps - len(prompts.OPENING)  # a token is a character at least
+    """Tokens a task's prompt may have: `decode.max_prompt`, or what the latents and the answer leave of the model's positions."""
+    room = _positions(params)
     most = max(room - params.decode.max_new_tokens, int((room - 200) / 2.8))  # the answer's `token_limit` is the smaller of two
     return max(0, min(params.decode.max_prompt, most))
 
@@ -87,6 +84,23 @@ def too_long(tasks: list[Task], params: Params) -> dict[str, int]:
             if tokens > most:
                 out[task.id] = tokens
     return out
+
+
+def has_room(task: Task, params: Params, past: tuple[str, str]) -> bool:
+    """Whether a repair round's prompt, which holds the failed program and its feedback (`past`), leaves positions for the answer."""
+    texts = (task.source_code, *past)
+    if sum(len(text.encode()) for text in texts) + 2000 + params.decode.max_new_tokens <= _positions(params):
+        return True  # no need to count
+    tokenizer = load_tokenizer(params.translator)
+    asked, whole = (
+        len(tokenizer(prompts.prompt(tokenizer, task.source, task.target, task.source_code, before)).input_ids) for before in (None, past)
+    )
+    return whole + token_limit(asked, params) <= _positions(params)
+
+
+def _positions(params: Params) -> int:
+    """The model's positions for a prompt and its answer, beside the latents and the answer's opening."""
+    return positions_of(params.translator) - params.latent.steps - len(prompts.OPENING)  # a token is a character at least
 
 
 def none_left(params: Params) -> str:

@@ -7,6 +7,7 @@ belongs in its module.
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -212,7 +213,8 @@ def _checked_prms(run: Run, folders: Sequence[Path], families: set[str]) -> list
 def repair_rounds(run: Run, results: pd.DataFrame, chosen: Sequence[Task]) -> pd.DataFrame:
     """The results after every round 0..`search.repair`, one below the other; `repair` says which round a row tells of.
 
-    With `search.repair_limit` rounds are made, and told of, for so many tasks under the first seed only.
+    With `search.repair_limit` rounds are made, and told of, for so many tasks under the first seed only.  A failed program stays
+    where it and its feedback leave the model no positions for another answer.
     """
     s = run.params.search
     if s.repair_limit:
@@ -221,9 +223,12 @@ def repair_rounds(run: Run, results: pd.DataFrame, chosen: Sequence[Task]) -> pd
     by_id, rounds = {t.id: t for t in chosen}, [results]
     for number in range(1, s.repair + 1):
         failed = rounds[-1][arms.failing(rounds[-1])].sort_values(["seed", "task"], kind="stable")
+        past = [(as_text(r.code), arms.feedback(r.reason, as_text(r.log))) for r in failed.itertuples()]
+        fits = [collect.has_room(by_id[task], run.params, told) for task, told in zip(failed["task"], past, strict=True)]
+        failed = failed[fits]
         again = [
-            search.Row(by_id[r.task], r.arm, r.sample, r.seed, number, (as_text(r.code), arms.feedback(r.reason, as_text(r.log))))
-            for r in failed.itertuples()
+            search.Row(by_id[r.task], r.arm, r.sample, r.seed, number, told)
+            for r, told in zip(failed.itertuples(), itertools.compress(past, fits), strict=True)
         ]
         attempts = failed
         if again:

@@ -8,7 +8,7 @@ from training_rows import write_lm
 from parallax_lib import collect, influence, models, rewards
 from parallax_lib.kernels import Kernel, Task
 from parallax_lib.params import Translator, UserError, load
-from parallax_lib.prompts import OPENING
+from parallax_lib.prompts import OPENING, prompt
 
 TEXT = "int main() { return 0; }"
 TASK = Task(Kernel("k", "f", "minibench", {"serial": TEXT, "omp": TEXT}, ("1",), (("1",),)), "serial", "omp")
@@ -92,6 +92,17 @@ def test_prompt_latents_and_answer_fit_the_models_positions(positions, new, monk
     assert collect.longest_prompt(params) == pytest.approx(max(fits), abs=1)
     assert collect.longest_prompt(params) in fits
     assert collect.none_left(params).startswith("decode.max_prompt" if max(fits) == 7000 else "decode.max_new_tokens")
+
+
+@pytest.mark.parametrize("program", ["int main() {}\n" * 40, "int main() { return 0; }"])
+def test_a_repair_prompt_has_room_from_as_many_positions_on_as_it_its_answer_and_the_latents_take(program, monkeypatch):
+    params, past = load("x", translator={"model": "random"}, decode={"max_new_tokens": 300}), (program, "main.cpp:1: error: what is this?")
+    tokenizer = models.load_tokenizer(params.translator)
+    asked, whole = (len(tokenizer(prompt(tokenizer, TASK.source, TASK.target, TASK.source_code, p)).input_ids) for p in (None, past))
+    taken = whole + len(OPENING) + params.latent.steps + collect.token_limit(asked, params)
+    for positions, fits in ((taken - 1, False), (taken, True), (10**6, True)):
+        monkeypatch.setattr(collect, "positions_of", lambda translator, n=positions: n)
+        assert collect.has_room(TASK, params, past) == fits
 
 
 def test_positions_are_those_of_the_model(tmp_path):

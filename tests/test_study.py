@@ -89,6 +89,15 @@ def test_repair_rounds_try_again_what_failed_and_nothing_else(open_run):
     assert (fed[1] > 2 * fed[0]).all() and (fed[2] > fed[1] + fed[0]).all()
 
 
+def test_a_failed_program_without_room_for_another_answer_stays_as_it_is(open_run, monkeypatch):
+    run = open_run(search={"repair": 2, "arms": ["unguided"]})
+    tasks = study.held_out_tasks(run)[:2]
+    results = arms.derive(study.judge_frame(run, study.translate_all(run, tasks).assign(code=None), tasks), run.params.search.arms)
+    monkeypatch.setattr(study.collect, "has_room", lambda task, params, past: task.id == tasks[0].id)
+    table = study.repair_rounds(run, results, tasks).set_index(["task", "repair"])
+    assert table["attempt"].unstack().loc[[t.id for t in tasks]].to_numpy().tolist() == [[0, 1, 2], [0, 0, 0]]
+
+
 def test_repair_rounds_can_be_made_for_a_part_of_the_tasks_under_the_first_seed(open_run):
     run = open_run(search={"repair": 1, "repair_limit": 1, "arms": ["unguided"], "seeds": [5, 3]})
     tasks = study.held_out_tasks(run)[:3]
