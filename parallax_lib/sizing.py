@@ -22,7 +22,7 @@ from parallax_lib.params import Translator as TranslatorParams
 GIB = 2**30
 WRITING = "a smaller decode.batch, or fewer executor.workers"
 TRAINED = 16  # bytes a learned value: float32 weight, gradient, Adam's two moments
-MOMENT = {"01": 1.15, "02": 1.25, "04": 1.15}  # with activations; 1.10 and 1.24 on an H200 at 7B shapes in stages 04 and 02
+MOMENT = {"01": 1.15, "02": 1.25, "03": 1.25, "04": 1.15}  # with activations; 1.10 and 1.24 on an H200 at 7B shapes in stages 04 and 02
 CONTEXT = 0.6 * GIB  # CUDA context and what torch keeps
 
 
@@ -62,8 +62,13 @@ def prm_bytes(params: Params, kind: str, width: int) -> tuple[int, int]:
     """(while it scores, while it is trained) of a PRM of that kind over latents `width` wide."""
     shape = prm_shape(params, kind)
     latent_width = width * (2 if shape.reads == "both" else 1)
-    with models.one_line(kind, "prm.kind"), torch.device("meta"):
-        model = prm.unfilled(replace(shape, backbone=kind, latent_width=latent_width, steps=params.latent.steps))
+    return bytes_of(replace(shape, backbone=kind, latent_width=latent_width, steps=params.latent.steps))
+
+
+def bytes_of(config: prm.PRMConfig) -> tuple[int, int]:
+    """(while it scores, while it is trained) of a PRM of that description."""
+    with models.one_line(config.backbone, "prm.kind"), torch.device("meta"):
+        model = prm.unfilled(config)
     scoring = sum(v.numel() * v.element_size() for v in model.state_dict().values())
     own = prm.learned(model)
     beneath = scoring - sum(v.numel() * v.element_size() for v in own.values())
@@ -94,18 +99,23 @@ def table(params: Params) -> pd.DataFrame:
     cache = count * lm.column_bytes * (columns + max(GROW, columns // 4))
     width = lm.model.config.get_text_config().hidden_size
     kinds = {kind: prm_bytes(params, kind, width) for kind in (params.prm.kind, *params.prm.baselines)}
-    together = len(params.card.seeds) if params.prm.folds else 1
+    guide, guide_bytes, together = params.prm.kind, kinds[params.prm.kind][0], len(params.card.seeds) if params.prm.folds else 1
+    if params.prm.checkpoint:
+        given = prm.read_config(models.resolve(params.prm.checkpoint))
+        guide, guide_bytes, together = given.backbone, bytes_of(given)[0], 1
+    picks = (f"PRM {params.prm.kind} and its optimiser", kinds[params.prm.kind][1]) if params.prm.folds else (f"PRM {guide}", guide_bytes)
     largest = max(kinds, key=lambda kind: kinds[kind][1])
     size, precision = lm.bytes // lm.dtype.itemsize, str(lm.dtype).removeprefix("torch.")
     rows = [
         ("01 04", f"translator {params.translator.model}, {size / 1e9:.2f} B parameters, {precision}", lm.bytes),
         ("01 04", f"cache of {count} rows of {asked:,} + {new:,} tokens, room to grow", cache),
         ("02", f"PRM {largest} and its optimiser", kinds[largest][1]),
-        ("04", f"PRM {params.prm.kind}" + (f", {together} of them" if together > 1 else ""), together * kinds[params.prm.kind][0]),
-        ("01 02 04", "CUDA itself", CONTEXT),
+        ("03", *picks),
+        ("04", f"PRM {guide}" + (f", {together} of them" if together > 1 else ""), together * guide_bytes),
+        ("01 02 03 04", "CUDA itself", CONTEXT),
     ]
     if params.prm.reads != "states" or params.prm.context != "none":  # stage 02 asks the translator what the PRM reads
-        rows[0] = ("01 02 04", *rows[0][1:])
+        rows[0] = ("01 02 03 04" if params.prm.folds else "01 02 04", *rows[0][1:])
     return pd.DataFrame([(stages, what, size / GIB) for stages, what, size in rows], columns=["stages", "what", "gib"])
 
 
@@ -130,6 +140,6 @@ def _fits(params: Params, sums: dict[str, float]) -> str:
     room = collect.gpu_share(params) * has  # of one process that writes programs; judged ones need the rest
     told = f"this machine: {has:.0f} GiB a GPU, {room:.0f} for each process that writes programs"
     training = "a smaller prm.lora_rank" if params.prm.lora_rank else "prm.lora_rank, such as 16, for a language model as PRM"
-    most = {"01": (room, WRITING), "02": (has, training), "04": (room, WRITING)}
+    most = {"01": (room, WRITING), "02": (has, training), "03": (has, training), "04": (room, WRITING)}
     over = [f"stage {stage} wants {size:.0f}: {most[stage][1]} would help" for stage, size in sums.items() if size > most[stage][0]]
     return "\n".join([told, *over]) if over else f"{told}: it fits"

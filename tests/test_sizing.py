@@ -64,6 +64,16 @@ def test_a_training_takes_weights_gradients_and_two_moments(lm, kind, rank):
     assert told_training == pytest.approx(held(model.state_dict().values()) + gradients + moments, abs=3 * statistics)
 
 
+def test_a_given_prm_counts_instead_of_the_kind_that_would_be_trained(lm, tmp_path):
+    model = prm.build(prm.PRMConfig(backbone="gru", width=48, latent_width=32, steps=4))
+    prm.save(model, tmp_path / "given")
+    given = {"checkpoint": str(tmp_path / "given"), "kind": "transformer", "folds": 0}
+    rows = sizing.table(settings(translator={"model": str(lm[0])}, prm=given))
+    for stage in ("03", "04"):
+        told = rows[rows["what"] == "PRM gru"].set_index("stages").loc[stage, "gib"]
+        assert told * sizing.GIB == pytest.approx(held(model.state_dict().values()))
+
+
 def test_the_longest_task_is_found(lm):
     asked = settings(translator={"model": str(lm[0])})
     told = sizing.describe(asked.translator)
