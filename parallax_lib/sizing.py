@@ -103,14 +103,14 @@ def table(params: Params) -> pd.DataFrame:
     if params.prm.checkpoint:
         given = prm.read_config(models.resolve(params.prm.checkpoint))
         guide, guide_bytes, together = given.backbone, bytes_of(given)[0], 1
-    picks = (f"PRM {params.prm.kind} and its optimiser", kinds[params.prm.kind][1]) if params.prm.folds else (f"PRM {guide}", guide_bytes)
+    chooser = (f"PRM {params.prm.kind} and its optimiser", kinds[params.prm.kind][1]) if params.prm.folds else (f"PRM {guide}", guide_bytes)
     largest = max(kinds, key=lambda kind: kinds[kind][1])
     size, precision = lm.bytes // lm.dtype.itemsize, str(lm.dtype).removeprefix("torch.")
     rows = [
         ("01 04", f"translator {params.translator.model}, {size / 1e9:.2f} B parameters, {precision}", lm.bytes),
         ("01 04", f"cache of {count} rows of {asked:,} + {new:,} tokens, room to grow", cache),
         ("02", f"PRM {largest} and its optimiser", kinds[largest][1]),
-        ("03", *picks),
+        ("03", *chooser),
         ("04", f"PRM {guide}" + (f", {together} of them" if together > 1 else ""), together * guide_bytes),
         ("01 02 03 04", "CUDA itself", CONTEXT),
     ]

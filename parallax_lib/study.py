@@ -225,7 +225,7 @@ def repair_rounds(run: Run, results: pd.DataFrame, chosen: Sequence[Task]) -> pd
         failed = rounds[-1][arms.failing(rounds[-1])].sort_values(["seed", "task"], kind="stable")
         past = [(as_text(r.code), arms.feedback(r.reason, as_text(r.log))) for r in failed.itertuples()]
         fits = [collect.has_room(by_id[task], run.params, told) for task, told in zip(failed["task"], past, strict=True)]
-        failed = failed[fits]
+        failed = failed.loc[np.array(fits, dtype=bool)]
         again = [
             search.Row(by_id[r.task], r.arm, r.sample, r.seed, number, told)
             for r, told in zip(failed.itertuples(), itertools.compress(past, fits), strict=True)

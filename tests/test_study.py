@@ -89,6 +89,15 @@ def test_repair_rounds_try_again_what_failed_and_nothing_else(open_run):
     assert (fed[1] > 2 * fed[0]).all() and (fed[2] > fed[1] + fed[0]).all()
 
 
+def test_a_repair_round_with_nothing_to_mend_changes_nothing(open_run):
+    run = open_run(search={"repair": 1, "arms": ["unguided"]})
+    tasks = study.held_out_tasks(run)[:1]
+    written = study.translate_all(run, tasks).assign(code=tasks[0].kernel.sources[tasks[0].target])
+    results = arms.derive(study.judge_frame(run, written, tasks), run.params.search.arms)
+    table = study.repair_rounds(run, results, tasks)
+    assert table["validated"].tolist() == [True, True] and table["repair"].tolist() == [0, 1] and (table["attempt"] == 0).all()
+
+
 def test_a_failed_program_without_room_for_another_answer_stays_as_it_is(open_run, monkeypatch):
     run = open_run(search={"repair": 2, "arms": ["unguided"]})
     tasks = study.held_out_tasks(run)[:2]
