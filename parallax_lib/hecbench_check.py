@@ -22,7 +22,7 @@ import pandas as pd
 
 from parallax_lib import hecbench, hecbench_mutants
 from parallax_lib.hecbench import Entry
-from parallax_lib.kernels import Task
+from parallax_lib.kernels import Kernel, Task
 from parallax_lib.mutate import Mutant
 from parallax_lib.reference import Bench
 from parallax_lib.sandbox import Limits
@@ -50,13 +50,14 @@ def check(
 ) -> pd.DataFrame:
     """One row a kernel and direction between `apis`: the verdict on the twin, and how many of its `mutants` were rejected.
 
-    `limit`: that many usable kernels, those that take least time, 0 for all; `workers` kernels at a time;
+    `limit`: that many kernels with such a direction, those that take least time, 0 for all; `workers` kernels at a time;
     `say(done, total, rows)` is called as each kernel's rows fall.  With a journal a stopped call goes on.
     """
     found = hecbench.entries(Path(root), names)
     usable = {entry.name: entry for entry in found if hecbench.as_kernel(entry) is not None}
     rows = {} if limit else {entry.name: [_left_out(entry)] for entry in found if entry.name not in usable}
-    chosen = sorted(usable.values(), key=lambda entry: entry.facts.get("cpu_s", math.inf))[: limit or None]
+    between = [entry for entry in usable.values() if _directions(hecbench.as_kernel(entry), bench, apis)]
+    chosen = sorted(between, key=lambda entry: entry.facts.get("cpu_s", math.inf))[: limit or None]
     pool = ThreadPoolExecutor(max_workers=max(1, workers))
     try:
         waiting = {pool.submit(_judged, entry, bench, mutants, apis): entry.name for entry in chosen}
@@ -84,12 +85,16 @@ def _first(verdict) -> str:
     return next(wrong, lines[0]) if "compile_error" in verdict.reason + verdict.log else lines[0]
 
 
+def _directions(kernel: Kernel, bench: Bench, apis: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Those between `apis` that both programs allow and that run here."""
+    there = [(source, target) for source, target in DIRECTIONS if {source, target} <= {*kernel.sources} & {*apis}]
+    return [(source, target) for source, target in there if target == "serial" or _runs(bench, source, target)]
+
+
 def _judged(entry: Entry, bench: Bench, mutants, apis: tuple[str, ...]) -> list[dict]:
-    """A row for each direction between `apis` that both programs allow."""
+    """A row for each direction between `apis`."""
     kernel, rows = hecbench.as_kernel(entry), []
-    for source, target in DIRECTIONS:
-        if not {source, target} <= {*kernel.sources} & {*apis} or not (target == "serial" or _runs(bench, source, target)):
-            continue
+    for source, target in _directions(kernel, bench, apis):
         task = Task(kernel, source, target)
         verdict = _verdict(kernel.sources[target], task, bench)
         row = _row(entry, task.direction) | {"reason": verdict.reason, "log": _first(verdict)[:160], "checked": verdict.checked}

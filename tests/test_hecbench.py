@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -359,13 +360,17 @@ def test_the_table_says_which_kernels_hold_and_counts_no_other():
     assert hecbench_table.totals(pd.DataFrame([{"direction": "none"}])) == "no kernel"
 
 
-def test_a_limit_takes_the_kernels_that_need_least_time(checkout, monkeypatch):
+def test_a_limit_takes_the_kernels_that_need_least_time_and_have_a_direction(checkout, monkeypatch):
+    here = SimpleNamespace(toolchains=dict.fromkeys(("serial", "omp", "cuda"), SimpleNamespace(can_run=True)))
     rows = {name: {"args": [[40, 1]], "serial": "ok", "cpu_s": cost} for name, cost in (("twin", 2.0), ("words", 0.1))}
     hecbench.MANIFEST.write_text(yaml.safe_dump(rows))
     monkeypatch.setattr(hecbench_check, "_judged", lambda entry, *more: [{"kernel": entry.name}])
-    assert list(hecbench_check.check(checkout, None, limit=1)["kernel"]) == ["words"]
-    judged = hecbench_check.check(checkout, None)
+    assert list(hecbench_check.check(checkout, here, limit=1)["kernel"]) == ["words"]
+    judged = hecbench_check.check(checkout, here)
     assert list(judged["kernel"]) == ["lost", "reads", "simt", "solo", "twin", "words"] and list(judged["reason"])[-1] != "left_out"
+    fell = []
+    none = hecbench_check.check(checkout, here, limit=2, apis=("serial", "cuda"), say=lambda *more: fell.append(more))
+    assert none.empty and not fell
 
 
 @real
