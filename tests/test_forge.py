@@ -167,8 +167,11 @@ def test_comparison_rejects_what_differs():
 @pytest.mark.parametrize("families, seed", [(forge.ALL_FAMILIES, s) for s in RUN] + [(forge_wide.FAMILIES, s) for s in WIDE[::12]])
 @pytest.mark.slow
 def test_openmp_labels_are_true(families, seed):
-    """A race of the wide families may hide for luck: of them only what is labelled right must be right."""
-    findings = forge_sweep.check(forge.sample(seed, families), "omp")
+    """A race of the wide families may hide for luck: of them only what is labelled right must be right.
+
+    On a busy machine other races hide too, the more runs the fewer.
+    """
+    findings = forge_sweep.check(forge.sample(seed, families), "omp", retries=20)
     judged = [f for f in findings if f.case.right or families == forge.ALL_FAMILIES]
     assert judged and [f for f in judged if (f.outcome == "right") != f.case.right] == []
 

@@ -379,7 +379,9 @@ def test_a_kernel_whose_output_does_not_depend_on_its_regions_is_vacuous(checkou
     path = checkout / "src" / "words-omp" / "main.cpp"
     path.write_text(path.read_text().replace('right(n, x, y) ? "PASS" : "FAIL"', '"PASS"'))
     rows = hecbench_check.check(checkout, bench, ("words",)).set_index("direction")
-    assert rows.loc["serial-omp", "reason"] == "vacuous" and "switched off" in rows.loc["serial-omp", "log"], rows
+    told = rows.loc["serial-omp"]
+    # on a busy machine the small regions' counters may say so first
+    assert told["reason"] == "vacuous" and ("switched off" in told["log"] or "one thread does all the work" in told["log"]), rows
 
 
 MUTANTS = {  # kernel, what is replaced, by what, operator, what becomes of it

@@ -60,7 +60,7 @@ def test_rollouts_made_elsewhere_are_those_of_this_process(where, collected_here
     there, more = collected(settings(**where), tmp_path / "there")
     assert len(here) == 2 * 4
     pd.testing.assert_frame_equal(here, there)
-    np.testing.assert_array_equal(vectors, more)
+    np.testing.assert_allclose(vectors, more, rtol=2**-8, atol=2**-10)  # half precision; elsewhere is another number of threads
     if where["kind"] == "modal":
         modal_server = request.getfixturevalue("modal_server")
         assert list(modal_server.functions.values())[-1].definition.resources.gpu_config.gpu_type == "A10G"
