@@ -295,6 +295,14 @@ int main() { const char *set = getenv("CUDA_DEVICE_MAX_CONNECTIONS"); puts(set ?
     assert (ran.reason, ran.text) == ("ok", f"{queues}\n")
 
 
+def test_source_and_translation_are_timed_with_the_queues_of_the_driver(tools, own_lane):
+    sources = {api: first(KERNEL.sources[api], 'if (getenv("CUDA_DEVICE_MAX_CONNECTIONS")) return 3;') for api in ("serial", "omp")}
+    task = Task(replace(KERNEL, sources=sources), "serial", "omp")
+    bench = reference.Bench(tools, sandbox.probe(), LIMITS)
+    built = build.build(sources["omp"], tools["omp"], (), bench.level)
+    assert timing.measure(built.program, task, bench, KERNEL.hidden_args).faster != "not checked"
+
+
 def test_the_lane_shows_a_ratio_and_its_spread(judge, own_lane):
     verdict = judge(OMP, timing="on")
     assert verdict.reason == "ok" and (verdict.faster == "not counted" or timing.ratio(verdict.faster) > 0), verdict
