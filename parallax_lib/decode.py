@@ -9,6 +9,8 @@ B rows, Q columns of one forward (last token + drafts), T decoded tokens, V voca
 from __future__ import annotations
 
 import bisect
+import itertools
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -89,10 +91,13 @@ def draw(logits: torch.Tensor, temperatures: torch.Tensor, uniform: torch.Tensor
     return chosen
 
 
-def uniforms(seeds: list[int], length: int) -> torch.Tensor:
-    """(B, length) draws in [0, 1), row by row from its own seed."""
-    rows = [torch.rand(length, generator=torch.Generator().manual_seed(s % (1 << 63))) for s in seeds]
-    return torch.stack(rows)
+def uniforms(seeds: list[int], temperatures: list[float], length: int) -> torch.Tensor:
+    """(B, length) draws in [0, 1), row by row from its own seed; zeros where the temperature is 0 and nothing is drawn."""
+    out = torch.zeros(len(seeds), length)
+    for row, seed, heat in zip(out, seeds, temperatures, strict=True):
+        if heat > 0:
+            torch.rand(length, generator=torch.Generator().manual_seed(seed % (1 << 63)), out=row)
+    return out
 
 
 def stop_tokens(translator: Translator) -> set[int]:
@@ -126,7 +131,8 @@ def decode(
     for token in start[:-1]:
         state = engine.step(translator, state, _embed(translator, torch.full((state.rows,), token, device=translator.device)))
     temperatures = temperatures or [0.0] * len(prompts)
-    noise = uniforms(seeds or [0] * len(prompts), max(limits) + 1)  # (B, T)
+    heat = torch.tensor(temperatures)
+    noise = uniforms(seeds or [0] * len(prompts), temperatures, max(limits) + draft + 1)  # (B, T)
     lookups = [Lookup(p + start) for p in prompts]
     stops = stop_tokens(translator)
     fixed = overhead(translator)
@@ -135,9 +141,9 @@ def decode(
     while alive:
         drafts = [lookups[b].draft(min(draft, limits[b] - len(answers[b].tokens) - 1)) if draft else [] for b in alive]
         drafts = trim(drafts, fixed)
-        written = [len(answers[b].tokens) for b in alive]
-        uniform = [noise[b, w : w + 1 + len(d)] for b, w, d in zip(alive, written, drafts, strict=True)]
-        chosen, logprobs = _check(translator, state, last, drafts, [temperatures[b] for b in alive], uniform)
+        columns = torch.tensor([len(answers[b].tokens) for b in alive])[:, None] + torch.arange(1 + max(map(len, drafts)))
+        uniform = noise[torch.tensor(alive)[:, None], columns]
+        chosen, logprobs = _check(translator, state, last, drafts, heat[alive], uniform)
         taken = [_accept(answers[b], d, c, lp, limits[b], stops) for b, d, c, lp in zip(alive, drafts, chosen, logprobs, strict=True)]
         for b, new, d in zip(alive, taken, drafts, strict=True):
             lookups[b].extend(new, len(d))
@@ -177,8 +183,13 @@ def trim(drafts: list[list[int]], overhead: int) -> list[list[int]]:
 
     A forward costs as much as `overhead` columns plus its own B * Q, the longest draft deciding Q.
     """
-    longest = max(map(len, drafts))
-    promise = [sum(1 + min(len(d), q) for d in drafts) / (overhead + len(drafts) * (1 + q)) for q in range(longest + 1)]
+    longest, tokens, promise = max(map(len, drafts)), 0, []
+    lengths = Counter(map(len, drafts))
+    reach = len(drafts)  # rows whose draft has at least q tokens
+    for q in range(longest + 1):
+        tokens += reach
+        promise.append(tokens / (overhead + len(drafts) * (1 + q)))
+        reach -= lengths[q]
     width = max(range(longest + 1), key=lambda q: (promise[q], q))
     return [d[:width] for d in drafts]
 
@@ -186,23 +197,24 @@ def trim(drafts: list[list[int]], overhead: int) -> list[list[int]]:
 def _check(translator, state, last, drafts, temperatures, uniform):
     """Feed each row its last token and its draft; per row, what plain decoding draws at every position, with log p.
 
-    uniform: per row, the draws in [0, 1) of those positions.
+    temperatures (B,), uniform (B, Q): the draws in [0, 1) of those positions.
     """
-    device = translator.device
-    width = 1 + max(map(len, drafts))
-    tokens = torch.zeros(len(last), width, dtype=torch.long)
-    live = torch.zeros(len(last), width, dtype=torch.bool)
-    for row, (token, d) in enumerate(zip(last, drafts, strict=True)):
-        tokens[row, : 1 + len(d)] = torch.tensor([token, *d])
-        live[row, : 1 + len(d)] = True
-    live = live.to(device)
+    device, sizes = translator.device, [1 + len(d) for d in drafts]
+    width = max(sizes)
+    tokens = torch.tensor([[token, *d, *[0] * (width - 1 - len(d))] for token, d in zip(last, drafts, strict=True)])
+    counts = torch.tensor(sizes)
+    live = torch.arange(width)[None] < counts[:, None]
+    heat, uniform, live = temperatures.repeat_interleave(counts).to(device), uniform[live].to(device), live.to(device)
     hidden = engine.forward(translator.model, state, _embed(translator, tokens.to(device)), live)
     logits = translator.model.get_output_embeddings()(hidden[live]).float()  # (live columns, V): padding costs no logits
-    sizes = [1 + len(d) for d in drafts]
-    heat = torch.tensor(temperatures).repeat_interleave(torch.tensor(sizes)).to(device)
-    chosen = draw(logits, heat, torch.cat(uniform).to(device))
+    chosen = draw(logits, heat, uniform)
     logprobs = logits.gather(-1, chosen[:, None]).squeeze(-1) - logits.logsumexp(-1)
-    return [c.tolist() for c in chosen.cpu().split(sizes)], [lp.tolist() for lp in logprobs.cpu().split(sizes)]
+    return _split(chosen.tolist(), sizes), _split(logprobs.tolist(), sizes)
+
+
+def _split(values: list, sizes: list[int]) -> list[list]:
+    rest = iter(values)
+    return [list(itertools.islice(rest, size)) for size in sizes]
 
 
 def _accept(answer: Answer, draft: list[int], chosen: list[int], logprobs: list[float], limit: int, stops: set[int]) -> list[int]:
