@@ -124,7 +124,7 @@ def _tolerance(line: Line, j: int, own: list[float], other: list[float], relativ
     """None: moves by itself too much to decide anything; math.nan: implementations disagree."""
     value = own[0]
     spread = max((abs(v - value) for v in own), default=0.0)
-    if spread > UNRELIABLE * abs(value):
+    if spread > max(UNRELIABLE * abs(value), FLOOR):
         return None
     apart = max((abs(v - value) for v in other), default=0.0)
     if not apart <= max(UNRELIABLE * abs(value), FLOOR):

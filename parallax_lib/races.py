@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from parallax_lib import sandbox
 from parallax_lib.build import BUILD_LIMITS, TARGET
-from parallax_lib.reference import Bench, run_env
+from parallax_lib.reference import Bench, beside, run_env
 from parallax_lib.sandbox import JOB, Outcome
 from parallax_lib.toolchain import Toolchain
 
@@ -58,16 +58,22 @@ def why_not(toolchain: Toolchain) -> str:
     return f"no race stage for {toolchain.api}"
 
 
-def check(code: str, api: str, args: tuple[str, ...], flags: tuple[str, ...], bench: Bench) -> Checked:
-    """Race check of a correct program on one input, in the sandbox.  Failures of the stage come back as "not checked"."""
+def check(
+    code: str, api: str, args: tuple[str, ...], flags: tuple[str, ...], bench: Bench, files: dict[str, bytes] | None = None
+) -> Checked:
+    """Race check of a correct program on one input, in the sandbox; it sees the kernel's input `files` as in every judged run.
+
+    Failures of the stage come back as "not checked".
+    """
     toolchain = bench.toolchains[api]
     missing = why_not(toolchain)
     if missing:
         return Checked("not checked", missing)
-    return _cuda(code, args, flags, bench) if api == "cuda" else _openmp(code, args, flags, bench)
+    stage = _cuda if api == "cuda" else _openmp
+    return stage(code, args, flags, bench, beside(files))
 
 
-def _openmp(code: str, args: tuple[str, ...], flags: tuple[str, ...], bench: Bench) -> Checked:
+def _openmp(code: str, args: tuple[str, ...], flags: tuple[str, ...], bench: Bench, given: dict[str, bytes]) -> Checked:
     lib = bench.toolchains["omp"].llvm
     command = [lib.clang, *FLAGS, *flags, f"{JOB}/main.cpp", f"-Wl,-rpath,{lib.folder}", "-o", "program", *flags]
     files = {"main.cpp": code.encode("utf-8", errors="replace")}
@@ -77,7 +83,7 @@ def _openmp(code: str, args: tuple[str, ...], flags: tuple[str, ...], bench: Ben
     env = {**run_env(THREADS), "OMP_TOOL_LIBRARIES": lib.archer, "TSAN_OPTIONS": TSAN}
     env |= {"ARCHER_OPTIONS": "verbose=1", "OMP_TARGET_OFFLOAD": "DISABLED"}
     limits = replace(bench.limits, cpu_s=SLOWER * bench.limits.cpu_s, wall_s=0.0, memory_mb=LARGER * bench.limits.memory_mb)
-    ran = sandbox.run([f"{JOB}/program", *args], {"program": built.files["program"]}, limits, bench.level, env=env)
+    ran = sandbox.run([f"{JOB}/program", *args], {"program": built.files["program"], **given}, limits, bench.level, env=env)
     on_host = "; target regions on the host" if TARGET.search(code) else ""
     said = ran.stdout + ran.stderr
     if BANNER not in said:
@@ -91,7 +97,7 @@ def _openmp(code: str, args: tuple[str, ...], flags: tuple[str, ...], bench: Ben
     return _spent("yes", f"ThreadSanitizer with Archer: no race seen in one run with {THREADS} threads{on_host}", built, ran)
 
 
-def _cuda(code: str, args: tuple[str, ...], flags: tuple[str, ...], bench: Bench) -> Checked:
+def _cuda(code: str, args: tuple[str, ...], flags: tuple[str, ...], bench: Bench, given: dict[str, bytes]) -> Checked:
     """memcheck, then racecheck, which sees shared memory only."""
     toolchain = bench.toolchains["cuda"]
     command = [toolchain.compiler, *toolchain.flags, "-lineinfo", *flags, f"{JOB}/main.cu", "-o", "program", *flags]
@@ -108,7 +114,7 @@ def _cuda(code: str, args: tuple[str, ...], flags: tuple[str, ...], bench: Bench
     outcomes = [built]
     for tool in ("memcheck", "racecheck"):
         argv = ["compute-sanitizer", "--tool", tool, f"{JOB}/program", *args]
-        ran = sandbox.run(argv, {"program": built.files["program"]}, limits, bench.level, gpu=True, **shown)
+        ran = sandbox.run(argv, {"program": built.files["program"], **given}, limits, bench.level, gpu=True, **shown)
         outcomes.append(ran)
         race_free, evidence = sanitizer_says(tool, ran.status, ran.stdout + ran.stderr)
         if race_free != "yes":

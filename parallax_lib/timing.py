@@ -90,6 +90,8 @@ def measure(program: bytes, task: Task, bench: Bench, checked: tuple[tuple[str, 
     tools, kernel = bench.toolchains, task.kernel
     if not (tools[task.source].can_run and tools[task.target].can_run):
         return Timed("not checked", f"timing needs {task.source} and {task.target} to run here")
+    if tools[task.source].emulated or tools[task.target].emulated:
+        return Timed("not checked", "emulated CUDA says nothing of speed")
     source, of_source = _source(task, bench)
     of_program = offload.on_gpu(bench) if offloaded else bench
     if source.reason != "ok":
@@ -98,8 +100,8 @@ def measure(program: bytes, task: Task, bench: Bench, checked: tuple[tuple[str, 
     spent, pairs = [source.outcome], []
     with exclusive():
         for _ in range(1 + PAIRS):  # the first pair warms caches
-            two = [run_once(source.program, task.source, args, threads, of_source, timed=True)]
-            two += [run_once(program, task.target, args, threads, of_program, timed=True)]
+            two = [run_once(source.program, task.source, args, threads, of_source, kernel.inputs, timed=True)]
+            two += [run_once(program, task.target, args, threads, of_program, kernel.inputs, timed=True)]
             spent += [ran.outcome for ran in two]
             if any(ran.reason != "ok" for ran in two):
                 return Timed("not checked", "a timed run did not end well", *_cost(spent))

@@ -270,6 +270,6 @@ def _offload(verdict: Verdict, code: str, task: Task, bench: Bench, reference: R
 
 def _check_races(verdict: Verdict, code: str, task: Task, bench: Bench, order: tuple) -> Verdict:
     """The race stage on the shortest input, because it is some eight times slower."""
-    seen = races.check(code, task.target, order[-1], task.kernel.flags.get(task.target, ()), bench)
+    seen = races.check(code, task.target, order[-1], task.kernel.flags.get(task.target, ()), bench, task.kernel.inputs)
     verdict = replace(spend(verdict, seen), race_free=seen.race_free, race_evidence=seen.evidence)
     return end(verdict, 4, "race", seen.evidence) if seen.race_free == "no" else verdict

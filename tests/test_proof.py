@@ -295,6 +295,34 @@ int main() { const char *set = getenv("CUDA_DEVICE_MAX_CONNECTIONS"); puts(set ?
     assert (ran.reason, ran.text) == ("ok", f"{queues}\n")
 
 
+READS = 'if (fopen("../job/inputs/data.txt", "r") == nullptr) return 0;'  # an honest program stops, in silence, without its input
+
+
+@needs_archer
+def test_the_race_stage_sees_the_kernels_input_files(tools):
+    bench = reference.Bench(tools, sandbox.probe(), LIMITS, races="on")
+    lucky = OMP.replace(" reduction(+ : s)", "").replace("s += x[i];", "if (i == n - 1 || i == 0) s += x[i];")
+    found = races.check(first(lucky, READS), "omp", HIDDEN[2], (), bench, {"data.txt": b"1"})
+    assert found.race_free == "no", found
+
+
+def test_timed_runs_see_the_kernels_input_files(tools, own_lane):
+    sources = {api: first(KERNEL.sources[api], READS.replace("return 0", "return 3")) for api in ("serial", "omp")}
+    bench = reference.Bench(tools, sandbox.probe(), LIMITS)
+    built = build.build(sources["omp"], tools["omp"], (), bench.level)
+    for files, checked in (({"data.txt": b"1"}, True), ({}, False)):
+        task = Task(replace(KERNEL, sources=sources, inputs=files), "serial", "omp")
+        assert (timing.measure(built.program, task, bench, KERNEL.hidden_args).faster != "not checked") == checked
+
+
+def test_emulated_cuda_is_not_timed(own_lane):
+    emulated = toolchain.detect("emulated")
+    bench = reference.Bench(emulated, sandbox.probe(), LIMITS)
+    built = build.build(KERNEL.sources["cuda"], emulated["cuda"], (), bench.level)
+    timed = timing.measure(built.program, Task(KERNEL, "serial", "cuda"), bench, KERNEL.hidden_args)
+    assert timed.faster == "not checked" and "emulated" in timed.note, timed
+
+
 def test_source_and_translation_are_timed_with_the_queues_of_the_driver(tools, own_lane):
     sources = {api: first(KERNEL.sources[api], 'if (getenv("CUDA_DEVICE_MAX_CONNECTIONS")) return 3;') for api in ("serial", "omp")}
     task = Task(replace(KERNEL, sources=sources), "serial", "omp")

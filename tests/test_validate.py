@@ -462,6 +462,8 @@ def test_tolerance_is_learned_and_bounded():
     partly = learned("v 1.0 5.0", "v 2.0 5.0")
     assert ok(partly, "v 9.0 5.0") and not ok(partly, "v 1.0 6.0")
     assert ok(learned("zero 0.0", "zero 0.0"), "zero 1e-15")
+    rounding = learned("residual 0.0", "residual 1e-17", other=("residual 1e-17",))
+    assert ok(rounding, "residual 2e-17") and not ok(rounding, "residual 5000.0")
 
 
 # ---- counts ----------------------------------------------------------------------------------------------------------
