@@ -40,8 +40,14 @@ def capture_id(task: Task, params: Params, v: int, r: int) -> str:
     """Published naming: `<id>` for the original, `<id>_v{i}_r{j}` for a branch-off."""
     recipe = dump(params)
     made = [task.id, task.source_code, recipe["translator"]["model"], recipe["translator"]["adapter"], recipe["latent"], params.seed]
-    root = slug(task.id, [*made, *(["onward"] if params.collect.onward else [])])
+    root = slug(task.id, [*made, *(["onward"] if params.collect.onward else []), *_unusual(params)])
     return root if v == ORIGINAL else f"{root}_v{v}_r{r}"
+
+
+def _unusual(params: Params) -> list:
+    """Settings of decoding that can change a program, where they are not the defaults: names are the old ones where they are."""
+    said = [(params.decode, name) for name in ("temperature", "max_new_tokens")] + [(params.translator, "dtype")]
+    return [[name, getattr(part, name)] for part, name in said if getattr(part, name) != type(part).model_fields[name].default]
 
 
 def token_limit(source_tokens: int, params: Params) -> int:
@@ -234,11 +240,12 @@ def collect(
     `written(rows)` is called after every chunk that is new.
 
     Chunks depend on the task list and on what a row may take, and a chunk's rows are written in one transaction after its
-    shard: kill -9 at any moment loses at most the chunk in hand and doubles nothing.
+    shard: kill -9 at any moment loses at most the chunk in hand and doubles nothing.  A chunk whose shard is gone is made anew.
     """
     chunks = chunked(tasks, params)
     keys = [digest([[capture_id(t, params, v, r) for v, r in branches(params)] for t in chunk])[:16] for chunk in chunks]
-    todo = [i for i, key in enumerate(keys) if journal.get("chunk", key) is None]
+    there = [journal.get("chunk", key) is not None and (folder / f"{key}.safetensors").exists() for key in keys]
+    todo = [i for i, done in enumerate(there) if not done]
     progress("collect", len(chunks) - len(todo), len(chunks))
     items = [{"params": dump(params), "tasks": chunks[i], "gpu_share": gpu_share(params)} for i in todo]
     for done, (index, result) in enumerate(run_map(generate_item, items, executor_config(params))):
@@ -247,6 +254,7 @@ def collect(
         key = keys[todo[index]]
         write_vectors(folder / f"{key}.safetensors", result["vectors"])
         rows = [(row["capture_id"], row | {"shard": key, "row": i}) for i, row in enumerate(result["rows"])]
+        journal.forget("rollout", [name for name, _ in rows])  # of a chunk whose shard was lost
         journal.put_many("rollout", rows)
         journal.put("chunk", key, {"rollouts": len(rows)})
         written(result["rows"])

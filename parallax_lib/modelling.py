@@ -5,6 +5,7 @@ Knows the run's rollouts and parameters.  The models, losses and metrics are els
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -76,7 +77,10 @@ def train_prm(run: Run, kind: str, rows: pd.DataFrame, vectors: np.ndarray):
     refuse_leaks(run, rows)
     targets, counts = rewards.label(rows, vectors.shape[1])
     groups = rows["root"].astype("category").cat.codes.to_numpy()
-    folder = _fresh_folder(run, kind, [prm_settings(run), run.params.seed, targets.tolist(), list(rows["capture_id"])])
+    contexts = prompt_states(run, rows)
+    read = [hashlib.sha256(np.ascontiguousarray(part)).hexdigest() for part in (vectors, contexts) if part is not None]
+    told = [targets.tolist(), list(rows["capture_id"]), rows["split"].tolist(), read]
+    folder = _fresh_folder(run, kind, [prm_settings(run), run.params.seed, *told])
     with one_thread() if kind in prm.SMALL else nullcontext():
         model, history = train.fit_model(
             kind,
@@ -88,7 +92,7 @@ def train_prm(run: Run, kind: str, rows: pd.DataFrame, vectors: np.ndarray):
             train_config(run.params, save_every=50),
             folder,
             prm=prm_shape(run.params, kind),
-            contexts=prompt_states(run, rows),
+            contexts=contexts,
             device=pick_device(run.params.translator.device),
             progress=lambda row: run.progress(f"train {kind}", int(row["step"]), 0),
         )

@@ -83,6 +83,16 @@ class Journal:
         finally:
             db.close()
 
+    def forget(self, kind: str, keys: Iterable[str]) -> None:
+        """Rows that are to be made anew; unknown keys are no error."""
+        db = self._open()
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            db.executemany("DELETE FROM entries WHERE kind = ? AND key = ?", [(kind, key) for key in keys])
+            db.execute("COMMIT")
+        finally:
+            db.close()
+
     def rows(self, kind: str) -> dict[str, dict]:
         """Every row of a kind by key, in key order."""
         db = self._open()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import itertools
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -105,7 +104,9 @@ def influence_rows(run: Run, chosen: Sequence[Task]) -> pd.DataFrame:
     """The latent-influence probe, judged: one row a program."""
     c = run.params.collect
     some = list(chosen)[: c.influence_limit]
-    key = collect.capture_id(some[0], run.params, 0, 0) + json.dumps(dump(run.params)["collect"]) if some else ""
+    values = dump(run.params)
+    asked = [values["collect"], values["decode"]["redecode_temperature"]]
+    key = digest([[collect.capture_id(task, run.params, 0, 0) for task in some], asked])
     rows = (run.journal.get("influence", key) or {}).get("rows")
     if rows is None:
         rows = influence.probe(loaded_translator(run.params.translator), some, run.params, run.progress)
@@ -125,8 +126,7 @@ def with_shipped(run: Run, live: pd.DataFrame, vectors: np.ndarray) -> tuple[pd.
         steps = vectors.shape[1]
         if more.shape[1] < steps:
             raise UserError(f"collect.shipped: latents have {more.shape[1]} steps, latent.steps is {steps}; lower it or collect again")
-        if "reward" not in frame:
-            raise UserError("collect.shipped: its rollouts have no verdicts; judge them: python -m parallax_lib rejudge FOLDER --out DIR")
+        frame = _rewarded(run, frame)
         inside = frame["branch_depth"] < steps
         if run.params.collect.shipped_limit:
             drawn = sorted(frame["task"].unique(), key=lambda task: derive_seed("shipped", task))[: run.params.collect.shipped_limit]
@@ -134,6 +134,15 @@ def with_shipped(run: Run, live: pd.DataFrame, vectors: np.ndarray) -> tuple[pd.
         frames.append(frame[inside & ~frame["capture_id"].isin(live["capture_id"])])
         parts.append(more[frames[1].index, :steps])
     return with_splits(run, pd.concat(frames, ignore_index=True)), np.concatenate(parts)
+
+
+def _rewarded(run: Run, frame: pd.DataFrame) -> pd.DataFrame:
+    """Shipped rollouts with the run's reward; those that tell no verdict, but a reward, keep it."""
+    if {"level", "reason"} <= set(frame):
+        return frame.assign(reward=rewards.rewards(frame, run.params.reward.spec))
+    if "reward" not in frame:
+        raise UserError("collect.shipped: its rollouts have no verdicts; judge them: python -m parallax_lib rejudge FOLDER --out DIR")
+    return frame
 
 
 def with_splits(run: Run, rollouts: pd.DataFrame) -> pd.DataFrame:

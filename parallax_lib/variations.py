@@ -57,7 +57,8 @@ def table(run: Run, rows: pd.DataFrame, vectors: np.ndarray) -> pd.DataFrame:
     """
     refuse_leaks(run, rows)
     material = Material(rows, vectors, prompt_states(run, rows))
-    data = digest([dump(run.params)["prm"], list(rows["capture_id"]), rows["reward"].tolist(), vectors.shape])
+    told = [rows[name].tolist() for name in ("capture_id", "reward", "split")]
+    data = digest([dump(run.params)["prm"], run.params.seed, *told, vectors.shape])
     wanted = [(v, digest([data, v.kind, v.loss, v.share, v.split, v.seed])) for v in plan(run)]
     missing = {key: v for v, key in wanted if run.journal.get("variation", key) is None}
     keys, jobs = list(missing), list(missing.values())

@@ -5,10 +5,12 @@ import pandas as pd
 import pytest
 from training_rows import write_lm
 
-from parallax_lib import collect, influence, models, rewards
-from parallax_lib.kernels import Kernel, Task
+from parallax_lib import collect, influence, models, rewards, shipped
+from parallax_lib.kernels import Kernel, Task, tasks
 from parallax_lib.params import Translator, UserError, load
 from parallax_lib.prompts import OPENING, prompt
+from parallax_lib.store import Journal
+from parallax_lib.suite import load_suite
 
 TEXT = "int main() { return 0; }"
 TASK = Task(Kernel("k", "f", "minibench", {"serial": TEXT, "omp": TEXT}, ("1",), (("1",),)), "serial", "omp")
@@ -115,6 +117,31 @@ def test_positions_are_those_of_the_model(tmp_path):
 def test_rollouts_made_with_other_noise_have_other_names():
     names = {collect.capture_id(TASK, settings(onward=onward), 1, 0) for onward in (False, True)}
     assert len(names) == 2
+
+
+def test_rollouts_that_other_settings_would_have_written_have_other_names():
+    other = [{}, {"decode": {"temperature": 1.0}}, {"decode": {"max_new_tokens": 60}}, {"translator": {"dtype": "float32"}}]
+    names = [collect.capture_id(TASK, load("x", **given), -1, 0) for given in [*other, {"decode": {"batch": 3, "draft": 0}}]]
+    assert len(set(names[:4])) == 4 and names[4] == names[0]  # how many rows at once, or drafted, changes no program
+
+
+def test_shipped_rollouts_are_named_as_their_parameters_say():
+    frame, _ = shipped.read_shipped("data/rollouts")
+    params = load("rollouts")
+    some = tasks(load_suite(params.suite.model_copy(update={"kinds": ("minibench",)})), params.suite.directions)
+    assert {collect.capture_id(t, params, v, r) for t in some for v, r in collect.branches(params)} <= set(frame["capture_id"])
+
+
+def test_a_chunk_whose_shard_is_lost_is_collected_anew(tmp_path):
+    params = load("x", translator={"model": "random"}, latent={"steps": 3}, decode={"max_new_tokens": 3})
+    journal, made = Journal(tmp_path / "journal.sqlite"), []
+    for _ in range(3):
+        collect.collect([TASK], params, journal, tmp_path, lambda *told: None, made.append)
+        frame, vectors = collect.load_rollouts(journal, tmp_path)
+        assert vectors.shape[:2] == (4, 3) and len(frame) == 4
+        if len(made) == 1:
+            next(tmp_path.glob("*.safetensors")).unlink()
+    assert len(made) == 2
 
 
 def test_a_shared_first_latent_is_labelled_by_all_that_go_on_from_it():

@@ -183,6 +183,22 @@ def test_some_of_the_shipped_tasks_come_whole_with_their_own_latents(open_run):
     assert drawn[20] < drawn[40]
 
 
+def test_shipped_rollouts_have_the_reward_that_the_run_asks_for(open_run):
+    live, none = shipped.read_shipped("data/rollouts", 576)[0].head(0).drop(columns="origin"), np.zeros((0, 2, 576), np.float16)
+    rows, _ = study.with_shipped(open_run(collect={"shipped": "data/rollouts", "shipped_limit": 60}, reward={"spec": "paper"}), live, none)
+    worth = {0: 0.0, 1: 0.0, 2: 0.3, 3: 0.55, 4: 0.55, 5: 1.0}
+    judged = rows[~rows["reason"].isin(["not_checkable", "infra_error"])]
+    assert judged["reward"].tolist() == pytest.approx([worth[level] for level in judged["level"]])
+    assert judged["reward"].nunique() == 4
+
+
+def test_another_decoding_is_probed_anew(open_run):
+    for new in (6, 7, 6):
+        run = open_run(decode={"max_new_tokens": new}, collect={"influence_limit": 1, "influence_sigmas": [0.0], "influence_branches": 1})
+        study.influence_rows(run, study.all_tasks(run)[:1])
+    assert len(run.journal.rows("influence")) == 2
+
+
 def test_a_leaked_row_stops_the_training(open_run):
     run = open_run()
     rollouts, vectors = shipped.read_shipped("data/rollouts", 576)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from parallax_lib import rewards, selection, study, train, variations
+from parallax_lib import modelling, rewards, selection, study, train, variations
 from parallax_lib.forge import HELDOUT_FAMILIES
 from parallax_lib.kernels import split_of
 from parallax_lib.params import ROOT, UserError
@@ -42,6 +42,19 @@ def learnable(run, tasks=30):
     return pd.DataFrame(rows), np.array(latents, np.float16)
 
 
+def test_a_prm_is_trained_anew_when_other_families_are_held_out(run, monkeypatch):
+    """Checkpoints of the training before belong to other rows, and are no reason to stop."""
+    rows, latents = learnable(run)
+    monkeypatch.setattr(modelling, "refuse_leaks", lambda *given: None)
+    small = run.params.prm.model_copy(update={"batch": 4, "device_batch": 4, "epochs": 12})
+    run = replace(run, params=run.params.model_copy(update={"prm": small}))
+    seen = []
+    for splits in ({}, {"valid": "test", "test": "valid"}):
+        model, history = modelling.train_prm(run, "gru", rows.assign(split=rows["split"].replace(splits)), latents)
+        seen.append(history["valid_loss"].dropna().tolist())
+    assert len(history) > 50 and seen[0] != seen[1]
+
+
 def test_every_variation_is_trained_once_and_kept(run, monkeypatch):
     rows, latents = learnable(run)
     table = variations.table(run, rows, latents)
@@ -52,6 +65,12 @@ def test_every_variation_is_trained_once_and_kept(run, monkeypatch):
     assert len(own) == 4 and own["auroc"].nunique() == 1  # one training, the run's own
     assert table[table["setting"] == "0.5"]["train_tasks"].item() == round(0.5 * own["train_tasks"].iloc[0])
     assert len(run.journal.rows("variation")) == 5
+
+    other = replace(run, params=run.params.model_copy(update={"seed": 1}))
+    variations.table(other, rows, latents)
+    monkeypatch.setattr(variations, "refuse_leaks", lambda *given: None)
+    variations.table(run, rows.assign(split=rows["split"].map({"train": "train", "valid": "test", "test": "valid"})), latents)
+    assert len(run.journal.rows("variation")) == 15  # another seed, another split: trained anew
 
     def refuse(*args, **more):
         raise AssertionError("trained again")
