@@ -144,11 +144,14 @@ def latent_map(latents: np.ndarray, rollouts: pd.DataFrame, depth: int = -1) -> 
 def loss_curve(history: pd.DataFrame) -> go.Figure:
     """Training and validation loss by step, with the step marked at which the backbone joins.
 
-    Needs step, phase (any label; a change is marked), train_loss, valid_loss (NaN where not measured).
+    Needs step, phase (any label; a change is marked), train_loss, valid_loss (NaN where not measured).  A ridge probe has
+    no steps: its history has a penalty `alpha` a row, and one that was `chosen`.
     """
     title = "PRM training: loss by step"
     if history.empty:
         return empty(title)
+    if "alpha" in history:
+        return _penalty_curve(history)
     need(history, ["step", "phase", "train_loss", "valid_loss"], "loss_curve")
     history = history.sort_values("step")
     fig = go.Figure()
@@ -167,6 +170,17 @@ def loss_curve(history: pd.DataFrame) -> go.Figure:
         best = valid.loc[valid["valid_loss"].idxmin()]
         sub += f"; lowest validation loss {best['valid_loss']:.4f} at step {int(best['step'])}"
     return finish(fig, title, sub, x="optimizer step", y="loss")
+
+
+def _penalty_curve(history: pd.DataFrame) -> go.Figure:
+    need(history, ["alpha", "chosen", "train_loss", "valid_loss"], "loss_curve")
+    fig = go.Figure()
+    fig.add_scatter(x=history["alpha"], y=history["train_loss"], name="training", mode="lines", line_color=theme.SKY)
+    fig.add_scatter(x=history["alpha"], y=history["valid_loss"], name="validation", mode="lines+markers", line_color=theme.BLUE)
+    best = history[history["chosen"]].iloc[0]
+    fig.update_xaxes(type="log")
+    sub = f"closed form, one fit a penalty; chosen is {best['alpha']:g} with a validation loss of {best['valid_loss']:.4f}"
+    return finish(fig, "Ridge probe: squared error by penalty", sub, x="penalty on the weights", y="loss")
 
 
 def score_distributions(scores: pd.DataFrame, threshold: float = 0.5, depth: int | None = None) -> go.Figure:

@@ -130,6 +130,14 @@ def test_latent_map_spreads_along_the_direction_of_most_variance():
         plots.latent_map(latents[1:], ROLLOUTS)
 
 
+def test_the_loss_of_a_ridge_probe_is_shown_by_its_penalties():
+    told = pd.DataFrame({"step": range(3), "alpha": [0.1, 1.0, 10.0], "train_loss": [1.0, 2.0, 3.0], "valid_loss": [4.0, 2.5, 3.5],
+                         "chosen": [False, True, False]})  # fmt: skip
+    fig = plots.loss_curve(told)
+    assert fig.layout.xaxis.type == "log" and list(fig.data[1].x) == [0.1, 1.0, 10.0] and list(fig.data[1].y) == [4.0, 2.5, 3.5]
+    assert "chosen is 1 with a validation loss of 2.5000" in fig.layout.title.text + str(fig.layout.annotations) + str(fig.layout.title.subtitle)
+
+
 def test_loss_curve_marks_the_step_at_which_the_backbone_joins():
     fig = plots.loss_curve(history())
     assert fig.layout.shapes[0].x0 == 4
