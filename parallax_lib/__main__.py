@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from parallax_lib.params import Params, UserError, load_file
+from parallax_lib.params import Params, UserError, load_file, resolve
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -120,7 +120,7 @@ def _rejudge(args) -> None:
 def _export(args) -> None:
     from parallax_lib import layout, models, shipped, store
 
-    run = models.resolve(args.folder)
+    run = resolve(args.folder)
     if (run / "rollouts.parquet").exists():
         rows, vectors = store.read_table(run, "rollouts"), store.read_vectors(run / "latents.safetensors")
     else:
@@ -138,7 +138,7 @@ def check_machine(params: Params) -> None:
     toolchain.detect(params.validation.cuda)
     sandbox.probe(unsafe=params.validation.unsafe)
     for key, path in (("collect.shipped", params.collect.shipped), ("translator.adapter", params.translator.adapter)):
-        if path and not models.resolve(path).exists():
+        if path and not resolve(path).exists():
             raise UserError(f"{key}: {path} does not exist; correct the path or set it to ''")
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from parallax_lib.params import UserError
+from parallax_lib.params import UserError, id_or_folder
 
 
 class CausalBody(nn.Module):
@@ -100,7 +100,7 @@ def pretrained(name: str, lora_rank: int = 0) -> CausalBody:
     from transformers import AutoModel
 
     try:
-        return CausalBody(AutoModel.from_pretrained(name, dtype="auto" if lora_rank else torch.float32), lora_rank)
+        return CausalBody(AutoModel.from_pretrained(id_or_folder(name), dtype="auto" if lora_rank else torch.float32), lora_rank)
     except (OSError, ValueError) as e:
         known = "'transformer', 'gru', 'ridge' or a causal LM by id or folder"
         raise UserError(f"PRM backbone {name!r} is not {known}: {' '.join(str(e).split())[:160]}") from None
@@ -110,7 +110,7 @@ def described(name: str, lora_rank: int = 0) -> CausalBody:
     """`pretrained` in shape and precision; its weights are not read."""
     from transformers import AutoConfig, AutoModel
 
-    config = AutoConfig.from_pretrained(name)
+    config = AutoConfig.from_pretrained(id_or_folder(name))
     return CausalBody(AutoModel.from_config(config, dtype=(config.dtype or torch.float32) if lora_rank else torch.float32), lora_rank)
 
 

@@ -13,7 +13,7 @@ from parallax_lib import card as report_card
 from parallax_lib import metrics, plots, plots_arms, plots_card, recheck, report, tally, variations
 from parallax_lib.adjudicate import Adjudicator
 from parallax_lib.decisions import rows_decided
-from parallax_lib.models import resolve
+from parallax_lib.params import resolve
 from parallax_lib.runs import Run, all_tasks
 from parallax_lib.store import read_table
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 
 from parallax_lib import engine
-from parallax_lib.models import Translator, resolve
-from parallax_lib.params import Latent, UserError
+from parallax_lib.models import Translator
+from parallax_lib.params import Latent, UserError, resolve
 from parallax_lib.store import derive_seed, read_vectors
 
 Align = Callable[[torch.Tensor], torch.Tensor]
@@ -116,6 +116,13 @@ def propose(
     return rivals
 
 
+def directions(translator: Translator, params: Latent) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """What `propose` needs besides states: (`head`, `basis`), each where the proposal asks for it."""
+    head = translator.model.get_output_embeddings().weight if params.proposal == "logits" else None
+    basis = principal_directions(resolve(params.pca), params.words, translator.width) if params.proposal == "pca" else None
+    return head, basis
+
+
 def word_directions(hidden: torch.Tensor, head: torch.Tensor, words: int) -> torch.Tensor:
     """(B, words, D): adding the i-th adds 1 to the logit of the i-th likeliest word and 0 to those of the others."""
     likeliest = (hidden.to(head.dtype) @ head.T).float().topk(words, dim=-1).indices
@@ -169,8 +176,7 @@ def think(
     row_seeds: one a row; step t draws with a seed derived from it, so resuming and regrouping change no draw.
     """
     rows = torch.arange(state.rows, device=state.hidden.device)
-    head = translator.model.get_output_embeddings().weight if params.proposal == "logits" else None
-    basis = principal_directions(resolve(params.pca), params.words, translator.width) if params.proposal == "pca" else None
+    head, basis = directions(translator, params)
     latents, picks = [], []
     for t in range(params.steps):
         rivals = propose(state.hidden, candidates, params, [derive_seed(s, t) for s in row_seeds], sigmas, head, basis)

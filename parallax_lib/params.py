@@ -9,13 +9,15 @@ from __future__ import annotations
 import difflib
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 ROOT = Path(__file__).resolve().parents[1]
 DIRECTIONS = ("serial-omp", "serial-cuda", "omp-cuda", "cuda-omp")
+Arm = Literal["unguided", "random", "guided", "redecode", "best_of_n", "compile_filter", "oracle"]
+ARMS = get_args(Arm)
 
 
 class UserError(ValueError):
@@ -29,13 +31,13 @@ class Section(BaseModel):
 class Suite(Section):
     kinds: tuple[Literal["minibench", "forge", "hecbench"], ...] = ("minibench",)
     root: str = ""  # HeCBench checkout, for kind hecbench
-    forge_count: int = 100  # programs to draw, for kind forge
-    forge_wide: int = 0  # more programs, of patterns that a seed puts together: the PRM trains on them, nothing is tested on them
+    forge_count: int = Field(100, ge=0)  # programs to draw, for kind forge
+    forge_wide: int = Field(0, ge=0)  # more programs, of patterns that a seed puts together: the PRM trains on them, nothing is tested on them
     forge_seed: int = 1_000_000
     forge_families: Literal["train", "heldout", "all", "mostly_heldout"] = "all"  # mostly_heldout: those three times as often as the others
     directions: tuple[str, ...] = DIRECTIONS
-    test_fraction: float = 0.4  # of the kernels, by whole families
-    valid_fraction: float = 0.15
+    test_fraction: float = Field(0.4, ge=0, le=1)  # of the kernels, by whole families
+    valid_fraction: float = Field(0.15, ge=0, le=1)
     split_seed: int = 4
 
 
@@ -47,36 +49,36 @@ class Translator(Section):
 
 
 class Latent(Section):
-    steps: int = 4  # K
+    steps: int = Field(4, ge=0)  # K
     align: Literal["soft", "ridge", "identity"] = "soft"
-    tau: float = 0.1  # temperature of the soft alignment
-    ridge: float = 1e-3
+    tau: float = Field(0.1, gt=0)  # temperature of the soft alignment
+    ridge: float = Field(1e-3, gt=0)
     proposal: Literal["logits", "pca", "gaussian", "mc_dropout", "none"] = "gaussian"
-    sigma: float = 0.5  # logits: 1.3 is near the spread of Gumbel noise, so about one draw of the plan at temperature 1
+    sigma: float = Field(0.5, ge=0)  # logits: 1.3 is near the spread of Gumbel noise, so about one draw of the plan at temperature 1
     unit: Literal["rms", "absolute"] = "rms"  # of sigma, for gaussian
-    words: int = 8  # likeliest words whose logits move, for logits; directions, for pca
+    words: int = Field(8, ge=1)  # likeliest words whose logits move, for logits; directions, for pca
     pca: str = "data/rollouts"  # folder of rollouts whose latents give the directions of pca
 
 
 class Decode(Section):
-    max_new_tokens: int = 1600
-    temperature: float = 0.0
-    redecode_temperature: float = 0.7  # for the re-decode control
-    max_prompt: int = 8192  # tokens, or fewer where the model has too few positions; tasks whose prompt has more are left out, and told
-    batch: int = 30  # rows at once; one of a task that takes more than 4,096 tokens, prompt and answer, counts as several
-    draft: int = 24  # prompt-lookup tokens checked in one forward; 0: plain decoding
+    max_new_tokens: int = Field(1600, ge=1)
+    temperature: float = Field(0.0, ge=0)
+    redecode_temperature: float = Field(0.7, ge=0)  # for the re-decode control
+    max_prompt: int = Field(8192, ge=1)  # tokens, or fewer where the model has too few positions; tasks whose prompt has more are left out, and told
+    batch: int = Field(30, ge=1)  # rows at once; one of a task that takes more than 4,096 tokens, prompt and answer, counts as several
+    draft: int = Field(24, ge=0)  # prompt-lookup tokens checked in one forward; 0: plain decoding
 
 
 class Collect(Section):
-    limit: int = 8  # tasks collected live
-    resamples: int = 1  # R: branch-offs at each of `depths`
+    limit: int = Field(8, ge=1)  # tasks collected live
+    resamples: int = Field(1, ge=1)  # R: branch-offs at each of `depths`
     depths: tuple[int, ...] = ()  # latent indices where rollouts branch off, one named twice has twice as many; empty: every index
     onward: bool = False  # a branch-off goes on with noise at every later latent, as search does; else it differs at one
     shipped: str = ""  # folder of rollouts collected earlier, added to the live ones
-    shipped_limit: int = 0  # tasks of it that are used, drawn by hash; 0: all
-    influence_sigmas: tuple[float, ...] = (0.0, 1.0)
-    influence_limit: int = 1  # tasks of the latent-influence probe
-    influence_branches: int = 2
+    shipped_limit: int = Field(0, ge=0)  # tasks of it that are used, drawn by hash; 0: all
+    influence_sigmas: tuple[Annotated[float, Field(ge=0)], ...] = (0.0, 1.0)
+    influence_limit: int = Field(1, ge=0)  # tasks of the latent-influence probe
+    influence_branches: int = Field(2, ge=1)
 
 
 class Reward(Section):
@@ -85,10 +87,10 @@ class Reward(Section):
 
 class Prm(Section):
     kind: str = "transformer"  # "transformer", "gru", "ridge", or a causal LM by id or folder
-    width: int = 128
-    layers: int = 2
-    heads: int = 4
-    dropout: float = 0.1
+    width: int = Field(128, ge=1)
+    layers: int = Field(2, ge=1)
+    heads: int = Field(4, ge=1)
+    dropout: float = Field(0.1, ge=0, lt=1)
     lora_rank: int = Field(0, ge=0)  # causal LM only: train adapters of this rank, its weights stay in their precision; 0: train it whole
     reads: Literal["states", "words", "both"] = "states"  # a latent as it is, the input embedding it is aligned to, or one after the other
     context: Literal["none", "pooled"] = "none"  # pooled: the PRM also reads the mean state of the prompt
@@ -107,24 +109,24 @@ class Prm(Section):
 
 
 class Search(Section):
-    limit: int = 5  # test tasks translated by every arm
-    branches: int = 4  # N, row 0 unperturbed
-    samples: int = 3  # pool of whole programs for best-of-N and the oracle
+    limit: int = Field(5, ge=1)  # test tasks translated by every arm
+    branches: int = Field(4, ge=1)  # N, row 0 unperturbed
+    samples: int = Field(3, ge=1)  # pool of whole programs for best-of-N and the oracle
     choose: Literal["steps", "thoughts"] = "steps"  # guided takes the best of N states at every step, or the best of N whole thoughts
     margin: float = 0.0
     lookahead: Literal[0, 1] = 0  # 1: score the states that the candidates lead to; dearer
     beam: int = Field(1, ge=1)  # prefixes kept while thinking in steps; at most `branches`
     repair: int = Field(0, ge=0)  # further rounds in which every arm mends what failed, told the compiler's or the run's log
     repair_limit: int = Field(0, ge=0)  # tasks that repair rounds are made for, under the first seed; 0: all, under all seeds
-    arms: tuple[str, ...] = ("unguided", "random", "guided", "redecode", "best_of_n", "compile_filter", "oracle")
-    seeds: tuple[int, ...] = (0,)
+    arms: tuple[Arm, ...] = Field(ARMS, min_length=1)
+    seeds: tuple[int, ...] = Field((0,), min_length=1)
 
 
 class Validate(Section):
-    cpu_s: float = 10.0
-    memory_mb: int = 2048
-    processes: int = 64  # and threads, of one run
-    workers: int = 2  # programs judged at once; more than four are judged by processes of their own
+    cpu_s: float = Field(10.0, gt=0)
+    memory_mb: int = Field(2048, ge=1)
+    processes: int = Field(64, ge=1)  # and threads, of one run
+    workers: int = Field(2, ge=1)  # programs judged at once; more than four are judged by processes of their own
     races: Literal["off", "on", "auto"] = "auto"  # race stage for correct programs; auto: where its tools are installed
     timing: Literal["off", "on"] = "off"  # exclusive timing lane for correct programs
     cuda: Literal["auto", "gpu", "emulated", "compile"] = "auto"  # where CUDA programs run; auto: a GPU, else the CPU
@@ -144,9 +146,9 @@ class Executor(Section):
 class Card(Section):
     enabled: bool = False  # stage 07 is part of `run`
     losses: tuple[Literal["mse", "huber", "bce", "orm", "rank", "listwise"], ...] = ("mse", "bce", "rank", "listwise")
-    shares: tuple[float, ...] = (0.25, 0.5, 1.0)  # of the training tasks, for the learning curve
+    shares: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (0.25, 0.5, 1.0)  # of the training tasks, for the learning curve
     margins: tuple[float, ...] = (0.0, 0.02, 0.05, 0.1, 0.2)
-    seeds: tuple[int, ...] = (0,)  # of every small training
+    seeds: tuple[int, ...] = Field((0,), min_length=1)  # of every small training
 
 
 class Params(Section):
@@ -199,6 +201,13 @@ def check(values: dict, lines: dict[tuple, int], file: Path) -> Params:
     for name in params.suite.directions:
         if name not in DIRECTIONS:
             raise UserError(f"{file.name}: suite.directions: {name!r} is not one of {', '.join(DIRECTIONS)}{_nearest(name, DIRECTIONS)}")
+    for section in ("search", "card"):
+        seeds = getattr(params, section).seeds
+        if len(set(seeds)) < len(seeds):
+            raise UserError(f"{file.name}: {section}.seeds: {list(seeds)} has one twice; each is a run of its own")
+    if params.latent.proposal == "mc_dropout" and max(params.latent.sigma, *params.collect.influence_sigmas, 0.0) >= 1:
+        told = "with mc_dropout sigma is the share of units that is dropped"
+        raise UserError(f"{file.name}: latent.sigma, collect.influence_sigmas: {told}; keep all of them below 1")
     if params.search.choose == "thoughts" and (params.search.beam > 1 or params.search.lookahead):
         raise UserError(f"{file.name}: search.choose thoughts takes no beam and no lookahead; leave them out, or choose steps")
     if params.executor.kind == "dask" and not params.executor.address:
@@ -208,6 +217,18 @@ def check(values: dict, lines: dict[tuple, int], file: Path) -> Params:
     if "/" in params.run or params.run.startswith("."):
         raise UserError(f"{file.name}: run: {params.run!r} must be a plain name, it becomes a folder under data/runs")
     return params
+
+
+def resolve(path: str) -> Path:
+    """A path as given, or relative to the repository."""
+    given = Path(path).expanduser()
+    return given if given.is_absolute() or given.exists() else ROOT / path
+
+
+def id_or_folder(name: str) -> str:
+    """A model's folder by its full path, wherever it is read from; a model-hub id as it is."""
+    found = resolve(name)
+    return str(found.resolve()) if found.is_dir() else name
 
 
 def read_yaml(path: Path) -> tuple[dict, dict[tuple, int]]:

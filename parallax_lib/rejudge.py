@@ -11,8 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from parallax_lib import runs, study
-from parallax_lib.models import resolve
-from parallax_lib.params import UserError, check
+from parallax_lib.params import UserError, check, resolve
 from parallax_lib.shipped import read_shipped, write_shipped
 from parallax_lib.store import slug
 

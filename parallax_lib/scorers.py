@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from parallax_lib import prm
-from parallax_lib.models import pick_device, resolve
-from parallax_lib.params import UserError
+from parallax_lib.models import pick_device
+from parallax_lib.params import UserError, resolve
 from parallax_lib.runs import Run
 from parallax_lib.store import write_json
 

@@ -53,6 +53,14 @@ class Row:
             return derive_seed(self.seed, self.task.id, "repair", self.round)
         return derive_seed(self.seed, self.task.id, "pool", 1 if self.arm == "random" else self.sample)
 
+    @property
+    def decode_draw(self) -> int:
+        """Seed of the decoding's draws: one for each thought, so that the pool's programs differ and twins do not; the re-decode
+        control's is its own."""
+        if self.arm == "redecode":
+            return derive_seed(self.seed, self.task.id, self.arm, "decode", *([self.round] if self.round else []))
+        return derive_seed(self.draw, "decode")
+
     def slot_draw(self, slot: int, choose: str) -> int:
         """Seed of the draws of one of several prefixes; whole thoughts are those of the pool's programs."""
         if slot and choose == "thoughts" and not self.round:
@@ -162,7 +170,7 @@ def _write(translator: Translator, models: Sequence, rows: Sequence[Row], params
     index = [where[r.prompt] for r in rows]
     thought, scores = think_rows(translator, models, rows, engine.prefill(translator, ids), index, params)
     heat = [params.decode.redecode_temperature if r.arm == "redecode" else params.decode.temperature for r in rows]
-    seeds = [derive_seed(r.seed, r.task.id, r.arm, "decode", *([r.round] if r.round else [])) for r in rows]
+    seeds = [r.decode_draw for r in rows]
     most = [token_limit(len(row), params) for row in ask(translator, [r.task for r in order])]  # of the task, not of a repair's prompt
     answers = write_answers(translator, thought, [ids[i] for i in index], params, heat, seeds, progress, [most[i] for i in index])
     final = iter(scores)

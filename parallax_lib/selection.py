@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from parallax_lib.metrics import NAN, auroc, brier, ece, wilson
+from parallax_lib.metrics import NAN, auroc, brier, clustered, ece
 from parallax_lib.params import UserError
 
 RULES = ("score", "random", "original")
@@ -31,7 +31,7 @@ def branch_selection(
     <picker>  the highest score, ties to the original
     random    the analytic mean over all branches of the group
     original  always the original, which is why its `ge` is 100 %
-    best      share of groups where the pick's reward >= maximum - tol (Wilson best_low, best_high; not for random)
+    best      share of groups where the pick's reward >= maximum - tol (best_low, best_high: `metrics.clustered` by tasks; not for random)
     gt, ge    reward > original + tol; reward >= original - tol
     regret    maximum - reward;  gain: (reward - original) / (maximum - original) of the means, NaN if that is 0 / 0
     pairwise  share of within-group pairs with |difference of reward| > tol in the right order, ties half
@@ -95,7 +95,8 @@ def _summary(groups: list[pd.DataFrame], rule: str, tol: float, threshold: float
     """The metric columns of one slice and rule, every group weighing the same."""
     facts = pd.DataFrame([_facts(g, rule, tol) for g in groups])
     mean, pairs = facts.mean(), int(facts["pairs"].sum())
-    low, high = (NAN, NAN) if rule == "random" else wilson(facts["best"].sum(), len(facts))
+    tasks = [g["task"].iloc[0] if "task" in g else i for i, g in enumerate(groups)]
+    low, high = (NAN, NAN) if rule == "random" else clustered(facts["best"], tasks)
     room = mean["most"] - mean["original"]
     score = np.concatenate([implied_scores(g, rule) for g in groups])
     reward = np.concatenate([g["reward"].to_numpy(float) for g in groups])

@@ -13,8 +13,7 @@ import numpy as np
 import pandas as pd
 
 from parallax_lib.layout import import_layout
-from parallax_lib.models import resolve
-from parallax_lib.params import UserError
+from parallax_lib.params import UserError, resolve
 from parallax_lib.store import read_vectors, write_atomic, write_json, write_vectors
 
 SHARD_ROWS = 3000

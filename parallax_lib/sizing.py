@@ -16,7 +16,7 @@ from parallax_lib import collect, models, prm, search, suite
 from parallax_lib.engine import GROW
 from parallax_lib.kernels import tasks
 from parallax_lib.modelling import prm_shape
-from parallax_lib.params import Params, UserError
+from parallax_lib.params import Params, UserError, resolve
 from parallax_lib.params import Translator as TranslatorParams
 
 GIB = 2**30
@@ -101,7 +101,7 @@ def table(params: Params) -> pd.DataFrame:
     kinds = {kind: prm_bytes(params, kind, width) for kind in (params.prm.kind, *params.prm.baselines)}
     guide, guide_bytes, together = params.prm.kind, kinds[params.prm.kind][0], len(params.card.seeds) if params.prm.folds else 1
     if params.prm.checkpoint:
-        given = prm.read_config(models.resolve(params.prm.checkpoint))
+        given = prm.read_config(resolve(params.prm.checkpoint))
         guide, guide_bytes, together = given.backbone, bytes_of(given)[0], 1
     chooser = (f"PRM {params.prm.kind} and its optimiser", kinds[params.prm.kind][1]) if params.prm.folds else (f"PRM {guide}", guide_bytes)
     largest = max(kinds, key=lambda kind: kinds[kind][1])

@@ -233,6 +233,23 @@ def test_arm_table_counts_judged_rows_and_means_the_budget():
     assert metrics.arm_table(results([])).empty
 
 
+def test_seeds_of_one_task_count_as_far_as_they_differ():
+    """Equal seeds are one trial a task; independent ones as many trials as rows; between them, the bootstrap over tasks."""
+    rng = np.random.default_rng(0)
+    tasks = np.repeat(np.arange(300), 3)
+    once = rng.random(300) < 0.4
+    assert metrics.clustered(np.repeat(once, 3), tasks) == pytest.approx(metrics.wilson(once.sum(), 300))
+    assert metrics.clustered(once, np.arange(300)) == metrics.wilson(once.sum(), 300)
+    free = rng.random(900) < 0.4
+    assert metrics.clustered(free, tasks) == pytest.approx(metrics.wilson(free.sum(), 900), abs=0.006)
+    mixed = np.where(rng.random(900) < 0.5, np.repeat(once, 3), free)
+    low, high = metrics.clustered(mixed, tasks)
+    resampled = metrics.paired_bootstrap(mixed.reshape(300, 3).mean(1), np.zeros(300))
+    assert (low, high) == pytest.approx(resampled[1:], abs=0.004)
+    assert metrics.clustered(np.zeros(900), tasks) == metrics.wilson(0, 300) and metrics.clustered([1.0], ["a"]) == metrics.wilson(1, 1)
+    assert all(map(math.isnan, metrics.clustered([], [])))
+
+
 def test_paired_compares_tasks_judged_in_both_arms():
     told = metrics.paired(results(ROWS), "guided", "unguided")
     assert told["comparison"] == "guided - unguided"

@@ -65,3 +65,25 @@ def test_shipped_files_load_and_hold_only_differences(path):
     for section, value in params:
         for name in getattr(value, "model_fields_set", ()):
             assert getattr(value, name) != getattr(getattr(default, section), name), f"{path.name}: {section}.{name} repeats the default"
+
+
+@pytest.mark.parametrize("section, value, message", [
+    ("search", {"arms": ["unguided", "giuded"]}, "search.arms"),
+    ("search", {"seeds": [0, 0]}, "search.seeds: .* twice"),
+    ("search", {"seeds": []}, "search.seeds"),
+    ("decode", {"batch": -3}, "decode.batch"),
+    ("latent", {"steps": -1}, "latent.steps"),
+    ("latent", {"tau": 0}, "latent.tau"),
+    ("latent", {"proposal": "mc_dropout"}, "keep all of them below 1"),
+    ("suite", {"test_fraction": 3}, "suite.test_fraction"),
+    ("collect", {"limit": 0}, "collect.limit"),
+    ("card", {"shares": [1.5]}, "card.shares"),
+])  # fmt: skip
+def test_values_that_make_no_run_are_refused(section, value, message):
+    with pytest.raises(UserError, match=message) as refused:
+        load("x", **{section: value})
+    assert "\n" not in str(refused.value)
+
+
+def test_dropout_below_one_is_a_proposal():
+    assert load("x", latent={"proposal": "mc_dropout"}, collect={"influence_sigmas": [0.0, 0.5]}).latent.sigma == 0.5

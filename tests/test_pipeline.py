@@ -24,6 +24,39 @@ def test_a_setting_that_a_notebook_reads_is_part_of_its_key_or_of_an_earlier_one
     assert ("card" in pipeline.PART[number]) == ("card: dict" in text)  # papermill gives it to these only
 
 
+@pytest.fixture
+def executed(monkeypatch, tmp_path):
+    """run(only, **sections) -> numbers of the stages that ran; nothing is computed."""
+    ran = []
+
+    def execute(stage, params, folder, key, record, say):
+        ran.append(stage.number)
+        record.parent.mkdir(parents=True, exist_ok=True)
+        record.write_text(json.dumps({"key": key, "status": "ok"}))
+        record.with_suffix("").with_suffix(".ipynb").touch()
+
+    monkeypatch.setattr(pipeline, "execute", execute)
+    monkeypatch.setattr(pipeline, "run_folder", lambda run: tmp_path)
+
+    def run(only="", **sections):
+        ran.clear()
+        pipeline.run(Params(**sections), only, say=lambda text: None)
+        return ",".join(ran)
+
+    return run
+
+
+def test_a_part_of_the_stages_knows_what_the_others_left(executed):
+    changed = {"collect": {"limit": 3}}
+    assert executed() == "01,02,03,04,05,06" and executed() == ""
+    assert executed("03") == "" and executed("02-03") == ""
+    assert executed("01", **changed) == "01"
+    assert executed("02", **changed) == "02"  # its own settings are the same, what it reads is not
+    assert executed("02", **changed) == "" and executed("03-06", **changed) == "03,04,05,06"
+    assert executed(**changed) == ""
+    assert executed("07", **changed) == "07" and executed("07", **changed) == ""
+
+
 def keys(params: Params) -> dict[str, str]:
     made, before = {}, ""
     for number, stage in STAGES.items():

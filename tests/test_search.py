@@ -225,6 +225,18 @@ def test_the_pool_begins_with_the_unguided_and_the_random_program(translator, pr
         assert found[arm, 0]["code"] == found["pool", sample]["code"]
 
 
+def test_a_sampled_pool_differs_and_the_unguided_program_does_not_depend_on_the_other_arms(translator):
+    params = settings(samples=5).model_copy(update={"latent": settings().latent.model_copy(update={"proposal": "none"})})
+    params = params.model_copy(update={"decode": params.decode.model_copy(update={"temperature": 1.0, "max_new_tokens": 24})})
+    wanted = [search.Row(task(0), "unguided", 0, 0), search.Row(task(0), "random", 0, 0)]
+    pool = [search.Row(task(0), "pool", i, 0) for i in range(5)]
+    made = search.translate(translator, [], wanted + pool, params)
+    likely = [round(row["mean_logprob"], 6) for row in made]
+    assert likely[:2] == likely[2:4] and len(set(likely[2:])) == 5
+    alone = search.translate(translator, [], wanted[:1], params)[0]
+    assert alone["mean_logprob"] == pytest.approx(made[0]["mean_logprob"], abs=1e-5)
+
+
 def test_ties_and_small_gains_go_to_the_original():
     values = torch.tensor([[0.5, 0.5, 0.5], [0.5, 0.55, 0.4], [0.5, 0.9, 0.95]])
     assert choosing.select(values, 0.0).tolist() == [0, 1, 2]
