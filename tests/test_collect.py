@@ -107,9 +107,11 @@ def test_a_repair_prompt_has_room_from_as_many_positions_on_as_it_its_answer_and
         assert collect.has_room(TASK, params, past) == fits
 
 
-def test_positions_are_those_of_the_model(tmp_path):
+def test_positions_are_those_of_the_model(tmp_path, monkeypatch):
     write_lm(tmp_path, max_position_embeddings=777)
     assert models.positions_of(Translator(model=str(tmp_path))) == 777
+    monkeypatch.setenv("HOME", str(tmp_path.parent))
+    assert models.positions_of(Translator(model=f"~/{tmp_path.name}")) == 777
     model = models.load_translator(Translator(model="random")).model
     assert models.positions_of(Translator(model="random")) == model.config.max_position_embeddings
 

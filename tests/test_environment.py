@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 import tomllib
 from importlib.metadata import distribution
 from pathlib import Path
@@ -105,3 +106,9 @@ def test_ci_runs_the_readme_s_test_command():
     assert {"demo", "test"} <= set(targets)
     shown = re.findall(r"\bmake ([a-z]+)\b", (ROOT / "README.md").read_text())
     assert {"demo", "test"} <= set(shown) <= set(targets)
+
+
+def test_the_list_of_modules_is_todays():
+    told = subprocess.run([sys.executable, ROOT / "scripts" / "modules_page.py"], capture_output=True, text=True, check=True).stdout
+    assert told == (ROOT / "docs" / "MODULES.md").read_text(), "python scripts/modules_page.py > docs/MODULES.md"
+    assert set(re.findall(r"^\| `(\w+)`", told, re.M)) == {path.stem for path in (ROOT / "parallax_lib").glob("*.py")} - {"__init__"}
