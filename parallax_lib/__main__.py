@@ -118,7 +118,7 @@ def _rejudge(args) -> None:
 
 
 def _export(args) -> None:
-    from parallax_lib import layout, models, shipped, store
+    from parallax_lib import layout, shipped, store
 
     run = resolve(args.folder)
     if (run / "rollouts.parquet").exists():
@@ -133,7 +133,7 @@ def _export(args) -> None:
 
 def check_machine(params: Params) -> None:
     """Refuse before anything is loaded: compiler, sandbox, shipped rollouts, adapter."""
-    from parallax_lib import models, sandbox, toolchain
+    from parallax_lib import sandbox, toolchain
 
     toolchain.detect(params.validation.cuda)
     sandbox.probe(unsafe=params.validation.unsafe)

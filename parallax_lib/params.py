@@ -32,7 +32,7 @@ class Suite(Section):
     kinds: tuple[Literal["minibench", "forge", "hecbench"], ...] = ("minibench",)
     root: str = ""  # HeCBench checkout, for kind hecbench
     forge_count: int = Field(100, ge=0)  # programs to draw, for kind forge
-    forge_wide: int = Field(0, ge=0)  # more programs, of patterns that a seed puts together: the PRM trains on them, nothing is tested on them
+    forge_wide: int = Field(0, ge=0)  # more programs, of patterns that a seed puts together, for the PRM to train on and for no test
     forge_seed: int = 1_000_000
     forge_families: Literal["train", "heldout", "all", "mostly_heldout"] = "all"  # mostly_heldout: those three times as often as the others
     directions: tuple[str, ...] = DIRECTIONS
@@ -64,7 +64,7 @@ class Decode(Section):
     max_new_tokens: int = Field(1600, ge=1)
     temperature: float = Field(0.0, ge=0)
     redecode_temperature: float = Field(0.7, ge=0)  # for the re-decode control
-    max_prompt: int = Field(8192, ge=1)  # tokens, or fewer where the model has too few positions; tasks whose prompt has more are left out, and told
+    max_prompt: int = Field(8192, ge=1)  # tokens, or fewer where the model has too few positions; tasks with more are left out, and told
     batch: int = Field(30, ge=1)  # rows at once; one of a task that takes more than 4,096 tokens, prompt and answer, counts as several
     draft: int = Field(24, ge=0)  # prompt-lookup tokens checked in one forward; 0: plain decoding
 
