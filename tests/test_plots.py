@@ -135,7 +135,7 @@ def test_the_loss_of_a_ridge_probe_is_shown_by_its_penalties():
                          "chosen": [False, True, False]})  # fmt: skip
     fig = plots.loss_curve(told)
     assert fig.layout.xaxis.type == "log" and list(fig.data[1].x) == [0.1, 1.0, 10.0] and list(fig.data[1].y) == [4.0, 2.5, 3.5]
-    assert "chosen is 1 with a validation loss of 2.5000" in str(fig.layout)
+    assert "chosen is 1 with a validation loss of 2.5000" in fig.layout.title.text
 
 
 def test_loss_curve_marks_the_step_at_which_the_backbone_joins():
