@@ -41,7 +41,7 @@ def light(output: dict) -> dict | None:
 def refresh(path: Path) -> None:
     notebook = nbformat.read(path, 4)
     where = {"metadata": {"path": str(path.parent)}}
-    NotebookClient(notebook, timeout=600, kernel_name="python3", resources=where, store_widget_state=False).execute()
+    NotebookClient(notebook, timeout=600, kernel_name="python3", resources=where, store_widget_state=False, coalesce_streams=True).execute()
     notebook.metadata.pop("widgets", None)
     notebook.metadata["language_info"] = {"name": "python"}
     for cell in notebook.cells:
