@@ -267,8 +267,7 @@ def paired(results: pd.DataFrame, arm_a: str, arm_b: str, draws: int = 10_000, s
     for arm in (arm_a, arm_b):
         if arm not in set(results["arm"]):
             raise UserError(f"no arm {arm!r} in the results; they hold {', '.join(sorted(set(results['arm'])))}")
-    a, b = (known[known["arm"] == arm].groupby("task")["validated"].apply(lambda v: v.astype(float).mean())
-            for arm in (arm_a, arm_b))  # fmt: skip
+    a, b = (known[known["arm"] == arm].astype({"validated": float}).groupby("task")["validated"].mean() for arm in (arm_a, arm_b))
     both = a.index.intersection(b.index)
     x, y = a[both].to_numpy(float), b[both].to_numpy(float)
     change = paired_bootstrap(x, y, draws, seed)

@@ -1,28 +1,81 @@
 """Writes a run's report card as a page: every table of stages 01-07 that is there, as measured.
 
-    python scripts/study_page.py data/runs/study docs/study.png > docs/STUDY.md   # and the figure of guided's differences
+    python scripts/study_page.py data/study docs/study.png > docs/STUDY.md   # and the figure of guided's differences
+    python scripts/study_page.py data/runs/study --ship data/study           # the tables that the page needs, small
+
+FOLDER is a run's folder or one that --ship made.  All that is said of the arms is worked out here from their rows.  `notes.json`
+in the folder holds a sentence for a section's title, or for a table's name: it stands under the title, or that of its first section.
 """
 
-import sys
+from __future__ import annotations
+
+import argparse
+import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from parallax_lib import card, plots_arms, variations
-from parallax_lib.store import read_table
+from parallax_lib import card, metrics, suite
+from parallax_lib.arms import AT_COST, CHECKS
+from parallax_lib.card import CEILING, FLOOR, GUIDED
+from parallax_lib.params import UserError
+from parallax_lib.reasons import REASONS
+from parallax_lib.store import read_table, write_atomic
+
+TITLE = "The study's tables"
+HAND, MADE = "hand-written", "generated"
+JUDGED = {"results": "arms", "crossfit": "collected thoughts"}  # tables with a row a judged program, and what they are called
+BESIDE = ["crossfit_differences", "crossfit_gaps", "crossfit_families"]  # what stage 03 has worked out
+TEXTS = ["source_code", "code", "plan", "log", "parallel_evidence", "race_evidence", "checked", "sandbox", "toolchain"]
+SMALL = {"compression": "zstd", "compression_level": 22, "dictionary_pagesize_limit": 1 << 26}  # every text once
+RESAMPLED = "`low`, `high`: 95 % interval from resampling tasks, each with all its seeds."
+FLAT = "Where no task differs it is [0, 0], and `mde` says what would have been seen."
+SINGLE = "`low`, `high`: 95 % interval in which the seeds of one task are not taken as independent."
+LEGEND = {
+    "n": "judged programs, one a task and seed", "cost": "tokens forwarded for a task", "looked_at": "programs chosen among",
+    "compiles": "compiles that the choice took", "validator_runs": "runs of the validator that it took",
+    "unpaired": "tasks judged under one of the two arms only, left out", "rate_a": "guided's share", "rate_b": "the other arm's",
+    "wins": "tasks on which guided's share is higher (`ties`, `losses`: equal, lower)",
+    "p_value": "exact sign test of wins and losses",
+    "mde": "the smallest difference that so many tasks would have shown (power 0.8)",
+    "gap": "oracle - unguided", "closed": "share of it that the arm gains over unguided",
+    "no_gap": "share of the resamples without a gap, left out",
+    "built": "share at level 2 or more, it compiles", "ran": "at level 3 or more",
+    "base_rate": "share of them whose expected reward is 0.5 or more",
+    "groups": "an original and its branch-offs of one task and depth",
+    "dropped": "groups in which no original or no branch-off was judged", "pairs": "siblings whose rewards differ",
+    "best": "share of groups in which the pick is within 0.05 of the best reward",
+    "gt": "in which it beats the original by more than 0.05", "ge": "in which it is not worse than the original by more than 0.05",
+    "regret": "reward lost against the best sibling", "gain": "share of a perfect pick's gain over the original",
+    "pairwise": "share of pairs ordered right", "moved": "share of groups that leave the original", "possible": "a perfect pick's gain",
+}  # fmt: skip
 
 
 def table(frame: pd.DataFrame, digits: int = 3) -> str:
-    """The frame in Markdown; floats rounded, missing values empty."""
+    """The frame in Markdown; floats rounded, missing values empty, a small p-value as a bound."""
 
-    def cell(value) -> str:
+    def cell(name: str, value) -> str:
+        if name == "p_value" and value < 0.001:
+            return "<0.001"
         if isinstance(value, float):
             return "" if pd.isna(value) else f"{value:.{digits}f}".rstrip("0").rstrip(".")
         return str(value)
 
-    rows = [[cell(value) for value in row] for row in frame.itertuples(index=False)]
+    rows = [list(map(cell, frame.columns, row)) for row in frame.itertuples(index=False)]
     lines = [list(map(str, frame.columns)), ["---"] * frame.shape[1], *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def told(text: str, frame: pd.DataFrame, **own: str) -> str:
+    """What is to be said, what the columns mean (`own` before LEGEND), the table."""
+    meanings = LEGEND | own
+    legend = "; ".join(f"`{name}`: {meanings[name]}" for name in frame.columns if name in meanings)
+    words = " ".join(filter(None, [text, legend and f"{legend}."]))
+    return "\n\n".join(filter(None, [words, table(frame)]))
+
+
+# what the tables say
 
 
 def collected(rows: pd.DataFrame) -> pd.DataFrame:
@@ -38,69 +91,254 @@ def collected(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(made)
 
 
-def page(folder: Path) -> str:
-    """Sections whose tables the run has left; a run of stages 01-03 has no arms."""
-
-    def of(name: str) -> pd.DataFrame:
-        return read_table(folder, name)
-
-    made = f"Made by `python scripts/study_page.py {folder}` from what that run left there."
-    parts, there = ["# The study's tables\n\n" + made], {path.stem for path in folder.glob("*.parquet")}
-    if {"results", "differences", "gaps"} <= there:
-        parts += arms(of("results"), of("arms"), of("differences"), of("gaps"))
-    if "repairs" in there:
-        kept = ["arm", "repair", "n", "validated", "rate", "low", "high", "cost", "compiles", "validator_runs"]
-        parts.append("## Repair rounds, of the tasks that they are made for (05)\n\n" + table(of("repairs")[kept]))
-    if "crossfit" in there:
-        parts += crossfit(of("crossfit"), of("crossfit_differences"), of("crossfit_gaps"), of("crossfit_families"))
-    parts.append("## Collected (01)\n\n" + table(collected(of("rollouts"))))
-    parts.append("## PRM and baselines on prefixes of test families (02)\n\n" + table(of("scores_by_depth")))
-    selection = of("selection")
-    parts.append("## Branch selection on test families (03)\n\n" + table(selection[selection["scope"] != "depth"].drop(columns=["scope"])))
-    if {"breadth", "margins", "variations"} <= there:
-        parts += [
-            "## Best-scored of N collected thoughts (07)\n\n" + table(of("breadth")),
-            "## Margin (07)\n\n" + table(of("margins")),
-            "## Other trainings (07)\n\nThe split by rows leaks on purpose. Scores of `rank` and `listwise` only rank.\n\n"
-            + table(variations.summary(of("variations"))),
-        ]
-    return "\n\n".join(parts) + "\n"
+def with_suite(rows: pd.DataFrame) -> pd.DataFrame:
+    """`suite` of every row: the bundled kernels are hand-written; a generated one's name ends in its seed."""
+    bundled = rows["kernel"].isin({kernel.name for kernel in suite.read_folder(suite.MINIBENCH, "minibench")})
+    return rows.assign(suite=np.select([bundled, rows["kernel"].str.contains(r"_\d+$")], [HAND, MADE], "other"))
 
 
-def arms(results: pd.DataFrame, rates: pd.DataFrame, differences: pd.DataFrame, gaps: pd.DataFrame) -> list[str]:
+def same(rows: pd.DataFrame, arm: str, other: str) -> bool:
+    """Whether two arms hold the same rows but for the checks that the choice took."""
+    keys = [key for key in ("repair", "seed", "task") if key in rows]
+    parts = (rows[rows["arm"] == name].drop(columns=["arm", *CHECKS], errors="ignore") for name in (arm, other))
+    a, b = (part.sort_values(keys, ignore_index=True) for part in parts)
+    return a.equals(b)
+
+
+def without_equal_cost(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The rows without the `@cost` arms that are the unguided arm again, and a sentence that names them."""
+    gone = [arm for arm in rows["arm"].unique() if arm.endswith(AT_COST) and same(rows, arm, FLOOR)]
+    names = ", ".join(f"`{arm}`" for arm in gone)
+    why = f"{names} (only as many programs as guided's mean cost pays for) are `{FLOOR}` again, row by row, and left out."
+    return rows[~rows["arm"].isin(gone)], why if gone else ""
+
+
+def parts(results: pd.DataFrame, by: str) -> pd.DataFrame:
+    """Guided minus unguided within each suite or direction, beside what a random pick and the oracle reach there."""
+    rows = []
+    for name, inside in results.groupby(by):
+        shares = card.task_values(inside).mean()
+        row = {by: name, "families": inside["family"].nunique()} | {arm: shares.get(arm) for arm in (FLOOR, "random", GUIDED, CEILING)}
+        rows.append(row | metrics.paired(inside, GUIDED, FLOOR))
+    return pd.DataFrame(rows).drop(columns=["rate_a", "rate_b"])
+
+
+def tried(results: pd.DataFrame) -> pd.DataFrame:
+    """How many different tasks, kernels and families there are of each suite and direction."""
+    counts = {"tasks": "task", "kernels": "kernel", "families": "family"}
+    return results.groupby(["suite", "direction"]).agg(**{name: (of, "nunique") for name, of in counts.items()}).reset_index()
+
+
+def levels(results: pd.DataFrame) -> pd.DataFrame:
+    """Judged programs of every arm by level, and the shares that compile and that run."""
+    known = metrics.judged(results)
+    far = known.assign(built=known["level"] >= 2, ran=known["level"] >= 3).groupby("arm", sort=False)[["built", "ran"]].mean()
+    return far.join(pd.crosstab(known["arm"], known["level"]).add_prefix("level ")).reset_index()
+
+
+def reasons(results: pd.DataFrame) -> pd.DataFrame:
+    """Programs of every arm by the verdict's reason."""
+    counts = pd.crosstab(results["arm"], results["reason"])
+    return counts.loc[results["arm"].unique(), [reason for reason in REASONS if reason in counts]].reset_index()
+
+
+def shown_parallel(results: pd.DataFrame) -> pd.DataFrame:
+    """Validated programs of each target by whether they were shown to be parallel."""
+    known = metrics.judged(results)
+    good = known[known["validated"].astype(bool)]
+    counts = pd.crosstab(good["direction"].str.split("-").str[1].rename("target"), good["parallel"])
+    counts = counts.reindex(columns=["yes", "unknown"], fill_value=0)
+    return counts.assign(**{"share of yes": counts["yes"] / counts.sum(axis=1)}).reset_index()
+
+
+def unchecked(results: pd.DataFrame) -> str:
+    """What the verdicts leave open, in a sentence."""
+    races, speed = (int((results[name] != "not checked").sum()) for name in ("race_free", "faster"))
+    if races or speed:
+        return f"Of {len(results):,} programs {races:,} were checked for races and {speed:,} were timed."
+    return (
+        "**Races and speed were not judged** (`params/study.yaml`: `races: off`; `timing` is off where nothing is said): "
+        "a validated program can hold a race that no run showed, and can be slower than its source."
+    )
+
+
+def finding(kernels: str, rows: pd.DataFrame) -> str:
+    """A gain is one where every interval lies above zero."""
+    if (rows["low"] > 0).all():
+        return f"gains on {kernels} kernels"
+    return f"{'gains nothing' if (rows['diff'] <= 0).all() else 'shows no sure gain'} on {kernels} kernels"
+
+
+def in_words(differences: pd.DataFrame, gaps: pd.DataFrame) -> str:
+    """`card.headline` as lines of Markdown."""
+    return card.headline(differences, gaps).replace("\n", "  \n")
+
+
+def lead(suites: dict[str, pd.DataFrame]) -> str:
+    """On which kernels guidance gains and on which it does not: the page's first lines."""
+    rows, lines = pd.concat([frame.assign(what=JUDGED[name]) for name, frame in suites.items()], ignore_index=True), []
+    for i, row in enumerate(rows.to_dict("records")):
+        reached = ", ".join(f"{arm} {100 * row[arm]:.1f} %" for arm in (GUIDED, FLOOR, CEILING) if not pd.isna(row[arm]))
+        words = in_words(rows.iloc[[i]], pd.DataFrame(columns=["arm"]))
+        lines.append(f"- {row['what']}, {row['suite']} kernels ({row['families']} families): {words}; {reached}")
+    verdict = "; it ".join(finding(name, part) for name, part in rows.groupby("suite"))
+    what = f"{HAND.capitalize()}: the bundled suite `data/minibench`; {MADE}: drawn from the grammars of `data/forge`."
+    return "\n".join([f"**Guidance {verdict}.** {what}", "", *lines])
+
+
+# sections: (title, text) of a table
+
+
+def compared(results: pd.DataFrame, suites: pd.DataFrame, beside: list[pd.DataFrame], stage: str) -> list[tuple[str, str]]:
+    """Guided minus the others, over all tasks and in parts; what the tasks are and what was not judged.
+
+    beside: differences, gaps and shares by family.
+    """
+    differences, gaps, families = beside
+    over = [{"against": arm} | metrics.paired_bootstrap(families[GUIDED], families[arm])._asdict() for arm in differences["against"]]
+    words = [in_words(differences, gaps), told(RESAMPLED, differences.drop(columns="comparison"))]
+    ways = parts(results, "direction").drop(columns="comparison")
+    split = [told(f"{RESAMPLED} {FLAT}", suites.drop(columns="comparison")), table(ways)]
+    shown = told("Validated rows by whether the program was shown to be parallel.", shown_parallel(results))
+    return [
+        (f"Guided minus every other arm ({stage})", "\n\n".join(words)),
+        (f"Guided minus unguided by suite and by direction ({stage})", "\n\n".join(split)),
+        (f"With families resampled ({stage})", told("Guided minus each arm; each family counts alike.", pd.DataFrame(over))),
+        (f"Share of the oracle's gap ({stage})", told("", gaps)),
+        (f"Validated share by family ({stage})", table(families)),
+        (f"Tasks, kernels and families ({stage})", table(tried(results))),
+        (f"What was not judged ({stage})", f"{unchecked(results)}\n\n{shown}"),
+    ]
+
+
+def arms(results: pd.DataFrame, suites: pd.DataFrame) -> list[tuple[str, str]]:
+    results, why = without_equal_cost(results)
     wanted = ["arm", "n", "validated", "rate", "low", "high", "cost", "looked_at", "validator_runs"]
-    by = card.by_family(results)
-    seeds, ways = (results.pivot_table("validated", "arm", name, sort=False).reset_index() for name in ("seed", "direction"))
-    over = [{"against": arm} | card.over_families(results, against=arm)._asdict() for arm in differences["against"]]
+    ways = [table(results.pivot_table("validated", "arm", by, sort=False).reset_index()) for by in ("seed", "direction")]
+    beside = [card.differences(results), card.gap_closed(results), card.by_family(results)]
+    serial = "A program whose text or object code holds nothing parallel stops at level 2, unrun."
     return [
-        card.headline(differences, gaps).replace("\n", "  \n"),
-        "With families resampled instead of tasks (each family counts alike):\n\n" + table(pd.DataFrame(over)),
-        "## Arms on held-out tasks (04, 05)\n\n`low`, `high`: Wilson. `cost`: tokens forwarded for a task. `@cost`: only as many "
-        "programs as guided's cost pays for.\n\n" + table(rates[wanted]),
-        "## Guided minus every other arm (07)\n\nBootstrap over tasks, sign test, the smallest difference that would have been seen.\n\n"
-        + table(differences.drop(columns="comparison")),
-        "## Share of the oracle's gap (07)\n\n" + table(gaps),
-        "## Validated share by seed of the thoughts, by direction, by family\n\n" + "\n\n".join(map(table, (seeds, ways, by))),
+        ("Arms on held-out tasks (04, 05)", told(f"{SINGLE} {why}".strip(), metrics.arm_table(results).filter(wanted))),
+        *compared(results, suites, beside, "05"),
+        ("Validated share by seed of the thoughts and by direction (05)", "\n\n".join(ways)),
+        ("How far programs come (05)", told(f"Judged programs by level (docs/VERDICTS.md). {serial}", levels(results))),
+        ("Why they fail (05)", told("Programs by the verdict's reason (docs/VERDICTS.md).", reasons(results))),
     ]
 
 
-def crossfit(chosen: pd.DataFrame, differences: pd.DataFrame, gaps: pd.DataFrame, families: pd.DataFrame) -> list[str]:
-    by_seed = chosen.pivot_table("validated", "arm", "seed", aggfunc="mean", sort=False)
-    budget = ["latent_steps", "decode_tokens", "looked_at", "compiles", "validator_runs"]
-    spent = by_seed.join(chosen.groupby("arm")[budget].mean()).reset_index().rename(columns={s: f"seed {s}" for s in by_seed})
+def crossfit(chosen: pd.DataFrame, suites: pd.DataFrame, *beside: pd.DataFrame) -> list[tuple[str, str]]:
+    by_seed = chosen.pivot_table("validated", "arm", "seed", aggfunc="mean", sort=False).add_prefix("seed ")
+    wanted = ["arm", "rate", "low", "high", "latent_steps", "decode_tokens", "looked_at", "compiles", "validator_runs"]
+    spent = metrics.arm_table(chosen).filter(wanted).merge(by_seed, on="arm")
+    what = "What each chooser takes among collected thoughts, by PRMs of other families; what it costs a task (the prompt is not counted)."
     return [
-        "## Every held-out family tested once (03)\n\nWhat each chooser takes among collected thoughts, by PRMs of other families: "
-        "validated share under each training seed, and what it costs a task (the prompt is not counted).\n\n" + table(spent),
-        card.headline(differences, gaps).replace("\n", "  \n"),
-        "Bootstrap over tasks, each with all its seeds.\n\n" + table(differences.drop(columns="comparison")),
-        "Share of the oracle's gap:\n\n" + table(gaps),
-        "By family, all seeds:\n\n" + table(families),
+        ("Every held-out family tested once (03)", told(f"{what} `seed`: the share under each training seed. {SINGLE}", spent)),
+        *compared(chosen, suites, list(beside), "03"),
     ]
+
+
+def repairs(rows: pd.DataFrame) -> list[tuple[str, str]]:
+    kept = ["arm", "repair", "n", "validated", "rate", "low", "high", "cost", "compiles", "validator_runs"]
+    rows, why = without_equal_cost(rows[kept])
+    return [("Repair rounds, of the tasks that they are made for (05)", told(why, rows))]
+
+
+def selection(rows: pd.DataFrame) -> list[tuple[str, str]]:
+    return [("Branch selection on test families (03)", told("", rows[rows["scope"] != "depth"].drop(columns=["scope"])))]
+
+
+def trainings(rows: pd.DataFrame) -> list[tuple[str, str]]:
+    from parallax_lib import variations  # it loads torch
+
+    what = "The split by rows leaks on purpose. Scores of `rank` and `listwise` only rank."
+    return [("Other trainings (07)", told(what, variations.summary(rows)))]
+
+
+SECTIONS = {
+    "results": arms,
+    "repairs": repairs,
+    "crossfit": crossfit,
+    "collected": lambda rows: [("Collected (01)", table(rows))],
+    "scores_by_depth": lambda rows: [("PRM and baselines on prefixes of test families (02)", told("", rows, n="labelled prefixes"))],
+    "selection": selection,
+    "breadth": lambda rows: [("Best-scored of N collected thoughts (07)", told("", rows, n="thoughts chosen among"))],
+    "margins": lambda rows: [("Margin (07)", told("", rows, gain="mean reward gained over the original"))],
+    "variations": trainings,
+}
+
+
+# the page and the tables that it is made from
+
+
+def tables(folder: Path) -> dict[str, pd.DataFrame]:
+    """Those of the page's tables that the folder holds; of rollouts only what `collected` says."""
+    names = [name for name in (*SECTIONS, *BESIDE, "rollouts") if (folder / f"{name}.parquet").exists()]
+    found = {name: read_table(folder, name) for name in names}
+    if not found:
+        raise UserError(f"{folder}: holds none of {', '.join(SECTIONS)}; run the study, or name its folder")
+    return ({"collected": collected(found.pop("rollouts"))} if "rollouts" in found else {}) | found
+
+
+def page(folder: Path) -> str:
+    """Sections whose tables are there; a run of stages 01-03 has no arms."""
+    found = tables(folder)
+    more = {name: [] for name in found}  # what a section needs beside its table
+    for name in (name for name in JUDGED if name in found):
+        found[name] = with_suite(found[name])
+        more[name] = [parts(found[name], "suite"), *([read_table(folder, each) for each in BESIDE] if name == "crossfit" else [])]
+    sections = {name: make(found[name], *more[name]) for name, make in SECTIONS.items() if name in found}
+    notes = noted(folder, sections)
+    suites = {name: more[name][0] for name in JUDGED if name in found}
+    blocks = [f"# {TITLE}", lead(suites) if suites else None]
+    blocks += [f"Made by `python scripts/study_page.py {folder}` from the tables there.", notes.get(TITLE)]
+    for title, text in (section for made in sections.values() for section in made):
+        blocks += [f"## {title}", notes.get(title), text]
+    return "\n\n".join(filter(None, blocks)) + "\n"
+
+
+def noted(folder: Path, sections: dict[str, list]) -> dict[str, str]:
+    """The folder's notes by section title; one that fits no table and no section is refused."""
+    path = folder / "notes.json"
+    notes = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    titles = [title for made in sections.values() for title, _ in made]
+    for name in notes:
+        if name not in {TITLE, *SECTIONS, *titles}:
+            raise UserError(f"{path}: {name!r} is neither a table nor a section; they are {', '.join([TITLE, *SECTIONS, *titles])}")
+    return {made[0][0]: notes[name] for name, made in sections.items() if name in notes} | notes
+
+
+def figure(folder: Path, path: Path) -> None:
+    """Guided's differences, of the arms or else of stage 03's choices."""
+    from parallax_lib import plots_arms
+
+    found = tables(folder)
+    rows = card.differences(without_equal_cost(found["results"])[0]) if "results" in found else read_table(folder, BESIDE[0])
+    plots_arms.paired_diff(rows).write_image(path, width=900, scale=1.5)
+
+
+def ship(folder: Path, out: Path) -> None:
+    """The page's tables in little room; the texts of stage 03's programs stay with the rollouts."""
+    for name, rows in tables(folder).items():
+        small = rows.drop(columns=TEXTS, errors="ignore") if name == "crossfit" else rows
+        write_atomic(out / f"{name}.parquet", small.to_parquet(index=False, **SMALL))
+
+
+def main() -> None:
+    ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ask.add_argument("folder", type=Path, help="a run's folder, or one that --ship made")
+    ask.add_argument("figure", type=Path, nargs="?", help="where to draw guided's differences")
+    ask.add_argument("--ship", type=Path, metavar="OUT", help="write the page's tables there instead of the page")
+    args = ask.parse_args()
+    try:
+        if args.ship:
+            ship(args.folder, args.ship)
+        else:
+            print(page(args.folder), end="")
+        if args.figure:
+            figure(args.folder, args.figure)
+    except UserError as error:
+        ask.error(str(error))
 
 
 if __name__ == "__main__":
-    run = Path(sys.argv[1])
-    print(page(run), end="")
-    if len(sys.argv) > 2:
-        name = "differences" if (run / "differences.parquet").exists() else "crossfit_differences"
-        plots_arms.paired_diff(read_table(run, name)).write_image(sys.argv[2], width=900, height=420, scale=1.5)
+    main()
