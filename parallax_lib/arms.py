@@ -40,6 +40,11 @@ def derive(results: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+def drawn(pool: pd.DataFrame) -> pd.DataFrame:
+    """The pool without its first program, which is the unperturbed one under every seed."""
+    return pool[pool["sample"] > 0]
+
+
 def equal_cost(results: pd.DataFrame) -> int:
     """Most programs of a pool whose mean cost is within the guided arm's, at least 1; 0 without guided rows or pool."""
     guided, pool = (results[results["arm"] == arm] for arm in ("guided", "pool"))

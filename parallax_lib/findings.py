@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from parallax_lib import arms, metrics, plots, plots_arms, plots_card, recheck, report, tally, variations
 from parallax_lib import card as report_card
-from parallax_lib import metrics, plots, plots_arms, plots_card, recheck, report, tally, variations
 from parallax_lib.adjudicate import Adjudicator
 from parallax_lib.decisions import rows_decided
 from parallax_lib.params import resolve
@@ -26,10 +26,14 @@ def shipped_influence(run: Run) -> pd.DataFrame:
     return metrics.influence(pd.read_json(file, lines=True)) if run.params.collect.shipped and file.exists() else pd.DataFrame()
 
 
-def write_stats(run: Run, results: pd.DataFrame) -> str:
-    """Per direction and in total, as text; also written as `validators_stats_<run>.txt` and `.json`."""
-    ks = tuple(k for k in (1, 2, 4, 8) if k <= results.groupby(["arm", "task"]).size().max()) if "arm" in results else ()
-    table = metrics.at_k_table(results, ks).astype(object) if ks else pd.DataFrame()
+def write_stats(run: Run, results: pd.DataFrame, pool: pd.DataFrame | None = None) -> str:
+    """Per direction and in total, as text; also written as `validators_stats_<run>.txt` and `.json`.
+
+    pool: the programs that best-of-N chooses from.  Their pass@k is of those under noise, each a draw like the other.
+    """
+    rows = results if pool is None else pd.concat([results, arms.drawn(pool)])
+    ks = tuple(k for k in (1, 2, 4, 8) if k <= rows.groupby(["arm", "task"]).size().max()) if "arm" in rows else ()
+    table = metrics.at_k_table(rows, ks).astype(object) if ks else pd.DataFrame()
     at_k = table.where(table.notna(), None).to_dict("records")
     _, text = tally.write_stats(tally.stats(results, metrics.wilson), run.folder, run.params.run, at_k)
     return text.read_text()

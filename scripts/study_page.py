@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from parallax_lib import card, metrics, suite
-from parallax_lib.arms import AT_COST, CHECKS
+from parallax_lib.arms import AT_COST, CHECKS, drawn
 from parallax_lib.card import CEILING, FLOOR, GUIDED
 from parallax_lib.params import UserError
 from parallax_lib.reasons import REASONS
@@ -226,6 +226,15 @@ def arms(results: pd.DataFrame, suites: pd.DataFrame) -> list[tuple[str, str]]:
     ]
 
 
+def pool(rows: pd.DataFrame) -> list[tuple[str, str]]:
+    if rows.empty:
+        return []
+    sampled = drawn(rows)
+    ks = tuple(k for k in (1, 2, 4, 8, 16) if k <= sampled.groupby("task").size().max())
+    what = "Of the pool's programs under noise, all seeds together: the mean over tasks of 1 - C(n-c, k) / C(n, k)."
+    return [("pass@k (05)", told(what, metrics.at_k_table(sampled, ks).dropna(axis=1, how="all"), n="programs of a task"))]
+
+
 def crossfit(chosen: pd.DataFrame, suites: pd.DataFrame, *beside: pd.DataFrame) -> list[tuple[str, str]]:
     by_seed = chosen.pivot_table("validated", "arm", "seed", aggfunc="mean", sort=False).add_prefix("seed ")
     wanted = ["arm", "rate", "low", "high", "latent_steps", "decode_tokens", "looked_at", "compiles", "validator_runs"]
@@ -256,6 +265,7 @@ def trainings(rows: pd.DataFrame) -> list[tuple[str, str]]:
 
 SECTIONS = {
     "results": arms,
+    "pool": pool,
     "repairs": repairs,
     "crossfit": crossfit,
     "collected": lambda rows: [("Collected (01)", table(rows))],
@@ -317,9 +327,9 @@ def figure(folder: Path, path: Path) -> None:
 
 
 def ship(folder: Path, out: Path) -> None:
-    """The page's tables in little room; the texts of stage 03's programs stay with the rollouts."""
+    """The page's tables in little room; only the arms' programs keep their texts."""
     for name, rows in tables(folder).items():
-        small = rows.drop(columns=TEXTS, errors="ignore") if name == "crossfit" else rows
+        small = rows if name == "results" else rows.drop(columns=TEXTS, errors="ignore")
         write_atomic(out / f"{name}.parquet", small.to_parquet(index=False, **SMALL))
 
 

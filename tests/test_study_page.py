@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from functools import cache
+from itertools import combinations
 
 import frames
 import numpy as np
@@ -151,6 +152,18 @@ def test_a_section_carries_its_note_and_a_note_of_nothing_is_refused(tmp_path):
     notes.write_text('{"colected": "Few."}')
     with pytest.raises(UserError, match="'colected' is neither a table nor a section"):
         study_page.page(tmp_path)
+
+
+def test_pass_at_k_of_the_pool_leaves_its_first_program_out_and_counts_subsets(tmp_path):
+    good = {"a": [1, 0, 1, 0, 0], "b": [1, 0, 0, 0, 0]}  # by sample; two seeds of each, alike
+    pool = pd.DataFrame([{"arm": "pool", "task": f"{task}.serial-omp", "seed": seed, "sample": i, "level": 5 if ok else 4, "reason": "",
+                          "validated": bool(ok)} for task, oks in good.items() for seed in (0, 1) for i, ok in enumerate(oks)])  # fmt: skip
+    pool.to_parquet(tmp_path / "pool.parquet")
+    rows = {int(row["k"]): row for row in rows_of(study_page.page(tmp_path), "pass@k (05)")}
+    assert set(rows) == {1, 2, 4, 8}
+    for k, row in rows.items():
+        shares = [np.mean([any(drawn) for drawn in combinations(2 * oks[1:], k)]) for oks in good.values()]
+        assert float(row["pass_at_k"]) == pytest.approx(np.mean(shares), abs=6e-4)
 
 
 def test_cells_of_a_table_and_the_legend():
