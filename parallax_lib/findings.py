@@ -13,7 +13,7 @@ from parallax_lib import arms, metrics, plots, plots_arms, plots_card, recheck, 
 from parallax_lib import card as report_card
 from parallax_lib.adjudicate import Adjudicator
 from parallax_lib.decisions import rows_decided
-from parallax_lib.params import resolve
+from parallax_lib.params import ROOT, resolve
 from parallax_lib.runs import Run, all_tasks
 from parallax_lib.store import read_table
 
@@ -24,6 +24,14 @@ def shipped_influence(run: Run) -> pd.DataFrame:
     """Latent influence as measured when the shipped rollouts were collected; empty without them."""
     file = resolve(run.params.collect.shipped) / "influence.jsonl.gz"
     return metrics.influence(pd.read_json(file, lines=True)) if run.params.collect.shipped and file.exists() else pd.DataFrame()
+
+
+def shown_results(run: Run) -> tuple[pd.DataFrame, str]:
+    """(judged programs, where they come from): the run's own, or those of the study that ship in data/study while it has none."""
+    own, folder = run.folder / "results.parquet", ROOT / "data" / "study"
+    if run.params.run == "study" and not own.exists():
+        return read_table(folder, "results"), str(folder.relative_to(ROOT))
+    return run.table("results"), str(run.folder.relative_to(ROOT))
 
 
 def write_stats(run: Run, results: pd.DataFrame, pool: pd.DataFrame | None = None) -> str:

@@ -1,6 +1,9 @@
 """Every callback of the explorers without a browser: the widgets hold what a user would see, files what they keep."""
 
 import json
+import os
+import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import frames
@@ -8,11 +11,11 @@ import pandas as pd
 import pytest
 from test_plots import Tags
 
-from parallax_lib import explore, recheck, theme
+from parallax_lib import explore, findings, recheck, study, theme
 from parallax_lib.decisions import decide, program_key, read_decisions, rows_decided
 from parallax_lib.explore import Adjudicator, FailureExplorer, ScoreExplorer
 from parallax_lib.panes import Details, to_csv
-from parallax_lib.params import UserError
+from parallax_lib.params import ROOT, UserError
 
 ROLLOUTS, RESULTS = frames.rollouts(), frames.results()
 SCORES = frames.scores(ROLLOUTS)
@@ -325,3 +328,19 @@ def test_an_unknown_choice_is_refused(tmp_path):
     (tmp_path / "d.json").write_text('{"k": {"choice": "maybe"}}')
     with pytest.raises(UserError, match="k: choice is 'maybe'"):
         read_decisions(tmp_path / "d.json")
+
+
+def test_the_studys_programs_are_there_before_it_has_run(tmp_path):
+    run = replace(study.open_run("study"), folder=tmp_path)
+    shipped, where = findings.shown_results(replace(run, folder=tmp_path / "empty"))
+    assert (len(shipped), where) == (9000, "data/study") and shipped["code"].notna().sum() > 8900
+    with pytest.raises(UserError, match="not there yet"):
+        findings.shown_results(replace(run, params=run.params.model_copy(update={"run": "demo"})))
+    own = ROOT / "data" / "runs" / f"test-shown-{os.getpid()}"
+    try:
+        own.mkdir(parents=True)
+        RESULTS.to_parquet(own / "results.parquet")
+        mine, where = findings.shown_results(replace(run, folder=own))
+        assert len(mine) == len(RESULTS) and where == str(own.relative_to(ROOT))
+    finally:
+        shutil.rmtree(own)
