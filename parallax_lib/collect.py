@@ -246,6 +246,7 @@ def collect(
     keys = [digest([[capture_id(t, params, v, r) for v, r in branches(params)] for t in chunk])[:16] for chunk in chunks]
     there = [journal.get("chunk", key) is not None and (folder / f"{key}.safetensors").exists() for key in keys]
     todo = [i for i, done in enumerate(there) if not done]
+    journal.forget("chunk", [keys[i] for i in todo])  # a lost shard's is done again only when all of it is
     progress("collect", len(chunks) - len(todo), len(chunks))
     items = [{"params": dump(params), "tasks": chunks[i], "gpu_share": gpu_share(params)} for i in todo]
     for done, (index, result) in enumerate(run_map(generate_item, items, executor_config(params))):
@@ -254,8 +255,7 @@ def collect(
         key = keys[todo[index]]
         write_vectors(folder / f"{key}.safetensors", result["vectors"])
         rows = [(row["capture_id"], row | {"shard": key, "row": i}) for i, row in enumerate(result["rows"])]
-        journal.forget("rollout", [name for name, _ in rows])  # of a chunk whose shard was lost
-        journal.put_many("rollout", rows)
+        journal.put_many("rollout", rows, replace=True)  # those of a chunk whose shard was lost are there
         journal.put("chunk", key, {"rollouts": len(rows)})
         written(result["rows"])
         progress("collect", len(chunks) - len(todo) + done + 1, len(chunks))

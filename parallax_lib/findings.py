@@ -43,7 +43,7 @@ def write_stats(run: Run, results: pd.DataFrame, pool: pd.DataFrame | None = Non
     ks = tuple(k for k in (1, 2, 4, 8) if k <= rows.groupby(["arm", "task"]).size().max()) if "arm" in rows else ()
     table = metrics.at_k_table(rows, ks).astype(object) if ks else pd.DataFrame()
     at_k = table.where(table.notna(), None).to_dict("records")
-    _, text = tally.write_stats(tally.stats(results, metrics.wilson), run.folder, run.params.run, at_k)
+    _, text = tally.write_stats(tally.stats(results, metrics.clustered), run.folder, run.params.run, at_k)
     return text.read_text()
 
 

@@ -233,6 +233,8 @@ def at_k_table(results: pd.DataFrame, ks: tuple[int, ...] = (1,)) -> pd.DataFram
         tally = frame.groupby("task").agg(n=("good", "size"), **summed, speed=("speed", list))
         for k in ks:
             enough = tally[tally["n"] >= k]
+            if not len(enough):
+                continue
             row = {"arm": arm, "k": k, "tasks": len(enough)}
             for name, column in AT_K.items():
                 each = [_at_k(n, value, k) for n, value in zip(enough["n"], enough[column], strict=True)]

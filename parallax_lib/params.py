@@ -95,11 +95,11 @@ class Prm(Section):
     reads: Literal["states", "words", "both"] = "states"  # a latent as it is, the input embedding it is aligned to, or one after the other
     context: Literal["none", "pooled"] = "none"  # pooled: the PRM also reads the mean state of the prompt
     loss: Literal["mse", "huber", "bce", "orm", "rank", "listwise"] = "mse"
-    epochs: int = 20
-    lr: float = 1e-3
-    batch: int = 64
-    device_batch: int = 64
-    unfreeze_step: int = 50
+    epochs: int = Field(20, ge=1)
+    lr: float = Field(1e-3, gt=0)
+    batch: int = Field(64, ge=1)
+    device_batch: int = Field(64, ge=1)
+    unfreeze_step: int = Field(50, ge=0)
     backbone_lr_factor: float = 0.3
     zeta: float = 4.0
     threshold: float = 0.5
@@ -135,11 +135,11 @@ class Validate(Section):
 
 class Executor(Section):
     kind: Literal["local", "dask", "modal"] = "local"
-    workers: int = 1
+    workers: int = Field(1, ge=1)
     address: str = ""
     gpu: str = ""
-    timeout_s: int = 3600
-    retries: int = 2
+    timeout_s: int = Field(3600, ge=1)
+    retries: int = Field(2, ge=0)
     volume: str = ""
 
 

@@ -75,7 +75,7 @@ def run(params: Params, only: str = "", force: bool = False, say: Callable[[str]
         key = stage.key(params, before)
         record = folder / "notebooks" / f"{stage.notebook.stem}.run.json"
         if stage.number not in wanted:
-            key = json.loads(record.read_text())["key"] if record.exists() else ""  # what it left there is what the next ones read
+            key = _left(record, key, before)
         elif not force and _done(record, key):
             say(f"[{stage.number}] {stage.notebook.stem}: unchanged, skipped")
         else:
@@ -83,6 +83,12 @@ def run(params: Params, only: str = "", force: bool = False, say: Callable[[str]
             execute(stage, params, folder, key, record, say)
         before = key
     return folder
+
+
+def _left(record: Path, key: str, before: str) -> str:
+    """What the stages after one that is not asked for read: its result under these settings, or else whatever is there."""
+    found = json.loads(record.read_text()) if record.exists() else {}
+    return key if (found.get("key"), found.get("status")) == (key, "ok") else digest([found.get("key"), found.get("status"), before])
 
 
 def _done(record: Path, key: str) -> bool:

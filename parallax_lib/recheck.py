@@ -46,7 +46,7 @@ def both_rates(results: pd.DataFrame, decisions: Mapping[int, str]) -> pd.DataFr
     for arm, part in results.groupby("arm", sort=False):
         judged = metrics.judged(part)["validated"].astype(bool)
         after = judged.to_dict() | {row: decided[row] for row in part.index if row in decided}
-        low, high = metrics.wilson(sum(after.values()), len(after))
+        low, high = metrics.clustered(list(after.values()), part["task"].loc[list(after)])
         rates = {"automatic": metrics.mean(judged), "rechecked": metrics.mean(pd.Series(after, dtype=float)), "low": low, "high": high}
         rows.append({"arm": arm, "n": len(after)} | {name: round(value, 3) for name, value in rates.items()})
     return pd.DataFrame(rows)

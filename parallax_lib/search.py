@@ -53,19 +53,18 @@ class Row:
             return derive_seed(self.seed, self.task.id, "repair", self.round)
         return derive_seed(self.seed, self.task.id, "pool", 1 if self.arm == "random" else self.sample)
 
-    @property
-    def decode_draw(self) -> int:
-        """Seed of the decoding's draws: one for each thought, so that the pool's programs differ and twins do not; the re-decode
-        control's is its own."""
-        if self.arm == "redecode":
-            return derive_seed(self.seed, self.task.id, self.arm, "decode", *([self.round] if self.round else []))
-        return derive_seed(self.draw, "decode")
-
     def slot_draw(self, slot: int, choose: str) -> int:
         """Seed of the draws of one of several prefixes; whole thoughts are those of the pool's programs."""
         if slot and choose == "thoughts" and not self.round:
             return derive_seed(self.seed, self.task.id, "pool", slot)
         return derive_seed(self.draw, "beam", slot) if slot else self.draw
+
+    def decode_draw(self, slot: int, choose: str) -> int:
+        """Seed of the decoding's draws: one for each thought, so that the pool's programs differ, and guided's is one of them.
+        The re-decode control's is its own."""
+        if self.arm == "redecode":
+            return derive_seed(self.seed, self.task.id, self.arm, "decode", *([self.round] if self.round else []))
+        return derive_seed(self.slot_draw(slot, choose), "decode")
 
     @property
     def identity(self) -> tuple:
@@ -123,7 +122,8 @@ def recipe(params: Params) -> dict:
     values = dump(params)
     wanted = {name: values["search"][name] for name in ("branches", "choose", "margin", "lookahead", "beam")}
     values["decode"].pop("max_prompt")  # which tasks, not how
-    return {name: values[name] for name in ("translator", "latent", "decode")} | {"search": wanted}
+    drawn = {"draws": "by thought"} if params.decode.temperature else {}  # they were all one stream once
+    return {name: values[name] for name in ("translator", "latent", "decode")} | {"search": wanted} | drawn
 
 
 def slots(row: Row, search: Search) -> int:
@@ -168,9 +168,9 @@ def _write(translator: Translator, models: Sequence, rows: Sequence[Row], params
     where = {r.prompt: i for i, r in enumerate(order)}
     ids = [ask_row(translator, r) for r in order]
     index = [where[r.prompt] for r in rows]
-    thought, scores = think_rows(translator, models, rows, engine.prefill(translator, ids), index, params)
+    thought, scores, slot = think_rows(translator, models, rows, engine.prefill(translator, ids), index, params)
     heat = [params.decode.redecode_temperature if r.arm == "redecode" else params.decode.temperature for r in rows]
-    seeds = [r.decode_draw for r in rows]
+    seeds = [r.decode_draw(s, params.search.choose) for r, s in zip(rows, slot, strict=True)]
     most = [token_limit(len(row), params) for row in ask(translator, [r.task for r in order])]  # of the task, not of a repair's prompt
     answers = write_answers(translator, thought, [ids[i] for i in index], params, heat, seeds, progress, [most[i] for i in index])
     final = iter(scores)
@@ -184,7 +184,8 @@ def _write(translator: Translator, models: Sequence, rows: Sequence[Row], params
 def think_rows(
     translator: Translator, models: Sequence, rows: Sequence[Row], prompts: engine.State, index: list[int], params: Params
 ) -> tuple:
-    """(the thought of every row, the final scores of the guided ones); `index`: which of the prefilled prompts a row reads."""
+    """(the thought of every row, the final scores of the guided ones, which of its slots each row took); `index`: which of the
+    prefilled prompts a row reads."""
     search = params.search
     spots = [(i, s) for i, r in enumerate(rows) for s in range(slots(r, search))]
     state = engine.select(prompts, torch.tensor([index[i] for i, _ in spots], device=translator.device))
@@ -209,11 +210,11 @@ def think_rows(
     if search.choose == "thoughts" and len(final):
         chosen = choosing.select(final, search.margin)
         best, final = chosen.tolist(), final.gather(1, chosen[:, None])[:, 0]
+    take = iter(best)
+    wanted = [next(take) if r.policy == "guided" else 0 for r in rows]
     if len(spots) > len(rows):
-        take = iter(best)
-        wanted = {i: next(take) if r.policy == "guided" else 0 for i, r in enumerate(rows)}
         thought = latents.take(thought, [j for j, (i, s) in enumerate(spots) if s == wanted[i]])
-    return thought, final.tolist()
+    return thought, final.tolist(), wanted
 
 
 def start_scorer(models: Sequence, rows: int, pooled: torch.Tensor, align: latents.Align):

@@ -44,7 +44,7 @@ def derive_seed(*parts: Any) -> int:
 
 
 class Journal:
-    """Rows of JSON under (kind, key) in one sqlite file; the first write of a key wins and survives kill -9."""
+    """Rows of JSON under (kind, key) in one sqlite file that survives kill -9; the first write of a key wins, unless asked otherwise."""
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
@@ -70,13 +70,13 @@ class Journal:
     def put(self, kind: str, key: str, value: dict) -> None:
         self.put_many(kind, [(key, value)])
 
-    def put_many(self, kind: str, rows: Iterable[tuple[str, dict]]) -> None:
-        """All rows or none: one transaction."""
+    def put_many(self, kind: str, rows: Iterable[tuple[str, dict]], replace: bool = False) -> None:
+        """All rows or none: one transaction.  replace: the last write of a key wins."""
         rows = [(kind, key, json.dumps(value)) for key, value in rows]
         db = self._open()
         try:
             db.execute("BEGIN IMMEDIATE")
-            db.executemany("INSERT OR IGNORE INTO entries VALUES (?, ?, ?)", rows)
+            db.executemany(f"INSERT OR {'REPLACE' if replace else 'IGNORE'} INTO entries VALUES (?, ?, ?)", rows)
             db.execute("COMMIT")
         except sqlite3.OperationalError as e:
             raise UserError(f"{self.path}: cannot write ({e}); rows up to here are kept, free space and run again") from None

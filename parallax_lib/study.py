@@ -101,9 +101,11 @@ def collect_live(run: Run, chosen: Sequence[Task]) -> tuple[pd.DataFrame, np.nda
 
 
 def influence_rows(run: Run, chosen: Sequence[Task]) -> pd.DataFrame:
-    """The latent-influence probe, judged: one row a program."""
+    """The latent-influence probe, judged: one row a program; none with `collect.influence_limit` 0."""
     c = run.params.collect
     some = list(chosen)[: c.influence_limit]
+    if not some:
+        return pd.DataFrame(columns=["task", "kind", "sigma", "code", "validated", "reason"])
     values = dump(run.params)
     asked = [values["collect"], values["decode"]["redecode_temperature"]]
     key = digest([[collect.capture_id(task, run.params, 0, 0) for task in some], asked])

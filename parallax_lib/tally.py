@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from parallax_lib.store import write_atomic, write_json
 
@@ -15,10 +16,10 @@ UNKNOWN = ("not_checkable", "infra_error")  # no verdict: listed apart, in no ra
 HEADER = ("direction", "n", "judged", "validated", "rate", "interval", "timeouts", "nondeterministic")
 
 
-def stats(rows, interval: Callable[[int, int], tuple[float, float]] | None = None) -> dict:
+def stats(rows, interval: Callable[[Any, Any], tuple[float, float]] | None = None) -> dict:
     """Counts of a frame with `direction`, `level` and `reason`: {direction or "total": counts}.
 
-    `interval(k, n)` gives the bounds of a rate; without it there are none.  Rates are over judged rows only.
+    `interval(validated, tasks)` of the judged rows gives the bounds of their rate; without it there are none.
     """
     groups = {d: rows[rows["direction"] == d] for d in sorted(rows["direction"].unique())}
     return {name: _count(group, interval) for name, group in {**groups, "total": rows}.items()}
@@ -34,7 +35,7 @@ def _count(rows, interval) -> dict:
         "judged": n,
         "validated": k,
         "rate": k / n if n else None,
-        "interval": list(interval(k, n)) if interval and n else None,
+        "interval": list(interval(judged["level"] == 5, judged["task"])) if interval and n else None,
         "levels": {name: int((judged["level"] == i).sum()) for i, name in enumerate(LEVELS)},
         "first_failure": {reason: int(count) for reason, count in sorted(failed.items())},
         "timeouts": int((judged["reason"] == "timeout").sum()),

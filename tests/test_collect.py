@@ -146,6 +146,24 @@ def test_a_chunk_whose_shard_is_lost_is_collected_anew(tmp_path):
     assert len(made) == 2
 
 
+def test_a_lost_chunk_is_not_done_before_all_of_it_is_there_again(tmp_path, monkeypatch):
+    params = load("x", translator={"model": "random"}, latent={"steps": 3}, decode={"max_new_tokens": 3})
+    journal = Journal(tmp_path / "journal.sqlite")
+
+    def build():
+        collect.collect([TASK], params, journal, tmp_path, lambda *told: None)
+
+    build()
+    next(tmp_path.glob("*.safetensors")).unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "put_many", lambda *given, **more: (_ for _ in ()).throw(KeyboardInterrupt))  # killed after the shard
+        with pytest.raises(KeyboardInterrupt):
+            build()
+    assert len(list(tmp_path.glob("*.safetensors"))) == 1 and not journal.rows("chunk")
+    build()
+    assert len(collect.load_rollouts(journal, tmp_path)[0]) == 4 and journal.rows("chunk")
+
+
 def test_a_shared_first_latent_is_labelled_by_all_that_go_on_from_it():
     """Original and the branch-off at 1 share the latent at 0; by hand: mean of 1 and 0, two rollouts."""
     rows = pd.DataFrame({"capture_id": ["a", "a_v0_r0", "a_v1_r0"], "root": "a", "branch_depth": [-1, 0, 1], "reward": [1.0, 1.0, 0.0]})

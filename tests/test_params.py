@@ -78,6 +78,8 @@ def test_shipped_files_load_and_hold_only_differences(path):
     ("suite", {"test_fraction": 3}, "suite.test_fraction"),
     ("collect", {"limit": 0}, "collect.limit"),
     ("card", {"shares": [1.5]}, "card.shares"),
+    ("executor", {"workers": 0}, "executor.workers"),
+    ("prm", {"batch": 0}, "prm.batch"),
 ])  # fmt: skip
 def test_values_that_make_no_run_are_refused(section, value, message):
     with pytest.raises(UserError, match=message) as refused:

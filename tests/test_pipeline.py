@@ -27,12 +27,12 @@ def test_a_setting_that_a_notebook_reads_is_part_of_its_key_or_of_an_earlier_one
 @pytest.fixture
 def executed(monkeypatch, tmp_path):
     """run(only, **sections) -> numbers of the stages that ran; nothing is computed."""
-    ran = []
+    ran, fail = [], set()
 
     def execute(stage, params, folder, key, record, say):
         ran.append(stage.number)
         record.parent.mkdir(parents=True, exist_ok=True)
-        record.write_text(json.dumps({"key": key, "status": "ok"}))
+        record.write_text(json.dumps({"key": key, "status": "failed" if stage.number in fail else "ok"}))
         record.with_suffix("").with_suffix(".ipynb").touch()
 
     monkeypatch.setattr(pipeline, "execute", execute)
@@ -43,6 +43,7 @@ def executed(monkeypatch, tmp_path):
         pipeline.run(Params(**sections), only, say=lambda text: None)
         return ",".join(ran)
 
+    run.fail = fail
     return run
 
 
@@ -55,6 +56,22 @@ def test_a_part_of_the_stages_knows_what_the_others_left(executed):
     assert executed("02", **changed) == "" and executed("03-06", **changed) == "03,04,05,06"
     assert executed(**changed) == ""
     assert executed("07", **changed) == "07" and executed("07", **changed) == ""
+
+
+def test_a_stage_runs_again_although_one_between_it_and_the_changed_one_did_not(executed):
+    changed = {"collect": {"limit": 3}}
+    executed()
+    assert executed("01", **changed) == "01" and executed("03", **changed) == "03" and executed("06", **changed) == "06"
+    assert executed(**changed) == "02,03,04,05,06"
+
+
+def test_a_stage_that_read_what_a_failed_one_had_left_runs_again(executed):
+    changed = {"collect": {"limit": 3}}
+    executed()
+    executed.fail.add("01")
+    assert executed("01", **changed) == "01" and executed("02", **changed) == "02"
+    executed.fail.clear()
+    assert executed("01", **changed) == "01" and executed("02", **changed) == "02" and executed("02", **changed) == ""
 
 
 def keys(params: Params) -> dict[str, str]:

@@ -12,7 +12,7 @@ ROWS = pd.DataFrame(
         {"arm": "b", "validated": False, "score": None, "level": 1, "reason": "compile_error", "parallel": "unknown"},
         {"arm": "b", "validated": False, "score": None, "level": 2, "reason": "not_checkable", "parallel": "unknown"},
     ]
-)
+).assign(task=list("xyxyz"))
 
 
 def test_disagreement_comes_first_and_a_row_is_listed_once():

@@ -237,6 +237,21 @@ def test_a_sampled_pool_differs_and_the_unguided_program_does_not_depend_on_the_
     assert alone["mean_logprob"] == pytest.approx(made[0]["mean_logprob"], abs=1e-5)
 
 
+def test_guided_decodes_a_sampled_thought_as_the_pool_does(translator, probe):
+    params = settings(choose="thoughts", samples=4)
+    params = params.model_copy(update={"decode": params.decode.model_copy(update={"temperature": 1.0, "max_new_tokens": 12})})
+    chosen = set()
+    for i in range(4):
+        rows = search.plan_rows([task(i)], params)
+        written = search.translate(translator, [probe], rows, params)
+        made = {(row.arm, row.sample): result for row, result in zip(rows, written, strict=True)}
+        pool = [made["pool", s]["mean_logprob"] for s in range(4)]
+        assert len(set(pool)) == 4
+        chosen.add(min(range(4), key=lambda s: abs(pool[s] - made["guided", 0]["mean_logprob"])))
+        assert min(abs(p - made["guided", 0]["mean_logprob"]) for p in pool) < 1e-5
+    assert chosen != {0}
+
+
 def test_ties_and_small_gains_go_to_the_original():
     values = torch.tensor([[0.5, 0.5, 0.5], [0.5, 0.55, 0.4], [0.5, 0.9, 0.95]])
     assert choosing.select(values, 0.0).tolist() == [0, 1, 2]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from parallax_lib import arms, crossfit, forge, modelling, prm, runs, scorers, search, shipped, study
+from parallax_lib import arms, crossfit, forge, metrics, modelling, prm, runs, scorers, search, shipped, study
 from parallax_lib.models import loaded_translator
 from parallax_lib.params import ROOT, UserError
 
@@ -197,6 +197,8 @@ def test_another_decoding_is_probed_anew(open_run):
         run = open_run(decode={"max_new_tokens": new}, collect={"influence_limit": 1, "influence_sigmas": [0.0], "influence_branches": 1})
         study.influence_rows(run, study.all_tasks(run)[:1])
     assert len(run.journal.rows("influence")) == 2
+    none = study.influence_rows(open_run(collect={"influence_limit": 0}), study.all_tasks(run))
+    assert none.empty and metrics.influence(none).empty
 
 
 def test_a_leaked_row_stops_the_training(open_run):
