@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from parallax_lib import arms, metrics, plots, plots_arms, plots_card, recheck, report, tally, variations
+from parallax_lib import arms, at_k, metrics, plots, plots_arms, plots_card, recheck, report, tally, variations
 from parallax_lib import card as report_card
 from parallax_lib.adjudicate import Adjudicator
 from parallax_lib.decisions import rows_decided
@@ -41,9 +41,9 @@ def write_stats(run: Run, results: pd.DataFrame, pool: pd.DataFrame | None = Non
     """
     rows = results if pool is None else pd.concat([results, arms.drawn(pool)])
     ks = tuple(k for k in (1, 2, 4, 8) if k <= rows.groupby(["arm", "task"]).size().max()) if "arm" in rows else ()
-    table = metrics.at_k_table(rows, ks).astype(object) if ks else pd.DataFrame()
-    at_k = table.where(table.notna(), None).to_dict("records")
-    _, text = tally.write_stats(tally.stats(results, metrics.clustered), run.folder, run.params.run, at_k)
+    table = at_k.at_k_table(rows, ks).astype(object) if ks else pd.DataFrame()
+    told = table.where(table.notna(), None).to_dict("records")
+    _, text = tally.write_stats(tally.stats(results, metrics.clustered), run.folder, run.params.run, told)
     return text.read_text()
 
 

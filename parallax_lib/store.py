@@ -72,24 +72,21 @@ class Journal:
 
     def put_many(self, kind: str, rows: Iterable[tuple[str, dict]], replace: bool = False) -> None:
         """All rows or none: one transaction.  replace: the last write of a key wins."""
-        rows = [(kind, key, json.dumps(value)) for key, value in rows]
-        db = self._open()
-        try:
-            db.execute("BEGIN IMMEDIATE")
-            db.executemany(f"INSERT OR {'REPLACE' if replace else 'IGNORE'} INTO entries VALUES (?, ?, ?)", rows)
-            db.execute("COMMIT")
-        except sqlite3.OperationalError as e:
-            raise UserError(f"{self.path}: cannot write ({e}); rows up to here are kept, free space and run again") from None
-        finally:
-            db.close()
+        verb = "REPLACE" if replace else "IGNORE"
+        self._all(f"INSERT OR {verb} INTO entries VALUES (?, ?, ?)", [(kind, key, json.dumps(value)) for key, value in rows])
 
     def forget(self, kind: str, keys: Iterable[str]) -> None:
         """Rows that are to be made anew; unknown keys are no error."""
+        self._all("DELETE FROM entries WHERE kind = ? AND key = ?", [(kind, key) for key in keys])
+
+    def _all(self, statement: str, rows: list[tuple]) -> None:
         db = self._open()
         try:
             db.execute("BEGIN IMMEDIATE")
-            db.executemany("DELETE FROM entries WHERE kind = ? AND key = ?", [(kind, key) for key in keys])
+            db.executemany(statement, rows)
             db.execute("COMMIT")
+        except sqlite3.OperationalError as e:
+            raise UserError(f"{self.path}: cannot write ({e}); rows up to here are kept, free space and run again") from None
         finally:
             db.close()
 

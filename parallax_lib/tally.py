@@ -53,7 +53,7 @@ def _values(rows, column: str) -> dict:
 
 
 def write_stats(counts: dict, folder: Path, run: str, at_k: list[dict] = ()) -> tuple[Path, Path]:
-    """`validators_stats_<run>.json` and the same as an aligned `.txt`; `at_k`: rows of metrics.at_k_table."""
+    """`validators_stats_<run>.json` and the same as an aligned `.txt`; `at_k`: rows of at_k.at_k_table."""
     paths = folder / f"validators_stats_{run}.json", folder / f"validators_stats_{run}.txt"
     write_json(paths[0], {"run": run, "stats": counts, "at_k": list(at_k)})
     write_atomic(paths[1], render(counts, run, at_k).encode())

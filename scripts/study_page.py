@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from page_words import FLAT, RESAMPLED, SINGLE, table, told
 
-from parallax_lib import card, metrics, suite
+from parallax_lib import at_k, card, metrics, suite
 from parallax_lib.arms import AT_COST, CHECKS, drawn
 from parallax_lib.card import CEILING, FLOOR, GUIDED
 from parallax_lib.params import UserError
@@ -29,50 +30,6 @@ JUDGED = {"results": "arms", "crossfit": "collected thoughts"}  # tables with a 
 BESIDE = ["crossfit_differences", "crossfit_gaps", "crossfit_families"]  # what stage 03 has worked out
 TEXTS = ["source_code", "code", "plan", "log", "parallel_evidence", "race_evidence", "checked", "sandbox", "toolchain"]
 SMALL = {"compression": "zstd", "compression_level": 22, "dictionary_pagesize_limit": 1 << 26}  # every text once
-RESAMPLED = "`low`, `high`: 95 % interval from resampling tasks, each with all its seeds."
-FLAT = "Where no task differs it is [0, 0], and `mde` says what would have been seen."
-SINGLE = "`low`, `high`: 95 % interval in which the seeds of one task are not taken as independent."
-LEGEND = {
-    "n": "judged programs, one a task and seed", "cost": "tokens forwarded for a task", "looked_at": "programs chosen among",
-    "compiles": "compiles that the choice took", "validator_runs": "runs of the validator that it took",
-    "unpaired": "tasks judged under one of the two arms only, left out", "rate_a": "guided's share", "rate_b": "the other arm's",
-    "wins": "tasks on which guided's share is higher (`ties`, `losses`: equal, lower)",
-    "p_value": "exact sign test of wins and losses",
-    "mde": "the smallest difference that so many tasks would have shown (power 0.8)",
-    "gap": "oracle - unguided", "closed": "share of it that the arm gains over unguided",
-    "no_gap": "share of the resamples without a gap, left out",
-    "built": "share at level 2 or more, it compiles", "ran": "at level 3 or more",
-    "base_rate": "share of them whose expected reward is 0.5 or more",
-    "groups": "an original and its branch-offs of one task and depth",
-    "dropped": "groups in which no original or no branch-off was judged", "pairs": "siblings whose rewards differ",
-    "best": "share of groups in which the pick is within 0.05 of the best reward",
-    "gt": "in which it beats the original by more than 0.05", "ge": "in which it is not worse than the original by more than 0.05",
-    "regret": "reward lost against the best sibling", "gain": "share of a perfect pick's gain over the original",
-    "pairwise": "share of pairs ordered right", "moved": "share of groups that leave the original", "possible": "a perfect pick's gain",
-}  # fmt: skip
-
-
-def table(frame: pd.DataFrame, digits: int = 3) -> str:
-    """The frame in Markdown; floats rounded, missing values empty, a small p-value as a bound."""
-
-    def cell(name: str, value) -> str:
-        if name == "p_value" and value < 0.001:
-            return "<0.001"
-        if isinstance(value, float):
-            return "" if pd.isna(value) else f"{value:.{digits}f}".rstrip("0").rstrip(".")
-        return str(value)
-
-    rows = [list(map(cell, frame.columns, row)) for row in frame.itertuples(index=False)]
-    lines = [list(map(str, frame.columns)), ["---"] * frame.shape[1], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def told(text: str, frame: pd.DataFrame, **own: str) -> str:
-    """What is to be said, what the columns mean (`own` before LEGEND), the table."""
-    meanings = LEGEND | own
-    legend = "; ".join(f"`{name}`: {meanings[name]}" for name in frame.columns if name in meanings)
-    words = " ".join(filter(None, [text, legend and f"{legend}."]))
-    return "\n\n".join(filter(None, [words, table(frame)]))
 
 
 # what the tables say
@@ -232,7 +189,7 @@ def pool(rows: pd.DataFrame) -> list[tuple[str, str]]:
     sampled = drawn(rows)
     ks = tuple(k for k in (1, 2, 4, 8, 16) if k <= sampled.groupby("task").size().max())
     what = "Of the pool's programs under noise, all seeds together: the mean over tasks of 1 - C(n-c, k) / C(n, k)."
-    return [("pass@k (05)", told(what, metrics.at_k_table(sampled, ks).dropna(axis=1, how="all"), n="programs of a task"))]
+    return [("pass@k (05)", told(what, at_k.at_k_table(sampled, ks).dropna(axis=1, how="all"), n="programs of a task"))]
 
 
 def crossfit(chosen: pd.DataFrame, suites: pd.DataFrame, *beside: pd.DataFrame) -> list[tuple[str, str]]:

@@ -14,7 +14,6 @@ from parallax_lib.params import ROOT
 from parallax_lib.sandbox import Level, Limits
 
 pytestmark = sandboxed
-sys.path.insert(0, str(ROOT / "scripts"))
 HOME = toolchain.cuda_home()
 needs_cupti = pytest.mark.skipif(not (HOME and all(toolchain.find_cupti(HOME))), reason="nvcc and CUPTI's headers are not installed")
 needs_gpu = pytest.mark.skipif(not toolchain.gpu_name(), reason="needs a GPU")

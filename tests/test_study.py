@@ -192,11 +192,14 @@ def test_shipped_rollouts_have_the_reward_that_the_run_asks_for(open_run):
     assert judged["reward"].nunique() == 4
 
 
-def test_another_decoding_is_probed_anew(open_run):
-    for new in (6, 7, 6):
-        run = open_run(decode={"max_new_tokens": new}, collect={"influence_limit": 1, "influence_sigmas": [0.0], "influence_branches": 1})
+def test_what_can_change_the_probe_makes_it_anew(open_run):
+    few = {"influence_limit": 1, "influence_sigmas": [0.0], "influence_branches": 1}
+    other = [{"decode": {"max_new_tokens": 7}}, {"decode": {"redecode_temperature": 0.5}}, {"collect": few | {"influence_branches": 2}}]
+    for given in ({}, *other, {}):
+        run = open_run(**{"collect": few} | given)
         study.influence_rows(run, study.all_tasks(run)[:1])
-    assert len(run.journal.rows("influence")) == 2
+    study.influence_rows(open_run(collect=few), study.all_tasks(run)[1:2])
+    assert len(run.journal.rows("influence")) == 5  # the settings, the three others, another task
     none = study.influence_rows(open_run(collect={"influence_limit": 0}), study.all_tasks(run))
     assert none.empty and metrics.influence(none).empty
 

@@ -10,12 +10,10 @@ import frames
 import numpy as np
 import pandas as pd
 import pytest
+import study_page
 
 from parallax_lib import card
 from parallax_lib.params import ROOT, UserError
-
-sys.path.insert(0, str(ROOT / "scripts"))
-import study_page  # noqa: E402
 
 STUDY = ROOT / "data" / "study"
 
