@@ -1,5 +1,6 @@
 """The engine against naive twins: no cache, one row at a time, the model's own mask."""
 
+import random
 from types import SimpleNamespace
 
 import pytest
@@ -121,6 +122,34 @@ def test_greedy_decoding_equals_the_recomputing_twin(translator, ids, draft):
     answers = decode.decode(translator, engine.prefill(translator, ids), ids, start, limits=[40, 12, 25], draft=draft)
     for tokens, limit, answer in zip(ids, [40, 12, 25], answers, strict=True):
         assert answer.tokens == naive_decode(translator, tokens + start, limit, stops)
+
+
+@pytest.mark.parametrize("draft", [0, 5])
+def test_sampled_decoding_takes_each_position_s_own_draw(translator, ids, draft):
+    """The twin recomputes everything and looks each row's n-th draw up in the cumulated softmax."""
+    start, stops, heat, seeds = [65], decode.stop_tokens(translator), [0.8, 0.0, 1.2], [5, 6, 7]
+    state = engine.prefill(translator, ids)
+    answers = decode.decode(translator, state, ids, start, limits=[30] * 3, temperatures=heat, seeds=seeds, draft=draft)
+    for tokens, warm, seed, answer in zip(ids, heat, seeds, answers, strict=True):
+        if not warm:
+            assert answer.tokens == naive_decode(translator, tokens + start, 30, stops)
+            continue
+        draws, out = torch.rand(30, generator=torch.Generator().manual_seed(seed)).tolist(), []
+        while len(out) < 30 and not (out and out[-1] in stops):
+            hidden = naive_hidden(translator, embed(translator, tokens + start + out))[-1]
+            chances = (translator.model.get_output_embeddings()(hidden).double() / warm).softmax(-1).cumsum(-1)
+            out.append(int((chances < draws[len(out)]).sum()))
+        assert answer.tokens == out
+
+
+@pytest.mark.parametrize("overhead", [0, 3, 28, 1000])
+def test_drafts_are_cut_where_a_column_promises_most_tokens(overhead):
+    rng = random.Random(overhead)
+    for _ in range(50):
+        drafts = [list(range(rng.choice([0, 0, 1, 2, 5, 9]))) for _ in range(rng.randint(1, 6))]
+        worth = [sum(1 + len(d[:q]) for d in drafts) / (overhead + len(drafts) * (1 + q)) for q in range(max(map(len, drafts)) + 1)]
+        best = max(q for q, value in enumerate(worth) if value == max(worth))
+        assert decode.trim(drafts, overhead) == [d[:best] for d in drafts]
 
 
 def test_drafts_change_neither_sampled_tokens_nor_log_probabilities(translator, ids):
