@@ -31,7 +31,7 @@ def gap_closed(table: pd.DataFrame) -> go.Figure:
     fig = go.Figure()
     for r in rows.sort_values("closed", kind="stable").itertuples():
         bar = dict(symmetric=False, array=[r.high - r.closed], arrayminus=[r.closed - r.low], thickness=2.5, width=5)
-        fig.add_scatter(x=[r.closed], y=[label(r.arm)], error_x=bar, mode="markers+text", text=[f"{r.closed:.0%}"],
+        fig.add_scatter(x=[r.closed], y=[label(r.arm)], error_x=bar, mode="markers+text", text=[f"{r.closed:z.0%}"],
                         textposition="top center", marker=dict(color=arm_colour(r.arm), size=11))  # fmt: skip
     for at in (0, 1):
         fig.add_vline(x=at, line=dict(color=theme.BLACK, dash="dash", width=1))

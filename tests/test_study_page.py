@@ -92,6 +92,22 @@ def test_differences_between_arms_are_those_of_a_naive_loop(made, name, stage):
     assert all(agrees(row, naive(name, row["against"])) for row in rows)
 
 
+def test_the_readmes_table_and_bullets_are_those_of_the_shipped_rows(made):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    points = re.compile(r"([+-][0-9.]+) \[([+-][0-9.]+), ([+-][0-9.]+)\]")
+    for row in rows_of(readme, "What the study found"):
+        arm, said = row["arm"].split("`")[1], points.match(row["guided minus it, points"])
+        wanted = naive("results", arm)
+        assert abs(float(row["validated"].removesuffix(" %")) - 100 * wanted["rate_b"]) < 0.051, arm
+        assert said is None if arm == "guided" else abs(float(said[1]) - 100 * wanted["diff"]) < 0.051, arm
+        assert said is None or agrees({"low": float(said[2]) / 100, "high": float(said[3]) / 100}, wanted), arm
+        cost = next(other["cost"] for other in rows_of(made, "Arms on held-out tasks (04, 05)") if other["arm"] == arm)
+        assert int(row["tokens forwarded a task"].replace(",", "")) == round(float(cost))
+    closed = next(row for row in rows_of(made, "Share of the oracle's gap (05)") if row["arm"] == "guided")
+    share, low, high = (f"{100 * float(closed[name]):.0f}" for name in ("closed", "low", "high"))
+    assert f"closes {share} % [{low}, {high}] of the oracle's gap" in readme
+
+
 def test_the_first_lines_say_where_guidance_gains_nothing(made):
     first = made.split("\n## ")[0]
     assert "Guidance gains on generated kernels; it gains nothing on hand-written kernels." in first
