@@ -12,12 +12,13 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from parallax_lib.reasons import REASONS
+from parallax_lib.reasons import BY_ITS_RUNS, REASONS
 from parallax_lib.rewards import UNKNOWN
 
 TOLD = ("compile_error", "compile_limit", "crash", "timeout", "memory_limit", "output_limit", "incomplete", "cuda_error", "race")
 PER_PROGRAM = ("latent_steps", "prm_calls", "decode_tokens")  # a pool pays these for each program, its prompt once
 SPENT = ("prefill_tokens", *PER_PROGRAM, "cost")
+POOL_ARMS = ("best_of_n", "compile_filter", "run_filter", "oracle")  # choose among `search.samples` programs of the pool
 AT_COST = "@cost"  # marks an arm held to the guided arm's mean cost
 CHECKS = ("compiles", "validator_runs")
 
@@ -25,9 +26,10 @@ CHECKS = ("compiles", "validator_runs")
 def derive(results: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
     """The validated rows plus the arms that choose from the pool; each carries the cost of all that it looked at.
 
-    best_of_n: highest mean log-probability.  compile_filter: the same among programs that compile.  oracle: a validated
-    program if the pool holds one, which no real chooser can know; it is the ceiling.  `best_of_n@cost` and so on: the
-    same among the first programs of the pool, as many as the guided arm's mean cost pays for.  `looked_at`: how many.
+    best_of_n: highest mean log-probability.  compile_filter: the same among programs that compile.  run_filter: the same
+    among programs that `runs_alone`.  oracle: a validated program if the pool holds one, told by the reference's output on
+    the hidden inputs; it is the ceiling.  `best_of_n@cost` and so on: the same among the first programs of the pool, as many
+    as the guided arm's mean cost pays for.  `looked_at`: how many.
     """
     results = results.assign(repair=0, compiles=0, validator_runs=0, looked_at=1)
     live = results[results["arm"] != "pool"]
@@ -38,6 +40,15 @@ def derive(results: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
         if affordable:
             parts += _chosen(pool[pool["sample"] < affordable], arms, AT_COST)
     return pd.concat(parts, ignore_index=True)
+
+
+def runs_alone(rows: pd.DataFrame) -> pd.Series:
+    """Which programs nothing speaks against but the reference: they compile, end in order, and their runs agree.
+
+    Taken from full verdicts, which stop at the first input that comes out wrong: what later inputs would have shown of a
+    wrong program is not known, and it passes here.
+    """
+    return (rows["level"] >= 3) & ~rows["reason"].isin(BY_ITS_RUNS)
 
 
 def drawn(pool: pd.DataFrame) -> pd.DataFrame:
@@ -67,6 +78,7 @@ def _chosen(pool: pd.DataFrame, arms: Sequence[str], suffix: str = "") -> list[p
     choices = {
         "best_of_n": (0, 0, 0),
         "compile_filter": (int((ranked["level"] >= 2).argmax()), built, 0),
+        "run_filter": (int(runs_alone(ranked).argmax()), built, ran),
         "oracle": (int(ranked["validated"].argmax()), built, ran),
     }
     spent = {name: pool[name].sum() for name in PER_PROGRAM} | {"cost": pool_cost(pool), "looked_at": len(pool)}
@@ -75,6 +87,26 @@ def _chosen(pool: pd.DataFrame, arms: Sequence[str], suffix: str = "") -> list[p
         for arm, (at, compiles, runs) in choices.items()
         if arm in arms
     ]
+
+
+def by_count(pool: pd.DataFrame, arms: Sequence[str], least: int = 1) -> pd.DataFrame:
+    """What each chooser takes among the first N programs of the pool, for every N from `least`: its rows with `looked_at` N.
+
+    `cost` is that of a task with N programs, the mean over tasks.
+    """
+    sound = {
+        "best_of_n": pool["level"] >= 0,
+        "compile_filter": pool["level"] >= 2,
+        "run_filter": runs_alone(pool),
+        "oracle": pool["validated"],
+    }
+    made = []
+    for last in (i for i in sorted(pool["sample"].unique()) if i + 1 >= least):
+        first = pool[pool["sample"] <= last]
+        for arm in (arm for arm in arms if arm in sound):
+            ranked = first.assign(sound=sound[arm]).sort_values(["sound", "mean_logprob", "sample"], ascending=[False, False, True])
+            made.append(ranked.drop_duplicates(["seed", "task"]).assign(arm=arm, looked_at=last + 1, cost=pool_cost(first)))
+    return pd.concat(made, ignore_index=True).drop(columns="sound") if made else pool.iloc[:0]
 
 
 # repair rounds

@@ -56,9 +56,10 @@ def by_family(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def over_families(results: pd.DataFrame, arm: str = GUIDED, against: str = FLOOR) -> metrics.Estimate:
-    """One arm minus another with families resampled: the interval for a family that nobody has seen."""
-    table = by_family(results)
-    return metrics.paired_bootstrap(table[arm], table[against])
+    """One arm minus another over tasks, whole families resampled: the interval for families that nobody has seen."""
+    values = task_values(results)[[arm, against]].dropna()
+    family = results.drop_duplicates("task").set_index("task")["family"]
+    return metrics.cluster_bootstrap(values[arm], values[against], family[values.index])
 
 
 def _ratio(gain: np.ndarray, gap: np.ndarray, draws: int, seed: int) -> dict:

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from parallax_lib import forge, prm, rewards
+from parallax_lib.arms import runs_alone
 from parallax_lib.card import CEILING, FLOOR, GUIDED
 from parallax_lib.modelling import alone, prm_settings, prompt_states, trial
 from parallax_lib.models import pick_device
@@ -115,9 +116,10 @@ def choices(rows: pd.DataFrame, score: np.ndarray, seed: int = 0, steps: int = 0
     """What each chooser takes among a task's thoughts, a row per task and arm, for `metrics.paired` and the card.
 
     unguided: the original.  random: any of them.  guided: the highest score, ties to the original.  best_of_n: the highest
-    mean log-probability of the decoded program.  compile_filter: the same among programs that compile.  oracle: a validated
-    one if there is one.  Beside it what this would cost: latent_steps (`steps` a thought), decode_tokens, looked_at
-    (programs), compiles, validator_runs.  The prompt is read once by every arm and is left out.
+    mean log-probability of the decoded program.  compile_filter: the same among programs that compile.  run_filter: the same
+    among programs that `arms.runs_alone`.  oracle: a validated one if there is one.  Beside it what this would cost:
+    latent_steps (`steps` a thought), decode_tokens, looked_at (programs), compiles, validator_runs.  The prompt is read once
+    by every arm and is left out.
     """
     known = rows.assign(score=score).dropna(subset=["score", "reward"]).sort_values(["task", "branch_depth", "resample"])
     at, made = [], []  # positions among the known rows, and what is said of each
@@ -125,7 +127,7 @@ def choices(rows: pd.DataFrame, score: np.ndarray, seed: int = 0, steps: int = 0
         part = known.iloc[where]
         if part["branch_depth"].iloc[0] >= 0:
             continue  # without its original there is nothing to compare with
-        n, compiles, likely = len(part), part["level"] >= 2, part["mean_logprob"]
+        n, compiles, sound, likely = len(part), part["level"] >= 2, runs_alone(part), part["mean_logprob"]
         alone, all_of_them = (1, 1), (n, n)
         taken = {  # arm: (which one, thoughts and programs to be made, compiles, runs of the validator)
             FLOOR: (0, alone, 0, 0),
@@ -133,6 +135,7 @@ def choices(rows: pd.DataFrame, score: np.ndarray, seed: int = 0, steps: int = 0
             GUIDED: (part["score"].argmax(), (n, 1), 0, 0),
             "best_of_n": (likely.argmax(), all_of_them, 0, 0),
             "compile_filter": (likely.where(compiles | ~compiles.any()).argmax(), all_of_them, n, 0),
+            "run_filter": (likely.where(sound | ~sound.any()).argmax(), all_of_them, n, int(compiles.sum())),
             CEILING: (part["reward"].argmax(), all_of_them, n, int(compiles.sum())),
         }
         for arm, (pick, (thoughts, programs), built, ran) in taken.items():

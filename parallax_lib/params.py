@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 ROOT = Path(__file__).resolve().parents[1]
 DIRECTIONS = ("serial-omp", "serial-cuda", "omp-cuda", "cuda-omp")
-Arm = Literal["unguided", "random", "guided", "redecode", "best_of_n", "compile_filter", "oracle"]
+Arm = Literal["unguided", "random", "guided", "redecode", "best_of_n", "compile_filter", "run_filter", "oracle"]
 ARMS = get_args(Arm)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from parallax_lib import choosing, engine, latents, packed, prm, prompts, scoring
+from parallax_lib.arms import POOL_ARMS
 from parallax_lib.collect import ask, token_limit, weight, write_answers
 from parallax_lib.kernels import Task
 from parallax_lib.models import Translator, leave_room, loaded_translator
@@ -23,7 +24,6 @@ from parallax_lib.params import Params, Search, check, dump
 from parallax_lib.store import derive_seed
 
 LIVE_ARMS = ("unguided", "random", "guided", "redecode")  # decoded one program a task
-POOL_ARMS = ("best_of_n", "compile_filter", "oracle")  # chosen among `samples` programs of the pool
 
 
 @dataclass(frozen=True)

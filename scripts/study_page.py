@@ -18,7 +18,7 @@ import pandas as pd
 from page_words import FLAT, RESAMPLED, SINGLE, table, told
 
 from parallax_lib import at_k, card, metrics, suite
-from parallax_lib.arms import AT_COST, CHECKS, drawn
+from parallax_lib.arms import AT_COST, CHECKS, POOL_ARMS, by_count, drawn
 from parallax_lib.card import CEILING, FLOOR, GUIDED
 from parallax_lib.params import UserError
 from parallax_lib.reasons import REASONS
@@ -26,6 +26,10 @@ from parallax_lib.store import read_table, write_atomic
 
 TITLE = "The study's tables"
 HAND, MADE = "hand-written", "generated"
+FAMILIES = (
+    "Guided minus each arm, with whole families resampled: what the gain could be in other families. `alike`: each family counts the "
+    "same, however many tasks it has. `gain`, `tie`, `lose`: families; `p_value`: exact sign test of them."
+)
 JUDGED = {"results": "arms", "crossfit": "collected thoughts"}  # tables with a row a judged program, and what they are called
 BESIDE = ["crossfit_differences", "crossfit_gaps", "crossfit_families"]  # what stage 03 has worked out
 TEXTS = ["source_code", "code", "plan", "log", "parallel_evidence", "race_evidence", "checked", "sandbox", "toolchain"]
@@ -119,6 +123,15 @@ def unchecked(results: pd.DataFrame) -> str:
     )
 
 
+def by_families(results: pd.DataFrame, families: pd.DataFrame, arm: str) -> dict:
+    """Guided minus an arm with whole families resampled; the same where each family counts alike, and in how many it gains."""
+    ahead = families[GUIDED] - families[arm]
+    told = {"against": arm} | card.over_families(results, GUIDED, arm)._asdict()
+    told |= {f"alike {name}": value for name, value in metrics.paired_bootstrap(families[GUIDED], families[arm])._asdict().items()}
+    wins, losses = int((ahead > 0).sum()), int((ahead < 0).sum())
+    return told | {"gain": wins, "tie": len(families) - wins - losses, "lose": losses, "p_value": metrics.sign_test(wins, losses)}
+
+
 def finding(kernels: str, rows: pd.DataFrame) -> str:
     """A gain is one where every interval lies above zero."""
     if (rows["low"] > 0).all():
@@ -152,7 +165,7 @@ def compared(results: pd.DataFrame, suites: pd.DataFrame, beside: list[pd.DataFr
     beside: differences, gaps and shares by family.
     """
     differences, gaps, families = beside
-    over = [{"against": arm} | metrics.paired_bootstrap(families[GUIDED], families[arm])._asdict() for arm in differences["against"]]
+    over = pd.DataFrame([by_families(results, families, arm) for arm in differences["against"]])
     words = [in_words(differences, gaps), told(RESAMPLED, differences.drop(columns="comparison"))]
     ways = parts(results, "direction").drop(columns="comparison")
     split = [told(f"{RESAMPLED} {FLAT}", suites.drop(columns="comparison")), table(ways)]
@@ -160,7 +173,7 @@ def compared(results: pd.DataFrame, suites: pd.DataFrame, beside: list[pd.DataFr
     return [
         (f"Guided minus every other arm ({stage})", "\n\n".join(words)),
         (f"Guided minus unguided by suite and by direction ({stage})", "\n\n".join(split)),
-        (f"With families resampled ({stage})", told("Guided minus each arm; each family counts alike.", pd.DataFrame(over))),
+        (f"With families resampled ({stage})", f"{FAMILIES}\n\n{table(over)}"),
         (f"Share of the oracle's gap ({stage})", told("", gaps)),
         (f"Validated share by family ({stage})", table(families)),
         (f"Tasks, kernels and families ({stage})", table(tried(results))),
@@ -183,13 +196,31 @@ def arms(results: pd.DataFrame, suites: pd.DataFrame) -> list[tuple[str, str]]:
     ]
 
 
-def pool(rows: pd.DataFrame) -> list[tuple[str, str]]:
+def bought(rows: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
+    """Choosers among the first N programs, and guided minus each."""
+    guided, told = results[results["arm"] == GUIDED], []
+    for (arm, n), part in by_count(rows, POOL_ARMS, least=2).groupby(["arm", "looked_at"], sort=False):
+        against = metrics.paired(pd.concat([guided, part]), GUIDED, arm)
+        told.append(
+            {"arm": arm, "N": n, "cost": part["cost"].iloc[0], "rate": against["rate_b"]} | {k: against[k] for k in ("diff", "low", "high")}
+        )
+    return pd.DataFrame(told).sort_values(["arm", "N"], key=lambda c: c.map(POOL_ARMS.index) if c.name == "arm" else c)
+
+
+def pool(rows: pd.DataFrame, results: pd.DataFrame | None = None) -> list[tuple[str, str]]:
     if rows.empty:
         return []
+    against = []
+    if results is not None and GUIDED in set(results["arm"]):
+        what = (
+            "What a chooser takes among the first N programs of the pool, and guided minus it. `run_filter` sees what a program's own "
+            "compile and runs show, and nothing of the reference; the oracle sees that too."
+        )
+        against = [("What N programs buy (05)", told(f"{what} {RESAMPLED}", bought(rows, results)))]
     sampled = drawn(rows)
     ks = tuple(k for k in (1, 2, 4, 8, 16) if k <= sampled.groupby("task").size().max())
     what = "Of the pool's programs under noise, all seeds together: the mean over tasks of 1 - C(n-c, k) / C(n, k)."
-    return [("pass@k (05)", told(what, at_k.at_k_table(sampled, ks).dropna(axis=1, how="all"), n="programs of a task"))]
+    return against + [("pass@k (05)", told(what, at_k.at_k_table(sampled, ks).dropna(axis=1, how="all"), n="programs of a task"))]
 
 
 def crossfit(chosen: pd.DataFrame, suites: pd.DataFrame, *beside: pd.DataFrame) -> list[tuple[str, str]]:
@@ -253,6 +284,8 @@ def page(folder: Path) -> str:
     for name in (name for name in JUDGED if name in found):
         found[name] = with_suite(found[name])
         more[name] = [parts(found[name], "suite"), *([read_table(folder, each) for each in BESIDE] if name == "crossfit" else [])]
+    if "pool" in found and "results" in found:
+        more["pool"] = [found["results"]]
     sections = {name: make(found[name], *more[name]) for name, make in SECTIONS.items() if name in found}
     notes = noted(folder, sections)
     suites = {name: more[name][0] for name in JUDGED if name in found}
