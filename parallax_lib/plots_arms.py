@@ -5,8 +5,6 @@ Knows which columns a figure needs.  Computes no interval: rates, differences an
 
 from __future__ import annotations
 
-from math import inf
-
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -82,7 +80,8 @@ def arms(table: pd.DataFrame) -> go.Figure:
     need(table, ["arm", "rate", "low", "high", "n", "decode_tokens"], "arms")
     rows = _with_rounds(table).dropna(subset=["rate"]).sort_values("rate", kind="stable")
     names = [f"<b>{label(r.arm)}</b><br><sup>n={r.n:,}, {r.decode_tokens:,.0f} tokens</sup>" for r in rows.itertuples()]
-    fig = _intervals(rows, "rate", names, [arm_colour(arm) for arm in rows["arm"]], "{:.1%}", edge=0.03)
+    fig = _intervals(rows, "rate", names, [arm_colour(arm) for arm in rows["arm"]], "{:.1%}",
+                     ["top center" if rate > 0.03 else "top right" for rate in rows["rate"]])  # fmt: skip
     sub = "dot: share validated; bar: interval of the table; tokens: decoded a task, all candidates counted"
     return finish(fig, title, sub, x="validated share", height=150 + 52 * len(rows), showlegend=False,
                   xaxis=dict(range=[0, 1], tickformat=".0%"))  # fmt: skip
@@ -96,12 +95,11 @@ def _with_rounds(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(arm=names)
 
 
-def paired_diff(rows: pd.DataFrame) -> go.Figure:
+def paired_diff(rows: pd.DataFrame, title: str = "Paired differences between arms, task by task") -> go.Figure:
     """Paired differences with their intervals, zero marked.
 
     Needs comparison ("guided - unguided"), diff, low, high (shares), wins, ties, losses (tasks).
     """
-    title = "Paired differences between arms, task by task"
     if rows.empty:
         return empty(title)
     need(rows, ["comparison", "diff", "low", "high", "wins", "ties", "losses"], "paired_diff")
@@ -110,23 +108,24 @@ def paired_diff(rows: pd.DataFrame) -> go.Figure:
              for r in rows.itertuples()]  # fmt: skip
     clear = (rows["low"] > 0) | (rows["high"] < 0)
     points = rows.assign(**{name: 100 * rows[name] for name in ("diff", "low", "high")})
-    fig = _intervals(points, "diff", names, [theme.BLUE if sure else theme.GREY for sure in clear], "{:+.1f} pp")
+    span = max(points["high"].max(), 0) - min(points["low"].min(), 0)
+    colours = [theme.BLUE if sure else theme.GREY for sure in clear]
+    fig = _intervals(points, "diff", names, colours, "{:+.1f} pp", theme.beside_zero(points["diff"], span))
     fig.add_vline(x=0, line=dict(color=theme.BLACK, dash="dash", width=1))
     sub = "blue: the interval excludes zero; grey: it does not"
     return finish(fig, title, sub, x="difference in validated share (percentage points)", showlegend=False,
                   height=150 + 52 * len(rows))  # fmt: skip
 
 
-def _intervals(rows: pd.DataFrame, value: str, names: list[str], colours: list[str], text: str, edge: float = -inf) -> go.Figure:
-    """A dot and its interval per row, one trace each so that dot and bar share a colour; the value above the dot, up to `edge`
-    to its right, where the names would be in its way."""
+def _intervals(rows: pd.DataFrame, value: str, names: list[str], colours: list[str], text: str, places: list[str]) -> go.Figure:
+    """A dot and its interval per row, one trace each so that dot and bar share a colour; the value stands at its place by the dot."""
     fig = go.Figure()
-    for row, name, colour in zip(rows.to_dict("records"), names, colours, strict=True):
+    for row, name, colour, place in zip(rows.to_dict("records"), names, colours, places, strict=True):
         bar = dict(symmetric=False, array=[row["high"] - row[value]], arrayminus=[row[value] - row["low"]],
                    thickness=2.5, width=5, color=colour)  # fmt: skip
         tip = f"{text.format(row[value])} [{text.format(row['low'])}, {text.format(row['high'])}]<extra></extra>"
         fig.add_scatter(x=[row[value]], y=[name], error_x=bar, mode="markers+text", text=[text.format(row[value])],
-                        textposition="top center" if row[value] > edge else "top right", marker=dict(color=colour, size=11),
+                        textposition=place, marker=dict(color=colour, size=11),
                         hovertemplate=tip, cliponaxis=False)  # fmt: skip
     return fig.update_yaxes(range=[-0.5, len(rows) - 0.3], showgrid=False, ticks="")
 

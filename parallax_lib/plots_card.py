@@ -1,4 +1,4 @@
-"""Figures of the report card: the oracle's gap, candidates and steps, margins, small trainings.
+"""Figures of the report card: the oracle's gap, families, candidates and steps, margins, small trainings.
 
 Knows which columns a figure needs.  Computes no interval: bounds come with the table.
 """
@@ -29,15 +29,51 @@ def gap_closed(table: pd.DataFrame) -> go.Figure:
     if rows.empty:
         return empty(title, "no gap between the unguided arm and the oracle")
     fig = go.Figure()
-    for r in rows.sort_values("closed", kind="stable").itertuples():
+    rows = rows.sort_values("closed", kind="stable")
+    places = theme.beside_zero(rows["closed"], max(rows["high"].max(), 1) - min(rows["low"].min(), 0))
+    for r, place in zip(rows.itertuples(), places, strict=True):
         bar = dict(symmetric=False, array=[r.high - r.closed], arrayminus=[r.closed - r.low], thickness=2.5, width=5)
         fig.add_scatter(x=[r.closed], y=[label(r.arm)], error_x=bar, mode="markers+text", text=[f"{r.closed:z.0%}"],
-                        textposition="top center", marker=dict(color=arm_colour(r.arm), size=11))  # fmt: skip
+                        textposition=place, marker=dict(color=arm_colour(r.arm), size=11))  # fmt: skip
     for at in (0, 1):
         fig.add_vline(x=at, line=dict(color=theme.BLACK, dash="dash", width=1))
     sub = f"0: unguided, 1: oracle, {100 * rows['gap'].iloc[0]:.1f} points apart; bars: interval over tasks"
     return finish(fig, title, sub, x="share closed", showlegend=False, height=150 + 44 * len(rows),
                   xaxis=dict(tickformat=".0%"), yaxis=dict(showgrid=False, range=[-0.5, len(rows) - 0.3]))  # fmt: skip
+
+
+def families(table: pd.DataFrame, arm: str = "guided", against: str = "unguided") -> go.Figure:
+    """One arm minus another in every family, least first from below; a dot's area is the family's number of tasks.
+
+    Needs family, tasks and both arms (shares); takes suite, which colours the dots.
+    """
+    title = f"{label(arm).capitalize()} minus {label(against)}, family by family"
+    if table.empty:
+        return empty(title)
+    need(table, ["family", "tasks", arm, against], "families")
+    rows = table.assign(gain=100 * (table[arm] - table[against])).dropna(subset=["gain"])
+    if rows.empty:
+        return empty(title, "no family was judged under both arms")
+    rows = rows.sort_values(["gain", "family"], kind="stable", ignore_index=True)
+    suites = sorted(rows["suite"].unique()) if "suite" in rows else [""]
+    fig, names = go.Figure(), [f"{label(r.family)} <sup>n={r.tasks}</sup>" for r in rows.itertuples()]
+    sizes = dict(sizemode="area", sizeref=rows["tasks"].max() / 15**2, sizemin=3, opacity=1)
+    for name, colour in zip(suites, theme.TEMPLATE.layout.colorway * len(suites), strict=False):
+        part = rows[rows["suite"] == name] if name else rows
+        told = [f"\u2002{a:.0f} → {b:.0f} %\u2002" for a, b in zip(100 * part[against], 100 * part[arm], strict=True)]
+        side = ["middle left" if gain < 0 else "middle right" for gain in part["gain"]]
+        fig.add_scatter(x=part["gain"], y=part.index, mode="markers+text", text=told, textposition=side, textfont_size=11, name=label(name),
+                        marker=dict(color=colour, size=part["tasks"], **sizes), cliponaxis=False)  # fmt: skip
+    stems = [edge for gain in rows["gain"] for edge in (0, gain, None)], [edge for i in rows.index for edge in (i, i, None)]
+    below = dict(mode="lines", showlegend=False, hoverinfo="skip", zorder=-1)
+    fig.add_scatter(x=stems[0], y=stems[1], line=dict(color=theme.GREY, width=1), **below)
+    fig.add_scatter(x=[0, 0], y=[-1, len(rows)], line=dict(color=theme.BLACK, dash="dash", width=1), **below)
+    low, high = rows["gain"].min(), rows["gain"].max()
+    room = 0.2 * max(high - low, 1)  # for what stands beside the outermost dots
+    names = dict(tickvals=list(rows.index), ticktext=names, range=[-0.7, len(rows) - 0.3], showgrid=False, ticks="")
+    sub = f"beside each dot: {label(against)} → {label(arm)}; n: tasks, the dot's area; extremes of so many are partly chance"
+    return finish(fig, title, sub, x="difference in validated share (percentage points)", height=150 + 20 * len(rows), yaxis=names,
+                  xaxis=dict(range=[low - room, high + room]), showlegend=len(suites) > 1, legend=theme.TOP_LEGEND)  # fmt: skip
 
 
 def repair(table: pd.DataFrame) -> go.Figure:
@@ -53,7 +89,8 @@ def repair(table: pd.DataFrame) -> go.Figure:
         fig.add_scatter(x=rows["repair"] + 0.02 * (i - len(arms) / 2), y=rows["rate"], error_y=bar, mode="lines+markers", name=label(arm),
                         line=dict(color=arm_colour(arm), dash="dot" if "@" in arm else "solid"))  # fmt: skip
     axes = dict(xaxis=dict(tickvals=sorted(table["repair"].unique())), yaxis=dict(rangemode="tozero", tickformat=".0%"))
-    return finish(fig, title, "dotted: held to the guided arm's cost", x="repair rounds", y="validated share", height=480, **axes)
+    sub = "bars: interval of the table" + ("; dotted: held to the guided arm's cost" if any("@" in arm for arm in arms) else "")
+    return finish(fig, title, sub, x="repair rounds", y="validated share", height=480, **axes)
 
 
 def breadth(table: pd.DataFrame) -> go.Figure:
@@ -72,7 +109,7 @@ def breadth(table: pd.DataFrame) -> go.Figure:
         fig.add_heatmap(
             z=grid.to_numpy(), x=[str(n) for n in grid.columns], y=[str(k) for k in grid.index], zmin=-most, zmax=most,
             colorscale="RdBu", texttemplate="%{z:+.2f}", showscale=col == 2, xgap=2, ygap=2,
-            colorbar=dict(title=dict(text="reward gained", **theme.BESIDE), thickness=14),
+            colorbar=dict(title=dict(text="reward gained", **theme.BESIDE), thickness=14, tickformat="+.1f"),
             hovertemplate="N = %{x}, K = %{y}: %{z:+.3f}<extra></extra>", row=1, col=col,
         )  # fmt: skip
     fig.update_xaxes(type="category", showgrid=False).update_yaxes(type="category", showgrid=False).update_annotations(font_size=13)

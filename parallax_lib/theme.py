@@ -114,6 +114,12 @@ def finish(fig: go.Figure, title: str, subtitle: str = "", x: str = "", y: str =
     return fig.update_layout(**layout)
 
 
+def beside_zero(values: pd.Series, span: float) -> list[str]:
+    """Where the text of each dot stands: above it, and to the side of a line at zero that would run through the text."""
+    aside = {True: "top left", False: "top right"}
+    return ["top center" if abs(value) > 0.05 * span else aside[value < 0] for value in values]
+
+
 def empty(title: str, why: str = "no rows to show") -> go.Figure:
     """A figure without data that says so."""
     fig = finish(go.Figure(), title, height=200)

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from parallax_lib import metrics, prm, rewards, selection
+from parallax_lib.facets import by_setting as summary  # noqa: F401
 from parallax_lib.modelling import alone, prompt_states, refuse_leaks, trial
 from parallax_lib.params import Params, dump
 from parallax_lib.store import derive_seed, digest
@@ -114,13 +115,3 @@ def picked(rows: pd.DataFrame, scores: np.ndarray) -> dict:
 def _known(value: float) -> float | None:
     """JSON has no NaN."""
     return None if np.isnan(value) else float(value)
-
-
-def summary(variations: pd.DataFrame) -> pd.DataFrame:
-    """Mean over seeds and the range, per study and setting, in the order of the plan."""
-    keys = variations.groupby(["study", "setting"], sort=False)
-    out = keys.agg(seeds=("seed", "nunique"), train_tasks=("train_tasks", "mean"), train_rows=("train_rows", "mean"))
-    for name in ("auroc", "brier", "ece", "pairwise", "gain"):
-        out[name] = keys[name].mean()
-    out["auroc_low"], out["auroc_high"] = keys["auroc"].min(), keys["auroc"].max()
-    return out.reset_index()

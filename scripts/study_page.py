@@ -10,22 +10,35 @@ in the folder holds a sentence for a section's title, or for a table's name: it 
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from page_words import FLAT, RESAMPLED, SINGLE, table, told
 
-from parallax_lib import at_k, card, metrics, suite
-from parallax_lib.arms import AT_COST, CHECKS, POOL_ARMS, by_count, drawn
+from parallax_lib import at_k, card, metrics
+from parallax_lib.arms import POOL_ARMS, by_count, drawn
 from parallax_lib.card import CEILING, FLOOR, GUIDED
+from parallax_lib.facets import (
+    HAND,
+    MADE,
+    NOTES,
+    by_setting,
+    levels,
+    parts,
+    read_notes,
+    shown_parallel,
+    tried,
+    unchecked,
+    verdict,
+    with_suite,
+    without_equal_cost,
+)
 from parallax_lib.params import UserError
 from parallax_lib.reasons import REASONS
 from parallax_lib.store import read_table, write_atomic
 
 TITLE = "The study's tables"
-HAND, MADE = "hand-written", "generated"
+TOGETHER = "guided_mean"  # of `crossfit`, which loads torch
 FAMILIES = (
     "Guided minus each arm, with whole families resampled: what the gain could be in other families. `alike`: each family counts the "
     "same, however many tasks it has. `gain`, `tie`, `lose`: families; `p_value`: exact sign test of them."
@@ -52,75 +65,10 @@ def collected(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(made)
 
 
-def with_suite(rows: pd.DataFrame) -> pd.DataFrame:
-    """`suite` of every row: the bundled kernels are hand-written; a generated one's name ends in its seed."""
-    bundled = rows["kernel"].isin({kernel.name for kernel in suite.read_folder(suite.MINIBENCH, "minibench")})
-    return rows.assign(suite=np.select([bundled, rows["kernel"].str.contains(r"_\d+$")], [HAND, MADE], "other"))
-
-
-def same(rows: pd.DataFrame, arm: str, other: str) -> bool:
-    """Whether two arms hold the same rows but for the checks that the choice took."""
-    keys = [key for key in ("repair", "seed", "task") if key in rows]
-    parts = (rows[rows["arm"] == name].drop(columns=["arm", *CHECKS], errors="ignore") for name in (arm, other))
-    a, b = (part.sort_values(keys, ignore_index=True) for part in parts)
-    return a.equals(b)
-
-
-def without_equal_cost(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """The rows without the `@cost` arms that are the unguided arm again, and a sentence that names them."""
-    gone = [arm for arm in rows["arm"].unique() if arm.endswith(AT_COST) and same(rows, arm, FLOOR)]
-    names = ", ".join(f"`{arm}`" for arm in gone)
-    why = f"{names} (only as many programs as guided's mean cost pays for) are `{FLOOR}` again, row by row, and left out."
-    return rows[~rows["arm"].isin(gone)], why if gone else ""
-
-
-def parts(results: pd.DataFrame, by: str) -> pd.DataFrame:
-    """Guided minus unguided within each suite or direction, beside what a random pick and the oracle reach there."""
-    rows = []
-    for name, inside in results.groupby(by):
-        shares = card.task_values(inside).mean()
-        row = {by: name, "families": inside["family"].nunique()} | {arm: shares.get(arm) for arm in (FLOOR, "random", GUIDED, CEILING)}
-        rows.append(row | metrics.paired(inside, GUIDED, FLOOR))
-    return pd.DataFrame(rows).drop(columns=["rate_a", "rate_b"])
-
-
-def tried(results: pd.DataFrame) -> pd.DataFrame:
-    """How many different tasks, kernels and families there are of each suite and direction."""
-    counts = {"tasks": "task", "kernels": "kernel", "families": "family"}
-    return results.groupby(["suite", "direction"]).agg(**{name: (of, "nunique") for name, of in counts.items()}).reset_index()
-
-
-def levels(results: pd.DataFrame) -> pd.DataFrame:
-    """Judged programs of every arm by level, and the shares that compile and that run."""
-    known = metrics.judged(results)
-    far = known.assign(built=known["level"] >= 2, ran=known["level"] >= 3).groupby("arm", sort=False)[["built", "ran"]].mean()
-    return far.join(pd.crosstab(known["arm"], known["level"]).add_prefix("level ")).reset_index()
-
-
 def reasons(results: pd.DataFrame) -> pd.DataFrame:
     """Programs of every arm by the verdict's reason."""
     counts = pd.crosstab(results["arm"], results["reason"])
     return counts.loc[results["arm"].unique(), [reason for reason in REASONS if reason in counts]].reset_index()
-
-
-def shown_parallel(results: pd.DataFrame) -> pd.DataFrame:
-    """Validated programs of each target by whether they were shown to be parallel."""
-    known = metrics.judged(results)
-    good = known[known["validated"].astype(bool)]
-    counts = pd.crosstab(good["direction"].str.split("-").str[1].rename("target"), good["parallel"])
-    counts = counts.reindex(columns=["yes", "unknown"], fill_value=0)
-    return counts.assign(**{"share of yes": counts["yes"] / counts.sum(axis=1)}).reset_index()
-
-
-def unchecked(results: pd.DataFrame) -> str:
-    """What the verdicts leave open, in a sentence."""
-    races, speed = (int((results[name] != "not checked").sum()) for name in ("race_free", "faster"))
-    if races or speed:
-        return f"Of {len(results):,} programs {races:,} were checked for races and {speed:,} were timed."
-    return (
-        "**Races and speed were not judged** (`params/study.yaml`: `races: off`; `timing` is off where nothing is said): "
-        "a validated program can hold a race that no run showed, and can be slower than its source."
-    )
 
 
 def by_families(results: pd.DataFrame, families: pd.DataFrame, arm: str) -> dict:
@@ -130,13 +78,6 @@ def by_families(results: pd.DataFrame, families: pd.DataFrame, arm: str) -> dict
     told |= {f"alike {name}": value for name, value in metrics.paired_bootstrap(families[GUIDED], families[arm])._asdict().items()}
     wins, losses = int((ahead > 0).sum()), int((ahead < 0).sum())
     return told | {"gain": wins, "tie": len(families) - wins - losses, "lose": losses, "p_value": metrics.sign_test(wins, losses)}
-
-
-def finding(kernels: str, rows: pd.DataFrame) -> str:
-    """A gain is one where every interval lies above zero."""
-    if (rows["low"] > 0).all():
-        return f"gains on {kernels} kernels"
-    return f"{'gains nothing' if (rows['diff'] <= 0).all() else 'shows no sure gain'} on {kernels} kernels"
 
 
 def in_words(differences: pd.DataFrame, gaps: pd.DataFrame) -> str:
@@ -151,9 +92,8 @@ def lead(suites: dict[str, pd.DataFrame]) -> str:
         reached = ", ".join(f"{arm} {100 * row[arm]:.1f} %" for arm in (GUIDED, FLOOR, CEILING) if not pd.isna(row[arm]))
         words = in_words(rows.iloc[[i]], pd.DataFrame(columns=["arm"]))
         lines.append(f"- {row['what']}, {row['suite']} kernels ({row['families']} families): {words}; {reached}")
-    verdict = "; it ".join(finding(name, part) for name, part in rows.groupby("suite"))
     what = f"{HAND.capitalize()}: the bundled suite `data/minibench`; {MADE}: drawn from the grammars of `data/forge`."
-    return "\n".join([f"**Guidance {verdict}.** {what}", "", *lines])
+    return "\n".join([f"**{verdict(rows)}** {what}", "", *lines])
 
 
 # sections: (title, text) of a table
@@ -234,6 +174,22 @@ def crossfit(chosen: pd.DataFrame, suites: pd.DataFrame, *beside: pd.DataFrame) 
     ]
 
 
+def texts(rows: pd.DataFrame, chosen: pd.DataFrame | None = None) -> list[tuple[str, str]]:
+    from text_choosers import differences  # it loads scikit-learn
+
+    what = (
+        "`plan_table`: the mean reward that a plan had in that direction; `plan_text`: a linear model of the plan's words and the source's "
+        "n-grams. Trained on the same families as the reward models; neither sees a latent."
+    )
+    blocks = [told(f"{what} {RESAMPLED}", differences(rows), rate_a="the chooser's share", rate_b="the original's")]
+    if chosen is not None:
+        best = chosen[chosen["arm"] == (TOGETHER if TOGETHER in set(chosen["arm"]) else GUIDED)]
+        readers = [arm for arm in rows["arm"].unique() if arm != FLOOR]
+        beside = [metrics.paired(pd.concat([best, rows]), best["arm"].iloc[0], arm) for arm in readers]
+        blocks.append(table(pd.DataFrame(beside).drop(columns="unpaired")))
+    return [("Choosers that see no latent (03)", "\n\n".join(blocks))]
+
+
 def repairs(rows: pd.DataFrame) -> list[tuple[str, str]]:
     kept = ["arm", "repair", "n", "validated", "rate", "low", "high", "cost", "compiles", "validator_runs"]
     rows, why = without_equal_cost(rows[kept])
@@ -245,10 +201,8 @@ def selection(rows: pd.DataFrame) -> list[tuple[str, str]]:
 
 
 def trainings(rows: pd.DataFrame) -> list[tuple[str, str]]:
-    from parallax_lib import variations  # it loads torch
-
     what = "The split by rows leaks on purpose. Scores of `rank` and `listwise` only rank."
-    return [("Other trainings (07)", told(what, variations.summary(rows)))]
+    return [("Other trainings (07)", told(what, by_setting(rows)))]
 
 
 SECTIONS = {
@@ -256,6 +210,7 @@ SECTIONS = {
     "pool": pool,
     "repairs": repairs,
     "crossfit": crossfit,
+    "text_choosers": texts,
     "collected": lambda rows: [("Collected (01)", table(rows))],
     "scores_by_depth": lambda rows: [("PRM and baselines on prefixes of test families (02)", told("", rows, n="labelled prefixes"))],
     "selection": selection,
@@ -284,8 +239,9 @@ def page(folder: Path) -> str:
     for name in (name for name in JUDGED if name in found):
         found[name] = with_suite(found[name])
         more[name] = [parts(found[name], "suite"), *([read_table(folder, each) for each in BESIDE] if name == "crossfit" else [])]
-    if "pool" in found and "results" in found:
-        more["pool"] = [found["results"]]
+    for name, other in (("pool", "results"), ("text_choosers", "crossfit")):
+        if name in found and other in found:
+            more[name] = [found[other]]
     sections = {name: make(found[name], *more[name]) for name, make in SECTIONS.items() if name in found}
     notes = noted(folder, sections)
     suites = {name: more[name][0] for name in JUDGED if name in found}
@@ -298,12 +254,13 @@ def page(folder: Path) -> str:
 
 def noted(folder: Path, sections: dict[str, list]) -> dict[str, str]:
     """The folder's notes by section title; one that fits no table and no section is refused."""
-    path = folder / "notes.json"
-    notes = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    notes = read_notes(folder)
     titles = [title for made in sections.values() for title, _ in made]
     for name in notes:
         if name not in {TITLE, *SECTIONS, *titles}:
-            raise UserError(f"{path}: {name!r} is neither a table nor a section; they are {', '.join([TITLE, *SECTIONS, *titles])}")
+            raise UserError(
+                f"{folder / NOTES}: {name!r} is neither a table nor a section; they are {', '.join([TITLE, *SECTIONS, *titles])}"
+            )
     return {made[0][0]: notes[name] for name, made in sections.items() if name in notes} | notes
 
 

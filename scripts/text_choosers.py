@@ -36,6 +36,7 @@ WORDS = frozenset(
     " lastprivate __global__ __shared__ __device__ __syncthreads threadIdx blockIdx blockDim gridDim x y z atomicAdd atomicMax"
     " atomicMin atomicExch atomicCAS".split()
 )
+READERS = ("plan_table", "plan_text")
 ROWS = 20  # by which a plan's mean is drawn to the mean of all
 PENALTIES = (1e-1, 1e-2, 1e-3)
 LEADS = 10  # first words of a plan that have weights of their own for every n-gram
@@ -86,20 +87,20 @@ def choices(rows: pd.DataFrame, count: int = 5, least: int = 20) -> pd.DataFrame
     """`crossfit.choices` of both, and of the arms that stand beside them; `count` folds."""
     rows = rows.dropna(subset=["reward"]).reset_index(drop=True)
     fold_of, given, good = crossfit.folds(rows["family"].unique(), count), features(rows, least), (rows["reward"] >= 0.5).to_numpy(int)
-    scores = {"plan_table": np.full(len(rows), np.nan), "plan_text": np.full(len(rows), np.nan)}
+    scores = {name: np.full(len(rows), np.nan) for name in READERS}
     for k in range(count):
         split = crossfit.splits(rows, fold_of, k)
         test = split == "test"
         scores["plan_table"][test] = plan_table(rows, split)[test]
         scores["plan_text"][test] = plan_text(given, good, split)[test]
     made = [crossfit.choices(rows, score).replace({"arm": {GUIDED: name}}) for name, score in scores.items()]
-    return pd.concat([made[0], made[1][made[1]["arm"] == "plan_text"]], ignore_index=True)
+    return pd.concat([made[0], made[1][made[1]["arm"] == READERS[1]]], ignore_index=True)
 
 
 def differences(chosen: pd.DataFrame) -> pd.DataFrame:
-    """Each chooser minus the original, with tasks and with families resampled."""
+    """Each reader minus the original, with tasks and with families resampled."""
     rows = []
-    for arm in (arm for arm in chosen["arm"].unique() if arm != FLOOR):
+    for arm in READERS:
         whole = card.over_families(chosen, arm)
         told = metrics.paired(chosen, arm, FLOOR) | {"families_low": whole.low, "families_high": whole.high}
         rows.append({"arm": arm} | {name: value for name, value in told.items() if name not in ("comparison", "unpaired")})
@@ -115,7 +116,7 @@ def main() -> None:
     print(told(RESAMPLED, differences(chosen)))
     if args.out:
         kept = ["task", "family", "direction", "kernel", "arm", "seed", "capture_id", "validated", "reward", "reason", "level"]
-        write_table(args.out.parent, args.out.stem, chosen[kept])
+        write_table(args.out.parent, args.out.stem, chosen.loc[chosen["arm"].isin([FLOOR, *READERS]), kept])
 
 
 if __name__ == "__main__":

@@ -29,6 +29,41 @@ def test_pool_arms_choose_and_pay_for_everything_they_looked_at():
     assert table.loc["unguided", "decode_tokens"] == 10
 
 
+FATES = [  # level, reason, whether something but the reference speaks against the program
+    (1, "compile_error", True), (2, "crash", True), (2, "timeout", True), (2, "not_parallel", True), (3, "cuda_error", True),
+    (3, "no_kernel_launch", True), (3, "nondeterministic", True), (4, "nondeterministic", True),
+    (3, "wrong_output", False), (4, "wrong_output", False), (4, "not_parallel", False), (5, "ok", False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("fate", FATES)
+def test_the_run_filter_leaves_out_what_a_programs_own_runs_show_and_nothing_else(fate):
+    level, reason, shown = fate
+    other = row(sample=1, level=4, reason="wrong_output", mean_logprob=-9.0)
+    frame = pd.DataFrame([row(sample=0, level=level, reason=reason, mean_logprob=-0.1), other])
+    table = arms.derive(frame, ["best_of_n", "run_filter"]).set_index("arm")
+    assert table["sample"].to_dict() == {"best_of_n": 0, "run_filter": int(shown)}
+    assert table.loc["run_filter", "compiles"] == 2 and table.loc["run_filter", "validator_runs"] == 1 + (level >= 2)
+
+
+def test_choosers_among_the_first_n_are_those_of_a_pool_of_n():
+    rng = np.random.default_rng(0)
+    fates = [FATES[i] for i in rng.integers(0, len(FATES), 40)]
+    rows = [
+        row(task=f"t{i // 4}", sample=i % 4, level=level, reason=reason, mean_logprob=-float(p), cost=113.0 + i)
+        for i, ((level, reason, _), p) in enumerate(zip(fates, rng.integers(0, 3, 40), strict=True))
+    ]
+    pool_rows = pd.DataFrame(rows)
+    counted = arms.by_count(pool_rows, arms.POOL_ARMS, least=2)
+    assert sorted(counted["looked_at"].unique()) == [2, 3, 4]
+    for n, part in counted.groupby("looked_at"):
+        alone = arms.derive(pool_rows[pool_rows["sample"] < n], arms.POOL_ARMS)
+        keys = ["arm", "task"]
+        a, b = (frame.set_index(keys)["sample"].sort_index() for frame in (part, alone))
+        pd.testing.assert_series_equal(a, b)
+        assert part["cost"].unique() == pytest.approx([arms.pool_cost(pool_rows[pool_rows["sample"] < n])])
+
+
 @pytest.mark.parametrize(("budget", "looked_at"), [(50.0, 1), (126.9, 1), (127.0, 2), (141.0, 2), (142.0, 3), (900.0, 3)])
 def test_arms_at_equal_cost_look_at_what_the_guided_arm_could_pay_for(budget, looked_at):
     """Programs of 113, 114 and 115, a prompt of 100 of which is read once: 113, 127, 142."""

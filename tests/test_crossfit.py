@@ -67,20 +67,28 @@ def test_folds_that_leave_nothing_to_train_or_test_are_refused(count):
         crossfit.folds(FAMILIES, count)
 
 
+def spent_by(chosen, task, arm):
+    columns = ["latent_steps", "decode_tokens", "looked_at", "compiles", "validator_runs"]
+    return chosen.set_index(["task", "arm"]).loc[(task, arm), columns].tolist()
+
+
 def test_choosers_by_hand():
     rows = pd.DataFrame({
         "task": ["a"] * 3 + ["b"] * 2 + ["c"], "family": ["f", "f", "f", "g", "g", "f"], "branch_depth": [0, -1, 0, -1, 1, 0],
         "resample": [0, 0, 1, 0, 0, 0], "reward": [1.0, 0.0, np.nan, 1.0, 0.0, 1.0], "mean_logprob": [-3.0, -2.0, -1.0, -2.0, -1.0, 0.0],
-        "level": [5, 4, 1, 5, 1, 5], "tokens": [7, 5, 3, 2, 4, 9],
+        "level": [5, 4, 1, 5, 1, 5], "reason": ["ok", "nondeterministic", "compile_error", "ok", "compile_error", "ok"],
+        "tokens": [7, 5, 3, 2, 4, 9],
     })  # fmt: skip
     chosen = crossfit.choices(rows.assign(validated=rows["reward"] == 1), np.array([0.9, 0.1, 1.0, 0.5, 0.5, 1.0]), steps=3)
     took = chosen.pivot(index="task", columns="arm", values="reward")
     assert took.index.tolist() == ["a", "b"]  # c has lost its original; a's unjudged thought is nobody's
-    assert took.loc["a"].drop("random").to_dict() == {"unguided": 0, "guided": 1, "best_of_n": 0, "compile_filter": 0, "oracle": 1}
-    tie_to_the_original = {"unguided": 1, "guided": 1, "best_of_n": 0, "compile_filter": 1, "oracle": 1}
+    assert took.loc["a"].drop("random").to_dict() == {
+        "unguided": 0, "guided": 1, "best_of_n": 0, "compile_filter": 0, "run_filter": 1, "oracle": 1}  # fmt: skip
+    tie_to_the_original = {"unguided": 1, "guided": 1, "best_of_n": 0, "compile_filter": 1, "run_filter": 1, "oracle": 1}
     assert took.loc["b"].drop("random").to_dict() == tie_to_the_original
     assert card.by_family(chosen)[["family", "tasks", "guided", "unguided"]].values.tolist() == [["f", 1, 1.0, 0.0], ["g", 1, 1.0, 1.0]]
     assert card.over_families(chosen).value == 0.5
+    assert spent_by(chosen, "a", "run_filter") == [6, 12, 2, 2, 2]
     spent = chosen.set_index(["task", "arm"])[["latent_steps", "decode_tokens", "looked_at", "compiles", "validator_runs"]]
     assert spent.loc[("a", "guided")].tolist() == [6, 7, 1, 0, 0]  # two thoughts, one program
     assert spent.loc[("a", "best_of_n")].tolist() == [6, 12, 2, 0, 0]
@@ -88,11 +96,12 @@ def test_choosers_by_hand():
     assert spent.loc[("b", "oracle")].tolist() == [6, 6, 2, 2, 1]
 
 
-def test_nothing_that_compiles_leaves_the_compile_filter_the_likeliest():
+def test_nothing_that_compiles_leaves_the_filters_the_likeliest():
     rows = pd.DataFrame({"task": "a", "family": "f", "branch_depth": [-1, 0], "resample": 0, "reward": [0.0, 0.0], "validated": False,
-                         "mean_logprob": [-2.0, -1.0], "level": 1, "tokens": 1, "capture_id": ["original", "branch"]})  # fmt: skip
+                         "mean_logprob": [-2.0, -1.0], "level": 1, "reason": "compile_error", "tokens": 1,
+                         "capture_id": ["original", "branch"]})  # fmt: skip
     chosen = crossfit.choices(rows, np.zeros(2)).set_index("arm")["capture_id"]
-    assert chosen["compile_filter"] == chosen["best_of_n"] == "branch"
+    assert chosen["compile_filter"] == chosen["run_filter"] == chosen["best_of_n"] == "branch"
 
 
 def test_every_seed_trains_anew_and_stands_in_the_table(run, monkeypatch):

@@ -38,6 +38,19 @@ def test_bootstrap_agrees_with_all_resamples_enumerated():
     assert np.quantile(every, 0.23) <= narrow.low <= np.quantile(every, 0.27)
 
 
+def test_a_bootstrap_of_clusters_agrees_with_all_resamples_enumerated():
+    a, b, cluster = np.array([1, 0.5, 0, 1, 0.25, 1, 1]), np.array([0, 0.5, 0.5, 0, 1, 0, 0]), list("xyyzzzw")
+    parts = [(a - b)[[c == name for c in cluster]] for name in "xyzw"]
+    every = np.array([np.concatenate(drawn).mean() for drawn in itertools.product(parts, repeat=4)])  # 256 equally likely resamples
+    found = metrics.cluster_bootstrap(a, b, cluster, draws=40_000)
+    assert found.value == pytest.approx((a - b).mean())
+    for q, bound in ((0.025, found.low), (0.975, found.high)):
+        assert np.quantile(every, q - 0.015) <= bound <= np.quantile(every, q + 0.015)
+    alone = metrics.cluster_bootstrap(a, b, range(7))
+    assert alone == pytest.approx(metrics.paired_bootstrap(a, b))  # each task a cluster
+    assert metrics.cluster_bootstrap([1.0, 0.0], [0.0, 0.0], ["x", "x"]) == (0.5, 0.5, 0.5)
+
+
 def test_bootstrap_is_seeded_antisymmetric_and_paired():
     rng = np.random.default_rng(0)
     base, noise = rng.normal(size=200) * 10, rng.normal(size=200)

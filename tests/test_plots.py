@@ -53,6 +53,7 @@ def variations() -> pd.DataFrame:
 
 FIGURES = {
     "gap_closed": (plots_card.gap_closed, pd.DataFrame({"arm": ["guided"], "gap": 0.2, "closed": 0.4, "low": -0.1, "high": 0.9})),
+    "families": (plots_card.families, card.by_family(RESULTS).assign(suite=["generated", "hand-written", "generated"])),
     "breadth": (plots_card.breadth, card.breadth(branches())),
     "margins": (plots_card.margins, card.margin_sweep(branches(), (0.0, 0.2))),
     "repair": (plots_card.repair, pd.concat([ARMS.assign(repair=r) for r in range(2)])),
@@ -187,6 +188,24 @@ def test_paired_diff_is_in_percentage_points():
     assert [trace.x[0] for trace in fig.data] == pytest.approx([100 * d for d in reversed(table["diff"])])
     low = fig.data[0].x[0] - fig.data[0].error_x.arrayminus[0]
     assert low == pytest.approx(100 * table["low"].iloc[-1])
+
+
+def test_every_family_has_a_dot_at_its_difference_and_of_its_tasks():
+    table = card.by_family(RESULTS)
+    fig = plots_card.families(table.assign(suite=["generated", "hand-written", "generated"]))
+    dots = [trace for trace in fig.data if trace.mode == "markers+text"]
+    assert {trace.name for trace in dots} == {"generated", "hand-written"}
+    at = [(x, size) for trace in dots for x, size in zip(trace.x, trace.marker.size, strict=True)]
+    wanted = [(100 * (row.guided - row.unguided), row.tasks) for row in table.itertuples()]
+    np.testing.assert_allclose(sorted(at), sorted(wanted))
+    names = [text.split(" ")[0] for text in fig.layout.yaxis.ticktext]
+    assert names == list(table.assign(gain=table["guided"] - table["unguided"]).sort_values(["gain", "family"])["family"])
+    assert len(plots_card.families(table).data) == 3 and not plots_card.families(table).layout.showlegend
+
+
+def test_no_line_at_zero_runs_through_a_number():
+    rows = pd.concat([paired().head(1)] * 4).assign(diff=[0.2, 0.004, 0.0, -0.004], low=-0.01, high=0.25)
+    assert [trace.textposition for trace in plots.paired_diff(rows).data[::-1]] == ["top center", "top right", "top right", "top left"]
 
 
 def test_arms_of_equal_cost_are_fanned_out_around_it():
