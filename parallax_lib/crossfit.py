@@ -20,7 +20,7 @@ import pandas as pd
 from parallax_lib import forge, prm, rewards
 from parallax_lib.arms import runs_alone
 from parallax_lib.card import CEILING, FLOOR, GUIDED
-from parallax_lib.modelling import alone, prm_settings, prompt_states, trial
+from parallax_lib.modelling import alone, prm_settings, prompt_states, read_by, trial
 from parallax_lib.models import pick_device
 from parallax_lib.params import Params, UserError
 from parallax_lib.runs import Run
@@ -67,7 +67,7 @@ def table(run: Run, rows: pd.DataFrame, vectors: np.ndarray) -> pd.DataFrame:
 
 def trainings(run: Run, rows: pd.DataFrame, vectors: np.ndarray, seed: int) -> list[str]:
     """The name of each fold's training: all that can change its model."""
-    key = [prm_settings(run), run.params.seed + seed, list(rows["capture_id"]), rows["reward"].tolist(), vectors.shape]
+    key = [prm_settings(run), run.params.seed + seed, list(rows["capture_id"]), rows["reward"].tolist(), read_by(run, vectors)]
     return [digest([*key, k]) for k in range(run.params.prm.folds)]
 
 
