@@ -20,6 +20,7 @@ import pandas as pd
 from parallax_lib import forge, prm, rewards
 from parallax_lib.arms import runs_alone
 from parallax_lib.card import CEILING, FLOOR, GUIDED
+from parallax_lib.facets import TOGETHER
 from parallax_lib.modelling import alone, prm_settings, prompt_states, read_by, trial
 from parallax_lib.models import pick_device
 from parallax_lib.params import Params, UserError
@@ -27,8 +28,6 @@ from parallax_lib.runs import Run
 from parallax_lib.scorers import INDEX, folder_of, write_families
 from parallax_lib.store import derive_seed, digest, write_json
 from parallax_lib.trainings import Material, each
-
-TOGETHER = "guided_mean"  # picks by the mean score of all trainings
 
 
 def folds(families: Sequence[str], count: int) -> dict[str, int]:
