@@ -111,6 +111,34 @@ def _read(model, vectors: np.ndarray, contexts: np.ndarray | None, test: np.ndar
     return read[:, -1].tolist()
 
 
+def mean_scores(run: Run, rows: pd.DataFrame, vectors: np.ndarray) -> np.ndarray:
+    """[n] mean of `scores` over the seeds of `card.seeds`."""
+    return np.mean([scores(run, rows, vectors, seed) for seed in run.params.card.seeds], axis=0)
+
+
+def filtered(rows: pd.DataFrame, score: np.ndarray) -> pd.DataFrame:
+    """What is taken of a task's first N programs when all N are run, a row per task, N and chooser.
+
+    Both choosers leave out what `arms.runs_alone` speaks against, or take their best of all where nothing stays.  run_filter:
+    the original and the branch-offs as they were drawn, of which the likeliest is taken.  guided_filter: the N thoughts with
+    the highest scores, of which the best-scored is taken; N = 1 is `guided` in `choices`.  Tasks without an original are left out.
+    """
+    known = rows.assign(score=score, sound=runs_alone(rows)).dropna(subset=["score", "reward"])
+    known = known.sort_values(["task", "branch_depth", "resample"])
+    made = []
+    for task, part in known.groupby("task"):
+        if part["branch_depth"].iloc[0] >= 0:
+            continue
+        by_score = part.sort_values("score", ascending=False, kind="stable")
+        for arm, ranked, value in (("run_filter", part, "mean_logprob"), ("guided_filter", by_score, "score")):
+            for n in range(1, len(part) + 1):
+                first = ranked.iloc[:n]
+                pick = (first[first["sound"]] if first["sound"].any() else first)[value].idxmax()
+                told = {"task": task, "family": part["family"].iloc[0], "direction": part["direction"].iloc[0], "N": n, "arm": arm}
+                made.append(told | {"validated": bool(part.at[pick, "validated"]), "reason": part.at[pick, "reason"]})
+    return pd.DataFrame(made)
+
+
 def choices(rows: pd.DataFrame, score: np.ndarray, seed: int = 0, steps: int = 0) -> pd.DataFrame:
     """What each chooser takes among a task's thoughts, a row per task and arm, for `metrics.paired` and the card.
 
