@@ -64,6 +64,29 @@ def bought(table: pd.DataFrame, arms: pd.DataFrame) -> go.Figure:
                   xaxis=dict(rangemode="tozero", tickformat=","), yaxis=dict(tickformat=".0%"))  # fmt: skip
 
 
+def by_programs(table: pd.DataFrame) -> go.Figure:
+    """Shares that two choosers validate by the number of programs that are run, and what the second gains.
+
+    Needs N, run_filter, guided_filter, diff, low, high (shares): `card.by_programs`.
+    """
+    title = "What guidance adds where programs are run"
+    if table.empty:
+        return empty(title)
+    need(table, ["N", "run_filter", "guided_filter", "diff", "low", "high"], "by_programs")
+    fig = make_subplots(1, 2, subplot_titles=("share validated", "guided_filter minus run_filter"), horizontal_spacing=0.12)
+    for arm in ("run_filter", "guided_filter"):
+        fig.add_scatter(x=table["N"], y=table[arm], name=arm, mode="lines+markers", line=dict(color=arm_colour(arm)),
+                        hovertemplate="%{x} programs: %{y:.1%}", row=1, col=1)  # fmt: skip
+    bar = dict(symmetric=False, array=100 * (table["high"] - table["diff"]), arrayminus=100 * (table["diff"] - table["low"]))
+    fig.add_scatter(x=table["N"], y=100 * table["diff"], error_y=bar | dict(thickness=2, width=4), mode="markers", showlegend=False,
+                    marker=dict(color=theme.BLUE, size=9), hovertemplate="%{x} programs: %{y:+.1f} points", row=1, col=2)  # fmt: skip
+    fig.add_hline(y=0, line=dict(color=theme.BLACK, dash="dash", width=1), row=1, col=2)
+    fig.update_yaxes(tickformat=".0%", row=1, col=1).update_yaxes(title_text="points", rangemode="tozero", row=1, col=2)
+    fig.update_xaxes(title_text="programs written and run", dtick=1)
+    sub = f"{table['tasks'].iloc[0]:,} tasks of collected thoughts; bars: interval over tasks" if "tasks" in table else ""
+    return finish(fig, title, sub, height=400, legend=dict(orientation="h", y=1.2, x=0.5))
+
+
 def families(table: pd.DataFrame, arm: str = "guided", against: str = "unguided") -> go.Figure:
     """One arm minus another in every family, least first from below; a dot's area is the family's number of tasks.
 

@@ -172,6 +172,15 @@ def texts(rows: pd.DataFrame, chosen: pd.DataFrame | None = None) -> list[tuple[
     return [("Choosers that see no latent (03)", told(f"{what} {RESAMPLED}", beside_readers(rows, chosen), rate_a="of the first named"))]
 
 
+def ran(rows: pd.DataFrame) -> list[tuple[str, str]]:
+    what = (
+        "A chooser that runs N programs leaves out what does not compile, does not end in order or prints something else in another run of "
+        "the same input; nothing of the reference is used. `run_filter`: of the thoughts as they come, the likeliest that stays; "
+        "`guided_filter`: of those with the highest scores, the best-scored that stays. `diff`: the second minus the first."
+    )
+    return [("What guidance adds where N programs are run (03)", told(f"{what} {RESAMPLED}", card.by_programs(rows)))]
+
+
 def repairs(rows: pd.DataFrame) -> list[tuple[str, str]]:
     kept = ["arm", "repair", "n", "validated", "rate", "low", "high", "cost", "compiles", "validator_runs"]
     rows, why = without_equal_cost(rows[kept])
@@ -192,6 +201,7 @@ SECTIONS = {
     "pool": pool,
     "repairs": repairs,
     "crossfit": crossfit,
+    "crossfit_filtered": ran,
     "text_choosers": texts,
     "collected": lambda rows: [("Collected (01)", table(rows))],
     "scores_by_depth": lambda rows: [("PRM and baselines on prefixes of test families (02)", told("", rows, n="labelled prefixes"))],
