@@ -158,6 +158,13 @@ def writable_folder(path: Path) -> Path:
         raise UserError(f"{path}: cannot write here ({e.strerror}); name another one") from None
 
 
+def writable_file(path: Path) -> None:
+    """UserError where no file of that name can be written."""
+    writable_folder(path.parent)
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; name a file")
+
+
 def write_atomic(path: Path, data: bytes) -> None:
     """Write to a temporary name, fsync, rename: the path holds all of it or nothing."""
     name = ""
@@ -227,7 +234,7 @@ def read_table(folder: Path, name: str):
 
     path = folder / f"{name}.parquet"
     if not path.exists():
-        raise UserError(f"{path}: not there; {_maker(folder, name)}")
+        raise UserError(f"{path}: not there yet; {_maker(folder, name)}")
     try:
         return pd.read_parquet(path)
     except Exception as e:
