@@ -138,8 +138,8 @@ def execute(stage: Stage, params: Params, folder: Path, key: str, record: Path, 
     out = folder / "notebooks" / stage.notebook.name
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_suffix(".part.ipynb")
-    entry = {"notebook": stage.notebook.name, "key": key, "status": "failed"}
     earlier, there = _recorded(record).get("files") or [], written(folder)
+    entry = {"notebook": stage.notebook.name, "key": key, "status": "failed", "files": earlier}
     clock = time.time()
     say(f"[{stage.number}] {stage.notebook.stem} ...")
     try:
