@@ -62,6 +62,21 @@ def over_families(results: pd.DataFrame, arm: str = GUIDED, against: str = FLOOR
     return metrics.cluster_bootstrap(values[arm], values[against], family[values.index])
 
 
+def by_programs(taken: pd.DataFrame, arm: str = "guided_filter", against: str = "run_filter") -> pd.DataFrame:
+    """One chooser minus another with the first N programs, for every N that all tasks have.
+
+    taken: `crossfit.filtered`.  N, both shares, diff with its interval from resampling tasks and, as families_low and
+    families_high, from resampling whole families.
+    """
+    rows = []
+    for n, part in taken.groupby("N"):
+        if part["task"].nunique() == taken["task"].nunique():
+            told, whole = metrics.paired(part, arm, against), over_families(part, arm, against)
+            shares = {"N": n, "tasks": told["tasks"], against: told["rate_b"], arm: told["rate_a"]}
+            rows.append(shares | {k: told[k] for k in ("diff", "low", "high")} | {"families_low": whole.low, "families_high": whole.high})
+    return pd.DataFrame(rows)
+
+
 def _ratio(gain: np.ndarray, gap: np.ndarray, draws: int, seed: int) -> dict:
     """mean(gain) / mean(gap) and its percentile interval from resampling tasks."""
     n = len(gap)

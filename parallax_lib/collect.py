@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from parallax_lib import decode, engine, gpus, latents, prompts
+from parallax_lib import contents, decode, engine, gpus, latents, prompts
 from parallax_lib.executors import ExecutorConfig, run_map
 from parallax_lib.kernels import Task
 from parallax_lib.models import GPU_SHARE, Translator, leave_room, load_tokenizer, loaded_translator, positions_of
@@ -40,7 +40,7 @@ def capture_id(task: Task, params: Params, v: int, r: int) -> str:
     """Published naming: `<id>` for the original, `<id>_v{i}_r{j}` for a branch-off."""
     recipe = dump(params)
     made = [task.id, task.source_code, recipe["translator"]["model"], recipe["translator"]["adapter"], recipe["latent"], params.seed]
-    root = slug(task.id, [*made, *(["onward"] if params.collect.onward else []), *_unusual(params)])
+    root = slug(task.id, [*made, *(["onward"] if params.collect.onward else []), *_unusual(params), *contents.weights(params)])
     return root if v == ORIGINAL else f"{root}_v{v}_r{r}"
 
 

@@ -20,15 +20,14 @@ import pandas as pd
 from parallax_lib import forge, prm, rewards
 from parallax_lib.arms import runs_alone
 from parallax_lib.card import CEILING, FLOOR, GUIDED
-from parallax_lib.modelling import alone, prm_settings, prompt_states, trial
+from parallax_lib.facets import TOGETHER
+from parallax_lib.modelling import alone, prm_settings, prompt_states, read_by, trial
 from parallax_lib.models import pick_device
 from parallax_lib.params import Params, UserError
 from parallax_lib.runs import Run
 from parallax_lib.scorers import INDEX, folder_of, write_families
 from parallax_lib.store import derive_seed, digest, write_json
 from parallax_lib.trainings import Material, each
-
-TOGETHER = "guided_mean"  # picks by the mean score of all trainings
 
 
 def folds(families: Sequence[str], count: int) -> dict[str, int]:
@@ -67,7 +66,7 @@ def table(run: Run, rows: pd.DataFrame, vectors: np.ndarray) -> pd.DataFrame:
 
 def trainings(run: Run, rows: pd.DataFrame, vectors: np.ndarray, seed: int) -> list[str]:
     """The name of each fold's training: all that can change its model."""
-    key = [prm_settings(run), run.params.seed + seed, list(rows["capture_id"]), rows["reward"].tolist(), vectors.shape]
+    key = [prm_settings(run), run.params.seed + seed, list(rows["capture_id"]), rows["reward"].tolist(), read_by(run, vectors)]
     return [digest([*key, k]) for k in range(run.params.prm.folds)]
 
 
@@ -110,6 +109,34 @@ def scores(run: Run, rows: pd.DataFrame, vectors: np.ndarray, seed: int = 0) -> 
 def _read(model, vectors: np.ndarray, contexts: np.ndarray | None, test: np.ndarray) -> list[float]:
     read = prm.scores(model, vectors[test].astype(np.float32), None if contexts is None else contexts[test])
     return read[:, -1].tolist()
+
+
+def mean_scores(run: Run, rows: pd.DataFrame, vectors: np.ndarray) -> np.ndarray:
+    """[n] mean of `scores` over the seeds of `card.seeds`."""
+    return np.mean([scores(run, rows, vectors, seed) for seed in run.params.card.seeds], axis=0)
+
+
+def filtered(rows: pd.DataFrame, score: np.ndarray) -> pd.DataFrame:
+    """What is taken of a task's first N programs when all N are run, a row per task, N and chooser.
+
+    Both choosers leave out what `arms.runs_alone` speaks against, or take their best of all where nothing stays.  run_filter:
+    the original and the branch-offs as they were drawn, of which the likeliest is taken.  guided_filter: the N thoughts with
+    the highest scores, of which the best-scored is taken; N = 1 is `guided` in `choices`.  Tasks without an original are left out.
+    """
+    known = rows.assign(score=score, sound=runs_alone(rows)).dropna(subset=["score", "reward"])
+    known = known.sort_values(["task", "branch_depth", "resample"])
+    made = []
+    for task, part in known.groupby("task"):
+        if part["branch_depth"].iloc[0] >= 0:
+            continue
+        by_score = part.sort_values("score", ascending=False, kind="stable")
+        for arm, ranked, value in (("run_filter", part, "mean_logprob"), ("guided_filter", by_score, "score")):
+            for n in range(1, len(part) + 1):
+                first = ranked.iloc[:n]
+                pick = (first[first["sound"]] if first["sound"].any() else first)[value].idxmax()
+                told = {"task": task, "family": part["family"].iloc[0], "direction": part["direction"].iloc[0], "N": n, "arm": arm}
+                made.append(told | {"validated": bool(part.at[pick, "validated"]), "reason": part.at[pick, "reason"]})
+    return pd.DataFrame(made)
 
 
 def choices(rows: pd.DataFrame, score: np.ndarray, seed: int = 0, steps: int = 0) -> pd.DataFrame:

@@ -12,11 +12,12 @@ import numpy as np
 import pandas as pd
 
 from parallax_lib import card, metrics, suite
-from parallax_lib.arms import AT_COST, CHECKS
+from parallax_lib.arms import AT_COST, CHECKS, POOL_ARMS, by_count
 from parallax_lib.card import CEILING, FLOOR, GUIDED
 
 HAND, MADE = "hand-written", "generated"
 NOTES = "notes.json"
+TOGETHER = "guided_mean"  # picks by the mean score of all trainings
 
 
 def read_notes(folder: Path) -> dict[str, str]:
@@ -67,6 +68,30 @@ def families(results: pd.DataFrame) -> pd.DataFrame:
     """`card.by_family` with the suite of every family: one that stands in several has a row in each."""
     parts = [card.by_family(inside).assign(suite=name) for name, inside in results.groupby("suite")]
     return pd.concat(parts).sort_values("family", kind="stable", ignore_index=True)
+
+
+def bought(pool: pd.DataFrame, results: pd.DataFrame, least: int = 2) -> pd.DataFrame:
+    """Choosers among the first N programs of the pool: tokens of a task, validated share, and guided minus it."""
+    guided, rows = results[results["arm"] == GUIDED], []
+    for (arm, n), part in by_count(pool, POOL_ARMS, least).groupby(["arm", "looked_at"], sort=False):
+        against = metrics.paired(pd.concat([guided, part]), GUIDED, arm)
+        told = {"arm": arm, "N": n, "cost": part["cost"].iloc[0], "rate": against["rate_b"]}
+        rows.append(told | {name: against[name] for name in ("diff", "low", "high")})
+    order = {arm: i for i, arm in enumerate(POOL_ARMS)}
+    return pd.DataFrame(rows).sort_values(["arm", "N"], key=lambda column: column.replace(order), ignore_index=True)
+
+
+def beside_readers(readers: pd.DataFrame, chosen: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Choosers that see no latent minus the original, and the PRMs' pick among collected thoughts (`chosen`) minus each of them."""
+    arms, rows = [arm for arm in readers["arm"].unique() if arm != FLOOR], []
+    pairs = [(readers, arm, FLOOR) for arm in arms]
+    if chosen is not None:
+        best = TOGETHER if TOGETHER in set(chosen["arm"]) else GUIDED
+        pairs += [(pd.concat([chosen[chosen["arm"] == best], readers]), best, arm) for arm in arms]
+    for both, arm, other in pairs:
+        whole = card.over_families(both, arm, other)
+        rows.append(metrics.paired(both, arm, other) | {"families_low": whole.low, "families_high": whole.high})
+    return pd.DataFrame(rows).drop(columns="unpaired")
 
 
 def levels(results: pd.DataFrame) -> pd.DataFrame:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from parallax_lib import collect, forge, latents, prm, rewards, train
+from parallax_lib import collect, contents, forge, latents, prm, rewards, train
 from parallax_lib.kernels import split_of
 from parallax_lib.models import loaded_translator, pick_device
 from parallax_lib.params import Params, dump
@@ -72,14 +72,19 @@ def readings(run: Run, vectors: np.ndarray, batch: int = 256) -> np.ndarray:
     return np.concatenate([read(part).float().cpu().numpy().astype(np.float16) for part in parts])
 
 
+def read_by(run: Run, vectors: np.ndarray) -> list:
+    """Identity of what a PRM reads: the vectors by their bytes, prompts' states (where it is given them) by the model they are of."""
+    of = [] if run.params.prm.context == "none" else [dump(run.params)["translator"], contents.weights(run.params)]
+    return [hashlib.sha256(np.ascontiguousarray(vectors)).hexdigest(), *of]
+
+
 def train_prm(run: Run, kind: str, rows: pd.DataFrame, vectors: np.ndarray):
     """(model, history) of one kind, trained on the rows' paths; kept in `<run>/prm-<kind>/final`, checkpoints beside it."""
     refuse_leaks(run, rows)
     targets, counts = rewards.label(rows, vectors.shape[1])
     groups = rows["root"].astype("category").cat.codes.to_numpy()
     contexts = prompt_states(run, rows)
-    read = [hashlib.sha256(np.ascontiguousarray(part)).hexdigest() for part in (vectors, contexts) if part is not None]
-    told = [targets.tolist(), list(rows["capture_id"]), rows["split"].tolist(), read]
+    told = [targets.tolist(), list(rows["capture_id"]), rows["split"].tolist(), read_by(run, vectors)]
     folder = _fresh_folder(run, kind, [prm_settings(run), run.params.seed, *told])
     with one_thread() if kind in prm.SMALL else nullcontext():
         model, history = train.fit_model(

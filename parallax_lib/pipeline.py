@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from parallax_lib import contents
 from parallax_lib.params import ROOT, Params, UserError, dump
 from parallax_lib.store import digest, held, run_folder, whole, write_json
 
@@ -40,7 +41,7 @@ class Stage:
     notebook: Path
 
     def key(self, params: Params, before: str) -> str:
-        """Identity of this stage's result: notebook, library, its parameters, and the stage before it."""
+        """Identity of this stage's result: notebook, library, its parameters, and the stage before it (of the first, what a run reads)."""
         values = dump(params)
         used = {name: values[name] for name in PART[self.number]} | {"run": params.run, "seed": params.seed}
         return digest([self.notebook.read_text(encoding="utf-8"), library_digest(), used, before])
@@ -65,7 +66,7 @@ def stages(only: str = "", card: bool = False) -> list[Stage]:
 
 def library_digest() -> str:
     """Hash of every library module: a changed line reruns the stages."""
-    text = b"".join(p.read_bytes() for p in sorted((ROOT / "parallax_lib").rglob("*")) if p.suffix in (".py", ".txt"))
+    text = b"".join(p.read_bytes() for p in sorted((ROOT / "parallax_lib").rglob("*")) if p.suffix == ".py")
     return hashlib.sha256(text).hexdigest()
 
 
@@ -81,7 +82,7 @@ def run(params: Params, only: str = "", force: bool = False, say: Callable[[str]
 
 
 def _run_wanted(params: Params, folder: Path, wanted: set[str], force: bool, say: Callable[[str], None]) -> None:
-    before = ""
+    before = contents.inputs(params)
     for stage in stages("01-07"):
         key = stage.key(params, before)
         record = folder / "notebooks" / f"{stage.notebook.stem}.run.json"

@@ -42,6 +42,28 @@ def gap_closed(table: pd.DataFrame) -> go.Figure:
                   xaxis=dict(tickformat=".0%"), yaxis=dict(showgrid=False, range=[-0.5, len(rows) - 0.3]))  # fmt: skip
 
 
+def bought(table: pd.DataFrame, arms: pd.DataFrame) -> go.Figure:
+    """What writing N programs and choosing among them reaches, against what the arms of one program reach.
+
+    table: arm, N, cost (tokens of a task), rate; arms: arm, cost, rate, of which those that write one program are drawn.
+    """
+    title = "What more programs buy"
+    if table.empty:
+        return empty(title)
+    need(table, ["arm", "N", "cost", "rate"], "bought")
+    fig = go.Figure()
+    for arm, rows in table.groupby("arm", sort=False):
+        fig.add_scatter(x=rows["cost"], y=rows["rate"], name=label(arm), mode="lines+markers", customdata=rows["N"],
+                        marker=dict(color=arm_colour(arm), size=7), line=dict(color=arm_colour(arm)),
+                        hovertemplate="%{customdata} programs, %{x:,.0f} tokens: %{y:.1%}")  # fmt: skip
+    for r in arms[~arms["arm"].isin(table["arm"]) & ~arms["arm"].str.contains("@")].itertuples():
+        fig.add_scatter(x=[r.cost], y=[r.rate], name=label(r.arm), mode="markers",
+                        marker=dict(color=arm_colour(r.arm), size=12, symbol="star" if r.arm == "guided" else "diamond"))  # fmt: skip
+    sub = f"the first 1 to {table['N'].max()} programs of a task's pool; star and diamonds: arms that write one program"
+    return finish(fig, title, sub, x="tokens forwarded for a task", y="share validated", height=430,
+                  xaxis=dict(rangemode="tozero", tickformat=","), yaxis=dict(tickformat=".0%"))  # fmt: skip
+
+
 def families(table: pd.DataFrame, arm: str = "guided", against: str = "unguided") -> go.Figure:
     """One arm minus another in every family, least first from below; a dot's area is the family's number of tasks.
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from parallax_lib import choosing, engine, latents, packed, prm, prompts, scoring
+from parallax_lib import choosing, contents, engine, latents, packed, prm, prompts, scoring
 from parallax_lib.arms import POOL_ARMS
 from parallax_lib.collect import ask, token_limit, weight, write_answers
 from parallax_lib.kernels import Task
@@ -123,7 +123,8 @@ def recipe(params: Params) -> dict:
     wanted = {name: values["search"][name] for name in ("branches", "choose", "margin", "lookahead", "beam")}
     values["decode"].pop("max_prompt")  # which tasks, not how
     drawn = {"draws": "by thought"} if params.decode.temperature else {}  # they were all one stream once
-    return {name: values[name] for name in ("translator", "latent", "decode")} | {"search": wanted} | drawn
+    marks = {"weights": found} if (found := contents.weights(params)) else {}
+    return {name: values[name] for name in ("translator", "latent", "decode")} | {"search": wanted} | drawn | marks
 
 
 def slots(row: Row, search: Search) -> int:

@@ -31,7 +31,8 @@ WAIT_S = 60.0  # for another process's transaction in the journal
 MAKERS = {  # table -> the stage that makes it
     "rollouts": "01",
     **dict.fromkeys(("history", "scores", "scores_by_depth", "calibration"), "02"),
-    **dict.fromkeys(("branches", "selection", "crossfit", "crossfit_differences", "crossfit_gaps", "crossfit_families"), "03"),
+    **dict.fromkeys(("branches", "selection"), "03"),
+    **dict.fromkeys(("crossfit", "crossfit_differences", "crossfit_gaps", "crossfit_families", "crossfit_filtered"), "03"),
     "translations": "04",
     **dict.fromkeys(("pool", "results", "rounds", "arms", "repairs", "paired"), "05"),
     "recheck": "06",

@@ -30,7 +30,7 @@ DIRECTION_COLOURS = dict(zip(DIRECTIONS, (BLUE, ORANGE, GREEN, PURPLE), strict=T
 DIRECTION_SYMBOLS = dict(zip(DIRECTIONS, ("circle", "square", "diamond", "triangle-up"), strict=True))
 ARM_COLOURS = {
     "unguided": BLACK, "random": GREY, "guided": BLUE, "redecode": ORANGE,
-    "best_of_n": PURPLE, "compile_filter": SKY, "run_filter": VERMILLION, "oracle": GREEN,
+    "best_of_n": PURPLE, "compile_filter": SKY, "run_filter": VERMILLION, "guided_filter": BLUE, "oracle": GREEN,
 }  # fmt: skip
 MODEL_COLOURS = {"prm": BLUE, "transformer": BLUE, "ridge": ORANGE, "gru": GREEN}
 REASON_COLOURS = {

@@ -13,7 +13,7 @@ import pandas as pd
 
 from parallax_lib import metrics, prm, rewards, selection
 from parallax_lib.facets import by_setting as summary  # noqa: F401
-from parallax_lib.modelling import alone, prompt_states, refuse_leaks, trial
+from parallax_lib.modelling import alone, prompt_states, read_by, refuse_leaks, trial
 from parallax_lib.params import Params, dump
 from parallax_lib.store import derive_seed, digest
 from parallax_lib.study import Run
@@ -59,7 +59,7 @@ def table(run: Run, rows: pd.DataFrame, vectors: np.ndarray) -> pd.DataFrame:
     refuse_leaks(run, rows)
     material = Material(rows, vectors, prompt_states(run, rows))
     told = [rows[name].tolist() for name in ("capture_id", "reward", "split")]
-    data = digest([dump(run.params)["prm"], run.params.seed, *told, vectors.shape])
+    data = digest([dump(run.params)["prm"], run.params.seed, *told, read_by(run, vectors)])
     wanted = [(v, digest([data, v.kind, v.loss, v.share, v.split, v.seed])) for v in plan(run)]
     missing = {key: v for v, key in wanted if run.journal.get("variation", key) is None}
     keys, jobs = list(missing), list(missing.values())

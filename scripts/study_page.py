@@ -1,6 +1,6 @@
 """Writes a run's report card as a page: every table of stages 01-07 that is there, as measured.
 
-    python scripts/study_page.py data/study docs/study.png > docs/STUDY.md   # and the figure of guided's differences
+    python scripts/study_page.py data/study docs/study.png > docs/STUDY.md   # and a figure
     python scripts/study_page.py data/runs/study --ship data/study           # the tables that the page needs, small
 
 FOLDER is a run's folder or one that --ship made.  All that is said of the arms is worked out here from their rows.  `notes.json`
@@ -16,12 +16,14 @@ import pandas as pd
 from page_words import FLAT, RESAMPLED, SINGLE, table, told
 
 from parallax_lib import at_k, card, metrics
-from parallax_lib.arms import POOL_ARMS, by_count, drawn
+from parallax_lib.arms import drawn
 from parallax_lib.card import CEILING, FLOOR, GUIDED
 from parallax_lib.facets import (
     HAND,
     MADE,
     NOTES,
+    beside_readers,
+    bought,
     by_setting,
     levels,
     parts,
@@ -38,7 +40,6 @@ from parallax_lib.reasons import REASONS
 from parallax_lib.store import read_table, write_atomic
 
 TITLE = "The study's tables"
-TOGETHER = "guided_mean"  # of `crossfit`, which loads torch
 FAMILIES = (
     "Guided minus each arm, with whole families resampled: what the gain could be in other families. `alike`: each family counts the "
     "same, however many tasks it has. `gain`, `tie`, `lose`: families; `p_value`: exact sign test of them."
@@ -136,17 +137,6 @@ def arms(results: pd.DataFrame, suites: pd.DataFrame) -> list[tuple[str, str]]:
     ]
 
 
-def bought(rows: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
-    """Choosers among the first N programs, and guided minus each."""
-    guided, told = results[results["arm"] == GUIDED], []
-    for (arm, n), part in by_count(rows, POOL_ARMS, least=2).groupby(["arm", "looked_at"], sort=False):
-        against = metrics.paired(pd.concat([guided, part]), GUIDED, arm)
-        told.append(
-            {"arm": arm, "N": n, "cost": part["cost"].iloc[0], "rate": against["rate_b"]} | {k: against[k] for k in ("diff", "low", "high")}
-        )
-    return pd.DataFrame(told).sort_values(["arm", "N"], key=lambda c: c.map(POOL_ARMS.index) if c.name == "arm" else c)
-
-
 def pool(rows: pd.DataFrame, results: pd.DataFrame | None = None) -> list[tuple[str, str]]:
     if rows.empty:
         return []
@@ -175,19 +165,11 @@ def crossfit(chosen: pd.DataFrame, suites: pd.DataFrame, *beside: pd.DataFrame) 
 
 
 def texts(rows: pd.DataFrame, chosen: pd.DataFrame | None = None) -> list[tuple[str, str]]:
-    from text_choosers import differences  # it loads scikit-learn
-
     what = (
         "`plan_table`: the mean reward that a plan had in that direction; `plan_text`: a linear model of the plan's words and the source's "
-        "n-grams. Trained on the same families as the reward models; neither sees a latent."
+        "n-grams (`scripts/text_choosers.py`). Trained on the same families as the reward models; neither sees a latent."
     )
-    blocks = [told(f"{what} {RESAMPLED}", differences(rows), rate_a="the chooser's share", rate_b="the original's")]
-    if chosen is not None:
-        best = chosen[chosen["arm"] == (TOGETHER if TOGETHER in set(chosen["arm"]) else GUIDED)]
-        readers = [arm for arm in rows["arm"].unique() if arm != FLOOR]
-        beside = [metrics.paired(pd.concat([best, rows]), best["arm"].iloc[0], arm) for arm in readers]
-        blocks.append(table(pd.DataFrame(beside).drop(columns="unpaired")))
-    return [("Choosers that see no latent (03)", "\n\n".join(blocks))]
+    return [("Choosers that see no latent (03)", told(f"{what} {RESAMPLED}", beside_readers(rows, chosen), rate_a="of the first named"))]
 
 
 def repairs(rows: pd.DataFrame) -> list[tuple[str, str]]:
@@ -265,12 +247,16 @@ def noted(folder: Path, sections: dict[str, list]) -> dict[str, str]:
 
 
 def figure(folder: Path, path: Path) -> None:
-    """Guided's differences, of the arms or else of stage 03's choices."""
-    from parallax_lib import plots_arms
+    """What programs and tokens buy, or without a pool guided's differences: of the arms, or else of stage 03's choices."""
+    from parallax_lib import plots_arms, plots_card
 
     found = tables(folder)
-    rows = card.differences(without_equal_cost(found["results"])[0]) if "results" in found else read_table(folder, BESIDE[0])
-    plots_arms.paired_diff(rows).write_image(path, width=900, scale=1.5)
+    results = without_equal_cost(found["results"])[0] if "results" in found else None
+    if results is not None and "pool" in found and GUIDED in set(results["arm"]):
+        made = plots_card.bought(bought(found["pool"], results, least=1), metrics.arm_table(results))
+    else:
+        made = plots_arms.paired_diff(card.differences(results) if results is not None else read_table(folder, BESIDE[0]))
+    made.write_image(path, width=900, scale=1.5)
 
 
 def ship(folder: Path, out: Path) -> None:
@@ -283,7 +269,7 @@ def ship(folder: Path, out: Path) -> None:
 def main() -> None:
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ask.add_argument("folder", type=Path, help="a run's folder, or one that --ship made")
-    ask.add_argument("figure", type=Path, nargs="?", help="where to draw guided's differences")
+    ask.add_argument("figure", type=Path, nargs="?", help="where to draw what programs and tokens buy (or guided's differences)")
     ask.add_argument("--ship", type=Path, metavar="OUT", help="write the page's tables there instead of the page")
     args = ask.parse_args()
     try:

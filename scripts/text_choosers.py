@@ -24,8 +24,9 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import SGDClassifier
 from sklearn.metrics import log_loss
 
-from parallax_lib import card, crossfit, metrics
+from parallax_lib import crossfit
 from parallax_lib.card import FLOOR, GUIDED
+from parallax_lib.facets import beside_readers
 from parallax_lib.shipped import read_shipped
 from parallax_lib.store import write_table
 
@@ -97,23 +98,13 @@ def choices(rows: pd.DataFrame, count: int = 5, least: int = 20) -> pd.DataFrame
     return pd.concat([made[0], made[1][made[1]["arm"] == READERS[1]]], ignore_index=True)
 
 
-def differences(chosen: pd.DataFrame) -> pd.DataFrame:
-    """Each reader minus the original, with tasks and with families resampled."""
-    rows = []
-    for arm in READERS:
-        whole = card.over_families(chosen, arm)
-        told = metrics.paired(chosen, arm, FLOOR) | {"families_low": whole.low, "families_high": whole.high}
-        rows.append({"arm": arm} | {name: value for name, value in told.items() if name not in ("comparison", "unpaired")})
-    return pd.DataFrame(rows)
-
-
 def main() -> None:
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ask.add_argument("folder", nargs="?", default="data/rollouts")
     ask.add_argument("--out", type=Path, help="a .parquet for the choices, without texts")
     args = ask.parse_args()
     chosen = choices(read_shipped(args.folder)[0])
-    print(told(RESAMPLED, differences(chosen)))
+    print(told(RESAMPLED, beside_readers(chosen[chosen["arm"].isin([FLOOR, *READERS])]), rate_a="of the first named"))
     if args.out:
         kept = ["task", "family", "direction", "kernel", "arm", "seed", "capture_id", "validated", "reward", "reason", "level"]
         write_table(args.out.parent, args.out.stem, chosen.loc[chosen["arm"].isin([FLOOR, *READERS]), kept])

@@ -130,3 +130,32 @@ def test_several_trainings_pick_together_by_their_mean_score(run, monkeypatch):
     by_task = rows.assign(total=read[0] + read[1], least=read.min(axis=0)).groupby("task")
     assert took == {task: part.loc[part["total"].idxmax(), "capture_id"] for task, part in by_task}
     assert took != {task: part.loc[part["least"].idxmax(), "capture_id"] for task, part in by_task}
+
+
+def test_choosers_that_run_n_programs_are_those_of_a_plain_loop():
+    rng, n = np.random.default_rng(0), 6
+    fates = [(1, "compile_error"), (3, "nondeterministic"), (4, "wrong_output"), (5, "ok")]
+    rows = pd.DataFrame([
+        {"task": f"t{i}", "family": f"f{i % 3}", "direction": "serial-omp", "branch_depth": j - 1, "resample": 0,
+         "mean_logprob": -float(rng.integers(0, 4)), "score": float(rng.integers(0, 4)),
+         **dict(zip(("level", "reason"), fates[rng.integers(4)], strict=True))}
+        for i in range(20) for j in range(n)
+    ])  # fmt: skip
+    rows = rows.assign(validated=rows["level"] == 5, reward=(rows["level"] == 5).astype(float))
+    taken = crossfit.filtered(rows.sample(frac=1, random_state=0), rows.sample(frac=1, random_state=0)["score"].to_numpy())
+    assert len(taken) == 20 * n * 2
+    for (task, count, arm), got in taken.set_index(["task", "N", "arm"])["validated"].items():
+        seen = [row for row in rows.to_dict("records") if row["task"] == task]
+        if arm == "guided_filter":
+            seen.sort(key=lambda row: -row["score"])
+        seen = seen[:count]
+        kept = [row for row in seen if row["reason"] in ("ok", "wrong_output")] or seen
+        best = "score" if arm == "guided_filter" else "mean_logprob"
+        assert got == max(kept, key=lambda row: row[best])["validated"], (task, count, arm)
+    table = card.by_programs(taken).set_index("N")
+    assert table.index.tolist() == list(range(1, n + 1))
+    for count in (1, 3, n):
+        shares = taken[taken["N"] == count].groupby("arm")["validated"].mean()
+        assert table.loc[count, "guided_filter"] == pytest.approx(shares["guided_filter"])
+        assert table.loc[count, "diff"] == pytest.approx(shares["guided_filter"] - shares["run_filter"])
+        assert table.loc[count, "families_low"] <= table.loc[count, "diff"] <= table.loc[count, "families_high"]

@@ -1,14 +1,14 @@
 """Notebooks as stored: pictures in few colours, the study's results in one that no run executes."""
 
+import io
 import json
-import struct
-import zlib
 
 import frames
 import numpy as np
 import pandas as pd
 import pytest
 import refresh_notebooks
+from PIL import Image
 
 from parallax_lib import card, facets, pipeline
 from parallax_lib.params import ROOT
@@ -17,58 +17,14 @@ from parallax_lib.store import read_table
 STUDY = ROOT / "data" / "study"
 
 
-def png(pixels: np.ndarray, filters: int = 2) -> bytes:
-    """RGBA pixels as Chrome writes them: each line as its difference from the one above."""
-    height, width, _ = pixels.shape
-    lines = np.diff(pixels.reshape(height, -1).astype(np.uint8), axis=0, prepend=np.zeros((1, 4 * width), np.uint8))
-    data = np.concatenate([np.full((height, 1), filters, np.uint8), lines], axis=1).tobytes()
-    packed = zlib.compress(data)
-    parts = [
-        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0)),
-        (b"IDAT", packed[:20]),
-        (b"IDAT", packed[20:]),
-        (b"IEND", b""),
-    ]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(refresh_notebooks.chunk(*part) for part in parts)
-
-
-def shown(picture: bytes) -> np.ndarray:
-    """RGB pixels of a picture with a palette, read chunk by chunk."""
-    chunks, at = {}, 8
-    while at < len(picture):
-        length, kind = struct.unpack(">I4s", picture[at : at + 8])
-        chunks[kind] = picture[at + 8 : at + 8 + length]
-        (check,) = struct.unpack(">I", picture[at + 8 + length : at + 12 + length])
-        assert check == zlib.crc32(kind + chunks[kind])
-        at += 12 + length
-    width, height = struct.unpack(">II", chunks[b"IHDR"][:8])
-    lines = np.frombuffer(zlib.decompress(chunks[b"IDAT"]), np.uint8).reshape(height, width + 1)
-    assert not lines[:, 0].any()
-    return np.frombuffer(chunks[b"PLTE"], np.uint8).reshape(-1, 3)[lines[:, 1:]]
-
-
 def test_a_picture_of_few_colours_is_the_same_in_fewer_bytes():
     rng = np.random.default_rng(0)
-    pixels = np.full((60, 90, 4), 255, np.uint8)
-    pixels[..., :3] = rng.integers(0, 256, (200, 3))[rng.integers(0, 200, (60, 90))]
-    made = refresh_notebooks.small(png(pixels))
-    np.testing.assert_array_equal(shown(made), pixels[..., :3])
-    assert len(made) < len(png(pixels))
-
-
-def test_of_many_colours_the_frequent_ones_stay_and_the_rest_is_near():
-    pixels = np.full((64, 64, 4), 255, np.uint8)
-    pixels[:32, :32, :3] = (0, 114, 178)
-    pixels[32:, :, :3] = np.stack([np.arange(2048) // 32, np.arange(2048) % 32, np.zeros(2048)], axis=1).reshape(32, 64, 3)
-    got = shown(refresh_notebooks.small(png(pixels))).astype(int)
-    np.testing.assert_array_equal(got[:32], pixels[:32, :, :3])
-    away = np.abs(got - pixels[..., :3]).max()
-    assert len(np.unique(got.reshape(-1, 3), axis=0)) == 256 and 0 < away < 64
-
-
-def test_a_picture_that_is_written_otherwise_stays_as_it_is():
-    other = png(np.zeros((3, 4, 4), np.uint8), filters=1)
-    assert refresh_notebooks.small(other) == other
+    pixels = rng.integers(0, 256, (200, 3), dtype=np.uint8)[rng.integers(0, 200, (60, 90))]
+    plain = io.BytesIO()
+    Image.fromarray(pixels).convert("RGBA").save(plain, "PNG")
+    made = refresh_notebooks.small(plain.getvalue())
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(made)).convert("RGB")), pixels)
+    assert len(made) < len(plain.getvalue())
 
 
 def test_no_run_executes_the_notebook_of_the_study():
@@ -92,8 +48,28 @@ def test_families_of_both_suites_are_those_of_all_rows():
 
 
 @pytest.mark.parametrize(
-    "low, diff, said", [(0.01, 0.1, "gains on"), (-0.1, 0.0, "gains nothing on"), (-0.1, 0.1, "shows no sure gain on")]
+    ("low", "diff", "oracle", "said"),
+    [
+        (0.01, 0.1, 0.5, "gains on generated kernels"),
+        (-0.1, 0.0, 0.5, "gains nothing on generated kernels"),
+        (-0.1, 0.1, 0.5, "shows no sure gain on generated kernels"),
+        (-0.1, 0.0, 0.1, "cannot be judged on generated kernels, where the oracle itself gains less than so few tasks could show"),
+    ],
 )
-def test_a_gain_is_said_only_where_the_interval_lies_above_zero(low, diff, said):
-    sentence = facets.verdict(pd.DataFrame({"suite": ["generated"], "low": [low], "diff": [diff]}))
-    assert sentence == f"Guidance {said} generated kernels."
+def test_a_gain_is_said_only_where_the_interval_lies_above_zero_and_a_null_only_where_one_could_be_seen(low, diff, oracle, said):
+    row = {"suite": ["generated"], "low": [low], "diff": [diff], "unguided": [0.0], "oracle": [oracle], "mde": [0.2]}
+    assert facets.verdict(pd.DataFrame(row)) == f"Guidance {said}."
+
+
+def test_more_programs_are_compared_with_the_same_guided_rows():
+    pool = pd.DataFrame([
+        {"task": task, "seed": 0, "sample": i, "mean_logprob": -float(i), "level": level, "reason": reason, "validated": level == 5,
+         "cost": 10.0 + i, "prefill_tokens": 4, "arm": "pool"}
+        for task, fates in (("a", [(1, "compile_error"), (5, "ok")]), ("b", [(4, "nondeterministic"), (4, "wrong_output")]))
+        for i, (level, reason) in enumerate(fates)
+    ])  # fmt: skip
+    results = pd.DataFrame({"task": ["a", "b"], "seed": 0, "arm": "guided", "validated": [True, False], "reason": ["ok", "wrong_output"]})
+    made = facets.bought(pool, results, least=1).set_index(["arm", "N"])
+    assert made.loc[("best_of_n", 2), ["cost", "rate", "diff"]].tolist() == [17.0, 0.0, 0.5]
+    assert made.loc[("compile_filter", 2), ["rate", "diff"]].tolist() == [0.5, 0.0] == made.loc[("oracle", 2), ["rate", "diff"]].tolist()
+    assert made["cost"].xs(1, level="N").unique() == [10.0]
