@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+from parallax_lib.kernels import APIS
 from parallax_lib.params import Params, UserError, load_file, resolve
 
 
@@ -28,6 +30,17 @@ def main(argv: list[str] | None = None) -> int:
         return 130
 
 
+def at_least(least: int) -> Callable[[str], int]:
+    """An option's type: a whole number that is not below `least`."""
+
+    def number(text: str) -> int:
+        if not text.strip().isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} on")
+        return int(text)
+
+    return number
+
+
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m parallax_lib", description=__doc__)
     sub = top.add_subparsers(required=True, metavar="command")
@@ -45,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
     again = sub.add_parser("rejudge", help="judge a folder of shipped rollouts again; prints which verdicts changed")
     again.add_argument("folder", help="what `collect` wrote, such as data/rollouts")
     again.add_argument("--out", type=Path, default=None, help="write the folder with the new verdicts here")
-    again.add_argument("--workers", type=int, default=2)
+    again.add_argument("--workers", type=at_least(1), default=2)
     again.set_defaults(go=_rejudge)
     export = sub.add_parser("export", help="write rollouts in the published layout: dataset.jsonl and one .pt each")
     export.add_argument("folder", help="a folder of rollouts, such as data/rollouts, or a run's, such as data/runs/demo")
@@ -59,14 +72,14 @@ def parser() -> argparse.ArgumentParser:
     tools.set_defaults(go=_tools)
     sub.add_parser("selfcheck", help="one hostile program per promise of the sandbox: promise, measured, ok").set_defaults(go=_selfcheck)
     red = sub.add_parser("redteam", help="judge the corpus of cheating and of odd but honest programs; status 1 when the gate breaks")
-    red.add_argument("--workers", type=int, default=2)
+    red.add_argument("--workers", type=at_least(1), default=2)
     red.add_argument("--api", choices=("omp", "cuda"), default="", help="only this part, each program with its evidence")
     red.add_argument("--journal", type=Path, default=None, help="file that keeps verdicts, so that a stopped gate goes on")
     red.set_defaults(go=_redteam)
     strength = sub.add_parser("audit", help="mutants of a suite's references: how strong is its oracle? status 1 when a kernel is weak")
     strength.add_argument("suite", type=Path, help="a folder with kernels.yaml, a HeCBench checkout or a parameter file")
-    strength.add_argument("--per-operator", type=int, default=3)
-    strength.add_argument("--workers", type=int, default=2)
+    strength.add_argument("--per-operator", type=at_least(1), default=3)
+    strength.add_argument("--workers", type=at_least(1), default=2)
     strength.add_argument("--kernels", default="", metavar="saxpy,bfs")
     strength.add_argument("--journal", type=Path, default=None, help="where verdicts are kept; default data/runs/audit/journal.db")
     strength.add_argument("--out", type=Path, default=None, metavar="audit.json")
@@ -82,21 +95,21 @@ def _hecbench_options(sub) -> None:
     hec.add_argument("--check", action="store_true", help="compile and run instead of listing")
     kinds = {"nargs": "?", "const": "work", "default": "", "choices": ("work", "all")}
     hec.add_argument("--mutants", **kinds, help="judge wrong variants too: of the parallel work, or of all")
-    hec.add_argument("--per-operator", type=int, default=1, help="mutants by each operator of the audit")
-    hec.add_argument("--most", type=int, default=0, help="at most this many mutants of a kernel's parallel work")
-    hec.add_argument("--limit", type=int, default=0, help="at most this many usable kernels, those that take least time")
+    hec.add_argument("--per-operator", type=at_least(1), default=1, help="mutants by each operator of the audit")
+    hec.add_argument("--most", type=at_least(0), default=0, help="at most this many mutants of a kernel's parallel work")
+    hec.add_argument("--limit", type=at_least(0), default=0, help="at most this many usable kernels, those that take least time")
     hec.add_argument("--names", default="", metavar="a,b")
-    hec.add_argument("--apis", default="serial,omp,cuda", help="judge only translations between these")
-    hec.add_argument("--workers", type=int, default=2, help="kernels at a time")
+    hec.add_argument("--apis", default=",".join(APIS), help="judge only translations between these")
+    hec.add_argument("--workers", type=at_least(1), default=2, help="kernels at a time")
     hec.add_argument("--journal", type=Path, help="file that keeps verdicts, so that a stopped check goes on; default data/runs/hecbench/")
     hec.add_argument("--out", type=Path, metavar="check.json", help="write every row here")
     hec.set_defaults(go=_hecbench)
 
 
 def _run(args) -> None:
+    params = load_file(args.params, tuple(args.set))
     from parallax_lib import findings, pipeline
 
-    params = load_file(args.params, tuple(args.set))
     check_machine(params)
     folder = pipeline.run(params, args.only, args.force, say=lambda line: print(line, flush=True))
     print(findings.summary(folder), flush=True)
@@ -104,9 +117,9 @@ def _run(args) -> None:
 
 def _collect(args) -> None:
     """Stage 01 without notebooks: collect, judge, probe the latents' influence, write a folder others can add."""
+    params = load_file(args.params, tuple(args.set))
     from parallax_lib import pipeline, study
 
-    params = load_file(args.params, tuple(args.set))
     check_machine(params.model_copy(update={"collect": params.collect.model_copy(update={"shipped": ""})}))
     study.collect_to(params, args.out, pipeline.manifest(params))
 
@@ -120,14 +133,14 @@ def _rejudge(args) -> None:
 def _export(args) -> None:
     from parallax_lib import layout, shipped, store
 
-    run = resolve(args.folder)
+    run, out = resolve(args.folder), store.writable_folder(args.out)
     if (run / "rollouts.parquet").exists():
         rows, vectors = store.read_table(run, "rollouts"), store.read_vectors(run / "latents.safetensors")
     else:
         rows, vectors = shipped.read_shipped(args.folder)
-    index = layout.export_layout(args.out, rows.drop(columns="origin"), vectors)
-    if (run / "card.json").exists():
-        store.write_atomic(args.out / "card.json", (run / "card.json").read_bytes())
+    index = layout.export_layout(out, rows.drop(columns="origin"), vectors)
+    for card in filter(Path.exists, (run / "manifest.json", run / "card.json")):
+        store.write_atomic(out / "card.json", card.read_bytes())
     print(f"{len(rows)} rollouts, latents {list(vectors.shape)}: {index}")
 
 
@@ -152,6 +165,8 @@ def _audit(args) -> int:
     from parallax_lib import audit, sandbox, store, toolchain
     from parallax_lib.reference import Bench
 
+    if args.out is not None:
+        store.writable_file(args.out)
     journal = store.Journal(args.journal or store.run_folder("audit") / "journal.db")
     bench = Bench(toolchain.detect(), sandbox.probe(), sandbox.Limits(cpu_s=5, wall_s=60, memory_mb=1024), journal)
     only = tuple(filter(None, args.kernels.split(",")))
@@ -165,14 +180,20 @@ def _selfcheck(args) -> int:
     return 0 if holds else 1
 
 
-def _hecbench(args) -> None:
+def _hecbench(args) -> int:
     from parallax_lib import hecbench_check, hecbench_mutants, hecbench_table, sandbox, store, toolchain
     from parallax_lib.reference import Bench
 
-    names = tuple(n for n in args.names.split(",") if n)
+    names, apis = (tuple(filter(None, each.split(","))) for each in (args.names, args.apis))
+    if unknown := [api for api in apis if api not in APIS]:
+        raise UserError(f"--apis {args.apis}: {unknown[0]!r} is not one of {', '.join(APIS)}")
+    if len(apis) < 2:
+        raise UserError(f"--apis {args.apis}: a translation is between two; name them, such as serial,omp")
     if not args.check:
         print(hecbench_check.index(args.root, toolchain.detect(), names).to_string(index=False))
-        return
+        return 0
+    if args.out is not None:
+        store.writable_file(args.out)
     journal = store.Journal(args.journal or store.run_folder("hecbench") / "journal.db")
     bench = Bench(toolchain.detect(), sandbox.probe(), hecbench_check.LIMITS, journal)
 
@@ -182,17 +203,18 @@ def _hecbench(args) -> None:
     def say(done: int, total: int, rows: list[dict]) -> None:
         print(f"[{done}/{total}]", hecbench_table.line(rows), flush=True)
 
-    apis = tuple(args.apis.split(","))
     rows = hecbench_check.check(args.root, bench, names, args.limit, made if args.mutants else None, say, apis, args.workers)
     print(hecbench_table.totals(rows))
     if args.out is not None:
         store.write_json(args.out, rows.to_dict("records"))
+    return 0 if len(rows) and (rows["direction"] != "none").any() else 1
 
 
 def _size(args) -> None:
+    params = load_file(args.params, tuple(args.set))  # before torch is loaded, which takes a while
     from parallax_lib import sizing
 
-    print(sizing.text(load_file(args.params, tuple(args.set))))
+    print(sizing.text(params))
 
 
 def _tools(args) -> None:

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 
 from parallax_lib import forge, forge_pairs, forge_wide, gpus, models, prompts
 from parallax_lib.params import DIRECTIONS, UserError
-from parallax_lib.store import derive_seed, write_json
+from parallax_lib.store import derive_seed, writable_folder, write_json
 
 PLAN_LENGTHS = (4, 4, 4, 4, 4, 4, 3, 6, 2, 0)  # K varies, so that K stays free at inference
 IGNORE = -100
@@ -126,6 +126,7 @@ def loss_of(model, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 def train(config: AdaptConfig, base: str, out: Path) -> dict:
     """Train and save the adapter with its record, on every GPU of this machine; returns the record."""
+    writable_folder(out)
     folder = str(models.small_lm() if base == "smollm2" else base)
     clock = time.time()
     samples = corpus(folder, config)
@@ -136,7 +137,6 @@ def train(config: AdaptConfig, base: str, out: Path) -> dict:
     plan = plan[: len(plan) // world * world]  # as many batches for each
     size = f"{len(samples)} samples, {sum(len(s[0]) for s in samples):,} tokens"
     print(f"{size}, {len(plan)} batches, {world} devices, made in {time.time() - clock:.0f} s", flush=True)
-    out.mkdir(parents=True, exist_ok=True)
     card = (out / "README.md").read_text() if (out / "README.md").exists() else None
     if world == 1:
         history = _train_one(0, 1, folder, plan, config, out)

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from parallax_lib.yamls import UserError as UserError
+from parallax_lib.yamls import parse, read_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 DIRECTIONS = ("serial-omp", "serial-cuda", "omp-cuda", "cuda-omp")
@@ -20,22 +23,18 @@ Arm = Literal["unguided", "random", "guided", "redecode", "best_of_n", "compile_
 ARMS = get_args(Arm)
 
 
-class UserError(ValueError):
-    """Something the user can mend; its text is one line that says what, where and how."""
-
-
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
 class Suite(Section):
-    kinds: tuple[Literal["minibench", "forge", "hecbench"], ...] = ("minibench",)
+    kinds: tuple[Literal["minibench", "forge", "hecbench"], ...] = Field(("minibench",), min_length=1)
     root: str = ""  # HeCBench checkout, for kind hecbench
     forge_count: int = Field(100, ge=0)  # programs to draw, for kind forge
     forge_wide: int = Field(0, ge=0)  # more programs, of patterns that a seed puts together, for the PRM to train on and for no test
     forge_seed: int = 1_000_000
     forge_families: Literal["train", "heldout", "all", "mostly_heldout"] = "all"  # mostly_heldout: those three times as often as the others
-    directions: tuple[str, ...] = DIRECTIONS
+    directions: tuple[str, ...] = Field(DIRECTIONS, min_length=1)
     test_fraction: float = Field(0.4, ge=0, le=1)  # of the kernels, by whole families
     valid_fraction: float = Field(0.15, ge=0, le=1)
     split_seed: int = 4
@@ -231,32 +230,6 @@ def id_or_folder(name: str) -> str:
     return str(found.resolve()) if found.is_dir() else name
 
 
-def read_yaml(path: Path) -> tuple[dict, dict[tuple, int]]:
-    """Values of a YAML file and the line of every key; a duplicate key is refused."""
-    try:
-        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    except yaml.YAMLError as e:
-        raise UserError(f"{path.name}: not valid YAML: {' '.join(str(e).split())}") from None
-    lines: dict[tuple, int] = {}
-    if node is None:
-        return {}, lines
-    if not isinstance(node, yaml.MappingNode):
-        raise UserError(f"{path.name}: line 1: expected 'key: value' lines")
-    _walk(node, (), lines, path)
-    return yaml.safe_load(path.read_text(encoding="utf-8")), lines
-
-
-def _walk(node: yaml.Node, at: tuple, lines: dict[tuple, int], path: Path) -> None:
-    if not isinstance(node, yaml.MappingNode):
-        return
-    for key, value in node.value:
-        here, line = (*at, key.value), key.start_mark.line + 1
-        if here in lines:
-            raise UserError(f"{path.name}: line {line}: duplicate key {'.'.join(here)!r}, first given on line {lines[here]}")
-        lines[here] = line
-        _walk(value, here, lines, path)
-
-
 def merge(base: dict, over: dict) -> dict:
     """`base` with the values of `over` laid on top, sections merged key by key."""
     out = dict(base)
@@ -273,9 +246,9 @@ def dump(params: Params) -> dict:
 
 def _parse_set(item: str) -> dict:
     key, eq, text = item.partition("=")
-    if not eq:
+    if not eq or not all(key.split(".")):
         raise UserError(f"--set {item}: expected section.key=value")
-    value: Any = yaml.safe_load(text)
+    value = parse(text, f"--set {item}")
     for part in reversed(key.split(".")):
         value = {part: value}
     return value
@@ -285,13 +258,26 @@ def _explain(error: dict, lines: dict[tuple, int], file: Path) -> str:
     loc = tuple(str(p) for p in error["loc"])
     named = next((loc[:i] for i in range(len(loc), 0, -1) if loc[:i] in lines), loc)
     where = f"{file.name}: line {lines[named]}" if named in lines else file.name
-    key = ".".join(loc)
+    key, said, got = ".".join(loc), error["msg"].lower(), _short(error["input"])
     if error["type"] == "extra_forbidden":
         model = Params
         for part in loc[:-1]:
             model = model.model_fields[part].annotation
         return f"{where}: unknown key {key!r}{_nearest(loc[-1], model.model_fields)}"
-    return f"{where}: {key}: {error['msg'].lower()}, got {error['input']!r}"
+    if error["type"] == "model_type":
+        return f"{where}: {key} is a section of 'key: value' lines, got {got}"
+    if error["type"] == "too_short":
+        return f"{where}: {key}: name at least one, got {got}"
+    if error["type"] == "literal_error" and isinstance(error["input"], str):
+        close = difflib.get_close_matches(error["input"], re.findall("'(.*?)'", error["ctx"]["expected"]), n=1, cutoff=0.5)
+        got += f"; did you mean {close[0]!r}?" if close else ""
+    return f"{where}: {key}: {said}, got {got}"
+
+
+def _short(value: Any) -> str:
+    """At most 80 characters of it, on one line."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _nearest(word: str, names) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from parallax_lib import contents
 from parallax_lib.params import ROOT, Params, UserError, dump
-from parallax_lib.store import digest, run_folder, write_json
+from parallax_lib.store import digest, held, run_folder, whole, write_json
 
 NOTEBOOKS = ROOT / "notebooks"
 PART = {
@@ -29,6 +29,7 @@ PART = {
     "06": (),
     "07": ("suite", "translator", "reward", "prm", "search", "card"),
 }
+OWN = ("notebooks", "vectors", "manifest.json", "progress.json", "lock")  # of a run's folder: no stage's result
 OPTIONAL = {"07"}  # runs with `card.enabled`, or when --only names it
 
 
@@ -53,10 +54,13 @@ def stages(only: str = "", card: bool = False) -> list[Stage]:
         return [s for s in found if card or s.number not in OPTIONAL]
     wanted: set[str] = set()
     for part in only.split(","):
-        first, _, last = part.strip().partition("-")
-        wanted |= {s.number for s in found if first.zfill(2) <= s.number <= (last or first).zfill(2)}
-    if not wanted:
-        raise UserError(f"--only {only}: no such stage; stages are {', '.join(s.number for s in found)}")
+        first, _, last = (each.strip().zfill(2) for each in part.partition("-"))
+        last = last if "-" in part else first
+        numbers = {s.number for s in found if first <= s.number <= last and (first + last).isdigit()}
+        if not numbers:
+            why = f"{part.strip()} runs backwards" if (first + last).isdigit() and last < first else f"no stage {part.strip()!r}"
+            raise UserError(f"--only {only}: {why}; stages are {', '.join(s.number for s in found)}, such as 01,03-05")
+        wanted |= numbers
     return [s for s in found if s.number in wanted]
 
 
@@ -69,34 +73,60 @@ def library_digest() -> str:
 def run(params: Params, only: str = "", force: bool = False, say: Callable[[str], None] = print) -> Path:
     """Execute the stages in order; returns the run folder.  A stage whose key is recorded as done, of its own settings and of
     what the stages before it left, is skipped."""
+    wanted = {stage.number for stage in stages(only, params.card.enabled)}
     folder = run_folder(params.run)
-    write_json(folder / "manifest.json", manifest(params))
-    before, wanted = contents.inputs(params), {stage.number for stage in stages(only, params.card.enabled)}
+    with held(folder):
+        write_json(folder / "manifest.json", manifest(params))
+        _run_wanted(params, folder, wanted, force, say)
+    return folder
+
+
+def _run_wanted(params: Params, folder: Path, wanted: set[str], force: bool, say: Callable[[str], None]) -> None:
+    before = contents.inputs(params)
     for stage in stages("01-07"):
         key = stage.key(params, before)
         record = folder / "notebooks" / f"{stage.notebook.stem}.run.json"
         if stage.number not in wanted:
             key = _left(record, key, before)
-        elif not force and _done(record, key):
+        elif not force and _done(folder, record, key):
             say(f"[{stage.number}] {stage.notebook.stem}: unchanged, skipped")
         else:
             force = True  # a stage that ran again makes the later ones run again
             execute(stage, params, folder, key, record, say)
         before = key
-    return folder
 
 
 def _left(record: Path, key: str, before: str) -> str:
     """What the stages after one that is not asked for read: its result under these settings, or else whatever is there."""
-    found = json.loads(record.read_text()) if record.exists() else {}
+    found = _recorded(record)
     return key if (found.get("key"), found.get("status")) == (key, "ok") else digest([found.get("key"), found.get("status"), before])
 
 
-def _done(record: Path, key: str) -> bool:
-    if not record.exists() or not record.with_suffix("").with_suffix(".ipynb").exists():
+def _done(folder: Path, record: Path, key: str) -> bool:
+    """Did the stage end well under this key, and is all that it wrote still there?"""
+    found = _recorded(record)
+    if (found.get("key"), found.get("status")) != (key, "ok") or not record.with_suffix("").with_suffix(".ipynb").exists():
         return False
-    found = json.loads(record.read_text())
-    return found["status"] == "ok" and found["key"] == key
+    return all(whole(folder / name) for name in found.get("files") or ())
+
+
+def _recorded(record: Path) -> dict:
+    """What a stage's record says; nothing where there is none or it cannot be read."""
+    try:
+        found = json.loads(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def written(folder: Path) -> dict[str, tuple[int, int]]:
+    """Results in a run's folder and what tells that one was written again; not what the harness keeps for itself."""
+    found = {}
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder)
+        if name.parts[0] not in OWN and not path.name.startswith((".", "journal.sqlite")) and path.is_file():
+            found[name.as_posix()] = (path.stat().st_mtime_ns, path.stat().st_ino)
+    return found
 
 
 def execute(stage: Stage, params: Params, folder: Path, key: str, record: Path, say: Callable[[str], None]) -> None:
@@ -109,7 +139,8 @@ def execute(stage: Stage, params: Params, folder: Path, key: str, record: Path, 
     out = folder / "notebooks" / stage.notebook.name
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_suffix(".part.ipynb")
-    entry = {"notebook": stage.notebook.name, "key": key, "status": "failed"}
+    earlier, there = _recorded(record).get("files") or [], written(folder)
+    entry = {"notebook": stage.notebook.name, "key": key, "status": "failed", "files": earlier}
     clock = time.time()
     say(f"[{stage.number}] {stage.notebook.stem} ...")
     try:
@@ -117,6 +148,7 @@ def execute(stage: Stage, params: Params, folder: Path, key: str, record: Path, 
             given = {k: v for k, v in dump(params).items() if k != "card" or k in PART[stage.number]}  # 03 and 07 take it
             papermill.execute_notebook(str(stage.notebook), str(part), parameters=given, cwd=str(NOTEBOOKS), **_engine())
         entry["status"] = "ok"
+        entry["files"] = _results(folder, there, earlier)
         os.replace(part, out)
     except papermill.PapermillExecutionError as e:
         os.replace(part, out.with_suffix(".failed.ipynb"))
@@ -129,6 +161,13 @@ def execute(stage: Stage, params: Params, folder: Path, key: str, record: Path, 
         entry["seconds"] = round(time.time() - clock, 1)
         write_json(record, entry)
     say(f"[{stage.number}] {stage.notebook.stem}: done in {entry['seconds']} s")
+
+
+def _results(folder: Path, before: dict[str, tuple[int, int]], earlier: list[str]) -> list[str]:
+    """Files that a stage has just written, and those of its earlier run that it took as they are."""
+    now = written(folder)
+    made = {name for name, mark in now.items() if before.get(name) != mark} | (set(earlier) & set(now))
+    return sorted(name for name in made if whole(folder / name))
 
 
 def _engine() -> dict:

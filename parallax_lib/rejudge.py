@@ -13,7 +13,7 @@ import pandas as pd
 from parallax_lib import runs, study
 from parallax_lib.params import UserError, check, resolve
 from parallax_lib.shipped import read_shipped, write_shipped
-from parallax_lib.store import slug
+from parallax_lib.store import slug, writable_folder
 
 KEPT = ("suite", "reward")  # of the card's parameters: what a task and a reward are; the rest made the programs
 
@@ -24,6 +24,8 @@ def rejudge(path: str, out: Path | None, workers: int) -> pd.DataFrame:
     Verdicts are kept in the journal of the run `run_name(path)`, so a stopped command goes on.  Raises UserError for rows whose
     source is no longer what the suite holds: their hidden inputs would be those of another program.
     """
+    if out:
+        writable_folder(out)
     rows, vectors = read_shipped(path)
     card = read_card(path)
     sections = {name: card["params"][name] for name in KEPT} | {"run": run_name(path), "validation": {"workers": workers}}

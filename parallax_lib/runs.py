@@ -5,6 +5,7 @@ Knows suites and verdicts.  Knows nothing of models, latents or arms.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ import pandas as pd
 from parallax_lib import judges, rewards, sandbox, suite, toolchain, validate
 from parallax_lib.kernels import Task, tasks
 from parallax_lib.models import pick_device
-from parallax_lib.params import Params, load
+from parallax_lib.params import ROOT, Params, UserError, load
 from parallax_lib.pipeline import progress_writer
 from parallax_lib.store import Journal, read_table, run_folder, write_table
 
@@ -40,8 +41,21 @@ class Run:
 
 
 def open_run(run: str, seed: int = 0, **sections: dict) -> Run:
-    """The run of a notebook's parameters cell: `params/<run>.yaml` with the cell's sections laid on top."""
+    """The run of a notebook's parameters cell: `params/<run>.yaml` with the cell's sections laid on top.
+
+    A name that no file and no folder has is taken for a new run only with settings of its own; alone it is a misspelt one.
+    """
+    known = known_runs()
+    if run not in known and not any(sections.values()):
+        near = "".join(f"; did you mean {name!r}?" for name in difflib.get_close_matches(run, known, n=1))
+        raise UserError(f"run {run!r}: no params/{run}.yaml and no data/runs/{run}{near}; known are {', '.join(known)}")
     return open_params(load(run, seed=seed, **sections))
+
+
+def known_runs() -> list[str]:
+    """Names of the parameter files and of the folders of runs."""
+    made = (path.name for path in (ROOT / "data" / "runs").glob("*") if path.is_dir())
+    return sorted({path.stem for path in (ROOT / "params").glob("*.yaml")} | set(made))
 
 
 def open_params(params: Params, say: bool = False) -> Run:

@@ -46,7 +46,9 @@ def read_shipped(path: str, width: int | None = None) -> tuple[pd.DataFrame, np.
         if width not in (None, vectors.shape[2]):
             raise UserError(f"{folder}: vectors are {vectors.shape[2]} wide, the translator's states {width}; they come from another model")
     else:
-        raise UserError(f"{folder}: neither rollouts.jsonl.gz nor dataset.jsonl here; name a folder of rollouts, or '' for none")
+        made = f"it is a run's folder, write its rollouts out first: python -m parallax_lib export {path} --out DIR"
+        named = made if (folder / "rollouts.parquet").exists() else "name a folder of rollouts, or '' for none"
+        raise UserError(f"{folder}: neither rollouts.jsonl.gz nor dataset.jsonl here; {named}")
     missing = [name for name in NEEDED if name not in frame]
     if missing:
         raise UserError(f"{folder}: rollouts have no column {missing[0]!r}; needed are {', '.join(NEEDED)}")

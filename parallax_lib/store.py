@@ -5,6 +5,8 @@ Knows files and rows.  Knows nothing of models, programs or verdicts.
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import gzip
 import hashlib
 import json
@@ -13,7 +15,8 @@ import re
 import sqlite3
 import tempfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,17 @@ from safetensors.numpy import load, save
 from parallax_lib.params import ROOT, UserError
 
 GZIP = b"\x1f\x8b"
+WAIT_S = 60.0  # for another process's transaction in the journal
+MAKERS = {  # table -> the stage that makes it
+    "rollouts": "01",
+    **dict.fromkeys(("history", "scores", "scores_by_depth", "calibration"), "02"),
+    **dict.fromkeys(("branches", "selection"), "03"),
+    **dict.fromkeys(("crossfit", "crossfit_differences", "crossfit_gaps", "crossfit_families", "crossfit_filtered"), "03"),
+    "translations": "04",
+    **dict.fromkeys(("pool", "results", "rounds", "arms", "repairs", "paired"), "05"),
+    "recheck": "06",
+    **dict.fromkeys(("differences", "gaps", "breadth", "margins", "variations"), "07"),
+}
 
 
 def digest(value: Any) -> str:
@@ -48,24 +62,27 @@ class Journal:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with self._open() as db:
-                db.execute("PRAGMA journal_mode=WAL")
-                db.execute("CREATE TABLE IF NOT EXISTS entries (kind TEXT, key TEXT, value TEXT, PRIMARY KEY (kind, key))")
-        except sqlite3.OperationalError as e:
-            raise UserError(f"{self.path}: cannot write the journal ({e}); free space or choose another folder") from None
-        except sqlite3.DatabaseError as e:
-            raise UserError(f"{self.path}: not a journal ({e}); move it away to start afresh") from None
+        writable_folder(self.path.parent)
+        with self._open() as db:
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute("CREATE TABLE IF NOT EXISTS entries (kind TEXT, key TEXT, value TEXT, PRIMARY KEY (kind, key))")
+            db.execute("SELECT kind, key, value FROM entries LIMIT 0")
 
-    def _open(self) -> sqlite3.Connection:
-        return sqlite3.connect(self.path, timeout=60, isolation_level=None)
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        """A connection for one call; what sqlite says against the file becomes one line with the remedy."""
+        try:
+            with closing(sqlite3.connect(self.path, timeout=WAIT_S, isolation_level=None)) as db:
+                yield db
+        except sqlite3.ProgrammingError:
+            raise
+        except (sqlite3.DatabaseError, json.JSONDecodeError) as e:
+            raise UserError(f"{self.path}: {_remedy(e, self.path)}") from None
 
     def get(self, kind: str, key: str) -> dict | None:
-        db = self._open()
-        row = db.execute("SELECT value FROM entries WHERE kind = ? AND key = ?", (kind, key)).fetchone()
-        db.close()
-        return json.loads(row[0]) if row else None
+        with self._open() as db:
+            row = db.execute("SELECT value FROM entries WHERE kind = ? AND key = ?", (kind, key)).fetchone()
+            return json.loads(row[0]) if row else None
 
     def put(self, kind: str, key: str, value: dict) -> None:
         self.put_many(kind, [(key, value)])
@@ -80,22 +97,29 @@ class Journal:
         self._all("DELETE FROM entries WHERE kind = ? AND key = ?", [(kind, key) for key in keys])
 
     def _all(self, statement: str, rows: list[tuple]) -> None:
-        db = self._open()
-        try:
+        with self._open() as db:
             db.execute("BEGIN IMMEDIATE")
             db.executemany(statement, rows)
             db.execute("COMMIT")
-        except sqlite3.OperationalError as e:
-            raise UserError(f"{self.path}: cannot write ({e}); rows up to here are kept, free space and run again") from None
-        finally:
-            db.close()
 
     def rows(self, kind: str) -> dict[str, dict]:
         """Every row of a kind by key, in key order."""
-        db = self._open()
-        found = db.execute("SELECT key, value FROM entries WHERE kind = ? ORDER BY key", (kind,)).fetchall()
-        db.close()
-        return {key: json.loads(value) for key, value in found}
+        with self._open() as db:
+            found = db.execute("SELECT key, value FROM entries WHERE kind = ? ORDER BY key", (kind,)).fetchall()
+            return {key: json.loads(value) for key, value in found}
+
+
+def _remedy(error: Exception, path: Path) -> str:
+    """What is wrong with a journal and what helps."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF  # none: a value that is no text or no JSON
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return f"another process holds the journal ({error}); wait for it or end it, then run again"
+    if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR):
+        return f"not a journal ({error}); move it away to start afresh"
+    if code == sqlite3.SQLITE_CORRUPT:
+        saved = f"sqlite3 {path} .recover | sqlite3 {path.with_suffix('.saved')}"
+        return f"damaged journal ({error}); move it, its -wal and its -shm away to start afresh, or first save its rows: {saved}"
+    return f"cannot write the journal ({error}); rows up to here are kept, free space or choose another folder and run again"
 
 
 def run_folder(run: str) -> Path:
@@ -105,11 +129,49 @@ def run_folder(run: str) -> Path:
     return folder
 
 
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """The folder for this process alone; UserError names the process that has it.  The kernel lets go when the process ends.
+
+    Programs that this process starts do not hold it.  On a disk without locks nothing is held.
+    """
+    with open(writable_folder(folder) / "lock", "a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            pid = file.read().strip()
+            raise UserError(f"{folder}: process {pid} is at work here; wait for it or end it, or name another run") from None
+        except OSError:
+            pass
+        file.truncate(0)
+        print(os.getpid(), file=file, flush=True)
+        yield
+
+
+def writable_folder(path: Path) -> Path:
+    """The folder, made on demand, after a file was written there on trial.  UserError where that cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            return path
+    except OSError as e:
+        raise UserError(f"{path}: cannot write here ({e.strerror}); name another one") from None
+
+
+def writable_file(path: Path) -> None:
+    """UserError where no file of that name can be written."""
+    writable_folder(path.parent)
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; name a file")
+
+
 def write_atomic(path: Path, data: bytes) -> None:
     """Write to a temporary name, fsync, rename: the path holds all of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    name = ""
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, "wb") as f:
             f.write(data)
             f.flush()
@@ -117,7 +179,8 @@ def write_atomic(path: Path, data: bytes) -> None:
         os.chmod(name, 0o644)
         os.replace(name, path)
     except OSError as e:
-        raise UserError(f"{path}: cannot write ({e.strerror}); free space and run again, nothing earlier is lost") from None
+        remedy = "free space" if e.errno in (errno.ENOSPC, errno.EDQUOT) else "correct the path or its rights"
+        raise UserError(f"{path}: cannot write ({e.strerror}); {remedy} and run again, nothing earlier is lost") from None
     finally:
         if os.path.exists(name):
             os.unlink(name)
@@ -167,13 +230,41 @@ def write_table(folder: Path, name: str, frame) -> Path:
 
 
 def read_table(folder: Path, name: str):
-    """The frame of `<name>.parquet`; a missing one says which stage makes it."""
+    """The frame of `<name>.parquet`; for a missing or damaged one it is told which stage makes it."""
     import pandas as pd
 
     path = folder / f"{name}.parquet"
     if not path.exists():
-        raise UserError(f"{path}: not there yet; run the earlier stages first (python -m parallax_lib run params/<run>.yaml)")
+        raise UserError(f"{path}: not there yet; {_maker(folder, name)}")
     try:
         return pd.read_parquet(path)
     except Exception as e:
-        raise UserError(f"{path}: damaged table ({type(e).__name__}); delete it and run its stage again") from None
+        raise UserError(f"{path}: damaged table ({type(e).__name__}); delete it, then {_maker(folder, name)}") from None
+
+
+def _maker(folder: Path, name: str) -> str:
+    """What makes a table of that folder: the stage, and the command that runs whatever is missing."""
+    if folder.resolve().parent != (ROOT / "data" / "runs").resolve() or name not in MAKERS:
+        return "restore the file"
+    file = ROOT / "params" / f"{folder.name}.yaml"
+    given = f"params/{folder.name}.yaml" if file.exists() else f"FILE --set run={folder.name}"
+    only = " --only 07" if MAKERS[name] == "07" else ""
+    return f"stage {MAKERS[name]} makes it: python -m parallax_lib run {given}{only}"
+
+
+def whole(path: Path) -> bool:
+    """Is the file there and not cut short?  Tables and vectors are asked for the length that they should have; little is read."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            if path.suffix == ".parquet":
+                file.seek(max(0, size - 8))
+                tail = file.read()
+                return tail[4:] == b"PAR1" and int.from_bytes(tail[:4], "little") + 12 <= size
+            if path.suffix == ".safetensors":
+                header = int.from_bytes(file.read(8), "little")
+                head = json.loads(file.read(min(header, size)))
+                return 8 + header + max(v["data_offsets"][1] for k, v in head.items() if k != "__metadata__") == size
+        return size > 0
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False

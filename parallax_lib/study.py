@@ -43,7 +43,10 @@ from parallax_lib.shipped import read_shipped, write_shipped
 from parallax_lib.store import (
     derive_seed,
     digest,
+    held,
     read_vectors,
+    run_folder,
+    writable_folder,
     write_atomic,
     write_vectors,
 )
@@ -283,13 +286,15 @@ def collect_to(params: Params, out: Path, card: dict) -> None:
 
     The rollouts of `collect.shipped` are written along.
     """
-    run = open_params(params, say=True)
-    pool = all_tasks(run)
-    frame, vectors = with_shipped(run, *collect_live(run, spread(pool, params.collect.limit, params.seed)))
-    frame = frame.drop(columns=["split", "origin"])
-    write_shipped(out, frame, vectors, card)
-    if params.collect.influence_limit:
-        unseen = [t for t in pool if t.kernel.family not in forge.SEEN_FAMILIES]
-        probe = influence_rows(run, spread(unseen, params.collect.influence_limit, params.seed))
-        write_atomic(out / "influence.jsonl.gz", gzip.compress(probe.to_json(orient="records", lines=True).encode(), mtime=0))
+    writable_folder(out)
+    with held(run_folder(params.run)):
+        run = open_params(params, say=True)
+        pool = all_tasks(run)
+        frame, vectors = with_shipped(run, *collect_live(run, spread(pool, params.collect.limit, params.seed)))
+        frame = frame.drop(columns=["split", "origin"])
+        write_shipped(out, frame, vectors, card)
+        if params.collect.influence_limit:
+            unseen = [t for t in pool if t.kernel.family not in forge.SEEN_FAMILIES]
+            probe = influence_rows(run, spread(unseen, params.collect.influence_limit, params.seed))
+            write_atomic(out / "influence.jsonl.gz", gzip.compress(probe.to_json(orient="records", lines=True).encode(), mtime=0))
     print(frame.groupby("direction")["reason"].value_counts().to_string())

@@ -271,6 +271,25 @@ def test_bad_root_is_one_line(tmp_path, capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
+@pytest.mark.parametrize("apis, said", [("foo", "'foo' is not one of serial, omp, cuda"), ("omp", "between two")])
+def test_apis_that_are_none_or_one_are_refused(checkout, apis, said, capsys):
+    assert main(["hecbench", str(checkout), "--check", "--apis", apis]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_check_that_judged_nothing_fails(checkout, tmp_path, capsys):
+    asked = ["--check", "--apis", "serial,cuda", "--journal", str(tmp_path / "j.sqlite"), "--out", str(tmp_path / "rows.json")]
+    assert main(["hecbench", str(checkout), *asked]) == 1
+    assert "no kernel" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("option", ["--per-operator=-1", "--per-operator=0", "--workers=0", "--limit=-1", "--most=-1", "--workers=two"])
+def test_counts_below_their_least_are_refused(option, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["hecbench", "nowhere", option])
+    assert stopped.value.code == 2 and "is not a whole number from" in capsys.readouterr().err
+
+
 def test_the_audit_reads_a_checkout(checkout, tmp_path):
     assert {"twin", "words"} <= {kernel.name for kernel in audit.read_suite(checkout)}
     (tmp_path / "empty").mkdir()

@@ -27,12 +27,37 @@ def write(tmp_path, text):
         ("run: ../x\n", "must be a plain name"),
         ("executor: {kind: dask}\n", "x.yaml: executor.address: name the Dask scheduler"),
         ("reward: {spec: best}\n", "input should be 'executable' or 'paper'"),
+        ("search: {arms: [giuded]}\n", "got 'giuded'; did you mean 'guided'?"),
+        ("suite: 3\n", "x.yaml: line 1: suite is a section of 'key: value' lines, got 3"),
+        ("suite: {kinds: []}\n", "x.yaml: line 1: suite.kinds: name at least one, got []"),
+        ("suite: {[a]: 1}\n", "x.yaml: not valid YAML: while constructing a mapping"),
+        ("1: 2\n", "x.yaml: line 1: a key must be a word, got '1'"),
+        ("run: !!python/name:os.system\n", "x.yaml: not valid YAML: could not determine a constructor"),
+        ("suite:\n  <<: 3\n", "x.yaml: not valid YAML: while constructing a mapping"),
+        ("&a\nsuite: *a\n", "x.yaml: line 2: unknown key 'suite.suite'"),
+        ("suite: &a\n  kinds: [*a]\n", "x.yaml: line 2: suite.kinds.0: input should be"),
+        ("run: " + "[" * 5000, "x.yaml: not valid YAML: nested too deeply"),
     ],
 )
 def test_bad_files_are_named_in_one_line(tmp_path, text, message):
     with pytest.raises(UserError) as e:
         load_file(write(tmp_path, text))
     assert message in str(e.value) and "\n" not in str(e.value)
+
+
+def test_what_is_no_text_file_is_told_in_one_line(tmp_path):
+    (tmp_path / "x.yaml").write_bytes(b"\x80\x81")
+    for path, message in ((tmp_path / "x.yaml", "not a text in UTF-8"), (tmp_path, "cannot be read")):
+        with pytest.raises(UserError, match=message) as refused:
+            load_file(path)
+        assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("item", ["suite.kinds=[x", "run=!!python/name:os.system", "seed=2020-99-99", "a..b=1", "=1"])
+def test_a_set_that_is_no_value_is_named_in_one_line(tmp_path, item):
+    with pytest.raises(UserError) as refused:
+        load_file(write(tmp_path, "run: a\n"), (item,))
+    assert str(refused.value).startswith(f"--set {item}: ") and "\n" not in str(refused.value)
 
 
 def test_a_missing_file_names_those_there_are():

@@ -1,13 +1,22 @@
 """What makes a stage run again: the settings its notebook reads, and no others."""
 
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
-from parallax_lib import pipeline
-from parallax_lib.params import Params
+from parallax_lib import pipeline, study
+from parallax_lib.params import Params, UserError
+from parallax_lib.store import write_table, write_vectors
 
+FRAME = pd.DataFrame({"a": [1]})
 STAGES = {s.number: s for s in pipeline.stages(card=True)}
 
 
@@ -72,6 +81,92 @@ def test_a_stage_that_read_what_a_failed_one_had_left_runs_again(executed):
     assert executed("01", **changed) == "01" and executed("02", **changed) == "02"
     executed.fail.clear()
     assert executed("01", **changed) == "01" and executed("02", **changed) == "02" and executed("02", **changed) == ""
+
+
+@pytest.mark.parametrize("only, why", [
+    ("01,99", "no stage '99'"), ("3-1", "3-1 runs backwards"), ("x", "no stage 'x'"), ("01,", "no stage ''"), ("1-2-3", "no stage '1-2-3'"),
+])  # fmt: skip
+def test_a_part_of_only_that_names_no_stage_is_refused(executed, tmp_path, only, why):
+    with pytest.raises(UserError, match=f"--only {only}: {why}; stages are 01, "):
+        executed(only)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"key": "'])
+def test_a_record_that_cannot_be_read_is_of_a_stage_that_is_not_done(executed, tmp_path, text):
+    executed()
+    record = tmp_path / "notebooks" / "02_prm_train.run.json"
+    record.write_text(text)
+    assert executed("01") == "" and executed() == "02,03,04,05,06" and executed() == ""
+
+
+@pytest.fixture
+def real(monkeypatch, tmp_path):
+    """run(only) as `executed` does, by the real `execute` over a notebook runner that writes a table and vectors a stage."""
+    ran = []
+
+    def notebook(source, out, **more):
+        number = Path(source).name[:2]
+        ran.append(number)
+        Path(out).touch()
+        if number != "03" or not (tmp_path / "made-03.parquet").exists():  # 03 takes what it made before
+            write_table(tmp_path, f"made-{number}", FRAME)
+            write_vectors(tmp_path / "prm" / f"{number}.safetensors", np.zeros((1, 1, 2)))
+
+    monkeypatch.setattr("papermill.execute_notebook", notebook)
+    monkeypatch.setattr(pipeline, "run_folder", lambda run: tmp_path)
+
+    def run(force=False):
+        ran.clear()
+        pipeline.run(Params(), force=force, say=lambda text: None)
+        return ",".join(ran)
+
+    return run
+
+
+@pytest.mark.parametrize("name", ["made-05.parquet", "prm/05.safetensors"])
+def test_a_stage_whose_result_is_gone_or_cut_short_runs_again(real, tmp_path, name):
+    assert real() == "01,02,03,04,05,06" and real() == ""
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-9])
+    assert real() == "05,06" and real() == ""
+    (tmp_path / name).unlink()
+    assert real() == "05,06" and real() == ""
+
+
+def test_a_result_that_a_stage_takes_from_its_earlier_run_still_counts(real, tmp_path):
+    real()
+    assert real(force=True) == "01,02,03,04,05,06"
+    (tmp_path / "made-03.parquet").unlink()
+    assert real() == "03,04,05,06"
+
+
+HOLDER = """
+import subprocess, sys
+from pathlib import Path
+from parallax_lib.store import held
+with held(Path(sys.argv[1])):
+    child = subprocess.Popen(["sleep", "60"], close_fds=False)
+    print(child.pid, flush=True)
+    child.wait()
+"""
+
+
+def test_two_runs_on_one_folder_are_refused_until_the_first_is_killed(executed, tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "run_folder", lambda run: tmp_path)
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    child = int(holder.stdout.readline())
+    try:
+        with pytest.raises(UserError, match=f"process {holder.pid} is at work here"):
+            executed()
+        with pytest.raises(UserError, match="is at work here"):
+            study.collect_to(Params(run="held"), tmp_path / "out", {})
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+        os.kill(child, 0)  # what it had started is still there
+        assert executed() == "01,02,03,04,05,06"
+    finally:
+        holder.kill()
+        os.kill(child, signal.SIGKILL)
 
 
 def keys(params: Params) -> dict[str, str]:

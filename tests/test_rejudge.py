@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from programs import sandboxed
 
-from parallax_lib import params, rejudge, shipped
+from parallax_lib import params, rejudge, shipped, store
 from parallax_lib.__main__ import main
 
 pytestmark = sandboxed
@@ -47,3 +47,30 @@ def test_rows_of_another_suite_are_refused(folder, tmp_path, capsys):
     assert main(["rejudge", str(path)]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and f"1 tasks, {rows.loc[2, 'task']} first, have another source" in said
+
+
+def test_a_runs_folder_is_exported_first_and_then_judged_again(folder, tmp_path, capsys):
+    path, reasons, vectors = folder
+    run, out = tmp_path / "run", tmp_path / "out"
+    store.write_table(run, "rollouts", shipped.read_shipped(str(path))[0])
+    store.write_vectors(run / "latents.safetensors", vectors)
+    store.write_json(run / "manifest.json", {"params": json.loads((path / "card.json").read_text())["params"]})
+    assert main(["rejudge", str(run)]) == 2
+    assert f"python -m parallax_lib export {run} --out DIR" in capsys.readouterr().err
+    assert main(["export", str(run), "--out", str(out)]) == 0
+    try:
+        assert main(["rejudge", str(out), "--workers", "1"]) == 0
+        assert f"1  timeout -> {reasons[1]}" in capsys.readouterr().out
+    finally:
+        shutil.rmtree(params.ROOT / "data" / "runs" / rejudge.run_name(str(out)), ignore_errors=True)
+
+
+@pytest.mark.parametrize("command", [
+    ["rejudge", "nowhere"], ["export", "nowhere"], ["adapt", "--base", "nowhere"], ["audit", "nowhere"],
+    ["hecbench", "nowhere", "--check"], ["collect", str(params.ROOT / "params" / "tiny.yaml")],
+])  # fmt: skip
+@pytest.mark.parametrize("out", ["/proc/x", "/etc/passwd/x"])
+def test_an_out_that_cannot_be_written_is_told_before_anything_is_read(command, out, capsys):
+    assert main([*command, "--out", out]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "cannot write here" in said

@@ -1,6 +1,8 @@
 """Memory told from descriptions against the bytes of real models, caches and optimisers."""
 
 import itertools
+import subprocess
+import sys
 import types
 from dataclasses import replace
 
@@ -121,3 +123,8 @@ def test_a_bad_width_is_told_as_such(capsys):
     given = [str(params.ROOT / "params" / "tiny.yaml"), "--set", "prm.kind=transformer", "--set", "prm.width=30"]
     assert __main__.main(["size", *given]) == 2
     assert capsys.readouterr().err.startswith("parallax: PRM width 30 must be")
+
+
+def test_a_file_that_is_not_there_is_told_before_torch_is_loaded():
+    said = "import sys; from parallax_lib.__main__ import main; assert main(['size', 'nope.yaml']) == 2 and 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", said], check=True)

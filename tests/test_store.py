@@ -2,16 +2,20 @@
 
 import os
 import random
+import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from parallax_lib.params import UserError
-from parallax_lib.store import Journal, derive_seed, read_table, read_vectors, slug, write_atomic, write_vectors
+from parallax_lib import store
+from parallax_lib.params import ROOT, UserError
+from parallax_lib.store import MAKERS, Journal, derive_seed, read_table, read_vectors, slug, write_atomic, write_vectors
 
 WRITER = """
 import sys
@@ -53,6 +57,60 @@ def test_a_file_that_is_no_journal_is_refused_in_one_line(tmp_path):
     (tmp_path / "j.sqlite").write_bytes(b"not sqlite at all" * 100)
     with pytest.raises(UserError, match="not a journal"):
         Journal(tmp_path / "j.sqlite")
+
+
+def test_a_journal_damaged_in_its_middle_is_one_line_with_the_remedy(tmp_path):
+    path = tmp_path / "j.sqlite"
+    journal = Journal(path)
+    journal.put_many("k", [(str(i), {"v": "x" * 300}) for i in range(500)])
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    data = bytearray(path.read_bytes())
+    data[8192:-4096] = random.Random(0).randbytes(len(data) - 12288)
+    path.write_bytes(data)
+    again = Journal(path)
+    for call in (
+        lambda: again.get("k", "250"),
+        lambda: again.rows("k"),
+        lambda: again.put("k", "250x", {}),
+        lambda: again.forget("k", ["250"]),
+    ):
+        with pytest.raises(UserError, match=r"j.sqlite: damaged journal .* sqlite3 \S*j.sqlite .recover \| sqlite3 \S*j.saved$"):
+            call()
+
+
+def test_a_value_that_is_no_json_is_a_damaged_journal(tmp_path):
+    journal = Journal(tmp_path / "j.sqlite")
+    with sqlite3.connect(journal.path) as db:
+        db.execute("INSERT INTO entries VALUES ('k', 'a', '{')")
+    for call in (lambda: journal.get("k", "a"), lambda: journal.rows("k")):
+        with pytest.raises(UserError, match="damaged journal"):
+            call()
+
+
+def test_another_programs_database_is_no_journal(tmp_path):
+    with sqlite3.connect(tmp_path / "j.sqlite") as db:
+        db.execute("CREATE TABLE entries (name TEXT)")
+    with pytest.raises(UserError, match=r"j.sqlite: not a journal \(no such column: kind\); move it away"):
+        Journal(tmp_path / "j.sqlite")
+
+
+def test_a_locked_journal_does_not_ask_for_space(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "WAIT_S", 0.1)
+    journal = Journal(tmp_path / "j.sqlite")
+    other = sqlite3.connect(journal.path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(UserError, match="another process holds the journal .*locked.*; wait for it") as refused:
+        journal.put("k", "a", {})
+    assert "space" not in str(refused.value)
+
+
+@pytest.mark.parametrize("path", ["/proc/x", "/etc/passwd", "/etc/passwd/x"])
+def test_where_nothing_can_be_written_is_told_in_one_line(path):
+    for call in (store.writable_folder, lambda path: write_atomic(path / "f", b""), lambda path: Journal(path / "j.sqlite")):
+        with pytest.raises(UserError, match=f"^{path}.*: cannot write") as refused:
+            call(Path(path))
+        assert "\n" not in str(refused.value)
 
 
 def test_damaged_missing_or_foreign_shards_are_refused(tmp_path):
@@ -109,8 +167,22 @@ def _fill(path):
 
 
 def test_a_missing_table_says_which_stages_make_it(tmp_path):
-    with pytest.raises(UserError, match="run the earlier stages first"):
-        read_table(tmp_path, "rollouts")
+    folder = ROOT / "data" / "runs" / "tiny-never-made"
+    with pytest.raises(UserError, match=r"stage 01 makes it: python -m parallax_lib run FILE --set run=tiny-never-made$"):
+        read_table(folder, "rollouts")
+    with pytest.raises(UserError, match=r"stage 07 makes it: python -m parallax_lib run params/7b.yaml --only 07$"):
+        read_table(folder.with_name("7b"), "margins")
+    (tmp_path / "arms.parquet").touch()
+    with pytest.raises(UserError, match="damaged table .*; delete it, then restore the file"):
+        read_table(tmp_path, "arms")
+    assert not folder.exists()
+
+
+def test_every_table_that_a_notebook_keeps_has_its_stage():
+    kept = {"rollouts": "01"}
+    for path in (ROOT / "notebooks").glob("0*.ipynb"):
+        kept |= dict.fromkeys(re.findall(r'R\.keep\(\\"(\w+)\\"', path.read_text()), path.name[:2])
+    assert kept == MAKERS
 
 
 def test_names_are_safe_and_distinct():

@@ -246,3 +246,16 @@ def test_tasks_with_too_long_a_prompt_are_left_out_and_told(open_run):
     assert study.left_out(open_run()) == ""
     with pytest.raises(UserError, match="decode.max_prompt: every prompt has more than 10 tokens"):
         study.all_tasks(open_run(decode={"max_prompt": 10}))
+
+
+@pytest.mark.parametrize("sections", [{}, {"suite": {}, "prm": {}}])
+def test_a_run_that_nobody_knows_is_a_misspelt_one_unless_it_has_settings(sections):
+    with pytest.raises(UserError, match="run 'demoo': no params/demoo.yaml and .*; did you mean 'demo'.; known are .*study"):
+        study.open_run("demoo", **sections)
+    folder = ROOT / "data" / "runs" / "demoo"
+    assert not folder.exists()
+    folder.mkdir(parents=True)
+    try:
+        assert study.open_run("demoo", **sections).folder == folder  # as `run --set run=demoo` makes it before its notebooks
+    finally:
+        shutil.rmtree(folder)
