@@ -333,7 +333,7 @@ def test_an_unknown_choice_is_refused(tmp_path):
 def test_the_studys_programs_are_there_before_it_has_run(tmp_path):
     run = replace(study.open_run("study"), folder=tmp_path)
     shipped, where = findings.shown_results(replace(run, folder=tmp_path / "empty"))
-    assert (len(shipped), where) == (9000, "data/study") and shipped["code"].notna().sum() > 8900
+    assert (len(shipped), where) == (10800, "data/study") and shipped["code"].notna().sum() > 10700
     with pytest.raises(UserError, match="not there yet"):
         findings.shown_results(replace(run, params=run.params.model_copy(update={"run": "demo"})))
     own = ROOT / "data" / "runs" / f"test-shown-{os.getpid()}"
