@@ -12,8 +12,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from parallax_lib.reasons import BY_ITS_RUNS, REASONS
-from parallax_lib.rewards import UNKNOWN
+from parallax_lib.reasons import BY_ITS_RUNS, REASONS, UNKNOWN
 
 TOLD = ("compile_error", "compile_limit", "crash", "timeout", "memory_limit", "output_limit", "incomplete", "cuda_error", "race")
 PER_PROGRAM = ("latent_steps", "prm_calls", "decode_tokens")  # a pool pays these for each program, its prompt once
@@ -28,8 +27,8 @@ def derive(results: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
 
     best_of_n: highest mean log-probability.  compile_filter: the same among programs that compile.  run_filter: the same
     among programs that `runs_alone`.  oracle: a validated program if the pool holds one, told by the reference's output on
-    the hidden inputs, else one that nobody could judge; it is the ceiling.  `best_of_n@cost` and so on: the same among the first programs of the pool, as many
-    as the guided arm's mean cost pays for.  `looked_at`: how many.
+    the hidden inputs, else one that nobody could judge; it is the ceiling.  `best_of_n@cost` and so on: the same among the
+    first programs of the pool, as many as the guided arm's mean cost pays for.  `looked_at`: how many.
     """
     results = results.assign(repair=0, compiles=0, validator_runs=0, looked_at=1)
     live = results[results["arm"] != "pool"]
