@@ -92,7 +92,9 @@ def corpus(folder: str, config: AdaptConfig) -> list[tuple[list[int], list[int]]
 
 
 def batches(samples: list, tokens: int, seed: int) -> Iterator[list]:
-    """Batches of similar length, at most `tokens` after padding, in random order."""
+    """Batches of similar length in random order: at most `tokens` if all samples were as long as a batch's last one, which is
+    at most 60 tokens shorter than its longest.  A sample of more than `tokens` is alone.
+    """
     rng = random.Random(seed)
     order = sorted(samples, key=lambda s: len(s[0]) + rng.random() * 60)
     groups: list[list] = [[]]

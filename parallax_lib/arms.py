@@ -12,8 +12,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from parallax_lib.reasons import BY_ITS_RUNS, REASONS
-from parallax_lib.rewards import UNKNOWN
+from parallax_lib.reasons import BY_ITS_RUNS, REASONS, UNKNOWN
 
 TOLD = ("compile_error", "compile_limit", "crash", "timeout", "memory_limit", "output_limit", "incomplete", "cuda_error", "race")
 PER_PROGRAM = ("latent_steps", "prm_calls", "decode_tokens")  # a pool pays these for each program, its prompt once
@@ -28,8 +27,8 @@ def derive(results: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
 
     best_of_n: highest mean log-probability.  compile_filter: the same among programs that compile.  run_filter: the same
     among programs that `runs_alone`.  oracle: a validated program if the pool holds one, told by the reference's output on
-    the hidden inputs; it is the ceiling.  `best_of_n@cost` and so on: the same among the first programs of the pool, as many
-    as the guided arm's mean cost pays for.  `looked_at`: how many.
+    the hidden inputs, else one that nobody could judge; it is the ceiling.  `best_of_n@cost` and so on: the same among the
+    first programs of the pool, as many as the guided arm's mean cost pays for.  `looked_at`: how many.
     """
     results = results.assign(repair=0, compiles=0, validator_runs=0, looked_at=1)
     live = results[results["arm"] != "pool"]
@@ -49,6 +48,14 @@ def runs_alone(rows: pd.DataFrame) -> pd.Series:
     wrong program is not known, and it passes here.
     """
     return (rows["level"] >= 3) & ~rows["reason"].isin(BY_ITS_RUNS)
+
+
+def known_best(rows: pd.DataFrame) -> pd.Series:
+    """How good each program is known to be: 2 validated, 1 not judged, 0 known to be wrong.
+
+    Where none is validated and one was not judged, nobody knows whether the pool holds a right program: its oracle is not judged.
+    """
+    return 2 * rows["validated"].astype(int) + rows["reason"].isin(UNKNOWN)
 
 
 def drawn(pool: pd.DataFrame) -> pd.DataFrame:
@@ -79,7 +86,7 @@ def _chosen(pool: pd.DataFrame, arms: Sequence[str], suffix: str = "") -> list[p
         "best_of_n": (0, 0, 0),
         "compile_filter": (int((ranked["level"] >= 2).argmax()), built, 0),
         "run_filter": (int(runs_alone(ranked).argmax()), built, ran),
-        "oracle": (int(ranked["validated"].argmax()), built, ran),
+        "oracle": (int(known_best(ranked).argmax()), built, ran),
     }
     spent = {name: pool[name].sum() for name in PER_PROGRAM} | {"cost": pool_cost(pool), "looked_at": len(pool)}
     return [
@@ -98,7 +105,7 @@ def by_count(pool: pd.DataFrame, arms: Sequence[str], least: int = 1) -> pd.Data
         "best_of_n": pool["level"] >= 0,
         "compile_filter": pool["level"] >= 2,
         "run_filter": runs_alone(pool),
-        "oracle": pool["validated"],
+        "oracle": known_best(pool),
     }
     made = []
     for last in (i for i in sorted(pool["sample"].unique()) if i + 1 >= least):

@@ -24,13 +24,13 @@ from parallax_lib.judges import judge_many
 from parallax_lib.kernels import Kernel, Task
 from parallax_lib.oracle import CLAIM
 from parallax_lib.params import UserError, load_file
+from parallax_lib.reasons import UNKNOWN
 from parallax_lib.reference import Bench, inputs, run_env, run_once
 from parallax_lib.store import digest, write_json
 from parallax_lib.verdict import Verdict
 
 STRONG = 0.95
 BUILT_NOT = ("compile_error", "compile_limit")
-NOT_JUDGED = ("not_checkable", "infra_error")
 EXTRA = (("1", "3"), ("2", "5"), ("7", "11"), ("64", "17"), ("255", "23"), ("1024", "31"))  # (size, seed) beyond the hidden inputs
 FILE = "audit.json"
 
@@ -124,7 +124,7 @@ def _count(kernel: Kernel, made: list[tuple[str, mutate.Mutant]], verdicts: list
     for (api, mutant), verdict in zip(made, verdicts, strict=True):
         if verdict.reason in BUILT_NOT:
             not_compiled += 1
-        elif verdict.reason in NOT_JUDGED:
+        elif verdict.reason in UNKNOWN:
             not_judged[verdict.reason] += 1
         elif not verdict.validated:
             killed[verdict.reason] += 1

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from parallax_lib.params import Search
+from parallax_lib.params import Search, UserError
 from parallax_lib.store import derive_seed
 
 
@@ -70,7 +70,9 @@ def chooser(rows: Sequence, scorer, search: Search, device) -> tuple[Callable, l
 
 def ranked(values: torch.Tensor, margin: float, width: int) -> torch.Tensor:
     """The `width` best of values (G, W, N), flat indices (G, width), best first; the unperturbed state has `margin` extra,
-    and ties go to it."""
+    and ties go to it.  UserError for a score that is not finite: NaN would win."""
+    if not values.isfinite().all():
+        raise UserError("the PRM gives a latent no finite score: it is damaged or its training diverged; train it anew (stage 02)")
     lifted = values.clone()
     lifted[..., 0] += margin
     return lifted.flatten(1).argsort(dim=1, descending=True, stable=True)[:, :width]

@@ -6,8 +6,11 @@ and no rate (`recheck.both_rates`).
 
 from __future__ import annotations
 
+import fcntl
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -44,11 +47,24 @@ def decide(path: str | Path, row: Mapping, choice: str | None, note: str = "") -
     """Write one decision, reading the file first so that a second notebook's are kept; None takes it back."""
     if choice is not None and choice not in CHOICES:
         raise UserError(f"decision {choice!r}: choose one of {', '.join(CHOICES)}")
-    found = read_decisions(path)
-    found.pop(program_key(row), None)
-    if choice is not None:
-        found[program_key(row)] = {"choice": choice, "note": note[:MAX_NOTE], "task": str(row["task"])}
-    write_json(Path(path), found)
+    with _alone(Path(path)):
+        found = read_decisions(path)
+        found.pop(program_key(row), None)
+        if choice is not None:
+            found[program_key(row)] = {"choice": choice, "note": note[:MAX_NOTE], "task": str(row["task"])}
+        write_json(Path(path), found)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """No other writer of `path` reads or writes meanwhile.  The lock is a file beside it, for each write replaces it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fd = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
 
 
 def rows_decided(rows: pd.DataFrame, path: str | Path) -> dict[int, str]:

@@ -86,7 +86,7 @@ def draw(logits: torch.Tensor, temperatures: torch.Tensor, uniform: torch.Tensor
     warm = temperatures > 0
     if warm.any():
         cumulative = (logits[warm].double() / temperatures[warm, None]).softmax(-1).cumsum(-1)
-        at = torch.searchsorted(cumulative, uniform[warm, None].double()).squeeze(-1)
+        at = torch.searchsorted(cumulative, uniform[warm, None].double(), right=True).squeeze(-1)  # u = 0: the first that can be
         chosen[warm] = at.clamp(max=logits.shape[-1] - 1)
     return chosen
 

@@ -189,8 +189,9 @@ def _input(src: Path, name: str, arg: str, before: str, inputs: dict[str, bytes]
         return arg, f"input is a folder or of no known kind: {arg}"
     if path.stat().st_size > MAX_INPUT:
         return arg, f"input file over {MAX_INPUT >> 20} MiB: {arg}"
-    shown = "-".join(path.relative_to(src.resolve()).parts)
-    inputs[shown] = path.read_bytes()
+    shown, data = "-".join(path.relative_to(src.resolve()).parts), path.read_bytes()
+    while inputs.setdefault(shown, data) != data:  # a-b/c and a/b-c
+        shown = f"other-{shown}"
     return SHOWN + shown, ""
 
 

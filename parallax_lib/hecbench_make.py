@@ -67,17 +67,22 @@ def _evaluate(text: str, given: dict[str, str]) -> tuple[dict[str, str], list[st
     return variables, recipe
 
 
-def _branch(found: re.Match, active: list[bool], variables: dict[str, str]) -> None:
+def _branch(found: re.Match, active: list[bool | None], variables: dict[str, str]) -> None:
+    """Each level of `active`: True in the branch that is taken, False before it, None after it."""
     word, rest = found.groups()
     if word == "endif":
         del active[-1:]
-    elif word == "else":
-        if active:
-            active[-1] = not active[-1]
-    elif word in ("ifdef", "ifndef"):
-        active.append(bool(variables.get(rest)) == (word == "ifdef"))
-    else:
-        active.append(_equal(rest, variables) == (word == "ifeq"))
+    elif word != "else":
+        active.append(_holds(word, rest, variables))
+    elif active:
+        more = CONDITION.match(rest)  # else ifeq ...
+        active[-1] = None if active[-1] is not False else more is None or _holds(*more.groups(), variables)
+
+
+def _holds(word: str, rest: str, variables: dict[str, str]) -> bool:
+    if word in ("ifdef", "ifndef"):
+        return bool(variables.get(rest)) == (word == "ifdef")
+    return _equal(rest, variables) == (word == "ifeq")
 
 
 def _equal(text: str, variables: dict[str, str]) -> bool:

@@ -24,12 +24,13 @@ from parallax_lib.kernels import Kernel, Task
 from parallax_lib.llvm import OFFLOAD
 from parallax_lib.mutate import RACES, Mutant, Token
 from parallax_lib.params import ROOT
+from parallax_lib.reasons import UNKNOWN
 from parallax_lib.reference import Bench, beside, inputs, run_env, tool_facts
 from parallax_lib.sandbox import JOB
 from parallax_lib.store import digest
 from parallax_lib.validate import Verdict, judge, verdict_key
 
-NO_MUTANT = ("compile_error", "compile_limit", "not_checkable", "infra_error")
+NO_MUTANT = ("compile_error", "compile_limit", *UNKNOWN)
 RETURNED = ROOT / "data" / "proof" / "returned.cpp"
 GIVEN_BACK = re.compile(r"^@returned ([1-9]\d*) bytes ([0-9a-f]{16})$", re.M)
 UNSEEN = r"omp_target_memcpy_|__tgt_target_.*_nowait"  # ways back that returned.cpp does not follow

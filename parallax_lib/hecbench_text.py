@@ -27,7 +27,6 @@ READS = re.compile(
     r'|\bopen\s*\(\s*"([^"]+)"\s*,\s*(?:std::)?(?:ios|ifstream|O_RDONLY)'
 )
 USAGE = re.compile(r"[Uu]sage[^\"]*?((?:<[^<>\"]+>[^<>\"]*)+)")
-RANDOM_SEED = re.compile(r"\bsrand(?:48)?\s*\(\s*(?:\(\s*\w+(?:\s+\w+)?\s*\)\s*)?time\s*\(|\brandom_device\b")
 
 
 @dataclass(frozen=True)

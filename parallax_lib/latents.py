@@ -135,7 +135,7 @@ def word_directions(hidden: torch.Tensor, head: torch.Tensor, words: int) -> tor
 @cache
 def principal_directions(folder: Path, count: int, width: int) -> torch.Tensor:
     """(count, D): the first principal directions of all latents in the folder's shards, each as long as its deviation."""
-    shards = sorted(folder.glob("*.safetensors*"))
+    shards = sorted(p for p in folder.glob("*.safetensors*") if not p.name.startswith("."))  # not what a killed write left
     if not shards:
         raise UserError(f"latent.pca: {folder} holds no vector shards; name a folder that `collect` wrote")
     points = torch.cat([torch.from_numpy(read_vectors(p, width)).reshape(-1, width).double() for p in shards])

@@ -40,13 +40,13 @@ def import_layout(folder: Path) -> tuple[pd.DataFrame, np.ndarray]:
     if index is None:
         raise UserError(f"{folder}: no dataset.jsonl or dataset.jsonl.gz")
     rows, vectors = [], []
-    for number, line in enumerate(_open(index).decode("utf-8").splitlines(), 1):
+    for number, line in enumerate(_open(index).removesuffix(b"\n").split(b"\n"), 1):
         try:
             row = json.loads(line)
             file = row.pop("latents", None) or f"{row['capture_id']}.pt"
-        except (json.JSONDecodeError, KeyError) as e:
+        except (ValueError, KeyError, TypeError, AttributeError) as e:
             raise UserError(f"{index}: line {number}: not a row with a capture_id ({e})") from None
-        if not NAME.match(file):
+        if not isinstance(file, str) or not NAME.match(file):
             raise UserError(f"{index}: line {number}: {file!r} is not a plain file name")
         rows.append(row)
         vectors.append(_tensor(folder / file))

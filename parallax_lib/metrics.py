@@ -16,7 +16,7 @@ from scipy.optimize import brentq
 from scipy.stats import binomtest, norm, rankdata
 
 from parallax_lib.params import UserError
-from parallax_lib.rewards import UNKNOWN
+from parallax_lib.reasons import UNKNOWN
 
 NAN = float("nan")
 COUNTS = ("prefill_tokens", "latent_steps", "prm_calls", "decode_tokens", "cost", "looked_at", "compiles", "validator_runs")  # the budget

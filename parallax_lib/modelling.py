@@ -9,6 +9,7 @@ import hashlib
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,15 +20,15 @@ from parallax_lib import collect, contents, forge, latents, prm, rewards, train
 from parallax_lib.kernels import split_of
 from parallax_lib.models import loaded_translator, pick_device
 from parallax_lib.params import Params, dump
-from parallax_lib.scorers import write_families
+from parallax_lib.scorers import trained_folder, write_families
 from parallax_lib.store import digest
 from parallax_lib.study import Run
 from parallax_lib.trainings import Material
 
 
 def _fresh_folder(run: Run, kind: str, identity) -> Path:
-    """`<run>/prm-<kind>`: kept, with its checkpoints, while data and settings are the same; emptied when they changed."""
-    folder, key = run.folder / f"prm-{Path(kind).name}", digest(identity)
+    """`trained_folder`: kept, with its checkpoints, while data and settings are the same; emptied when they changed."""
+    folder, key = trained_folder(run, kind), digest([kind, identity])
     mark = folder / "identity.txt"
     if folder.exists() and (not mark.exists() or mark.read_text() != key):
         shutil.rmtree(folder)
@@ -79,7 +80,7 @@ def read_by(run: Run, vectors: np.ndarray) -> list:
 
 
 def train_prm(run: Run, kind: str, rows: pd.DataFrame, vectors: np.ndarray):
-    """(model, history) of one kind, trained on the rows' paths; kept in `<run>/prm-<kind>/final`, checkpoints beside it."""
+    """(model, history) of one kind, trained on the rows' paths; kept in `trained_folder`/final, checkpoints beside it."""
     refuse_leaks(run, rows)
     targets, counts = rewards.label(rows, vectors.shape[1])
     groups = rows["root"].astype("category").cat.codes.to_numpy()
@@ -100,8 +101,8 @@ def train_prm(run: Run, kind: str, rows: pd.DataFrame, vectors: np.ndarray):
             contexts=contexts,
             device=pick_device(run.params.translator.device),
             progress=lambda row: run.progress(f"train {kind}", int(row["step"]), 0),
+            extra=partial(write_families, rows.loc[rows["split"] != "test", "family"]),
         )
-    write_families(rows.loc[rows["split"] != "test", "family"], folder / "final")
     return model, history
 
 

@@ -164,9 +164,7 @@ def _merge_adapter(model, folder: Path):
     from peft import PeftModel
 
     if not (folder / "adapter_config.json").exists():
-        inside = sorted(p.name for p in folder.glob("*/adapter_config.json")) or sorted(
-            p.parent.name for p in folder.glob("*/adapter_config.json")
-        )
+        inside = sorted(p.parent.name for p in folder.glob("*/adapter_config.json"))
         hint = f"; it holds {', '.join(inside)}" if inside else ""
         raise UserError(f"translator.adapter: {folder} has no adapter_config.json{hint}; name a LoRA adapter's own folder")
     try:

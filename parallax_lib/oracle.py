@@ -15,6 +15,7 @@ RELATIVE = 1e-6
 OWN_RELATIVE = 1e-4  # line by line: fixed inputs, single precision sums printed with few digits
 FLOOR = 1e-12  # absolute, for references that print 0.000
 SPREAD_FACTOR = 10.0
+EXACT_DIGITS = 300  # a longer integer is read as a float: a double would not hold it
 UNRELIABLE = 1e-3  # a reference number that moves by more than this between its own runs decides nothing
 NUMBER = re.compile(r"(?<![\w.])[-+]?(?:(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?|nan|inf(?:inity)?)(?![\w.])", re.I)
 WORD = re.compile(r"[A-Za-z_]\w*")
@@ -34,7 +35,7 @@ TIMING = re.compile(
 
 @dataclass(frozen=True)
 class Line:
-    """One printed line: its words, its numbers, and which of them are written as integers."""
+    """One printed line: its words, its numbers (an integer as int, exact), and which of them are written as integers."""
 
     words: tuple[str, ...]
     values: tuple[float, ...]
@@ -75,7 +76,7 @@ def strength(texts: list[str], given: tuple[str, ...]) -> str:
     echoed = {line.values[0] for line in map(_parse, given) if line.values}
     lines = [line for text in texts for line in read_lines(text) if not VERDICT.search(" ".join(line.words))]
     values = [v for line in lines for v in line.values if v not in echoed]
-    if any(not v.is_integer() for v in values):
+    if any(not float(v).is_integer() for v in values):
         return "strong"
     if any(VERDICT.search(text) for text in texts) or (values and not any(values)):
         return "weak"  # a number that is 0 is an error measure under any name
@@ -88,7 +89,9 @@ READ = {"shared": read, "own": read_lines}  # by Kernel.oracle
 def _parse(line: str) -> Line:
     tokens = NUMBER.findall(line)
     words = tuple(word.lower() for word in WORD.findall(NUMBER.sub(" ", line)))
-    return Line(words, tuple(map(float, tokens)), tuple(re.fullmatch(r"[-+]?\d+", t) is not None for t in tokens))
+    integers = tuple(re.fullmatch(r"[-+]?\d+", t) is not None for t in tokens)
+    values = (int(t) if whole and len(t) <= EXACT_DIGITS else float(t) for t, whole in zip(tokens, integers, strict=True))
+    return Line(words, tuple(values), integers)
 
 
 def learn(own: list[tuple[Line, ...]], other: list[tuple[Line, ...]] = (), relative: float = RELATIVE) -> Expected | str:
@@ -147,10 +150,19 @@ def difference(expected: Expected, lines: tuple[Line, ...]) -> str:
     for i, (values, tolerances) in enumerate(zip(expected.values, expected.tolerances, strict=True)):
         for j, (value, tolerance) in enumerate(zip(values, tolerances, strict=True)):
             got = lines[i].values[j]
-            if tolerance is not None and not abs(got - value) <= tolerance:
+            if tolerance is not None and not _within(got, value, tolerance):
                 label = " ".join(expected.words[i]) or "no label"
-                return f"line {i + 1} ({label}), number {j + 1}: got {got:.9g}, expected {value:.9g}"
+                return f"line {i + 1} ({label}), number {j + 1}: got {_text(got)}, expected {_text(value)}"
     return ""
+
+
+def _within(got: float, value: float, tolerance: float) -> bool:
+    """Without a tolerance the two are compared as they are: a difference would be rounded where only one is an integer."""
+    return abs(got - value) <= tolerance if tolerance else got == value
+
+
+def _text(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.9g}"
 
 
 def mismatch(expected: Expected, lines: tuple[Line, ...]) -> str:

@@ -23,4 +23,5 @@ REASONS = {
     "race": "right output, but the race stage saw a data race or an invalid access",
     "ok": "validated: every part that was checked holds",
 }
+UNKNOWN = ("not_checkable", "infra_error")  # no verdict: never a score, listed apart, in no rate
 BY_ITS_RUNS = ("no_kernel_launch", "cuda_error", "nondeterministic")  # level 3 or 4, yet told by a program's own runs alone

@@ -10,8 +10,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from parallax_lib import metrics
-
-DECISIONS = ("accept", "reject", "unsure")
+from parallax_lib.reasons import UNKNOWN
 
 
 def queue(results: pd.DataFrame, threshold: float = 0.5) -> pd.DataFrame:
@@ -25,7 +24,7 @@ def queue(results: pd.DataFrame, threshold: float = 0.5) -> pd.DataFrame:
         "the verdict likes it, the PRM does not": results["validated"] & (score < threshold),
         "ran, but its output differs": results["reason"].isin(["wrong_output", "nondeterministic", "incomplete"]),
         "suspected of cheating": results["reason"] == "cheat_suspected",
-        "could not be checked here": results["reason"].isin(["not_checkable", "infra_error"]),
+        "could not be checked here": results["reason"].isin(UNKNOWN),
         "passes, parallelism unproven": results["validated"] & (results["parallel"] != "yes"),
     }
     parts = []

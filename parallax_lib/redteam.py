@@ -20,6 +20,7 @@ from parallax_lib.build import GPU
 from parallax_lib.judges import judge_many
 from parallax_lib.kernels import Kernel, Task
 from parallax_lib.params import ROOT, UserError
+from parallax_lib.reasons import UNKNOWN
 from parallax_lib.sandbox import Limits
 from parallax_lib.store import Journal
 from parallax_lib.verdict import Verdict
@@ -28,7 +29,6 @@ CORPUS = ROOT / "tests" / "redteam"
 HEADER = re.compile(r"// parallax: kernel=(\w+), api=(omp|cuda), expect=([\w|]+)(?:, needs=(\w+))?\n// (.+)\n")
 NEEDS = ("", "ompt", "race", "device", "cuda", "gpu", "more")
 LIMITS = Limits(cpu_s=8, memory_mb=1024)
-UNJUDGED = ("not_checkable", "infra_error")
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def status(program: Program, verdict: Verdict) -> str:
     """ok, miss (a cheat validated), false reject, other reason, or pending where its proof was not made here."""
     if verdict.reason in program.expect:
         return "ok"
-    if verdict.reason in UNJUDGED:
+    if verdict.reason in UNKNOWN:
         return "pending"
     if program.kind == "honest":
         return "pending" if program.needs and not _proven(program.needs, verdict) else "false reject"

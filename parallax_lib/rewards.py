@@ -13,8 +13,7 @@ import numpy as np
 import pandas as pd
 
 from parallax_lib.params import UserError
-
-UNKNOWN = ("not_checkable", "infra_error")  # never a score
+from parallax_lib.reasons import UNKNOWN
 
 
 def executable(level: int) -> float:

@@ -13,16 +13,21 @@ from parallax_lib import prm
 from parallax_lib.models import pick_device
 from parallax_lib.params import UserError, resolve
 from parallax_lib.runs import Run
-from parallax_lib.store import write_json
+from parallax_lib.store import slug, write_json
 
 INDEX = "crossfit/models.json"  # family -> names of the PRMs that are tested on it
 FAMILIES = "families.json"  # beside a PRM: the families of its training and validation rows
 
 
+def trained_folder(run: Run, kind: str) -> Path:
+    """Where the run trains a PRM of one kind: `<run>/prm-gru`; a language model's folder or id by its last part and a hash."""
+    return run.folder / f"prm-{kind if kind in prm.SMALL else slug(Path(kind).name, kind)}"
+
+
 def prm_folder(run: Run) -> Path:
     """The run's own PRM, of its fixed split; `prm.checkpoint` instead where that is given."""
     p = run.params.prm
-    return resolve(p.checkpoint) if p.checkpoint else run.folder / f"prm-{Path(p.kind).name}" / "final"
+    return resolve(p.checkpoint) if p.checkpoint else trained_folder(run, p.kind) / "final"
 
 
 def load_prm(run: Run, width: int | None = None):
@@ -49,9 +54,14 @@ def write_families(families: Iterable[str], folder: Path) -> None:
     write_json(folder / FAMILIES, sorted(set(families)))
 
 
-def refuse_leaks(folder: Path, families: Iterable[str]) -> None:
-    """UserError if the PRM's training or validation rows were of one of the families; a PRM without the list is taken as it is."""
+def refuse_leaks(folder: Path, families: Iterable[str], listed: bool = False) -> None:
+    """UserError if the PRM's training or validation rows were of one of the families.
+
+    A PRM without the list is refused too if it must be `listed`, as a run's own are; another is taken as it is.
+    """
     file = folder / FAMILIES
+    if listed and not file.exists():
+        raise UserError(f"{file}: not there, so nothing says which families this PRM has seen; train it again (stage 02)")
     seen = set(families) & set(json.loads(file.read_text()) if file.exists() else ())
     if seen:
         raise UserError(f"{folder}: this PRM was trained on family {min(seen)!r}, which it is to be tested on; train one without it")

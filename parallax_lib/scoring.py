@@ -20,16 +20,15 @@ class Scorer:
 
     def __init__(self, model, state, read: Callable[[Tensor], Tensor] = lambda h: h):
         self.model, self.state, self.read = model, state, read
-        self.pending = None  # the last candidates and the states they lead to
+        self.pending = None  # the states that the last candidates lead to
         self.positions = 0  # latents sent through the model so far
 
     @torch.no_grad()
     def score_next(self, candidates: Tensor) -> Tensor:
-        """candidates [B, N, D] -> probabilities [B, N], as if each were the next latent; nothing is committed."""
+        """candidates [B, N, D] -> probabilities [B, N], as if each were the next latent; nothing is kept yet."""
         rows, branches, _ = candidates.shape
         state = self.model.repeat(self.state, branches)
-        raw, state = self.model.step(self._seen(candidates).flatten(0, 1), state)
-        self.pending = candidates, state
+        raw, self.pending = self.model.step(self._seen(candidates).flatten(0, 1), state)
         self.positions += rows * branches
         return to_probability(self.model.config.loss, raw.float()).view(rows, branches)
 
@@ -37,7 +36,7 @@ class Scorer:
     def look_ahead(self, after: Tensor) -> Tensor:
         """after [B, N, D], the state that each candidate just scored leads to -> probabilities [B, N] of both together."""
         rows, branches, _ = after.shape
-        state = self.model.repeat(self.pending[1], 1)  # a copy: a cache grows in place
+        state = self.model.repeat(self.pending, 1)  # a copy: a cache grows in place
         raw, _ = self.model.step(self._seen(after).flatten(0, 1), state)
         self.positions += rows * branches
         return to_probability(self.model.config.loss, raw.float()).view(rows, branches)
@@ -45,22 +44,7 @@ class Scorer:
     @torch.no_grad()
     def keep(self, rows: Tensor) -> None:
         """The prefixes become those that the last candidates made, by flat index into [B, N]; repeats fork."""
-        self.state, self.pending = self.model.select(self.pending[1], rows.to(self.model.mean.device)), None
-
-    @torch.no_grad()
-    def commit(self, chosen: Tensor) -> None:
-        """Append chosen [B, D] to the prefixes; vectors that were just scored cost no further forward."""
-        pending, self.pending = self.pending, None
-        if pending is not None:
-            candidates, state = pending
-            same = (candidates == chosen.to(candidates)[:, None]).all(-1)  # (B, N)
-            if same.any(1).all():
-                first = torch.arange(len(chosen), device=same.device) * candidates.shape[1]
-                rows = (first + same.int().argmax(1)).to(self.model.mean.device)
-                self.state = self.model.select(state, rows)
-                return
-        _, self.state = self.model.step(self._seen(chosen), self.state)
-        self.positions += len(chosen)
+        self.state, self.pending = self.model.select(self.pending, rows.to(self.model.mean.device)), None
 
     def _seen(self, states: Tensor) -> Tensor:
         return self.read(states).to(self.model.mean)

@@ -220,7 +220,7 @@ def _checked_prms(run: Run, folders: Sequence[Path], families: set[str]) -> list
     width = width_of(run.params.translator) if local else None
     for folder in folders:
         prm.read_config(folder, width)
-        scorers.refuse_leaks(folder, families)
+        scorers.refuse_leaks(folder, families, listed=not run.params.prm.checkpoint)
     return [packed.pack(folder, shared_disk=local) for folder in folders]
 
 

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from parallax_lib.reasons import UNKNOWN
 from parallax_lib.store import write_atomic, write_json
 
 LEVELS = ("nothing extracted", "extracted", "compiles", "runs", "comparable output", "validated")
-UNKNOWN = ("not_checkable", "infra_error")  # no verdict: listed apart, in no rate
 HEADER = ("direction", "n", "judged", "validated", "rate", "interval", "timeouts", "nondeterministic")
 
 

@@ -19,8 +19,8 @@ import plotly.graph_objects as go
 import plotly.io as pio
 
 from parallax_lib.params import DIRECTIONS, UserError
+from parallax_lib.reasons import UNKNOWN as NOT_JUDGED
 from parallax_lib.safe_html import label
-from parallax_lib.tally import UNKNOWN as NOT_JUDGED
 
 BLACK, ORANGE, SKY, GREEN = "#1b1f24", "#E69F00", "#56B4E9", "#009E73"
 YELLOW, BLUE, VERMILLION, PURPLE, GREY = "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#8c959f"

@@ -74,13 +74,15 @@ def fit(
     progress: Callable[[dict], None] | None = None,
     device: str = "cpu",
     resume: bool = True,
+    extra: Callable[[Path], None] = lambda folder: None,
 ) -> tuple[PRM | RidgeProbe, pd.DataFrame]:
     """The model with the best valid loss, and one history row per update.
 
     latents [n, K, D], targets [n, K] in 0..1, counts [n, K] (0 = no label), groups [n] (siblings, e.g. task ids), split
     [n] of "train" | "valid" | anything else (unused), contexts [n, D] for a PRM with pooled context.  With `out_dir`
-    the model is written to out_dir/final and checkpoints to out_dir/checkpoint-<step>; an interrupted run goes on from
-    the newest one and ends with the same weights.  UserError for bad settings or data.
+    the model is written to out_dir/final, whole with what `extra(folder)` adds to it or not at all, and checkpoints to
+    out_dir/checkpoint-<step>; an interrupted run goes on from the newest one and ends with the same weights.  UserError
+    for bad settings or data.
     """
     _check(config)
     data = prepare(latents, targets, counts, groups, split, config.weighting, contexts)
@@ -92,7 +94,7 @@ def fit(
         model = initial_model(data, prm, config).to(device)
         history = _loop(model, data, config, folder, progress or (lambda row: None), resume)
     if folder is not None:
-        save(model, folder / "final", lambda part: _write_record(part, config, history))
+        save(model, folder / "final", lambda part: (_write_record(part, config, history), extra(part)))
     return model.eval(), history
 
 

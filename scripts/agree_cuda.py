@@ -31,6 +31,7 @@ from parallax_lib import forge, sandbox, toolchain, validate
 from parallax_lib.forge_sweep import cases
 from parallax_lib.kernels import Kernel, Task, tasks
 from parallax_lib.params import Suite, UserError, load
+from parallax_lib.reasons import UNKNOWN
 from parallax_lib.runs import run_limits
 from parallax_lib.store import Journal, digest
 from parallax_lib.suite import load_suite
@@ -171,7 +172,7 @@ def _kind(name: str) -> str:
 def compare(first: Path, second: Path) -> None:
     """Agreement on validated or not, by kind, and every disagreement."""
     a, b = verdicts(first), verdicts(second)
-    shared = [name for name in a if name in b and not {a[name]["reason"], b[name]["reason"]} & {"infra_error", "not_checkable"}]
+    shared = [name for name in a if name in b and not {a[name]["reason"], b[name]["reason"]} & set(UNKNOWN)]
     if not shared:
         raise UserError(f"{first} and {second} have no judged program in common")
     same, reason = Counter(), Counter()

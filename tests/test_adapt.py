@@ -1,6 +1,7 @@
 """The adapter's training on several devices against one process that averages by hand; what a sample is drawn from."""
 
 import json
+import random
 
 import pytest
 import torch
@@ -60,6 +61,24 @@ def test_two_processes_train_as_one_that_averages_both_batches_gradients(tmp_pat
     for name, value in twin.state_dict().items():
         torch.testing.assert_close(first[name], value, atol=1e-6, rtol=1e-5)
         torch.testing.assert_close(second[name], first[name], atol=0, rtol=0)
+
+
+def test_batches_hold_every_sample_once_and_little_more_than_their_tokens():
+    rng = random.Random(0)
+    samples = [([i] * rng.randrange(100, 1000), []) for i in range(500)] + [([500] * 5000, [])]
+    made = list(adapt.batches(samples, 4000, 0))
+    assert sorted(ids[0] for group in made for ids, _ in group) == list(range(501)) and [samples[500]] in made
+    longest = [max(len(ids) for ids, _ in group) for group in made]
+    assert all(len(group) * (width - 60) <= 4000 for group, width in zip(made, longest, strict=True) if len(group) > 1)
+    assert all(width - len(group[-1][0]) < 60 for group, width in zip(made, longest, strict=True))
+
+
+def test_a_folder_of_adapters_names_them(tmp_path):
+    for name in ("v2", "v1"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "adapter_config.json").write_text("{}")
+    with pytest.raises(UserError, match="has no adapter_config.json; it holds v1, v2; name a LoRA adapter's own folder"):
+        models._merge_adapter(None, tmp_path)
 
 
 def test_wide_samples_come_from_the_wide_families_and_the_others_stay_as_they_were(monkeypatch):

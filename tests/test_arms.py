@@ -32,6 +32,7 @@ def test_pool_arms_choose_and_pay_for_everything_they_looked_at():
 FATES = [  # level, reason, whether something but the reference speaks against the program
     (1, "compile_error", True), (2, "crash", True), (2, "timeout", True), (2, "not_parallel", True), (3, "cuda_error", True),
     (3, "no_kernel_launch", True), (3, "nondeterministic", True), (4, "nondeterministic", True),
+    (2, "not_checkable", True), (2, "infra_error", True),
     (3, "wrong_output", False), (4, "wrong_output", False), (4, "not_parallel", False), (5, "ok", False),
 ]  # fmt: skip
 
@@ -84,6 +85,23 @@ def test_an_oracle_without_a_passing_program_fails():
     frame = pool()
     frame["validated"] = False
     assert not arms.derive(frame, ["oracle"])["validated"].any()
+
+
+@pytest.mark.parametrize("reason", ["not_checkable", "infra_error"])
+@pytest.mark.parametrize(("levels", "taken"), [((4, 2, 4), 1), ((4, 2, 5), 2), ((4, 4, 4), 0), ((2, 4, 2), 0)])
+def test_a_pool_with_an_unjudged_program_and_no_validated_one_has_an_unjudged_oracle(reason, levels, taken):
+    said = {5: "ok", 4: "wrong_output", 2: reason}
+    frame = pd.DataFrame([row(sample=i, level=v, reason=said[v], mean_logprob=-i / 10) for i, v in enumerate(levels)])
+    assert arms.derive(frame, ["oracle"])["sample"].tolist() == [taken]
+    assert arms.by_count(frame, ["oracle"], least=3)["sample"].tolist() == [taken]
+
+
+@pytest.mark.parametrize("level, taken", [(2, 1), (3, 1), (4, 1), (1, 0)])
+def test_the_compile_filter_takes_the_likeliest_that_compiles_and_asks_no_more(level, taken):
+    levels = (1, level, 4 if level > 1 else 1)
+    frame = pd.DataFrame([row(sample=i, level=v, reason="x", mean_logprob=-i / 10) for i, v in enumerate(levels)])
+    assert arms.derive(frame, ["compile_filter"])["sample"].tolist() == [taken]
+    assert arms.by_count(frame, ["compile_filter"], least=3)["sample"].tolist() == [taken]
 
 
 @pytest.mark.parametrize("reason", ["wrong_output", "nondeterministic", "not_parallel", "cheat_suspected"])

@@ -55,6 +55,16 @@ def test_every_unseen_family_is_tested_once_by_models_of_other_families(run, mon
     assert len(trained) == 3  # the second time from the journal
 
 
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_the_fold_after_the_tested_one_says_when_to_stop_and_the_first_follows_the_last(count):
+    fold_of = {family: k for k, family in enumerate("abcd"[:count])}
+    rows = pd.DataFrame({"family": [*fold_of, "seen"]})
+    for k in range(count):
+        split = dict(zip(rows["family"], crossfit.splits(rows, fold_of, k), strict=True))
+        assert split.pop("seen") == "train" and split.pop("abcd"[k]) == "test" and split.pop("abcd"[(k + 1) % count]) == "valid"
+        assert set(split.values()) <= {"train"}
+
+
 def test_a_score_that_generalises_is_worth_its_oracle(run):
     rows, latents = learnable(240)
     rate = crossfit.choices(rows, crossfit.scores(run, rows, latents)).groupby("arm")["validated"].mean()

@@ -225,3 +225,9 @@ def test_inverse_cdf_draws_follow_the_softmax():
     drawn = decode.draw(logits.expand(6000, 3), torch.full((6000,), 2.0), u)
     expected = (logits / 2.0).softmax(0) * 6000
     assert torch.bincount(drawn, minlength=3).tolist() == pytest.approx(expected.tolist(), abs=1.5)
+
+
+@pytest.mark.parametrize("u, token", [(0.0, 1), (0.5, 2), (1 - 2**-24, 2)])
+def test_a_token_of_probability_zero_is_never_drawn(u, token):
+    logits = torch.tensor([[-2000.0, 0.0, 0.0, -2000.0]])
+    assert decode.draw(logits, torch.tensor([1.0]), torch.tensor([u])).tolist() == [token]

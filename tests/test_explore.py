@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -311,6 +312,18 @@ def test_two_notebooks_keep_each_others_decisions(tmp_path):
     second.select(1)
     second.decide("reject")
     assert sorted(value["choice"] for value in read_decisions(path).values()) == ["accept", "reject"]
+
+
+def test_writers_at_once_lose_no_decision(tmp_path):
+    path = tmp_path / "new" / "decisions.json"
+
+    def write(who):
+        for i in range(20):
+            decide(path, {"task": f"{who}-{i}", "code": "c"}, "accept")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+    assert len(read_decisions(path)) == 80
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", '{"a": {}}', '{"a": 1}'])

@@ -189,6 +189,44 @@ def test_makefile_agrees_with_make_itself(tmp_path):
     assert "./main 5000 100" in run and len(recipe) == 2
 
 
+CHAIN = """ifeq ($(DEVICE),gpu)
+CFLAGS = -DA
+else ifeq ($(DEVICE),fpga)  # a comment
+CFLAGS = -DB
+else ifdef SPARE
+CFLAGS = -DC
+else
+CFLAGS = -DD
+ifneq ($(DEVICE),cpu)
+CFLAGS += -DE
+else ifeq (1,1)
+CFLAGS += -DF
+else
+CFLAGS += -DG
+endif
+endif
+"""
+
+
+@pytest.mark.parametrize("given", [{"DEVICE": "gpu"}, {"DEVICE": "fpga"}, {"DEVICE": "fpga", "SPARE": "1"}, {"SPARE": "1"},
+                                   {"DEVICE": "cpu"}, {}])  # fmt: skip
+def test_the_first_branch_of_a_chain_that_holds_is_taken_as_make_takes_it(tmp_path, given):
+    (tmp_path / "Makefile").write_text(CHAIN + "show:\n\t@echo $(CFLAGS)\n")
+    told = [f"{name}={value}" for name, value in given.items()]
+    said = subprocess.run(["make", "-C", tmp_path, "-s", "show", *told], capture_output=True, text=True).stdout
+    assert list(hecbench_make.read(CHAIN, given).flags) == said.split() != []
+
+
+def test_input_files_whose_places_give_one_name_are_all_there(tmp_path):
+    src = tmp_path / "src"
+    for place, text in (("data-x/in.txt", "one"), ("data/x-in.txt", "two"), ("k-cuda/in.txt", "three")):
+        (src / place).parent.mkdir(parents=True)
+        (src / place).write_text(text)
+    runs, inputs, why = hecbench._resolve(src, "k", (("../data-x/in.txt", "../data/x-in.txt", "in.txt"), ("../data/x-in.txt",)))
+    assert not why and [inputs[place.removeprefix(hecbench.SHOWN)] for place in runs[0]] == [b"one", b"two", b"three"]
+    assert runs[1] == runs[0][1:2] and len(inputs) == 3
+
+
 def test_pragmas_are_stripped_with_their_continuations():
     text = '#include <omp.h>\n#pragma omp target \\\n  map(tofrom: a) \\\n  device(0)\nint a;\n'
     text += '  # pragma omp end target\n_Pragma("omp barrier");\n#pragma unroll\n'

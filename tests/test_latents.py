@@ -104,11 +104,22 @@ def test_logit_noise_moves_the_likeliest_words_alone():
     assert torch.equal(made[:, 0], h)
 
 
+def test_a_words_direction_moves_its_logit_by_one_and_no_other_and_is_short_beside_a_twin():
+    torch.manual_seed(0)
+    head, h = torch.randn(50, 32), torch.randn(1, 32)
+    likeliest = (h @ head.T).topk(5).indices[0]
+    apart = latents.word_directions(h, head, 5)[0]
+    torch.testing.assert_close(apart @ head[likeliest].T, torch.eye(5), atol=2e-3, rtol=0)
+    head[likeliest[1]] = head[likeliest[0]] + 1e-3 * torch.randn(32)  # two words of nearly one embedding
+    assert latents.word_directions(h, head, 5)[0].norm(dim=-1).max() < 20 * apart.norm(dim=-1).max()
+
+
 def test_principal_directions_are_those_of_an_svd_and_noise_stays_in_their_span(tmp_path):
     g = torch.Generator().manual_seed(1)
     points = (torch.randn(40, 2, 12, generator=g) * torch.arange(1, 13)).half()
     write_vectors(tmp_path / "latents-0.safetensors", points[:25].numpy())
     write_vectors(tmp_path / "latents-1.safetensors", points[25:].numpy())
+    (tmp_path / ".latents-2.safetensors.x1y2").write_bytes(b"half")  # of a write that was killed
     basis = latents.principal_directions(tmp_path, 3, 12)
     flat = points.reshape(-1, 12).double()
     _, sizes, axes = torch.linalg.svd(flat - flat.mean(0), full_matrices=False)

@@ -75,7 +75,24 @@ def test_truncated_and_missing_files_are_named(folder):
         import_layout(path)
 
 
-@pytest.mark.parametrize("name", ["../../x.pt", "/etc/passwd", "a b.pt"])
+def test_a_line_ends_at_a_newline_only(folder):
+    path, frame, vectors = folder
+    odd = frame.assign(task="a\u2028b\x85c\x0bd")
+    export_layout(path, odd, vectors)
+    rows = [json.loads(line) for line in (path / "dataset.jsonl").read_text().split("\n")[:-1]]
+    (path / "dataset.jsonl").write_text("\r\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
+    pd.testing.assert_frame_equal(import_layout(path)[0], odd)
+
+
+@pytest.mark.parametrize("line", ["5", "null", '["a"]', '"a"', "{}", "{", "", "\xff"])
+def test_a_line_that_is_no_row_is_named(folder, line):
+    index = folder[0] / "dataset.jsonl"
+    index.write_bytes(index.read_bytes() + line.encode("latin-1") + b"\n")
+    with pytest.raises(UserError, match="line 4: not a row with a capture_id"):
+        import_layout(folder[0])
+
+
+@pytest.mark.parametrize("name", [5, ["a.pt"], {"a": 1}, "../../x.pt", "/etc/passwd", "a b.pt"])
 def test_names_that_leave_the_folder_are_refused(folder, name):
     (folder[0] / "dataset.jsonl").write_text(json.dumps({"capture_id": "a", "latents": name}) + "\n")
     with pytest.raises(UserError, match="is not a plain file name"):

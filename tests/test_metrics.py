@@ -246,6 +246,14 @@ def test_arm_table_counts_judged_rows_and_means_the_budget():
     assert metrics.arm_table(results([])).empty
 
 
+def test_clustered_takes_the_variance_of_few_clusters_without_bias():
+    """Three tasks of four seeds with 4, 2 and 1 right: 7 of 12, and the mean of a task has the sample variance over m - 1."""
+    values, rate = [1, 1, 1, 1, 1, 1, 0, 0, 1, 0, 0, 0], 7 / 12
+    trials = rate * (1 - rate) / (np.var([4 / 4, 2 / 4, 1 / 4], ddof=1) / 3)
+    assert 3 < trials < 12
+    assert metrics.clustered(values, np.repeat(["a", "b", "c"], 4)) == pytest.approx(metrics.wilson(rate * trials, trials))
+
+
 def test_seeds_of_one_task_count_as_far_as_they_differ():
     """Equal seeds are one trial a task; independent ones as many trials as rows; between them, the bootstrap over tasks."""
     rng = np.random.default_rng(0)

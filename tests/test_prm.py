@@ -46,8 +46,9 @@ def guided(scorer, candidates):
     seen, kept = [], []
     for step in candidates:
         seen.append(scorer.score_next(step))
-        kept.append(step[torch.arange(B), seen[-1].argmax(1)])
-        scorer.commit(kept[-1])
+        best = seen[-1].argmax(1)
+        kept.append(step[torch.arange(B), best])
+        scorer.keep(torch.arange(B) * N + best)
     return torch.stack(seen), torch.stack(kept, 1)
 
 
@@ -94,21 +95,20 @@ def test_recomputing_scorer_is_the_twin_of_the_cached_one(kind):
     assert torch.allclose(a, b, atol=2e-6, rtol=1e-5) and torch.equal(kept, kept_twin)
 
 
-def test_committing_a_scored_candidate_costs_no_forward_and_a_foreign_vector_one(kind):
+def test_keeping_a_scored_candidate_costs_no_forward(kind):
     model = make(kind)
     scorer, candidates = start(model, B), draw(7, 2, B, N, D)
     scorer.score_next(candidates[0])
-    scorer.commit(candidates[0, :, 2])
+    scorer.keep(torch.arange(B) * N + 2)
     assert scorer.positions == B * N
-    scorer.commit(draw(8, B, D))  # not among any candidates
-    assert scorer.positions == B * N + B
-    prefix = torch.stack([candidates[0, :, 2], draw(8, B, D), candidates[1, :, 1]], 1)
+    prefix = torch.stack([candidates[0, :, 2], candidates[1, :, 1]], 1)
     assert torch.allclose(scorer.score_next(candidates[1])[:, 1], scores(model, prefix)[:, -1], atol=2e-6)
 
 
-def test_scoring_without_committing_changes_nothing(kind):
+def test_scoring_without_keeping_changes_nothing(kind):
     scorer, candidates = start(make(kind), B), draw(9, B, N, D)
-    scorer.commit(draw(10, B, D))
+    scorer.score_next(draw(10, B, 1, D))
+    scorer.keep(torch.arange(B))
     first = scorer.score_next(candidates)
     scorer.score_next(-candidates)
     assert torch.equal(scorer.score_next(candidates), first)
@@ -128,7 +128,8 @@ def test_rows_do_not_see_each_other_and_candidates_do_not_either(kind):
     changed[:, 1:] = draw(12, K, B - 1, N, D)
     assert torch.allclose(guided(start(model, B), changed)[0][:, 0], seen[:, 0], atol=2e-6)
     scorer = start(model, B)
-    scorer.commit(kept[:, 0])
+    scorer.score_next(kept[:, :1])
+    scorer.keep(torch.arange(B))
     step = candidates[1].clone()
     step[:, 1:] += 1
     assert torch.allclose(scorer.score_next(step)[:, 0], seen[1, :, 0], atol=2e-6)

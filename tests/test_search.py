@@ -258,6 +258,12 @@ def test_ties_and_small_gains_go_to_the_original():
     assert choosing.select(values, 0.1).tolist() == [0, 0, 2]
 
 
+@pytest.mark.parametrize("score", [float("nan"), float("inf"), -float("inf")])
+def test_a_score_that_is_not_finite_chooses_nothing(score):
+    with pytest.raises(UserError, match="no finite score"):
+        choosing.select(torch.tensor([[0.5, score, 0.9]]), 0.0)
+
+
 def test_random_picks_are_uniform_and_do_not_depend_on_the_batch():
     rows = [search.Row(task(0), "random", 0, seed) for seed in range(3000)]
     choose, _ = choosing.chooser(rows, None, settings().search, "cpu")

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -30,7 +32,8 @@ def open_run():
         run = study.open_run(name, **{k: SETTINGS.get(k, {}) | sections.get(k, {}) for k in SETTINGS | sections})
         folder = scorers.prm_folder(run)
         if not folder.exists() and "kind" not in sections.get("prm", {}):
-            prm.save(prm.build(prm.PRMConfig(backbone="gru", latent_width=576, width=16, steps=2)), folder)
+            model = prm.build(prm.PRMConfig(backbone="gru", latent_width=576, width=16, steps=2))
+            prm.save(model, folder, partial(scorers.write_families, []))
         return run
 
     yield make
@@ -165,6 +168,34 @@ def test_a_prm_that_reads_words_is_trained_scored_and_searched_with_them(open_ru
     model, _ = modelling.train_prm(run, "gru", rows, seen)
     assert model.config.latent_width == 2 * 576
     assert study.translate_all(run, study.held_out_tasks(run)[:1])["score"].between(0, 1).all()
+
+
+def test_a_trained_prm_is_never_there_without_the_families_it_has_seen(open_run, monkeypatch):
+    run = open_run(prm={"kind": "ridge"}, search={"arms": ["guided"]})
+    rollouts, vectors = shipped.read_shipped("data/rollouts", 576)
+    rows = study.with_splits(run, rollouts)
+    rows = rows[rows["split"] != "test"].groupby("family").head(2)
+    here = scorers.prm_folder(run)
+    with monkeypatch.context() as killed:
+        killed.setattr(modelling, "write_families", lambda *given: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            modelling.train_prm(run, "ridge", rows, vectors[rows.index, :2])
+    assert not here.exists()
+    modelling.train_prm(run, "ridge", rows, vectors[rows.index, :2])
+    assert json.loads((here / scorers.FAMILIES).read_text()) == sorted(set(rows["family"]))
+    (here / scorers.FAMILIES).unlink()  # as runs before left it when they were killed there
+    tasks = study.held_out_tasks(run)[:1]
+    with pytest.raises(UserError, match="families.json: not there, .* train it again"):
+        study.translate_all(run, tasks)
+    assert len(study.translate_all(open_run(prm={"kind": "ridge", "checkpoint": str(here)}, search={"arms": ["guided"]}), tasks)) == 1
+
+
+def test_two_kinds_of_one_name_have_folders_of_their_own(tmp_path):
+    run = SimpleNamespace(folder=tmp_path, params=SimpleNamespace(prm=SimpleNamespace(checkpoint=None, kind="/models/v2/qwen")))
+    kinds = ("/models/v1/qwen", "/models/v2/qwen", "gru")
+    made = [modelling._fresh_folder(run, kind, ["same"]) for kind in kinds]
+    assert len(set(made)) == 3 and made[2].name == "prm-gru" and made[1].name.startswith("prm-qwen-")
+    assert scorers.prm_folder(run) == made[1] / "final" and len({(p / "identity.txt").read_text() for p in made}) == 3
 
 
 def test_some_of_the_shipped_tasks_come_whole_with_their_own_latents(open_run):

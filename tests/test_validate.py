@@ -2,10 +2,11 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pandas as pd
@@ -342,6 +343,8 @@ def test_everything_that_can_change_a_verdict_changes_its_key(tools, monkeypatch
         key(level=sandbox.Level("unsafe")),
         key(limits=replace(LIMITS, memory_mb=513)),
     ]
+    cuda = [{"cuda": (f"-D{name}",)} for name in "AB"]  # no part of the serial reference
+    keys += [key(task=replace(changed(flags=flags), target="cuda")) for flags in cuda]
     monkeypatch.setattr(reference, "HARNESS_VERSION", -1)
     assert len({*keys, key()}) == len(keys) + 1
 
@@ -464,6 +467,31 @@ def test_tolerance_is_learned_and_bounded():
     assert ok(learned("zero 0.0", "zero 0.0"), "zero 1e-15")
     rounding = learned("residual 0.0", "residual 1e-17", other=("residual 1e-17",))
     assert ok(rounding, "residual 2e-17") and not ok(rounding, "residual 5000.0")
+
+
+@pytest.mark.parametrize("hash_, other", [("14695981039346656037", "14695981039346656038"), ("9007199254740993", "9007199254740992.0")])
+def test_integers_that_a_double_cannot_hold_are_compared_digit_by_digit(hash_, other):
+    expected = reference._expected(json.loads(json.dumps(asdict(learned(f"hash {hash_}", f"hash {hash_}")))))  # as the journal keeps it
+    assert oracle.differs(expected, [oracle.read(f"hash {hash_}")]) == ("", "")
+    reason, said = oracle.differs(expected, [oracle.read(f"hash {other}")])
+    got, wanted = re.fullmatch(r"line 1 \(hash\), number 1: got (\S+), expected (\S+)", said).groups()
+    assert reason == "wrong_output" and wanted == hash_ and got != hash_
+
+
+@pytest.mark.parametrize("printed", ["9" * 400, "9" * 5000, "1e309", "nan"])
+def test_numbers_beyond_every_double_are_wrong_and_break_nothing(printed):
+    assert oracle.differs(learned("v 7", "v 7"), [oracle.read(f"v {printed}")])[0] == "wrong_output"
+    assert oracle.strength([f"v {printed}"], ()) and isinstance(learned(f"v {printed}", f"v {printed}"), str)
+
+
+def test_another_implementation_that_prints_nan_disagrees():
+    assert "disagree" in learned("v 1.0", "v 1.0", other=("v nan",))
+
+
+def test_runs_of_one_program_may_differ_by_rounding_where_the_reference_does_not():
+    first, second, far = (oracle.read(f"v {v}") for v in ("5000000.0", "5000000.9", "5000020.0"))
+    expected = learned("v 1.0", "v 1.0")
+    assert oracle.same(expected, first, second) and not oracle.same(expected, first, far)
 
 
 # ---- counts ----------------------------------------------------------------------------------------------------------
