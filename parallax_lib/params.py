@@ -48,7 +48,7 @@ class Translator(Section):
 
 
 class Latent(Section):
-    steps: int = Field(4, ge=0)  # K
+    steps: int = Field(4, ge=1)  # K
     align: Literal["soft", "ridge", "identity"] = "soft"
     tau: float = Field(0.1, gt=0)  # temperature of the soft alignment
     ridge: float = Field(1e-3, gt=0)
