@@ -124,19 +124,22 @@ def filtered(rows: pd.DataFrame, score: np.ndarray) -> pd.DataFrame:
     the highest scores, of which the best-scored is taken; N = 1 is `guided` in `choices`.  Tasks without an original are left out.
     """
     known = rows.assign(score=score, sound=runs_alone(rows)).dropna(subset=["score", "reward"])
-    known = known.sort_values(["task", "branch_depth", "resample"])
-    made = []
-    for task, part in known.groupby("task"):
-        if part["branch_depth"].iloc[0] >= 0:
+    known = known.sort_values(["task", "branch_depth", "resample"], ignore_index=True)
+    at, made = [], []
+    for where in known.groupby("task").indices.values():
+        if known.at[where[0], "branch_depth"] >= 0:
             continue
-        by_score = part.sort_values("score", ascending=False, kind="stable")
-        for arm, ranked, value in (("run_filter", part, "mean_logprob"), ("guided_filter", by_score, "score")):
-            for n in range(1, len(part) + 1):
-                first = ranked.iloc[:n]
-                pick = (first[first["sound"]] if first["sound"].any() else first)[value].idxmax()
-                told = {"task": task, "family": part["family"].iloc[0], "direction": part["direction"].iloc[0], "N": n, "arm": arm}
-                made.append(told | {"validated": bool(part.at[pick, "validated"]), "reason": part.at[pick, "reason"]})
-    return pd.DataFrame(made)
+        part = known.iloc[where]
+        worth = {name: list(zip(part["sound"], part[name], strict=True)) for name in ("mean_logprob", "score")}
+        by_score = np.argsort(-part["score"].to_numpy(), kind="stable")
+        for arm, order, value in (("run_filter", range(len(part)), "mean_logprob"), ("guided_filter", by_score, "score")):
+            best = order[0]
+            for n, i in enumerate(order, 1):
+                best = i if worth[value][i] > worth[value][best] else best
+                at.append(where[best])
+                made.append({"N": n, "arm": arm})
+    kept = ["task", "family", "direction", "validated", "reason"]
+    return known.loc[at, kept].reset_index(drop=True).assign(**pd.DataFrame(made))
 
 
 def choices(rows: pd.DataFrame, score: np.ndarray, seed: int = 0, steps: int = 0) -> pd.DataFrame:
