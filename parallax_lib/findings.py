@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from parallax_lib import arms, at_k, metrics, plots, plots_arms, plots_card, recheck, report, tally, variations
+from parallax_lib import arms, at_k, facets, metrics, plots, plots_arms, plots_card, recheck, report, tally
 from parallax_lib import card as report_card
 from parallax_lib.adjudicate import Adjudicator
 from parallax_lib.decisions import rows_decided
@@ -108,7 +108,7 @@ def write_report(run: Run, card: bool = False) -> Path:
 def _card(run: Run) -> list[tuple[str, list]]:
     """The sections of the report card's tables, which stage 07 left in the run's folder."""
     t = {name: run.table(name) for name in ("differences", "gaps", "breadth", "margins", "repairs", "variations")}
-    trained, against = variations.summary(t["variations"]), t["differences"].drop(columns="comparison")
+    trained, against = facets.by_setting(t["variations"]), t["differences"].drop(columns="comparison")
     answer = "\n".join(f"- {line}" for line in report_card.headline(t["differences"], t["gaps"]).splitlines())
     return [
         ("Does guidance pay?", [answer, against, plots_arms.paired_diff(t["differences"])]),

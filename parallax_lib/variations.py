@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 
 from parallax_lib import metrics, prm, rewards, selection
-from parallax_lib.facets import by_setting as summary  # noqa: F401
 from parallax_lib.modelling import alone, prompt_states, read_by, refuse_leaks, trial
 from parallax_lib.params import Params, dump
 from parallax_lib.store import derive_seed, digest

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from parallax_lib import modelling, rewards, selection, study, train, variations
+from parallax_lib import facets, modelling, rewards, selection, study, train, variations
 from parallax_lib.forge import HELDOUT_FAMILIES
 from parallax_lib.kernels import split_of
 from parallax_lib.params import ROOT, UserError
@@ -77,7 +77,7 @@ def test_every_variation_is_trained_once_and_kept(run, monkeypatch):
 
     monkeypatch.setattr(train, "fit_model", refuse)
     pd.testing.assert_frame_equal(variations.table(run, rows, latents), table)
-    told = variations.summary(table)
+    told = facets.by_setting(table)
     assert told["setting"].tolist() == table["setting"].tolist() and (told["auroc_low"] <= told["auroc_high"]).all()
 
 
