@@ -33,11 +33,11 @@ def derive(results: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
     results = results.assign(repair=0, compiles=0, validator_runs=0, looked_at=1)
     live = results[results["arm"] != "pool"]
     parts = [live[live["arm"].isin(arms)]]
-    affordable = equal_cost(results)
-    for _, pool in results[results["arm"] == "pool"].groupby(["seed", "task"]):
-        parts += _chosen(pool, arms)
-        if affordable:
-            parts += _chosen(pool[pool["sample"] < affordable], arms, AT_COST)
+    pool, choosers = results[results["arm"] == "pool"], [arm for arm in arms if arm in POOL_ARMS]
+    for arm in choosers if len(pool) else ():
+        parts.append(_taken(pool, arm))
+    for arm in choosers if (affordable := equal_cost(results)) else ():
+        parts.append(_taken(pool[pool["sample"] < affordable], arm, AT_COST))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -78,22 +78,29 @@ def pool_cost(pool: pd.DataFrame) -> float:
     return float((tasks["prefill_tokens"].first() + tasks["rest"].sum()).mean())
 
 
-def _chosen(pool: pd.DataFrame, arms: Sequence[str], suffix: str = "") -> list[pd.DataFrame]:
-    """The row that each arm takes from the pool of one task and seed."""
-    ranked = pool.sort_values(["mean_logprob", "sample"], ascending=[False, True], ignore_index=True)
-    built, ran = (int((pool["level"] >= least).sum()) for least in (1, 2))
-    choices = {
-        "best_of_n": (0, 0, 0),
-        "compile_filter": (int((ranked["level"] >= 2).argmax()), built, 0),
-        "run_filter": (int(runs_alone(ranked).argmax()), built, ran),
-        "oracle": (int(known_best(ranked).argmax()), built, ran),
-    }
-    spent = {name: pool[name].sum() for name in PER_PROGRAM} | {"cost": pool_cost(pool), "looked_at": len(pool)}
-    return [
-        ranked.iloc[[at]].assign(arm=arm + suffix, compiles=compiles, validator_runs=runs, **spent)
-        for arm, (at, compiles, runs) in choices.items()
-        if arm in arms
-    ]
+STANDING = {  # how good a program looks to a chooser, and which checks it makes of all; the likeliest of the best is taken
+    "best_of_n": (lambda rows: rows["level"] >= 0, ()),
+    "compile_filter": (lambda rows: rows["level"] >= 2, ("compiles",)),
+    "run_filter": (runs_alone, CHECKS),
+    "oracle": (known_best, CHECKS),
+}
+
+
+def choose(pool: pd.DataFrame, arm: str) -> pd.DataFrame:
+    """The row that an arm of the pool takes, for each seed and task."""
+    look, _ = STANDING[arm]
+    ranked = pool.assign(standing=look(pool)).sort_values(["standing", "mean_logprob", "sample"], ascending=[False, False, True])
+    return ranked.drop_duplicates(["seed", "task"]).drop(columns="standing")
+
+
+def _taken(pool: pd.DataFrame, arm: str, suffix: str = "") -> pd.DataFrame:
+    """`choose`, under the arm's name and with the cost of all that it looked at."""
+    facts = pool.assign(rest=pool["cost"] - pool["prefill_tokens"], compiles=pool["level"] >= 1, validator_runs=pool["level"] >= 2)
+    tasks = facts.groupby(["seed", "task"])
+    spent = tasks[[*PER_PROGRAM, *STANDING[arm][1]]].sum()
+    spent = spent.assign(cost=tasks["prefill_tokens"].first() + tasks["rest"].sum(), looked_at=tasks.size())
+    taken = choose(pool, arm).assign(arm=arm + suffix)
+    return taken.drop(columns=list(spent)).join(spent, on=["seed", "task"])
 
 
 def by_count(pool: pd.DataFrame, arms: Sequence[str], least: int = 1) -> pd.DataFrame:
@@ -101,19 +108,11 @@ def by_count(pool: pd.DataFrame, arms: Sequence[str], least: int = 1) -> pd.Data
 
     `cost` is that of a task with N programs, the mean over tasks.
     """
-    sound = {
-        "best_of_n": pool["level"] >= 0,
-        "compile_filter": pool["level"] >= 2,
-        "run_filter": runs_alone(pool),
-        "oracle": known_best(pool),
-    }
     made = []
     for last in (i for i in sorted(pool["sample"].unique()) if i + 1 >= least):
         first = pool[pool["sample"] <= last]
-        for arm in (arm for arm in arms if arm in sound):
-            ranked = first.assign(sound=sound[arm]).sort_values(["sound", "mean_logprob", "sample"], ascending=[False, False, True])
-            made.append(ranked.drop_duplicates(["seed", "task"]).assign(arm=arm, looked_at=last + 1, cost=pool_cost(first)))
-    return pd.concat(made, ignore_index=True).drop(columns="sound") if made else pool.iloc[:0]
+        made += [choose(first, arm).assign(arm=arm, looked_at=last + 1, cost=pool_cost(first)) for arm in arms if arm in STANDING]
+    return pd.concat(made, ignore_index=True) if made else pool.iloc[:0]
 
 
 # repair rounds
