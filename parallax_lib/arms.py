@@ -17,7 +17,8 @@ from parallax_lib.reasons import BY_ITS_RUNS, REASONS, UNKNOWN
 TOLD = ("compile_error", "compile_limit", "crash", "timeout", "memory_limit", "output_limit", "incomplete", "cuda_error", "race")
 PER_PROGRAM = ("latent_steps", "prm_calls", "decode_tokens")  # a pool pays these for each program, its prompt once
 SPENT = ("prefill_tokens", *PER_PROGRAM, "cost")
-POOL_ARMS = ("best_of_n", "compile_filter", "run_filter", "oracle")  # choose among `search.samples` programs of the pool
+POOL_ARMS = ("best_of_n", "compile_filter", "run_filter", "guided_filter", "oracle")  # choose among the pool's `search.samples` programs
+RANKED = "guided_filter"  # takes the pool's programs in the order of the PRM's scores
 AT_COST = "@cost"  # marks an arm held to the guided arm's mean cost
 CHECKS = ("compiles", "validator_runs")
 
@@ -26,19 +27,20 @@ def derive(results: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
     """The validated rows plus the arms that choose from the pool; each carries the cost of all that it looked at.
 
     best_of_n: highest mean log-probability.  compile_filter: the same among programs that compile.  run_filter: the same
-    among programs that `runs_alone`.  oracle: a validated program if the pool holds one, told by the reference's output on
-    the hidden inputs, else one that nobody could judge; it is the ceiling.  `best_of_n@cost` and so on: the same among the
-    first programs of the pool, as many as the guided arm's mean cost pays for.  `looked_at`: how many.
+    among programs that `runs_alone`.  guided_filter: among those the one whose thought the PRM scores highest; there is none
+    where the guided arm did not score the pool's thoughts.  oracle: a validated program if the pool holds one, told by the
+    reference's output on the hidden inputs, else one that nobody could judge; it is the ceiling.  `best_of_n@cost` and so on:
+    the same among the first programs of the pool, as many as the guided arm's mean cost pays for.  `looked_at`: how many.
     """
     results = results.assign(repair=0, compiles=0, validator_runs=0, looked_at=1)
     live = results[results["arm"] != "pool"]
     parts = [live[live["arm"].isin(arms)]]
-    pool, choosers = results[results["arm"] == "pool"], [arm for arm in arms if arm in POOL_ARMS]
-    for arm in choosers if len(pool) else ():
-        parts.append(_taken(pool, arm))
-    for arm in choosers if (affordable := equal_cost(results)) else ():
-        parts.append(_taken(pool[pool["sample"] < affordable], arm, AT_COST))
-    return pd.concat(parts, ignore_index=True)
+    pool, affordable = results[results["arm"] == "pool"], equal_cost(results)
+    for arm in (arm for arm in POOL_ARMS if arm in arms):
+        parts.append(_taken(queue(pool, arm, results), arm))
+    for arm in (arm for arm in POOL_ARMS if arm in arms and arm != RANKED and affordable):
+        parts.append(_taken(pool[pool["sample"] < affordable].assign(turn=0), arm, AT_COST))
+    return pd.concat([parts[0], *(part for part in parts[1:] if len(part))], ignore_index=True)
 
 
 def runs_alone(rows: pd.DataFrame) -> pd.Series:
@@ -82,36 +84,58 @@ STANDING = {  # how good a program looks to a chooser, and which checks it makes
     "best_of_n": (lambda rows: rows["level"] >= 0, ()),
     "compile_filter": (lambda rows: rows["level"] >= 2, ("compiles",)),
     "run_filter": (runs_alone, CHECKS),
+    "guided_filter": (runs_alone, CHECKS),  # the best-scored instead
     "oracle": (known_best, CHECKS),
 }
 
 
-def choose(pool: pd.DataFrame, arm: str) -> pd.DataFrame:
-    """The row that an arm of the pool takes, for each seed and task."""
-    look, _ = STANDING[arm]
-    ranked = pool.assign(standing=look(pool)).sort_values(["standing", "mean_logprob", "sample"], ascending=[False, False, True])
-    return ranked.drop_duplicates(["seed", "task"]).drop(columns="standing")
+def queue(pool: pd.DataFrame, arm: str, results: pd.DataFrame) -> pd.DataFrame:
+    """The pool's rows with their `turn`, 0 for the program of a task and seed that the arm has written first.
+
+    guided_filter has the best-scored written first, and pays for all of the guided arm's thinking then; programs without a
+    score are left out.  All others take the pool as it was drawn.
+    """
+    if arm != RANKED:
+        return pool.assign(turn=pool["sample"])
+    keys, thinking = ["seed", "task"], ["latent_steps", "prm_calls", "cost"]
+    guided = results[results["arm"] == "guided"]
+    guided = guided.assign(cost=guided["cost"] - guided["prefill_tokens"] - guided["decode_tokens"])
+    rows = pool.dropna(subset="score").sort_values(["score", "sample"], ascending=[False, True])
+    paid = rows[keys].merge(guided[keys + thinking], on=keys, how="left").set_axis(rows.index)
+    turn = rows.groupby(keys).cumcount()
+    rows = rows.assign(turn=turn, **{name: paid[name].where(turn == 0, 0) for name in thinking})
+    return rows.assign(cost=rows["cost"] + rows["prefill_tokens"] + rows["decode_tokens"])[paid["cost"].notna()]
 
 
-def _taken(pool: pd.DataFrame, arm: str, suffix: str = "") -> pd.DataFrame:
+def choose(queued: pd.DataFrame, arm: str) -> pd.DataFrame:
+    """The row that an arm takes of the `queue`, for each seed and task."""
+    by = "score" if arm == RANKED else "mean_logprob"
+    ranked = queued.assign(standing=STANDING[arm][0](queued)).sort_values(["standing", by, "sample"], ascending=[False, False, True])
+    return ranked.drop_duplicates(["seed", "task"]).drop(columns=["standing", "turn"])
+
+
+def _taken(queued: pd.DataFrame, arm: str, suffix: str = "") -> pd.DataFrame:
     """`choose`, under the arm's name and with the cost of all that it looked at."""
-    facts = pool.assign(rest=pool["cost"] - pool["prefill_tokens"], compiles=pool["level"] >= 1, validator_runs=pool["level"] >= 2)
+    facts = queued.assign(
+        rest=queued["cost"] - queued["prefill_tokens"], compiles=queued["level"] >= 1, validator_runs=queued["level"] >= 2
+    )
     tasks = facts.groupby(["seed", "task"])
     spent = tasks[[*PER_PROGRAM, *STANDING[arm][1]]].sum()
     spent = spent.assign(cost=tasks["prefill_tokens"].first() + tasks["rest"].sum(), looked_at=tasks.size())
-    taken = choose(pool, arm).assign(arm=arm + suffix)
-    return taken.drop(columns=list(spent)).join(spent, on=["seed", "task"])
+    return choose(queued, arm).assign(arm=arm + suffix).drop(columns=list(spent)).join(spent, on=["seed", "task"])
 
 
-def by_count(pool: pd.DataFrame, arms: Sequence[str], least: int = 1) -> pd.DataFrame:
-    """What each chooser takes among the first N programs of the pool, for every N from `least`: its rows with `looked_at` N.
+def by_count(pool: pd.DataFrame, results: pd.DataFrame, least: int = 1) -> pd.DataFrame:
+    """What each chooser takes among the first N programs of its `queue`, for every N from `least`: its rows with `looked_at` N.
 
-    `cost` is that of a task with N programs, the mean over tasks.
+    results: rows of the guided arm of the same tasks.  `cost` is that of a task with N programs, the mean over tasks.
     """
-    made = []
-    for last in (i for i in sorted(pool["sample"].unique()) if i + 1 >= least):
-        first = pool[pool["sample"] <= last]
-        made += [choose(first, arm).assign(arm=arm, looked_at=last + 1, cost=pool_cost(first)) for arm in arms if arm in STANDING]
+    made, most = [], int(pool["sample"].max()) + 1 if len(pool) else 0
+    for arm in POOL_ARMS:
+        queued = queue(pool, arm, results)
+        for n in range(least, most + 1) if len(queued) else ():
+            first = queued[queued["turn"] < n]
+            made.append(choose(first, arm).assign(arm=arm, looked_at=n, cost=pool_cost(first)))
     return pd.concat(made, ignore_index=True) if made else pool.iloc[:0]
 
 

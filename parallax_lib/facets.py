@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from parallax_lib import card, metrics, suite
-from parallax_lib.arms import AT_COST, CHECKS, POOL_ARMS, by_count
+from parallax_lib.arms import AT_COST, CHECKS, by_count
 from parallax_lib.card import CEILING, FLOOR, GUIDED
 
 HAND, MADE = "hand-written", "generated"
@@ -73,12 +73,11 @@ def families(results: pd.DataFrame) -> pd.DataFrame:
 def bought(pool: pd.DataFrame, results: pd.DataFrame, least: int = 2) -> pd.DataFrame:
     """Choosers among the first N programs of the pool: tokens of a task, validated share, and guided minus it."""
     guided, rows = results[results["arm"] == GUIDED], []
-    for (arm, n), part in by_count(pool, POOL_ARMS, least).groupby(["arm", "looked_at"], sort=False):
+    for (arm, n), part in by_count(pool, guided, least).groupby(["arm", "looked_at"], sort=False):
         against = metrics.paired(pd.concat([guided, part]), GUIDED, arm)
         told = {"arm": arm, "N": n, "cost": part["cost"].iloc[0], "rate": against["rate_b"]}
         rows.append(told | {name: against[name] for name in ("diff", "low", "high")})
-    order = {arm: i for i, arm in enumerate(POOL_ARMS)}
-    return pd.DataFrame(rows).sort_values(["arm", "N"], key=lambda column: column.replace(order), ignore_index=True)
+    return pd.DataFrame(rows)
 
 
 def beside_readers(readers: pd.DataFrame, chosen: pd.DataFrame | None = None) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from parallax_lib.yamls import parse, read_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 DIRECTIONS = ("serial-omp", "serial-cuda", "omp-cuda", "cuda-omp")
-Arm = Literal["unguided", "random", "guided", "redecode", "best_of_n", "compile_filter", "run_filter", "oracle"]
+Arm = Literal["unguided", "random", "guided", "redecode", "best_of_n", "compile_filter", "run_filter", "guided_filter", "oracle"]
 ARMS = get_args(Arm)
 
 
@@ -209,6 +209,11 @@ def check(values: dict, lines: dict[tuple, int], file: Path) -> Params:
         raise UserError(f"{file.name}: latent.sigma, collect.influence_sigmas: {told}; keep all of them below 1")
     if params.search.choose == "thoughts" and (params.search.beam > 1 or params.search.lookahead):
         raise UserError(f"{file.name}: search.choose thoughts takes no beam and no lookahead; leave them out, or choose steps")
+    if "arms" in params.search.model_fields_set and "guided_filter" in params.search.arms:
+        if params.search.choose != "thoughts" or "guided" not in params.search.arms:
+            raise UserError(
+                f"{file.name}: search.arms: guided_filter needs the arm guided and search.choose thoughts; add them, or leave it out"
+            )
     if params.executor.kind == "dask" and not params.executor.address:
         raise UserError(f"{file.name}: executor.address: name the Dask scheduler, tcp://host:8786 or the file of its --scheduler-file")
     if params.search.beam > params.search.branches:

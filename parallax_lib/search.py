@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from parallax_lib import choosing, contents, engine, latents, packed, prm, prompts, scoring
-from parallax_lib.arms import POOL_ARMS
+from parallax_lib.arms import POOL_ARMS, RANKED
 from parallax_lib.collect import ask, token_limit, weight, write_answers
 from parallax_lib.kernels import Task
 from parallax_lib.models import Translator, leave_room, loaded_translator
@@ -42,7 +42,7 @@ class Row:
 
     @property
     def policy(self) -> str:
-        if self.arm == "guided":
+        if self.arm in ("guided", RANKED):
             return "guided"
         return "random" if self.arm == "random" or (self.arm == "pool" and self.sample > 0) else "original"
 
@@ -160,7 +160,14 @@ def translate(
     """
     once = list({row.program: row for row in rows}.values())
     written = dict(zip([r.program for r in once], _write(translator, models, once, params, progress), strict=True))
-    return [_result(row, written[row.program], params, [prm.size(m) / translator.size for m in models]) for row in rows]
+    weights = [prm.size(m) / translator.size for m in models]
+    results = [_result(row, written[row.program], params, weights) for row in rows]
+    if params.search.choose == "thoughts":  # the pool's thoughts are those that the guided arm scored
+        read = {(row.prompt, row.seed): written[row.program]["scores"] for row in rows if row.arm == "guided"}
+        for row, result in zip(rows, results, strict=True):
+            if row.arm == "pool" and row.sample < len(scores := read.get((row.prompt, row.seed), ())):
+                result["score"] = scores[row.sample]
+    return results
 
 
 @torch.inference_mode()
@@ -169,14 +176,13 @@ def _write(translator: Translator, models: Sequence, rows: Sequence[Row], params
     where = {r.prompt: i for i, r in enumerate(order)}
     ids = [ask_row(translator, r) for r in order]
     index = [where[r.prompt] for r in rows]
-    thought, scores, slot = think_rows(translator, models, rows, engine.prefill(translator, ids), index, params)
+    thought, read, slot = think_rows(translator, models, rows, engine.prefill(translator, ids), index, params)
     heat = [params.decode.redecode_temperature if r.arm == "redecode" else params.decode.temperature for r in rows]
     seeds = [r.decode_draw(s, params.search.choose) for r, s in zip(rows, slot, strict=True)]
     most = [token_limit(len(row), params) for row in ask(translator, [r.task for r in order])]  # of the task, not of a repair's prompt
     answers = write_answers(translator, thought, [ids[i] for i in index], params, heat, seeds, progress, [most[i] for i in index])
-    final = iter(scores)
-    for i, (row, answer) in enumerate(zip(rows, answers, strict=True)):
-        answer["score"] = next(final) if row.policy == "guided" else float("nan")
+    for i, answer in enumerate(answers):
+        answer["scores"], answer["slot"] = read[i], slot[i]
         answer["picks"] = " ".join(map(str, thought.picks[i].tolist()))
         answer["prefill_tokens"] = len(ids[index[i]])
     return answers
@@ -185,8 +191,10 @@ def _write(translator: Translator, models: Sequence, rows: Sequence[Row], params
 def think_rows(
     translator: Translator, models: Sequence, rows: Sequence[Row], prompts: engine.State, index: list[int], params: Params
 ) -> tuple:
-    """(the thought of every row, the final scores of the guided ones, which of its slots each row took); `index`: which of the
-    prefilled prompts a row reads."""
+    """(the thought of every row, a guided one's final scores by slot, which of its slots each row took).
+
+    index: which of the prefilled prompts a row reads.
+    """
     search = params.search
     spots = [(i, s) for i, r in enumerate(rows) for s in range(slots(r, search))]
     state = engine.select(prompts, torch.tensor([index[i] for i, _ in spots], device=translator.device))
@@ -206,16 +214,13 @@ def think_rows(
         row_seeds=[rows[i].slot_draw(s, search.choose) if rows[i].policy == "guided" else rows[i].draw for i, s in spots],
         lookahead=bool(search.lookahead and guided),
     )
-    final = scores[-1] if scores else torch.zeros(0)
-    best = [0] * sum(r.policy == "guided" for r in rows)
-    if search.choose == "thoughts" and len(final):
-        chosen = choosing.select(final, search.margin)
-        best, final = chosen.tolist(), final.gather(1, chosen[:, None])[:, 0]
-    take = iter(best)
-    wanted = [next(take) if r.policy == "guided" else 0 for r in rows]
+    thinkers = sum(r.policy == "guided" for r in rows)
+    final = scores[-1].view(thinkers, -1) if scores else torch.zeros(0, 1)  # a whole thought's score each, or the chosen path's
+    best, read = iter(choosing.select(final, search.margin).tolist()), iter(final.tolist())
+    wanted = [next(best) if r.policy == "guided" else 0 for r in rows]
     if len(spots) > len(rows):
         thought = latents.take(thought, [j for j, (i, s) in enumerate(spots) if s == wanted[i]])
-    return thought, final.tolist(), wanted
+    return thought, [next(read) if r.policy == "guided" else [] for r in rows], wanted
 
 
 def start_scorer(models: Sequence, rows: int, pooled: torch.Tensor, align: latents.Align):
@@ -247,4 +252,6 @@ def _result(row: Row, answer: dict, params: Params, weights: Sequence[float]) ->
     who = {"task": row.task.id, "kernel": row.task.kernel.name, "family": row.task.kernel.family, "direction": row.task.direction}
     who |= {"seed": row.seed, "arm": row.arm, "sample": row.sample, "attempt": row.round}
     cost = answer["prefill_tokens"] + fed + answer["tokens"] + sum(weights) * calls
-    return who | spent | {"cost": cost} | {k: v for k, v in answer.items() if k != "tokens"}
+    score = answer["scores"][answer["slot"]] if answer["scores"] else float("nan")
+    told = {k: v for k, v in answer.items() if k not in ("tokens", "scores", "slot")}
+    return who | spent | {"cost": cost} | told | {"score": score}

@@ -10,7 +10,17 @@ SPENT = {"prefill_tokens": 100, "latent_steps": 3, "prm_calls": 0, "decode_token
 
 
 def row(arm="pool", sample=0, level=5, reason="ok", **more):
-    facts = {"task": "a", "seed": 0, "arm": arm, "sample": sample, "mean_logprob": -0.1, "level": level, "reason": reason, "attempt": 0}
+    facts = {
+        "task": "a",
+        "seed": 0,
+        "arm": arm,
+        "sample": sample,
+        "mean_logprob": -0.1,
+        "score": np.nan,
+        "level": level,
+        "reason": reason,
+        "attempt": 0,
+    }
     return facts | {"validated": level == 5, "code": "int main() {}", "log": ""} | SPENT | more
 
 
@@ -55,8 +65,9 @@ def test_choosers_among_the_first_n_are_those_of_a_pool_of_n():
         for i, ((level, reason, _), p) in enumerate(zip(fates, rng.integers(0, 3, 40), strict=True))
     ]
     pool_rows = pd.DataFrame(rows)
-    counted = arms.by_count(pool_rows, arms.POOL_ARMS, least=2)
+    counted = arms.by_count(pool_rows, pool_rows[:0], least=2)
     assert sorted(counted["looked_at"].unique()) == [2, 3, 4]
+    assert set(counted["arm"]) == {"best_of_n", "compile_filter", "run_filter", "oracle"}
     for n, part in counted.groupby("looked_at"):
         alone = arms.derive(pool_rows[pool_rows["sample"] < n], arms.POOL_ARMS)
         keys = ["arm", "task"]
@@ -81,6 +92,51 @@ def test_without_a_guided_arm_there_is_no_equal_cost():
     assert set(arms.derive(pool(), ["unguided", "oracle"])["arm"]) == {"unguided", "oracle"}
 
 
+def counted(pool, arm, n):
+    table = arms.by_count(pool, pool[:0], least=n)
+    return table.loc[table["arm"] == arm, "sample"].tolist()
+
+
+def naive_guided_filter(pool, guided, n):
+    """(sample, decode tokens, cost) by reading the rows one after another."""
+    order = sorted(pool, key=lambda r: (-r["score"], r["sample"]))[:n]
+    passing = [r for r in order if r["level"] >= 3 and r["reason"] not in ("nondeterministic", "no_kernel_launch", "cuda_error")]
+    best = (passing or order)[0]
+    tokens = sum(r["decode_tokens"] for r in order)
+    return best["sample"], tokens, guided["prefill_tokens"] + guided["latent_steps"] + guided["prm_calls"] * 0.5 + tokens
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_guided_filter_writes_the_best_scored_first_and_pays_for_all_thinking_once(seed):
+    rng = np.random.default_rng(seed)
+    rows, guided = [], {}
+    for task in "ab":
+        for i, at in enumerate(rng.integers(0, len(FATES), 5)):
+            level, reason, _ = FATES[at]
+            tokens = int(rng.integers(5, 50))
+            rows.append(row(task=task, sample=i, level=level, reason=reason, score=float(rng.integers(0, 4)), decode_tokens=tokens,
+                            cost=103.0 + tokens, mean_logprob=-float(rng.random())))  # fmt: skip
+        guided[task] = row("guided", task=task, latent_steps=15, prm_calls=30, decode_tokens=9, cost=100 + 15 + 30 * 0.5 + 9.0, score=3.0)
+    frame = pd.DataFrame([*rows, *guided.values()])
+    table = arms.derive(frame, ["guided", "guided_filter", "run_filter"])
+    assert table["arm"].tolist() == ["guided"] * 2 + ["run_filter"] * 2 + ["guided_filter"] * 2 + ["run_filter@cost"] * 2
+    all_of_them = table[table["arm"] == "guided_filter"].set_index("task")
+    by_n = arms.by_count(frame[frame["arm"] == "pool"], frame).query("arm == 'guided_filter'").set_index(["looked_at", "task"])
+    for n in range(1, 6):
+        wanted = {task: naive_guided_filter([r for r in rows if r["task"] == task], guided[task], n) for task in "ab"}
+        assert {task: by_n.loc[(n, task), "sample"] for task in "ab"} == {task: sample for task, (sample, _, _) in wanted.items()}
+        assert by_n.loc[n, "cost"].unique() == pytest.approx([np.mean([cost for _, _, cost in wanted.values()])])
+    for task, (sample, tokens, cost) in wanted.items():
+        taken = all_of_them.loc[task]
+        assert (taken["sample"], taken["decode_tokens"], taken["cost"]) == (sample, tokens, pytest.approx(cost))
+        assert (taken["latent_steps"], taken["prm_calls"], taken["looked_at"]) == (15, 30, 5)
+
+
+def test_without_scores_of_the_pools_thoughts_there_is_no_guided_filter():
+    frame = pd.concat([pool().assign(score=np.nan), pd.DataFrame([row("guided", score=0.5)])])
+    assert set(arms.derive(frame, ["guided", "guided_filter", "oracle"])["arm"]) == {"guided", "oracle", "oracle@cost"}
+
+
 def test_an_oracle_without_a_passing_program_fails():
     frame = pool()
     frame["validated"] = False
@@ -93,7 +149,7 @@ def test_a_pool_with_an_unjudged_program_and_no_validated_one_has_an_unjudged_or
     said = {5: "ok", 4: "wrong_output", 2: reason}
     frame = pd.DataFrame([row(sample=i, level=v, reason=said[v], mean_logprob=-i / 10) for i, v in enumerate(levels)])
     assert arms.derive(frame, ["oracle"])["sample"].tolist() == [taken]
-    assert arms.by_count(frame, ["oracle"], least=3)["sample"].tolist() == [taken]
+    assert counted(frame, "oracle", 3) == [taken]
 
 
 @pytest.mark.parametrize("level, taken", [(2, 1), (3, 1), (4, 1), (1, 0)])
@@ -101,7 +157,7 @@ def test_the_compile_filter_takes_the_likeliest_that_compiles_and_asks_no_more(l
     levels = (1, level, 4 if level > 1 else 1)
     frame = pd.DataFrame([row(sample=i, level=v, reason="x", mean_logprob=-i / 10) for i, v in enumerate(levels)])
     assert arms.derive(frame, ["compile_filter"])["sample"].tolist() == [taken]
-    assert arms.by_count(frame, ["compile_filter"], least=3)["sample"].tolist() == [taken]
+    assert counted(frame, "compile_filter", 3) == [taken]
 
 
 @pytest.mark.parametrize("reason", ["wrong_output", "nondeterministic", "not_parallel", "cheat_suspected"])

@@ -64,11 +64,12 @@ def test_a_gain_is_said_only_where_the_interval_lies_above_zero_and_a_null_only_
 def test_more_programs_are_compared_with_the_same_guided_rows():
     pool = pd.DataFrame([
         {"task": task, "seed": 0, "sample": i, "mean_logprob": -float(i), "level": level, "reason": reason, "validated": level == 5,
-         "cost": 10.0 + i, "prefill_tokens": 4, "arm": "pool"}
+         "cost": 10.0 + i, "prefill_tokens": 4, "arm": "pool", "score": float("nan"), "decode_tokens": 2}
         for task, fates in (("a", [(1, "compile_error"), (5, "ok")]), ("b", [(4, "nondeterministic"), (4, "wrong_output")]))
         for i, (level, reason) in enumerate(fates)
     ])  # fmt: skip
-    results = pd.DataFrame({"task": ["a", "b"], "seed": 0, "arm": "guided", "validated": [True, False], "reason": ["ok", "wrong_output"]})
+    results = pd.DataFrame({"task": ["a", "b"], "seed": 0, "arm": "guided", "validated": [True, False], "reason": ["ok", "wrong_output"],
+                            "latent_steps": 3, "prm_calls": 6, "cost": 20.0, "prefill_tokens": 4, "decode_tokens": 9})  # fmt: skip
     made = facets.bought(pool, results, least=1).set_index(["arm", "N"])
     assert made.loc[("best_of_n", 2), ["cost", "rate", "diff"]].tolist() == [17.0, 0.0, 0.5]
     assert made.loc[("compile_filter", 2), ["rate", "diff"]].tolist() == [0.5, 0.0] == made.loc[("oracle", 2), ["rate", "diff"]].tolist()

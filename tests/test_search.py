@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -290,6 +291,24 @@ def test_a_repair_does_not_depend_on_its_batch(translator, probe):
     rows = [search.Row(task(i), arm, 0, 0, 1, past) for i in range(2) for arm in ("guided", "unguided")]
     together = search.translate(translator, [probe], rows, params)
     assert [r["code"] for r in together] == [search.translate(translator, [probe], [row], params)[0]["code"] for row in rows]
+
+
+def test_the_pools_thoughts_have_the_scores_that_guidance_read(translator, probe, word_reader):
+    params = settings(choose="thoughts", arms=["unguided", "guided", "oracle"], samples=6)
+    results = search.translate(translator, [probe, word_reader], search.plan_rows([task(i) for i in range(3)], params), params)
+    for i in range(3):
+        mine = [r for r in results if r["task"] == task(i).id]
+        guided, pool = next(r for r in mine if r["arm"] == "guided"), [r for r in mine if r["arm"] == "pool"]
+        scores = [r["score"] for r in pool]
+        assert max(scores[:4]) == guided["score"] and np.isnan(scores[4:]).all()  # branches: 4
+        assert pool[int(np.argmax(scores[:4]))]["picks"] == guided["picks"] and len(set(scores[:4])) > 1
+        assert np.isnan(next(r["score"] for r in mine if r["arm"] == "unguided"))
+
+
+def test_choosing_by_steps_scores_no_thought_of_the_pool(translator, probe):
+    params = settings(arms=["guided", "oracle"])
+    results = search.translate(translator, [probe], search.plan_rows([task(0)], params), params)
+    assert [np.isnan(r["score"]) for r in results] == [r["arm"] == "pool" for r in results]
 
 
 def test_groups_keep_a_tasks_rows_together_and_count_the_prefixes_that_think_at_once():
