@@ -6,16 +6,19 @@
     python scripts/agree_cuda.py --compare emulated.jsonl gpu.jsonl  # files of one kind can be joined with cat
     python scripts/agree_cuda.py --judge gpu --table data/runs/study/results.parquet --params study --out arms.jsonl
     python scripts/agree_cuda.py --compare data/runs/study/results.parquet arms.jsonl
+    python scripts/agree_cuda.py --compare data/rollouts data/rollouts/gpu.jsonl.gz  # the shipped rollouts: both halves are here
+    python scripts/agree_cuda.py --relabel data/rollouts data/rollouts/gpu.jsonl.gz --out data/runs/real  # for collect.shipped
 
 Judged are the bundled suite's CUDA programs, forge programs with every right and some wrong strategies, and simple text
-mutants of both, some 1,070 programs; with --table the different CUDA programs of a run's results or rollouts, under the
-limits of its parameters.  `--judge emulated --parts minibench` is also the full sweep of the bundled suite
-under emulation; right programs that are not validated are listed.
+mutants of both, some 1,070 programs; with --table the different CUDA programs of a run's results or rollouts (a parquet
+table, or a folder of shipped rollouts), under the limits of its parameters.  `--judge emulated --parts minibench` is
+also the full sweep of the bundled suite under emulation; right programs that are not validated are listed.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import random
 import re
@@ -27,13 +30,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from parallax_lib import forge, sandbox, toolchain, validate
+from parallax_lib import forge, metrics, rejudge, rewards, sandbox, toolchain, validate
 from parallax_lib.forge_sweep import cases
 from parallax_lib.kernels import Kernel, Task, tasks
 from parallax_lib.params import Suite, UserError, load
 from parallax_lib.reasons import UNKNOWN
 from parallax_lib.runs import run_limits
-from parallax_lib.store import Journal, digest
+from parallax_lib.shipped import read_shipped, write_shipped
+from parallax_lib.store import Journal, digest, writable_folder
 from parallax_lib.suite import load_suite
 
 FORGE_SEED = 2_000_000
@@ -112,14 +116,21 @@ def written(table: Path, params: str) -> list[tuple[str, str, Task]]:
 def named(table: Path) -> pd.DataFrame:
     """The different CUDA programs of a table, with ids that say the same on every machine."""
     if not table.exists():
-        raise UserError(f"{table} does not exist; --table takes results.parquet or rollouts.parquet of a run folder")
-    frame = pd.read_parquet(table) if table.suffix == ".parquet" else pd.read_json(table, lines=True)
-    frame = frame[frame["task"].str.endswith("-cuda") & frame["code"].map(lambda code: isinstance(code, str))]
-    names = [
+        raise UserError(
+            f"{table} does not exist; name results.parquet or rollouts.parquet of a run folder, or a folder of shipped rollouts"
+        )
+    frame = read_shipped(str(table))[0] if table.is_dir() else pd.read_parquet(table)
+    return frame.assign(id=ids(frame)).dropna(subset="id").drop_duplicates("id")
+
+
+def ids(frame: pd.DataFrame) -> list[str | None]:
+    """The name of each row's program; None where it is no CUDA program."""
+    return [
         f"written/{task.rpartition('.')[0]}/{task.rpartition('.')[2]}/{digest(code)[:12]}"
+        if task.endswith("-cuda") and isinstance(code, str)
+        else None
         for task, code in zip(frame["task"], frame["code"], strict=True)
     ]
-    return frame.assign(id=names).drop_duplicates("id")
 
 
 def judge(
@@ -182,7 +193,8 @@ def compare(first: Path, second: Path) -> None:
             reason[kind] += a[name]["reason"] == b[name]["reason"]
     for kind in sorted({_kind(n) for n in shared}) + ["all"]:
         n = len(shared) if kind == "all" else sum(_kind(x) == kind for x in shared)
-        print(f"{kind:20} n {n:5}  same verdict {same[kind] / n:7.2%}  same reason {reason[kind] / n:7.2%}")
+        low, high = metrics.wilson(same[kind], n)
+        print(f"{kind:20} n {n:5}  same verdict {same[kind] / n:7.2%} [{low:.2%}, {high:.2%}]  same reason {reason[kind] / n:7.2%}")
     print(f"left out (not judged on both): {len(set(a) | set(b)) - len(shared)}")
     for name in shared:
         if (a[name]["level"] == 5) != (b[name]["level"] == 5):
@@ -191,11 +203,25 @@ def compare(first: Path, second: Path) -> None:
 
 def verdicts(path: Path) -> dict[str, dict]:
     """id -> verdict, of a file that was judged here or of a run's table."""
+    if path.suffix == ".parquet" or path.is_dir():
+        return {row["id"]: row for row in named(path).to_dict("records")}
     if not path.is_file():
         raise UserError(f"{path} is no file: judge first, or name a table")
-    if path.suffix == ".parquet":
-        return {row["id"]: row for row in named(path).to_dict("records")}
-    return {row["id"]: row for row in map(json.loads, path.read_text().splitlines())}
+    text = gzip.decompress(path.read_bytes()).decode() if path.suffix == ".gz" else path.read_text()
+    return {row["id"]: row for row in map(json.loads, text.splitlines())}
+
+
+def relabel(folder: Path, judged: Path, out: Path) -> None:
+    """A copy of a folder of rollouts in which a CUDA program that the file knows has the file's verdict and its reward."""
+    rows, vectors = read_shipped(str(folder))
+    card, known = rejudge.read_card(str(folder)), verdicts(judged)
+    found = pd.DataFrame([known.get(name, {}) for name in ids(rows)], index=rows.index)
+    after = rows.drop(columns="origin").assign(**{name: found[name].fillna(rows[name]) for name in found if name in rows})
+    after = after.assign(level=after["level"].astype(int), validated=after["level"] == 5)
+    after = after.assign(reward=rewards.rewards(after, card["params"]["reward"]["spec"]))
+    write_shipped(out, after, vectors, card | {"relabelled": str(judged)})
+    gained, lost = (after["validated"] & ~rows["validated"]).sum(), (rows["validated"] & ~after["validated"]).sum()
+    print(f"{out}: {found['reason'].count()} of {len(rows)} verdicts are of {judged}; {gained} more programs validate, {lost} no longer")
 
 
 def _said(row: dict) -> str:
@@ -205,28 +231,33 @@ def _said(row: dict) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--judge", choices=("gpu", "emulated"))
-    parser.add_argument("--out", type=Path, default=Path("verdicts.jsonl"))
+    parser.add_argument("--out", type=Path, default=Path("verdicts.jsonl"), help="the file of verdicts; with --relabel the new folder")
     parser.add_argument("--parts", default="minibench,forge,mutants")
     parser.add_argument("--forge", type=int, default=84)
-    parser.add_argument("--table", type=Path, help="a run's results.parquet or rollouts.parquet: judge its CUDA programs instead")
+    parser.add_argument(
+        "--table", type=Path, help="a run's results.parquet or rollouts.parquet, or a folder of rollouts: judge its CUDA programs instead"
+    )
     parser.add_argument("--params", default="study", help="parameters whose suites hold its tasks, with commas; the first has the limits")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--minutes", type=float, default=600)
     parser.add_argument("--back", action="store_true", help="in the opposite order, to share the work between machines")
     parser.add_argument("--without", nargs="+", type=Path, default=[], help="files of programs that are judged already")
     parser.add_argument("--journal", type=Path, default=None, help="default: beside --out")
-    parser.add_argument("--compare", nargs=2, type=Path)
+    parser.add_argument("--compare", nargs=2, type=Path, metavar=("FIRST", "SECOND"))
+    parser.add_argument("--relabel", nargs=2, type=Path, metavar=("FOLDER", "VERDICTS"))
     args = parser.parse_args()
-    if bool(args.judge) == bool(args.compare):
-        parser.error("give --judge or --compare")
+    if sum(map(bool, (args.judge, args.compare, args.relabel))) != 1:
+        parser.error("give --judge, --compare or --relabel")
     try:
         if args.judge:
             journal = args.journal or args.out.with_suffix(".journal.db")
-            there = {json.loads(line)["id"] for path in args.without for line in path.read_text().splitlines()}
+            there = {name for path in args.without for name in verdicts(path)}
             limits = run_limits(load(args.params.split(",")[0])) if args.table else LIMITS
             every = written(args.table, args.params) if args.table else programs(set(args.parts.split(",")), args.forge)
             wanted = [row for row in every if row[0] not in there]
             judge(args.judge, args.out, wanted, args.workers, args.minutes, journal, args.back, limits)
+        elif args.relabel:
+            relabel(*args.relabel, writable_folder(args.out))
         else:
             compare(*args.compare)
     except UserError as e:
