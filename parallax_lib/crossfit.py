@@ -117,16 +117,16 @@ def mean_scores(run: Run, rows: pd.DataFrame, vectors: np.ndarray) -> np.ndarray
 
 
 def filtered(rows: pd.DataFrame, score: np.ndarray) -> pd.DataFrame:
-    """What is taken of a task's first N programs when all N are run, a row per task, N and chooser.
+    """What is taken of a root's first N programs when all N are run, a row per root, N and chooser.
 
     Both choosers leave out what `arms.runs_alone` speaks against, or take their best of all where nothing stays.  run_filter:
     the original and the branch-offs as they were drawn, of which the likeliest is taken.  guided_filter: the N thoughts with
-    the highest scores, of which the best-scored is taken; N = 1 is `guided` in `choices`.  Tasks without an original are left out.
+    the highest scores, of which the best-scored is taken; N = 1 is `guided` in `choices`.  Roots without an original are left out.
     """
     known = rows.assign(score=score, sound=runs_alone(rows)).dropna(subset=["score", "reward"])
-    known = known.sort_values(["task", "branch_depth", "resample"], ignore_index=True)
+    known = known.sort_values(["task", "root", "branch_depth", "resample"], ignore_index=True)
     at, made = [], []
-    for where in known.groupby("task").indices.values():
+    for where in known.groupby(["task", "root"]).indices.values():
         if known.at[where[0], "branch_depth"] >= 0:
             continue
         part = known.iloc[where]
@@ -143,21 +143,22 @@ def filtered(rows: pd.DataFrame, score: np.ndarray) -> pd.DataFrame:
 
 
 def choices(rows: pd.DataFrame, score: np.ndarray, seed: int = 0, steps: int = 0) -> pd.DataFrame:
-    """What each chooser takes among a task's thoughts, a row per task and arm, for `metrics.paired` and the card.
+    """What each chooser takes among an original and its branch-offs, a row per root and arm, for `metrics.paired` and the card.
 
     unguided: the original.  random: any of them.  guided: the highest score, ties to the original.  best_of_n: the highest
-    mean log-probability of the decoded program.  compile_filter: the same among programs that compile.  run_filter: the same
-    among programs that `arms.runs_alone`.  oracle: a validated one if there is one.  Beside it what this would cost:
-    latent_steps (`steps` a thought), decode_tokens, looked_at (programs), compiles, validator_runs.  The prompt is read once
-    by every arm and is left out.
+    mean log-probability of the decoded program (none told: the first).  compile_filter: the same among programs that
+    compile.  run_filter: the same among programs that `arms.runs_alone`.  oracle: a validated one if there is one.  Beside
+    it what this would cost: latent_steps (`steps` a thought), decode_tokens, looked_at (programs), compiles,
+    validator_runs.  The prompt is read once by every arm and is left out.
     """
-    known = rows.assign(score=score).dropna(subset=["score", "reward"]).sort_values(["task", "branch_depth", "resample"])
+    known = rows.assign(score=score).dropna(subset=["score", "reward"])
+    known = known.sort_values(["task", "root", "branch_depth", "resample"])
     at, made = [], []  # positions among the known rows, and what is said of each
-    for task, where in sorted(known.groupby("task").indices.items()):
+    for (task, _), where in sorted(known.groupby(["task", "root"]).indices.items()):
         part = known.iloc[where]
         if part["branch_depth"].iloc[0] >= 0:
             continue  # without its original there is nothing to compare with
-        n, compiles, sound, likely = len(part), part["level"] >= 2, runs_alone(part), part["mean_logprob"]
+        n, compiles, sound, likely = len(part), part["level"] >= 2, runs_alone(part), part["mean_logprob"].fillna(-np.inf)
         alone, all_of_them = (1, 1), (n, n)
         taken = {  # arm: (which one, thoughts and programs to be made, compiles, runs of the validator)
             FLOOR: (0, alone, 0, 0),

@@ -116,7 +116,7 @@ def filter_training(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def branch_groups(rollouts: pd.DataFrame, scores: np.ndarray) -> pd.DataFrame:
-    """Siblings at one (task, depth): the original and its branch-offs there, with reward and score at that depth.
+    """Siblings at one (root, depth): the original and its branch-offs there, with reward and score at that depth.
 
     scores: [n, K].  Columns: group, task, direction, depth, capture_id, is_original, score, reward.
     """
@@ -129,7 +129,7 @@ def branch_groups(rollouts: pd.DataFrame, scores: np.ndarray) -> pd.DataFrame:
         for row in group.itertuples():
             rows.append(
                 {
-                    "group": f"{row.task}@{depth}",
+                    "group": f"{root}@{depth}",
                     "task": row.task,
                     "direction": row.direction,
                     "depth": depth,

@@ -89,6 +89,7 @@ def test_choosers_by_hand():
         "level": [5, 4, 1, 5, 1, 5], "reason": ["ok", "nondeterministic", "compile_error", "ok", "compile_error", "ok"],
         "tokens": [7, 5, 3, 2, 4, 9],
     })  # fmt: skip
+    rows = rows.assign(root=rows["task"])
     chosen = crossfit.choices(rows.assign(validated=rows["reward"] == 1), np.array([0.9, 0.1, 1.0, 0.5, 0.5, 1.0]), steps=3)
     took = chosen.pivot(index="task", columns="arm", values="reward")
     assert took.index.tolist() == ["a", "b"]  # c has lost its original; a's unjudged thought is nobody's
@@ -107,8 +108,8 @@ def test_choosers_by_hand():
 
 
 def test_nothing_that_compiles_leaves_the_filters_the_likeliest():
-    rows = pd.DataFrame({"task": "a", "family": "f", "branch_depth": [-1, 0], "resample": 0, "reward": [0.0, 0.0], "validated": False,
-                         "mean_logprob": [-2.0, -1.0], "level": 1, "reason": "compile_error", "tokens": 1,
+    rows = pd.DataFrame({"task": "a", "root": "a", "family": "f", "branch_depth": [-1, 0], "resample": 0, "reward": [0.0, 0.0],
+                         "validated": False, "mean_logprob": [-2.0, -1.0], "level": 1, "reason": "compile_error", "tokens": 1,
                          "capture_id": ["original", "branch"]})  # fmt: skip
     chosen = crossfit.choices(rows, np.zeros(2)).set_index("arm")["capture_id"]
     assert chosen["compile_filter"] == chosen["run_filter"] == chosen["best_of_n"] == "branch"
@@ -146,7 +147,7 @@ def test_choosers_that_run_n_programs_are_those_of_a_plain_loop():
     rng, n = np.random.default_rng(0), 6
     fates = [(1, "compile_error"), (3, "nondeterministic"), (4, "wrong_output"), (5, "ok")]
     rows = pd.DataFrame([
-        {"task": f"t{i}", "family": f"f{i % 3}", "direction": "serial-omp", "branch_depth": j - 1, "resample": 0,
+        {"task": f"t{i}", "root": f"t{i}", "family": f"f{i % 3}", "direction": "serial-omp", "branch_depth": j - 1, "resample": 0,
          "mean_logprob": -float(rng.integers(0, 4)), "score": float(rng.integers(0, 4)),
          **dict(zip(("level", "reason"), fates[rng.integers(4)], strict=True))}
         for i in range(20) for j in range(n)
@@ -169,3 +170,26 @@ def test_choosers_that_run_n_programs_are_those_of_a_plain_loop():
         assert table.loc[count, "guided_filter"] == pytest.approx(shares["guided_filter"])
         assert table.loc[count, "diff"] == pytest.approx(shares["guided_filter"] - shares["run_filter"])
         assert table.loc[count, "families_low"] <= table.loc[count, "diff"] <= table.loc[count, "families_high"]
+
+
+def test_two_roots_of_a_task_are_chosen_among_apart():
+    """The same task collected twice, as another adapter or seed would: each original has its own branch-offs."""
+    rows = pd.DataFrame([
+        {"task": "a", "root": root, "family": "f", "direction": "serial-omp", "branch_depth": depth, "resample": 0, "level": level,
+         "reason": "ok" if level == 5 else "wrong_output", "reward": float(level == 5), "validated": level == 5, "tokens": 1,
+         "mean_logprob": -1.0, "score": score}
+        for root, depth, level, score in [("x", -1, 4, 0.1), ("x", 0, 5, 0.2), ("y", -1, 5, 0.9), ("y", 0, 4, 0.8), ("y", 1, 4, 0.7)]
+    ])  # fmt: skip
+    for chooser in (crossfit.choices, crossfit.filtered):
+        parts = [part.reset_index(drop=True) for _, part in rows.groupby("root")]
+        alone = pd.concat([chooser(part, part["score"].to_numpy()) for part in parts], ignore_index=True)
+        mixed = rows.sample(frac=1, random_state=1, ignore_index=True)
+        pd.testing.assert_frame_equal(chooser(mixed, mixed["score"].to_numpy()), alone)
+
+
+def test_programs_without_a_likelihood_are_taken_as_they_come():
+    rows = pd.DataFrame({"task": "a", "root": "a", "family": "f", "branch_depth": [-1, 0], "resample": 0, "level": [1, 5], "tokens": 1,
+                         "reason": ["compile_error", "ok"], "reward": [0.0, 1.0], "validated": [False, True],
+                         "mean_logprob": np.nan})  # fmt: skip
+    took = crossfit.choices(rows, np.zeros(2)).set_index("arm")["branch_depth"]
+    assert took["best_of_n"] == -1 and took["compile_filter"] == took["run_filter"] == 0

@@ -86,6 +86,16 @@ def test_branch_groups_hold_the_original_once_and_its_siblings():
     assert original["score"] == scores[0, 2]
 
 
+def test_two_roots_of_a_task_are_groups_of_their_own():
+    once = tree(lambda task, v, r: float(v == 1), tasks=("a",))
+    again = once.assign(root="other", capture_id="other " + once["capture_id"], reward=1 - once["reward"])
+    scores = np.random.default_rng(0).random((len(once) * 2, 3))
+    both = rewards.branch_groups(pd.concat([once, again], ignore_index=True), scores)
+    assert both.groupby("group")["is_original"].sum().tolist() == [1] * 6 and both["task"].nunique() == 1
+    alone = rewards.branch_groups(again, scores[len(once) :])
+    pd.testing.assert_frame_equal(both[both["group"].isin(alone["group"])].reset_index(drop=True), alone)
+
+
 def test_a_whole_test_family_among_training_rows_is_refused():
     rows = tree(lambda *_: 1.0)
     rewards.check_families(rows, {"a": "train", "b": "train"})

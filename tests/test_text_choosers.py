@@ -19,7 +19,7 @@ def world(tasks=40, seed=0):
         for j, word in enumerate(["serial", *rng.permutation(["parallel", "atomic", "scan"])]):
             good = word == ("atomic" if scatter else "parallel")
             rows.append({
-                "task": f"t{i}.serial-omp", "family": FAMILIES[i % 5], "direction": "serial-omp", "source_code": source,
+                "task": f"t{i}.serial-omp", "root": f"t{i}", "family": FAMILIES[i % 5], "direction": "serial-omp", "source_code": source,
                 "plan": f"{word} none", "reward": float(good), "validated": good, "branch_depth": -1 if j == 0 else 0, "resample": j,
                 "mean_logprob": 0.0, "level": 4 + good, "reason": "ok" if good else "wrong_output", "tokens": 1, "capture_id": f"{i}-{j}",
             })  # fmt: skip
