@@ -145,14 +145,19 @@ def _export(args) -> None:
 
 
 def check_machine(params: Params) -> None:
-    """Refuse before anything is loaded: compiler, sandbox, shipped rollouts, adapter."""
+    """Refuse before anything is loaded: compiler, sandbox, folders that are not there."""
     from parallax_lib import sandbox, toolchain
 
     toolchain.detect(params.validation.cuda)
     sandbox.probe(unsafe=params.validation.unsafe)
-    for key, path in (("collect.shipped", params.collect.shipped), ("translator.adapter", params.translator.adapter)):
+    folders = {"collect.shipped": params.collect.shipped, "translator.adapter": params.translator.adapter}
+    for key, path in (folders | {"prm.checkpoint": params.prm.checkpoint}).items():
         if path and not resolve(path).exists():
             raise UserError(f"{key}: {path} does not exist; correct the path or set it to ''")
+    kinds = [("prm.kind", params.prm.kind), *(("prm.baselines", kind) for kind in params.prm.baselines)]
+    for key, name in (("translator.model", params.translator.model), *kinds):
+        if name.startswith(("/", ".", "~")) and not resolve(name).exists():
+            raise UserError(f"{key}: {name} does not exist; name a model's folder or its id on the hub")
 
 
 def _redteam(args) -> int:

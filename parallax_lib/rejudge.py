@@ -15,7 +15,7 @@ from parallax_lib.params import UserError, check, resolve
 from parallax_lib.shipped import read_shipped, write_shipped
 from parallax_lib.store import slug, writable_folder
 
-KEPT = ("suite", "reward")  # of the card's parameters: what a task and a reward are; the rest made the programs
+KEPT = ("suite", "reward")  # of the card's parameters: what a task and a reward are
 
 
 def rejudge(path: str, out: Path | None, workers: int) -> pd.DataFrame:
@@ -28,7 +28,8 @@ def rejudge(path: str, out: Path | None, workers: int) -> pd.DataFrame:
         writable_folder(out)
     rows, vectors = read_shipped(path)
     card = read_card(path)
-    sections = {name: card["params"][name] for name in KEPT} | {"run": run_name(path), "validation": {"workers": workers}}
+    sections = {name: card["params"][name] for name in KEPT} | {"run": run_name(path)}
+    sections["validation"] = card["params"].get("validation", {}) | {"workers": workers}  # races as they were
     run = runs.open_params(check(sections, {}, Path("card.json")), say=True)
     by_id = {t.id: t for t in runs.all_tasks(run)}
     stale = sorted({r.task for r in rows.itertuples() if r.task not in by_id or by_id[r.task].source_code != r.source_code})

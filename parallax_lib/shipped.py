@@ -6,7 +6,9 @@ Knows files and columns.  Knows no run and no verdict's rule.
 from __future__ import annotations
 
 import gzip
+import os
 import re
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +25,18 @@ BRANCH = re.compile(r"^(?P<root>.+?)(?:_v(?P<depth>\d+)_r(?P<resample>\d+))?$") 
 
 def write_shipped(folder: Path, frame: pd.DataFrame, vectors: np.ndarray, extra: dict) -> None:
     """Rollouts as `rollouts.jsonl.gz` and packed `latents-<i>.safetensors.gz`, with `card.json` that says what made them."""
-    for i, at in enumerate(range(0, len(frame), SHARD_ROWS)):
-        write_vectors(folder / f"latents-{i}.safetensors.gz", vectors[at : at + SHARD_ROWS], packed=True)
-    for stale in set(folder.glob("latents-*")) - {folder / f"latents-{i}.safetensors.gz" for i in range(-(-len(frame) // SHARD_ROWS))}:
-        stale.unlink()
-    text = frame.to_json(orient="records", lines=True)
-    write_atomic(folder / "rollouts.jsonl.gz", gzip.compress(text.encode(), mtime=0))
-    write_json(folder / "card.json", extra | {"rollouts": len(frame), "latents": list(vectors.shape)})
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as new:  # all of it is there before anything is replaced
+        for i, at in enumerate(range(0, len(frame), SHARD_ROWS)):
+            write_vectors(Path(new) / f"latents-{i}.safetensors.gz", vectors[at : at + SHARD_ROWS], packed=True)
+        text = frame.to_json(orient="records", lines=True)
+        write_atomic(Path(new) / "rollouts.jsonl.gz", gzip.compress(text.encode(), mtime=0))
+        write_json(Path(new) / "card.json", extra | {"rollouts": len(frame), "latents": list(vectors.shape)})
+        made = sorted(Path(new).iterdir())
+        for stale in {path.name for path in folder.glob("latents-*")} - {path.name for path in made}:
+            (folder / stale).unlink()
+        for path in made:
+            os.replace(path, folder / path.name)
 
 
 def read_shipped(path: str, width: int | None = None) -> tuple[pd.DataFrame, np.ndarray]:
@@ -45,6 +52,8 @@ def read_shipped(path: str, width: int | None = None) -> tuple[pd.DataFrame, np.
         frame = _with_tree(frame, folder)
         if width not in (None, vectors.shape[2]):
             raise UserError(f"{folder}: vectors are {vectors.shape[2]} wide, the translator's states {width}; they come from another model")
+    elif not folder.is_dir():
+        raise UserError(f"{path}: no such folder; name a folder of rollouts, such as data/rollouts")
     else:
         made = f"it is a run's folder, write its rollouts out first: python -m parallax_lib export {path} --out DIR"
         named = made if (folder / "rollouts.parquet").exists() else "name a folder of rollouts, or '' for none"

@@ -74,3 +74,16 @@ def test_an_out_that_cannot_be_written_is_told_before_anything_is_read(command, 
     assert main([*command, "--out", out]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "cannot write here" in said
+
+
+def test_the_rules_of_the_cards_verdicts_stay(folder, monkeypatch):
+    path, _, _ = folder
+    asked = []
+
+    def judge(run, rows, tasks):
+        asked.append(run.params.validation)
+        return rows
+
+    monkeypatch.setattr(rejudge.runs, "judge_frame", judge)
+    rejudge.rejudge(str(path), None, 3)
+    assert (asked[0].races, asked[0].workers) == ("off", 3)  # data/rollouts was judged without the race stage

@@ -89,3 +89,24 @@ def test_a_folder_without_a_card_is_not_judged_again(published, capsys):
     (published / "card.json").unlink()
     assert main(["rejudge", str(published)]) == 2
     assert "not a card with params.suite" in capsys.readouterr().err
+
+
+def test_a_write_that_ends_midway_leaves_the_earlier_rollouts_whole(source, monkeypatch):
+    rows, vectors = shipped.read_shipped(str(source))
+    kept = rows.drop(columns="origin")
+
+    def full(*_):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(shipped, "write_json", full)
+    with pytest.raises(OSError, match="no space"):
+        shipped.write_shipped(source, kept.head(1), vectors[:1] + 1, {})
+    again, same = shipped.read_shipped(str(source))
+    pd.testing.assert_frame_equal(again, rows)
+    np.testing.assert_array_equal(same, vectors)
+    assert not [path for path in source.iterdir() if path.name.startswith(".")]
+
+
+def test_a_folder_that_is_not_there_is_said_to_be_missing(capsys, tmp_path):
+    assert main(["export", str(tmp_path / "none"), "--out", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err.count("none: no such folder") == 1
