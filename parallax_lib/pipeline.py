@@ -144,7 +144,7 @@ def execute(stage: Stage, params: Params, folder: Path, key: str, record: Path, 
     clock = time.time()
     say(f"[{stage.number}] {stage.notebook.stem} ...")
     try:
-        with _watch(folder / "progress.json", stage.number, say):
+        with _watch(folder / "progress.json", stage.number, say), _this_library():
             given = {k: v for k, v in dump(params).items() if k != "card" or k in PART[stage.number]}  # 03 and 07 take it
             papermill.execute_notebook(str(stage.notebook), str(part), parameters=given, cwd=str(NOTEBOOKS), **_engine())
         entry["status"] = "ok"
@@ -161,6 +161,17 @@ def execute(stage: Stage, params: Params, folder: Path, key: str, record: Path, 
         entry["seconds"] = round(time.time() - clock, 1)
         write_json(record, entry)
     say(f"[{stage.number}] {stage.notebook.stem}: done in {entry['seconds']} s")
+
+
+@contextmanager
+def _this_library() -> Iterator[None]:
+    """Kernels started meanwhile import the library of this checkout, whichever one is installed."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), before]))
+    try:
+        yield
+    finally:
+        os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
 
 
 def _results(folder: Path, before: dict[str, tuple[int, int]], earlier: list[str]) -> list[str]:

@@ -6,14 +6,16 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 
 from parallax_lib import pipeline, study
-from parallax_lib.params import Params, UserError
+from parallax_lib.params import ROOT, Params, UserError
 from parallax_lib.store import write_table, write_vectors
 
 FRAME = pd.DataFrame({"a": [1]})
@@ -186,3 +188,19 @@ def keys(params: Params) -> dict[str, str]:
 def test_a_changed_setting_runs_its_stage_and_all_after_it_again(section, value, again):
     before, after = (keys(p) for p in (Params(), Params(**{section: value})))
     assert {n for n in STAGES if before[n] != after[n]} == again
+
+
+def test_a_stage_runs_this_checkouts_library_whichever_is_installed(tmp_path, monkeypatch):
+    other = tmp_path / "other" / "parallax_lib"
+    other.mkdir(parents=True)
+    (other / "__init__.py").touch()
+    monkeypatch.setenv("PYTHONPATH", str(other.parent))
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("import parallax_lib; print(parallax_lib.__path__)")])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, tmp_path / "01_x.ipynb")
+    monkeypatch.setattr(pipeline, "_watch", lambda *_: nullcontext())
+    stage = pipeline.Stage("01", tmp_path / "01_x.ipynb")
+    pipeline.execute(stage, Params(), tmp_path, "key", tmp_path / "notebooks" / "01_x.json", lambda text: None)
+    said = (tmp_path / "notebooks" / "01_x.ipynb").read_text()
+    assert str(ROOT / "parallax_lib") in said and str(other) not in said
+    assert os.environ["PYTHONPATH"] == str(other.parent)
