@@ -218,13 +218,14 @@ def row_of(task: Task, params: Params, v: int, r: int) -> dict:
     }
 
 
-def generate_item(item: dict[str, Any]) -> dict[str, Any]:
-    """`generate` on plain data, so that it can run in another process or container."""
-    params = check(item["params"], {}, Path("item"))
+def generate_item(item: dict[str, Any], shrink: int = 1) -> dict[str, Any]:
+    """`generate` on plain data, so that it can run in another process or container; `shrink` divides its tasks after memory
+    ran out."""
+    params, tasks = check(item["params"], {}, Path("item")), item["tasks"]
     leave_room(item["gpu_share"])
-    translator = loaded_translator(params.translator)
-    rows, vectors = generate(translator, item["tasks"], params)
-    return {"rows": rows, "vectors": vectors}
+    translator, size = loaded_translator(params.translator), -(-len(tasks) // shrink)
+    parts = [generate(translator, tasks[at : at + size], params) for at in range(0, len(tasks), size)]
+    return {"rows": [row for rows, _ in parts for row in rows], "vectors": np.concatenate([vectors for _, vectors in parts])}
 
 
 def collect(

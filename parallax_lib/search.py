@@ -237,12 +237,15 @@ def ask_row(translator: Translator, row: Row) -> list[int]:
     return translator.tokenizer(prompts.prompt(translator.tokenizer, task.source, task.target, task.source_code, row.past)).input_ids
 
 
-def translate_item(item: dict) -> list[dict]:
-    """`translate` on plain data, so that it can run in another process or container."""
-    params = check(item["params"], {}, Path("item"))
+def translate_item(item: dict, shrink: int = 1) -> list[dict]:
+    """`translate` on plain data, so that it can run in another process or container; `shrink` divides the batch after
+    memory ran out."""
+    params, rows = check(item["params"], {}, Path("item")), item["rows"]
     leave_room(item["gpu_share"])
     translator = loaded_translator(params.translator)
-    return translate(translator, packed.unpack(item["prms"], translator.device), item["rows"], params)
+    models = packed.unpack(item["prms"], translator.device)
+    groups = grouped(rows, max(1, params.decode.batch // shrink), params) if shrink > 1 else [rows]
+    return [result for group in groups for result in translate(translator, models, group, params)]
 
 
 def _result(row: Row, answer: dict, params: Params, weights: Sequence[float]) -> dict:

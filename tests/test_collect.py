@@ -1,5 +1,7 @@
 """Where rollouts branch off, and which of their latents are perturbed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,7 @@ from training_rows import write_lm
 
 from parallax_lib import collect, influence, models, rewards, shipped
 from parallax_lib.kernels import Kernel, Task, tasks
-from parallax_lib.params import Translator, UserError, load
+from parallax_lib.params import Translator, UserError, dump, load
 from parallax_lib.prompts import OPENING, prompt
 from parallax_lib.store import Journal
 from parallax_lib.suite import load_suite
@@ -170,3 +172,13 @@ def test_a_shared_first_latent_is_labelled_by_all_that_go_on_from_it():
     targets, counts = rewards.label(rows, 3)
     assert targets[:, 0].tolist() == [0.5, 1.0, 0.5] and counts[:, 0].tolist() == [2, 1, 2]
     assert targets[:, 2].tolist() == [1.0, 1.0, 0.0]
+
+
+def test_after_memory_ran_out_a_chunk_is_collected_in_parts_and_is_the_same():
+    params = load("x", translator={"model": "random", "dtype": "float32"}, latent={"steps": 3}, decode={"max_new_tokens": 3})
+    chosen = [replace(TASK, kernel=replace(TASK.kernel, name=f"k{i}")) for i in range(3)]
+    item = {"params": dump(params), "tasks": chosen, "gpu_share": 1.0}
+    whole, parts = collect.generate_item(item), collect.generate_item(item, shrink=2)
+    assert whole["rows"] and [r["code"] for r in whole["rows"]] == [r["code"] for r in parts["rows"]]
+    assert [r["capture_id"] for r in whole["rows"]] == [r["capture_id"] for r in parts["rows"]]
+    np.testing.assert_allclose(whole["vectors"], parts["vectors"], rtol=2**-8, atol=2**-10)

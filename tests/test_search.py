@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from parallax_lib import choosing, latents, models, prm, search
+from parallax_lib import choosing, latents, models, packed, prm, search
 from parallax_lib.collect import ask, token_limit
 from parallax_lib.kernels import Kernel, Task
-from parallax_lib.params import UserError, load
+from parallax_lib.params import UserError, dump, load
 
 SOURCE = "int main() { int s = 0; for (int i = 0; i < 9; i++) s += i; return s; }"
 
@@ -338,3 +338,16 @@ def test_cost_counts_forwarded_tokens_and_weighs_the_prm_by_its_parameters(trans
     tokens = [r["prefill_tokens"] + 3 + r["decode_tokens"] for r in (guided, plain)]
     weight = (2 * 64 + 3 * 64 + 3) / sum(p.numel() for p in translator.model.parameters())  # mean, std, three probes
     assert plain["cost"] == tokens[1] and guided["cost"] == pytest.approx(tokens[0] + 12 * weight)
+
+
+def test_after_memory_ran_out_a_group_is_written_in_parts_and_is_the_same(tmp_path, monkeypatch):
+    params = load("x", translator={"model": "random", "dtype": "float32"}, latent={"steps": 3}, decode={"max_new_tokens": 3, "batch": 8},
+                  search={"branches": 4, "samples": 3, "arms": ["unguided", "guided", "oracle"]})  # fmt: skip
+    model = prm.build(prm.PRMConfig(latent_width=576, steps=3, width=16, layers=1, heads=2))
+    item = {"params": dump(params), "gpu_share": 1.0, "prms": [packed.pack(prm.save(model, tmp_path / "prm"))]}
+    item["rows"] = search.plan_rows([task(i) for i in range(4)], params)
+    sizes, translate = [], search.translate
+    monkeypatch.setattr(search, "translate", lambda *given: sizes.append(len(given[2])) or translate(*given))
+    whole, parts = search.translate_item(item), search.translate_item(item, shrink=2)
+    assert sizes[0] == len(item["rows"]) == sum(sizes[1:]) and len(sizes) > 2
+    assert [(r["task"], r["arm"], r["code"], r["picks"]) for r in whole] == [(r["task"], r["arm"], r["code"], r["picks"]) for r in parts]
