@@ -19,7 +19,7 @@ import torch
 from parallax_lib import collect, contents, forge, latents, prm, rewards, train
 from parallax_lib.kernels import split_of
 from parallax_lib.models import loaded_translator, pick_device
-from parallax_lib.params import Params, dump
+from parallax_lib.params import SMALL_PRMS, Params, dump
 from parallax_lib.scorers import trained_folder, write_families
 from parallax_lib.store import digest
 from parallax_lib.study import Run
@@ -59,7 +59,7 @@ def prm_shape(params: Params, kind: str) -> prm.PRMConfig:
     """A run's own model, or a baseline beside it: `prm.lora_rank` is for the former, where it is a language model."""
     p = params.prm
     shared = {name: getattr(p, name) for name in ("width", "layers", "heads", "dropout", "context", "reads")}
-    return prm.PRMConfig(**shared, lora_rank=p.lora_rank if kind == p.kind and kind not in prm.SMALL else 0)
+    return prm.PRMConfig(**shared, lora_rank=p.lora_rank if kind == p.kind and kind not in SMALL_PRMS else 0)
 
 
 @torch.inference_mode()
@@ -87,7 +87,7 @@ def train_prm(run: Run, kind: str, rows: pd.DataFrame, vectors: np.ndarray):
     contexts = prompt_states(run, rows)
     told = [targets.tolist(), list(rows["capture_id"]), rows["split"].tolist(), read_by(run, vectors)]
     folder = _fresh_folder(run, kind, [prm_settings(run), run.params.seed, *told])
-    with one_thread() if kind in prm.SMALL else nullcontext():
+    with one_thread() if kind in SMALL_PRMS else nullcontext():
         model, history = train.fit_model(
             kind,
             vectors.astype(np.float32),
@@ -118,7 +118,7 @@ def trial(params: Params, kind: str, material: Material, split: np.ndarray, **ot
 
 def alone(params: Params) -> bool:
     """Whether a run's trainings keep to this process: a language model's, or those of a GPU that was named."""
-    return params.prm.kind not in prm.SMALL or ":" in params.translator.device
+    return params.prm.kind not in SMALL_PRMS or ":" in params.translator.device
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from parallax_lib.yamls import UserError as UserError
 from parallax_lib.yamls import parse, read_yaml
@@ -21,6 +21,10 @@ ROOT = Path(__file__).resolve().parents[1]
 DIRECTIONS = ("serial-omp", "serial-cuda", "omp-cuda", "cuda-omp")
 Arm = Literal["unguided", "random", "guided", "redecode", "best_of_n", "compile_filter", "run_filter", "guided_filter", "oracle"]
 ARMS = get_args(Arm)
+SMALL_PRMS = ("transformer", "gru", "ridge")  # not a language model
+
+
+SWITCH = BeforeValidator(lambda value: {True: "on", False: "off"}[value] if isinstance(value, bool) else value)  # YAML reads on as true
 
 
 class Section(BaseModel):
@@ -126,8 +130,8 @@ class Validate(Section):
     memory_mb: int = Field(2048, ge=1)
     processes: int = Field(64, ge=1)  # and threads, of one run
     workers: int = Field(2, ge=1)  # programs judged at once; more than four are judged by processes of their own
-    races: Literal["off", "on", "auto"] = "auto"  # race stage for correct programs; auto: where its tools are installed
-    timing: Literal["off", "on"] = "off"  # exclusive timing lane for correct programs
+    races: Annotated[Literal["off", "on", "auto"], SWITCH] = "auto"  # race stage for correct programs; auto: where its tools are installed
+    timing: Annotated[Literal["off", "on"], SWITCH] = "off"  # exclusive timing lane for correct programs
     cuda: Literal["auto", "gpu", "emulated", "compile"] = "auto"  # where CUDA programs run; auto: a GPU, else the CPU
     unsafe: bool = False  # run generated programs without a sandbox
 
@@ -188,15 +192,15 @@ def load_file(path: str | Path, sets: tuple[str, ...] = ()) -> Params:
     values, lines = read_yaml(path)
     values.setdefault("run", path.stem)
     for item in sets:
-        values = merge(values, _parse_set(item))
+        given = _parse_set(item)
+        _fields(given, {}, f"--set {item}")
+        values = merge(values, given)
     return check(values, lines, path)
 
 
 def check(values: dict, lines: dict[tuple, int], file: Path) -> Params:
-    try:
-        params = Params.model_validate(values)
-    except ValidationError as e:
-        raise UserError(_explain(e.errors()[0], lines, file)) from None
+    """The parameters, if every value fits its field and the others.  Raises UserError that names `file` and the line."""
+    params = _fields(values, lines, file.name)
     for name in params.suite.directions:
         if name not in DIRECTIONS:
             raise UserError(f"{file.name}: suite.directions: {name!r} is not one of {', '.join(DIRECTIONS)}{_nearest(name, DIRECTIONS)}")
@@ -209,11 +213,14 @@ def check(values: dict, lines: dict[tuple, int], file: Path) -> Params:
         raise UserError(f"{file.name}: latent.sigma, collect.influence_sigmas: {told}; keep all of them below 1")
     if params.search.choose == "thoughts" and (params.search.beam > 1 or params.search.lookahead):
         raise UserError(f"{file.name}: search.choose thoughts takes no beam and no lookahead; leave them out, or choose steps")
-    if "arms" in params.search.model_fields_set and "guided_filter" in params.search.arms:
+    if params.search.arms != ARMS and "guided_filter" in params.search.arms:  # among all arms it is left out where it cannot be
         if params.search.choose != "thoughts" or "guided" not in params.search.arms:
             raise UserError(
                 f"{file.name}: search.arms: guided_filter needs the arm guided and search.choose thoughts; add them, or leave it out"
             )
+    for key, name in (("prm.kind", params.prm.kind), *(("prm.baselines", kind) for kind in params.prm.baselines)):
+        if name not in SMALL_PRMS and (close := difflib.get_close_matches(name, SMALL_PRMS, n=1, cutoff=0.75)):
+            raise UserError(f"{file.name}: {key}: {name!r} is no kind of PRM; did you mean {close[0]!r}?")
     if params.executor.kind == "dask" and not params.executor.address:
         raise UserError(f"{file.name}: executor.address: name the Dask scheduler, tcp://host:8786 or the file of its --scheduler-file")
     if params.search.beam > params.search.branches:
@@ -221,6 +228,14 @@ def check(values: dict, lines: dict[tuple, int], file: Path) -> Params:
     if "/" in params.run or params.run.startswith("."):
         raise UserError(f"{file.name}: run: {params.run!r} must be a plain name, it becomes a folder under data/runs")
     return params
+
+
+def _fields(values: dict, lines: dict[tuple, int], name: str) -> Params:
+    """`values` as parameters, each looked at alone; `name` says in an error where they stand."""
+    try:
+        return Params.model_validate(values)
+    except ValidationError as e:
+        raise UserError(_explain(e.errors()[0], lines, name)) from None
 
 
 def resolve(path: str) -> Path:
@@ -259,10 +274,10 @@ def _parse_set(item: str) -> dict:
     return value
 
 
-def _explain(error: dict, lines: dict[tuple, int], file: Path) -> str:
+def _explain(error: dict, lines: dict[tuple, int], name: str) -> str:
     loc = tuple(str(p) for p in error["loc"])
     named = next((loc[:i] for i in range(len(loc), 0, -1) if loc[:i] in lines), loc)
-    where = f"{file.name}: line {lines[named]}" if named in lines else file.name
+    where = f"{name}: line {lines[named]}" if named in lines else name
     key, said, got = ".".join(loc), error["msg"].lower(), _short(error["input"])
     if error["type"] == "extra_forbidden":
         model = Params

@@ -26,9 +26,7 @@ from torch import Tensor, nn
 
 from parallax_lib.backbones import CausalBody, Recurrent, described, from_saved_config, pretrained, small_llama
 from parallax_lib.losses import find_loss, to_probability
-from parallax_lib.params import UserError
-
-SMALL = ("transformer", "gru", "ridge")  # not a language model
+from parallax_lib.params import SMALL_PRMS, UserError
 
 
 @dataclass(frozen=True)
@@ -163,7 +161,7 @@ def _made(config: PRMConfig, language_model: Callable[[str, int], CausalBody]) -
         raise UserError("PRMConfig.latent_width is 0: give the width D of the translator's hidden states")
     if config.context not in ("none", "pooled"):
         raise UserError(f"PRMConfig.context {config.context!r}: choose 'none' or 'pooled'")
-    if config.lora_rank and config.backbone in SMALL:
+    if config.lora_rank and config.backbone in SMALL_PRMS:
         told = f"PRMConfig.lora_rank {config.lora_rank}: a {config.backbone}"
         raise UserError(f"{told} has no weights to adapt; name a causal LM, or set it to 0")
     if config.backbone == "ridge":

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from parallax_lib import prm
 from parallax_lib.models import pick_device
-from parallax_lib.params import UserError, resolve
+from parallax_lib.params import SMALL_PRMS, UserError, resolve
 from parallax_lib.runs import Run
 from parallax_lib.store import slug, write_json
 
@@ -21,7 +21,7 @@ FAMILIES = "families.json"  # beside a PRM: the families of its training and val
 
 def trained_folder(run: Run, kind: str) -> Path:
     """Where the run trains a PRM of one kind: `<run>/prm-gru`; a language model's folder or id by its last part and a hash."""
-    return run.folder / f"prm-{kind if kind in prm.SMALL else slug(Path(kind).name, kind)}"
+    return run.folder / f"prm-{kind if kind in SMALL_PRMS else slug(Path(kind).name, kind)}"
 
 
 def prm_folder(run: Run) -> Path:

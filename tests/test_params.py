@@ -114,3 +114,33 @@ def test_values_that_make_no_run_are_refused(section, value, message):
 
 def test_dropout_below_one_is_a_proposal():
     assert load("x", latent={"proposal": "mc_dropout"}, collect={"influence_sigmas": [0.0, 0.5]}).latent.sigma == 0.5
+
+
+@pytest.mark.parametrize(("given", "means"), [("off", "off"), ("on", "on"), ("'off'", "off"), ("auto", "auto"), ("yes", "on")])
+def test_on_and_off_need_no_quotes(given, means):
+    assert load_file(ROOT / "params" / "tiny.yaml", (f"validation.races={given}",)).validation.races == means
+
+
+@pytest.mark.parametrize("item", ["search.branches=eight", "search.armes=[guided]", "validation.timing=auto"])
+def test_a_bad_set_is_told_as_it_was_given_and_blames_no_line_of_the_file(item):
+    with pytest.raises(UserError) as refused:
+        load_file(ROOT / "params" / "tiny.yaml", (item,))
+    assert str(refused.value).startswith(f"--set {item}: ") and "line" not in str(refused.value)
+
+
+def test_the_guided_filter_needs_whole_thoughts_that_guidance_scores():
+    arms = "search.arms=[guided, guided_filter]"
+    with pytest.raises(UserError, match="guided_filter needs the arm guided and search.choose thoughts"):
+        load_file(ROOT / "params" / "tiny.yaml", (arms,))
+    assert "guided_filter" in load_file(ROOT / "params" / "tiny.yaml", ("search.choose=thoughts", arms)).search.arms
+
+
+@pytest.mark.parametrize("item", ["prm.kind=gruu", "prm.baselines=[rige]"])
+def test_a_misspelt_kind_of_prm_is_not_looked_for_on_a_hub(item):
+    with pytest.raises(UserError, match=r"is no kind of PRM; did you mean '(gru|ridge)'\?"):
+        load_file(ROOT / "params" / "tiny.yaml", (item,))
+
+
+def test_sets_that_only_fit_together_are_taken_together():
+    params = load_file(ROOT / "params" / "tiny.yaml", ("search.beam=6", "search.branches=8"))
+    assert (params.search.beam, params.search.branches) == (6, 8)
