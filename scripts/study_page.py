@@ -16,7 +16,7 @@ import pandas as pd
 from page_words import FLAT, RESAMPLED, SINGLE, table, told
 
 from parallax_lib import at_k, card, metrics
-from parallax_lib.arms import drawn
+from parallax_lib.arms import RANKED, drawn
 from parallax_lib.card import CEILING, FLOOR, GUIDED
 from parallax_lib.facets import (
     HAND,
@@ -146,7 +146,10 @@ def pool(rows: pd.DataFrame, results: pd.DataFrame | None = None) -> list[tuple[
             "What a chooser takes among the first N programs of the pool, and guided minus it. `run_filter` sees what a program's own "
             "compile and runs show, and nothing of the reference; the oracle sees that too."
         )
-        against = [("What N programs buy (05)", told(f"{what} {RESAMPLED}", bought(rows, results)))]
+        made = bought(rows, results)
+        if RANKED in set(made["arm"]):
+            what += f" `{RANKED}` has those of the N best-scored thoughts written, and pays for thinking all of them."
+        against = [("What N programs buy (05)", told(f"{what} {RESAMPLED}", made))]
     sampled = drawn(rows)
     ks = tuple(k for k in (1, 2, 4, 8, 16) if k <= sampled.groupby("task").size().max())
     what = "Of the pool's programs under noise, all seeds together: the mean over tasks of 1 - C(n-c, k) / C(n, k)."

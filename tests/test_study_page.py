@@ -194,3 +194,14 @@ def test_a_folder_without_tables_is_an_error(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         study_page.main()
     assert "holds none of results" in capsys.readouterr().err
+
+
+def test_a_pool_whose_thoughts_were_scored_shows_the_guided_filter_and_the_shipped_one_does_not(made):
+    title = "What N programs buy (05)"
+    assert {row["arm"] for row in rows_of(made, title)} == {"best_of_n", "compile_filter", "run_filter", "oracle"}
+    pool, results = (pd.read_parquet(STUDY / f"{name}.parquet") for name in ("pool", "results"))
+    best_first = pool.assign(score=pool["validated"] - pool["sample"] / 100)  # a score that knows
+    text = dict(study_page.pool(best_first, results))[title]
+    shown = rows_of(f"\n## {title}\n{text}", title)
+    rates = {(row["arm"], row["N"]): row["rate"] for row in shown}
+    assert "`guided_filter` has those" in text and rates[("guided_filter", "2")] == rates[("oracle", "8")]
