@@ -27,10 +27,11 @@ def derive(results: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
     """The validated rows plus the arms that choose from the pool; each carries the cost of all that it looked at.
 
     best_of_n: highest mean log-probability.  compile_filter: the same among programs that compile.  run_filter: the same
-    among programs that `runs_alone`.  guided_filter: among those the one whose thought the PRM scores highest; there is none
-    where the guided arm did not score the pool's thoughts.  oracle: a validated program if the pool holds one, told by the
-    reference's output on the hidden inputs, else one that nobody could judge; it is the ceiling.  `best_of_n@cost` and so on:
-    the same among the first programs of the pool, as many as the guided arm's mean cost pays for.  `looked_at`: how many.
+    among programs that `runs_alone`.  guided_filter: among those the one whose thought the PRM scores highest; there is
+    none where the guided arm did not score the pool's thoughts (`search.scores_pool`).  oracle: a validated program if the
+    pool holds one, told by the reference's output on the hidden inputs, else one that nobody could judge; it is the
+    ceiling.  `best_of_n@cost` and so on: the same among the first programs of the pool, as many as the guided arm's mean
+    cost pays for.  `looked_at`: how many.
     """
     results = results.assign(repair=0, compiles=0, validator_runs=0, looked_at=1)
     live = results[results["arm"] != "pool"]
@@ -130,10 +131,10 @@ def by_count(pool: pd.DataFrame, results: pd.DataFrame, least: int = 1) -> pd.Da
 
     results: rows of the guided arm of the same tasks.  `cost` is that of a task with N programs, the mean over tasks.
     """
-    made, most = [], int(pool["sample"].max()) + 1 if len(pool) else 0
+    made = []
     for arm in POOL_ARMS:
         queued = queue(pool, arm, results)
-        for n in range(least, most + 1) if len(queued) else ():
+        for n in range(least, int(queued["turn"].max()) + 2) if len(queued) else ():
             first = queued[queued["turn"] < n]
             made.append(choose(first, arm).assign(arm=arm, looked_at=n, cost=pool_cost(first)))
     return pd.concat(made, ignore_index=True) if made else pool.iloc[:0]

@@ -214,12 +214,13 @@ def check(values: dict, lines: dict[tuple, int], file: Path) -> Params:
     if params.search.choose == "thoughts" and (params.search.beam > 1 or params.search.lookahead):
         raise UserError(f"{file.name}: search.choose thoughts takes no beam and no lookahead; leave them out, or choose steps")
     if params.search.arms != ARMS and "guided_filter" in params.search.arms:  # among all arms it is left out where it cannot be
-        if params.search.choose != "thoughts" or "guided" not in params.search.arms:
-            raise UserError(
-                f"{file.name}: search.arms: guided_filter needs the arm guided and search.choose thoughts; add them, or leave it out"
-            )
+        s = params.search
+        if s.choose != "thoughts" or "guided" not in s.arms or s.samples < s.branches or s.margin:
+            needed = "the arm guided, search.choose thoughts, search.samples of at least search.branches and no margin"
+            raise UserError(f"{file.name}: search.arms: guided_filter needs {needed}; set them, or leave it out")
     for key, name in (("prm.kind", params.prm.kind), *(("prm.baselines", kind) for kind in params.prm.baselines)):
-        if name not in SMALL_PRMS and (close := difflib.get_close_matches(name, SMALL_PRMS, n=1, cutoff=0.75)):
+        plain = name not in SMALL_PRMS and "/" not in name and not resolve(name).exists()
+        if plain and (close := difflib.get_close_matches(name, SMALL_PRMS, n=1, cutoff=0.75)):
             raise UserError(f"{file.name}: {key}: {name!r} is no kind of PRM; did you mean {close[0]!r}?")
     if params.executor.kind == "dask" and not params.executor.address:
         raise UserError(f"{file.name}: executor.address: name the Dask scheduler, tcp://host:8786 or the file of its --scheduler-file")

@@ -5,12 +5,11 @@ Knows a folder of rollouts and its card.  Knows no rule of a verdict.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pandas as pd
 
-from parallax_lib import runs, study
+from parallax_lib import runs, shipped, study
 from parallax_lib.params import UserError, check, resolve
 from parallax_lib.shipped import read_shipped, write_shipped
 from parallax_lib.store import slug, writable_folder
@@ -29,7 +28,8 @@ def rejudge(path: str, out: Path | None, workers: int) -> pd.DataFrame:
     rows, vectors = read_shipped(path)
     card = read_card(path)
     sections = {name: card["params"][name] for name in KEPT} | {"run": run_name(path)}
-    sections["validation"] = card["params"].get("validation", {}) | {"workers": workers}  # races as they were
+    races = {name: value for name, value in card["params"].get("validation", {}).items() if name == "races"}  # judged or not, as it was
+    sections["validation"] = races | {"workers": workers}
     run = runs.open_params(check(sections, {}, Path("card.json")), say=True)
     by_id = {t.id: t for t in runs.all_tasks(run)}
     stale = sorted({r.task for r in rows.itertuples() if r.task not in by_id or by_id[r.task].source_code != r.source_code})
@@ -44,13 +44,11 @@ def rejudge(path: str, out: Path | None, workers: int) -> pd.DataFrame:
 
 def read_card(path: str) -> dict:
     """The folder's card.  Raises UserError where there is none: it says which suite the tasks are of."""
-    file = resolve(path) / "card.json"
-    try:
-        card = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
-        card = {}
+    folder = resolve(path)
+    card = shipped.read_card(folder)
     if not set(KEPT) <= set(card.get("params", {})):
-        raise UserError(f"{file}: not a card with params.{' and params.'.join(KEPT)}; it must name the suite of the rollouts")
+        needed = " and ".join(f"params.{name}" for name in KEPT)
+        raise UserError(f"{folder / 'card.json'}: not a card with {needed}; it must name the suite of the rollouts")
     return card
 
 

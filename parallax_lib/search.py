@@ -124,7 +124,14 @@ def recipe(params: Params) -> dict:
     values["decode"].pop("max_prompt")  # which tasks, not how
     drawn = {"draws": "by thought"} if params.decode.temperature else {}  # they were all one stream once
     marks = {"weights": found} if (found := contents.weights(params)) else {}
+    marks |= {"pool": "scored"} if scores_pool(params) else {}  # it was not once
     return {name: values[name] for name in ("translator", "latent", "decode")} | {"search": wanted} | drawn | marks
+
+
+def scores_pool(params: Params) -> bool:
+    """Whether all thoughts that the guided arm ranks, and it ranks by nothing but the score, are thoughts of the pool's programs."""
+    s = params.search
+    return s.choose == "thoughts" and s.samples >= s.branches and not s.margin and "guided" in s.arms
 
 
 def slots(row: Row, search: Search) -> int:
@@ -162,11 +169,11 @@ def translate(
     written = dict(zip([r.program for r in once], _write(translator, models, once, params, progress), strict=True))
     weights = [prm.size(m) / translator.size for m in models]
     results = [_result(row, written[row.program], params, weights) for row in rows]
-    if params.search.choose == "thoughts":  # the pool's thoughts are those that the guided arm scored
+    if scores_pool(params):
         read = {(row.prompt, row.seed): written[row.program]["scores"] for row in rows if row.arm == "guided"}
         for row, result in zip(rows, results, strict=True):
-            if row.arm == "pool" and row.sample < len(scores := read.get((row.prompt, row.seed), ())):
-                result["score"] = scores[row.sample]
+            if row.arm == "pool" and (row.prompt, row.seed) in read and row.sample < params.search.branches:
+                result["score"] = read[row.prompt, row.seed][row.sample]
     return results
 
 
@@ -244,7 +251,8 @@ def translate_item(item: dict, shrink: int = 1) -> list[dict]:
     leave_room(item["gpu_share"])
     translator = loaded_translator(params.translator)
     models = packed.unpack(item["prms"], translator.device)
-    groups = grouped(rows, max(1, params.decode.batch // shrink), params) if shrink > 1 else [rows]
+    heavy = thinking_rows(rows, params) * max(weight(row.task, params) for row in rows)
+    groups = grouped(rows, max(1, heavy // shrink), params) if shrink > 1 else [rows]
     return [result for group in groups for result in translate(translator, models, group, params)]
 
 

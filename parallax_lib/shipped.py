@@ -6,6 +6,8 @@ Knows files and columns.  Knows no run and no verdict's rule.
 from __future__ import annotations
 
 import gzip
+import hashlib
+import json
 import os
 import re
 import tempfile
@@ -31,8 +33,9 @@ def write_shipped(folder: Path, frame: pd.DataFrame, vectors: np.ndarray, extra:
             write_vectors(Path(new) / f"latents-{i}.safetensors.gz", vectors[at : at + SHARD_ROWS], packed=True)
         text = frame.to_json(orient="records", lines=True)
         write_atomic(Path(new) / "rollouts.jsonl.gz", gzip.compress(text.encode(), mtime=0))
-        write_json(Path(new) / "card.json", extra | {"rollouts": len(frame), "latents": list(vectors.shape)})
-        made = sorted(Path(new).iterdir())
+        told = {"rollouts": len(frame), "latents": list(vectors.shape), "latents_sha256": _digest(Path(new))}
+        write_json(Path(new) / "card.json", extra | told)
+        made = sorted(Path(new).glob("latents-*")) + [Path(new) / name for name in ("rollouts.jsonl.gz", "card.json")]
         for stale in {path.name for path in folder.glob("latents-*")} - {path.name for path in made}:
             (folder / stale).unlink()
         for path in made:
@@ -66,12 +69,32 @@ def read_shipped(path: str, width: int | None = None) -> tuple[pd.DataFrame, np.
 
 def _own(folder: Path, width: int | None) -> tuple[pd.DataFrame, np.ndarray]:
     frame = pd.read_json(folder / "rollouts.jsonl.gz", lines=True)
-    paths = sorted(folder.glob("latents-*.safetensors.gz"), key=lambda p: int(re.findall(r"\d+", p.name)[0]))
+    paths = sorted(folder.glob("latents-*.safetensors.gz"), key=_place)
     shards = [read_vectors(p, width) for p in paths]
     vectors = np.concatenate(shards) if shards else np.zeros((0, 0, 0), np.float16)
+    if read_card(folder).get("latents_sha256") not in (None, _digest(folder)):
+        raise UserError(f"{folder}: the latents are not those that card.json names; its writing was cut short, restore it")
     if len(frame) != len(vectors):
         raise UserError(f"{folder}: {len(frame)} rollouts but {len(vectors)} latents; the folder is incomplete, restore it")
     return frame, vectors
+
+
+def read_card(folder: Path) -> dict:
+    """What the folder's card.json holds; nothing where none can be read."""
+    try:
+        return json.loads((folder / "card.json").read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError):
+        return {}
+
+
+def _digest(folder: Path) -> str:
+    """sha256 of the folder's latents, file by file in the order of their rows."""
+    paths = sorted(folder.glob("latents-*.safetensors.gz"), key=_place)
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
+
+
+def _place(path: Path) -> int:
+    return int(re.findall(r"\d+", path.name)[0])
 
 
 def _with_tree(frame: pd.DataFrame, folder: Path) -> pd.DataFrame:

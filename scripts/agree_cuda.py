@@ -119,6 +119,8 @@ def named(table: Path) -> pd.DataFrame:
         raise UserError(
             f"{table} does not exist; name results.parquet or rollouts.parquet of a run folder, or a folder of shipped rollouts"
         )
+    if not table.is_dir() and table.suffix != ".parquet":
+        raise UserError(f"{table} is neither a .parquet table nor a folder of rollouts")
     frame = read_shipped(str(table))[0] if table.is_dir() else pd.read_parquet(table)
     return frame.assign(id=ids(frame)).dropna(subset="id").drop_duplicates("id")
 
@@ -214,7 +216,9 @@ def verdicts(path: Path) -> dict[str, dict]:
 def relabel(folder: Path, judged: Path, out: Path) -> None:
     """A copy of a folder of rollouts in which a CUDA program that the file knows has the file's verdict and its reward."""
     rows, vectors = read_shipped(str(folder))
-    card, known = rejudge.read_card(str(folder)), verdicts(judged)
+    card, known = rejudge.read_card(str(folder)), {name: row for name, row in verdicts(judged).items() if row["reason"] not in UNKNOWN}
+    if not known.keys() & set(ids(rows)):
+        raise UserError(f"{judged} judges no program of {folder}")
     found = pd.DataFrame([known.get(name, {}) for name in ids(rows)], index=rows.index)
     after = rows.drop(columns="origin").assign(**{name: found[name].fillna(rows[name]) for name in found if name in rows})
     after = after.assign(level=after["level"].astype(int), validated=after["level"] == 5)
@@ -231,7 +235,7 @@ def _said(row: dict) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--judge", choices=("gpu", "emulated"))
-    parser.add_argument("--out", type=Path, default=Path("verdicts.jsonl"), help="the file of verdicts; with --relabel the new folder")
+    parser.add_argument("--out", type=Path, help="the file of verdicts (verdicts.jsonl unless named); with --relabel the new folder")
     parser.add_argument("--parts", default="minibench,forge,mutants")
     parser.add_argument("--forge", type=int, default=84)
     parser.add_argument(
@@ -248,14 +252,17 @@ def main() -> None:
     args = parser.parse_args()
     if sum(map(bool, (args.judge, args.compare, args.relabel))) != 1:
         parser.error("give --judge, --compare or --relabel")
+    if args.relabel and not args.out:
+        parser.error("--relabel: name the new folder with --out")
     try:
         if args.judge:
-            journal = args.journal or args.out.with_suffix(".journal.db")
+            out = args.out or Path("verdicts.jsonl")
+            journal = args.journal or out.with_suffix(".journal.db")
             there = {name for path in args.without for name in verdicts(path)}
             limits = run_limits(load(args.params.split(",")[0])) if args.table else LIMITS
             every = written(args.table, args.params) if args.table else programs(set(args.parts.split(",")), args.forge)
             wanted = [row for row in every if row[0] not in there]
-            judge(args.judge, args.out, wanted, args.workers, args.minutes, journal, args.back, limits)
+            judge(args.judge, out, wanted, args.workers, args.minutes, journal, args.back, limits)
         elif args.relabel:
             relabel(*args.relabel, writable_folder(args.out))
         else:

@@ -8,7 +8,7 @@ import agree_cuda
 import pytest
 
 from parallax_lib import shipped
-from parallax_lib.params import ROOT
+from parallax_lib.params import ROOT, UserError
 
 ROLLOUTS = ROOT / "data" / "rollouts"
 
@@ -72,3 +72,17 @@ def test_relabelled_rollouts_take_what_the_gpu_said_and_keep_the_rest(both, tmp_
     assert after["toolchain"][0].startswith("nvcc") and after["log"].tolist()[1:] == part["log"].tolist()[1:]
     assert after.columns.tolist() == part.columns.tolist()
     assert "1 of 3 verdicts" in capsys.readouterr().out
+
+
+def test_a_gpu_that_could_not_judge_and_other_programs_change_nothing(both, tmp_path):
+    _, gpu, _ = both
+    rows, vectors = shipped.read_shipped("data/rollouts")
+    name = agree_cuda.ids(rows).index(next(iter(gpu.values()))["id"])
+    part = rows.iloc[[name]]
+    shipped.write_shipped(tmp_path / "one", part.drop(columns="origin"), vectors[[name]], json.loads((ROLLOUTS / "card.json").read_text()))
+    for row in ({"id": agree_cuda.ids(part)[0], "level": 2, "reason": "infra_error"}, {"id": "written/x/y/z", "level": 5, "reason": "ok"}):
+        (tmp_path / "said.jsonl").write_text(json.dumps(row) + "\n")
+        with pytest.raises(UserError, match="judges no program of"):
+            agree_cuda.relabel(tmp_path / "one", tmp_path / "said.jsonl", tmp_path / "new")
+    with pytest.raises(UserError, match="neither a .parquet table nor a folder"):
+        agree_cuda.named(tmp_path / "said.jsonl")

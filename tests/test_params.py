@@ -130,15 +130,24 @@ def test_a_bad_set_is_told_as_it_was_given_and_blames_no_line_of_the_file(item):
 
 def test_the_guided_filter_needs_whole_thoughts_that_guidance_scores():
     arms = "search.arms=[guided, guided_filter]"
-    with pytest.raises(UserError, match="guided_filter needs the arm guided and search.choose thoughts"):
+    with pytest.raises(UserError, match="guided_filter needs the arm guided, search.choose thoughts"):
         load_file(ROOT / "params" / "tiny.yaml", (arms,))
-    assert "guided_filter" in load_file(ROOT / "params" / "tiny.yaml", ("search.choose=thoughts", arms)).search.arms
+    fit = ("search.choose=thoughts", arms, "search.branches=4", "search.samples=4")
+    assert "guided_filter" in load_file(ROOT / "params" / "tiny.yaml", fit).search.arms
+    for broken in ("search.samples=3", "search.margin=0.1"):
+        with pytest.raises(UserError, match="search.samples of at least search.branches and no margin"):
+            load_file(ROOT / "params" / "tiny.yaml", (*fit, broken))
 
 
 @pytest.mark.parametrize("item", ["prm.kind=gruu", "prm.baselines=[rige]"])
 def test_a_misspelt_kind_of_prm_is_not_looked_for_on_a_hub(item):
     with pytest.raises(UserError, match=r"is no kind of PRM; did you mean '(gru|ridge)'\?"):
         load_file(ROOT / "params" / "tiny.yaml", (item,))
+
+
+@pytest.mark.parametrize("name", ["someone/transformer", "./gru", "gpt2"])
+def test_a_model_of_nearly_that_name_is_not_misspelt(name):
+    assert load_file(ROOT / "params" / "tiny.yaml", (f"prm.kind={name}",)).prm.kind == name
 
 
 def test_sets_that_only_fit_together_are_taken_together():

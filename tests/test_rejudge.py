@@ -78,6 +78,9 @@ def test_an_out_that_cannot_be_written_is_told_before_anything_is_read(command, 
 
 def test_the_rules_of_the_cards_verdicts_stay(folder, monkeypatch):
     path, _, _ = folder
+    card = json.loads((path / "card.json").read_text())
+    card["params"]["validation"] |= {"unsafe": True, "cpu_s": 1}  # not for a folder to say
+    (path / "card.json").write_text(json.dumps(card))
     asked = []
 
     def judge(run, rows, tasks):
@@ -86,4 +89,5 @@ def test_the_rules_of_the_cards_verdicts_stay(folder, monkeypatch):
 
     monkeypatch.setattr(rejudge.runs, "judge_frame", judge)
     rejudge.rejudge(str(path), None, 3)
+    assert (asked[0].unsafe, asked[0].cpu_s) == (False, params.Validate().cpu_s)
     assert (asked[0].races, asked[0].workers) == ("off", 3)  # data/rollouts was judged without the race stage

@@ -204,6 +204,8 @@ def test_a_kept_translation_is_of_the_same_search():
     same, others = search.recipe(settings()), [{"branches": 5}, {"choose": "thoughts"}, {"margin": 0.1}, {"lookahead": 1}, {"beam": 2}]
     assert all(search.recipe(settings(**other)) != same for other in others)
     assert all(search.recipe(settings(**other)) == same for other in ({"limit": 9}, {"samples": 7}, {"repair": 2}, {"seeds": [3]}))
+    scored = [search.recipe(settings(choose="thoughts", samples=n)) for n in (3, 4, 9)]
+    assert scored[0] != scored[1] == scored[2]  # with four the pool's thoughts are all that guidance scores
 
 
 @pytest.mark.parametrize("more", [{"beam": 2}, {"lookahead": 1}])
@@ -296,6 +298,9 @@ def test_a_repair_does_not_depend_on_its_batch(translator, probe):
 def test_the_pools_thoughts_have_the_scores_that_guidance_read(translator, probe, word_reader):
     params = settings(choose="thoughts", arms=["unguided", "guided", "oracle"], samples=6)
     results = search.translate(translator, [probe, word_reader], search.plan_rows([task(i) for i in range(3)], params), params)
+    fewer = settings(choose="thoughts", arms=["guided", "oracle"], samples=3)
+    few = search.translate(translator, [probe, word_reader], search.plan_rows([task(0)], fewer), fewer)
+    assert [np.isnan(r["score"]) for r in few] == [r["arm"] != "guided" for r in few]  # the fourth thought has no program in the pool
     for i in range(3):
         mine = [r for r in results if r["task"] == task(i).id]
         guided, pool = next(r for r in mine if r["arm"] == "guided"), [r for r in mine if r["arm"] == "pool"]
@@ -345,7 +350,7 @@ def test_after_memory_ran_out_a_group_is_written_in_parts_and_is_the_same(tmp_pa
                   search={"branches": 4, "samples": 3, "arms": ["unguided", "guided", "oracle"]})  # fmt: skip
     model = prm.build(prm.PRMConfig(latent_width=576, steps=3, width=16, layers=1, heads=2))
     item = {"params": dump(params), "gpu_share": 1.0, "prms": [packed.pack(prm.save(model, tmp_path / "prm"))]}
-    item["rows"] = search.plan_rows([task(i) for i in range(4)], params)
+    item["rows"] = search.grouped(search.plan_rows([task(i) for i in range(40)], params), 8, params)[0]
     sizes, translate = [], search.translate
     monkeypatch.setattr(search, "translate", lambda *given: sizes.append(len(given[2])) or translate(*given))
     whole, parts = search.translate_item(item), search.translate_item(item, shrink=2)

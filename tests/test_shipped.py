@@ -107,6 +107,17 @@ def test_a_write_that_ends_midway_leaves_the_earlier_rollouts_whole(source, monk
     assert not [path for path in source.iterdir() if path.name.startswith(".")]
 
 
+def test_latents_of_another_write_are_refused(source):
+    rows, vectors = shipped.read_shipped(str(source))
+    before = {path.name: path.read_bytes() for path in source.iterdir()}
+    shipped.write_shipped(source, rows.drop(columns="origin"), vectors + 1, {})
+    (source / "rollouts.jsonl.gz").write_bytes(before["rollouts.jsonl.gz"])
+    assert len(shipped.read_shipped(str(source))[0]) == len(rows)
+    (source / "latents-0.safetensors.gz").write_bytes(before["latents-0.safetensors.gz"])  # as many rows, other thoughts
+    with pytest.raises(UserError, match="latents are not those that card.json names"):
+        shipped.read_shipped(str(source))
+
+
 def test_a_folder_that_is_not_there_is_said_to_be_missing(capsys, tmp_path):
     assert main(["export", str(tmp_path / "none"), "--out", str(tmp_path / "out")]) == 2
     assert capsys.readouterr().err.count("none: no such folder") == 1
