@@ -24,21 +24,21 @@ from parallax_lib.safe_html import label
 
 BLACK, ORANGE, SKY, GREEN = "#1b1f24", "#E69F00", "#56B4E9", "#009E73"
 YELLOW, BLUE, VERMILLION, PURPLE, GREY = "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#8c959f"
-LIGHT = "#7FBCE0"  # of BLUE
+NAVY = "#003F63"
 PASS, FAIL = BLUE, VERMILLION
 
 DIRECTION_COLOURS = dict(zip(DIRECTIONS, (BLUE, ORANGE, GREEN, PURPLE), strict=True))
 DIRECTION_SYMBOLS = dict(zip(DIRECTIONS, ("circle", "square", "diamond", "triangle-up"), strict=True))
 ARM_COLOURS = {
     "unguided": BLACK, "random": GREY, "guided": BLUE, "redecode": ORANGE,
-    "best_of_n": PURPLE, "compile_filter": SKY, "run_filter": VERMILLION, "guided_filter": LIGHT, "oracle": GREEN,
+    "best_of_n": PURPLE, "compile_filter": SKY, "run_filter": VERMILLION, "guided_filter": NAVY, "oracle": GREEN,
 }  # fmt: skip
 MODEL_COLOURS = {"prm": BLUE, "transformer": BLUE, "ridge": ORANGE, "gru": GREEN}
 REASON_COLOURS = {
     "ok": GREEN, "race": PURPLE, "nondeterministic": "#E3B5CE",
     "wrong_output": VERMILLION, "incomplete": "#F0A37A", "cheat_suspected": "#7F3800",
     "not_parallel": ORANGE, "no_kernel_launch": "#F4CC73",
-    "no_code": "#003F63", "compile_error": BLUE, "compile_limit": LIGHT,
+    "no_code": NAVY, "compile_error": BLUE, "compile_limit": "#7FBCE0",
     "crash": "#3d444d", "cuda_error": "#59636e", "timeout": "#7d8590",
     "memory_limit": "#9ea7b0", "output_limit": "#bcc3ca",
     "not_checkable": "#F0E442", "infra_error": "#f7f1a1",
