@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -28,6 +29,8 @@ BRANCH = re.compile(r"^(?P<root>.+?)(?:_v(?P<depth>\d+)_r(?P<resample>\d+))?$") 
 def write_shipped(folder: Path, frame: pd.DataFrame, vectors: np.ndarray, extra: dict) -> None:
     """Rollouts as `rollouts.jsonl.gz` and packed `latents-<i>.safetensors.gz`, with `card.json` that says what made them."""
     folder.mkdir(parents=True, exist_ok=True)
+    for killed in folder.glob(".new-*"):
+        shutil.rmtree(killed)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as new:  # all of it is there before anything is replaced
         for i, at in enumerate(range(0, len(frame), SHARD_ROWS)):
             write_vectors(Path(new) / f"latents-{i}.safetensors.gz", vectors[at : at + SHARD_ROWS], packed=True)

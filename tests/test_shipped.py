@@ -98,6 +98,7 @@ def test_a_write_that_ends_midway_leaves_the_earlier_rollouts_whole(source, monk
     def full(*_):
         raise OSError("no space left on device")
 
+    (source / ".new-killed").mkdir()  # as kill -9 leaves it
     monkeypatch.setattr(shipped, "write_json", full)
     with pytest.raises(OSError, match="no space"):
         shipped.write_shipped(source, kept.head(1), vectors[:1] + 1, {})
