@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from parallax_lib.yamls import UserError as UserError
-from parallax_lib.yamls import parse, read_yaml
+from parallax_lib.yamls import nearest, parse, read_yaml, short
 
 ROOT = Path(__file__).resolve().parents[1]
 DIRECTIONS = ("serial-omp", "serial-cuda", "omp-cuda", "cuda-omp")
@@ -203,7 +203,7 @@ def check(values: dict, lines: dict[tuple, int], file: Path) -> Params:
     params = _fields(values, lines, file.name)
     for name in params.suite.directions:
         if name not in DIRECTIONS:
-            raise UserError(f"{file.name}: suite.directions: {name!r} is not one of {', '.join(DIRECTIONS)}{_nearest(name, DIRECTIONS)}")
+            raise UserError(f"{file.name}: suite.directions: {name!r} is not one of {', '.join(DIRECTIONS)}{nearest(name, DIRECTIONS)}")
     for section in ("search", "card"):
         seeds = getattr(params, section).seeds
         if len(set(seeds)) < len(seeds):
@@ -279,12 +279,12 @@ def _explain(error: dict, lines: dict[tuple, int], name: str) -> str:
     loc = tuple(str(p) for p in error["loc"])
     named = next((loc[:i] for i in range(len(loc), 0, -1) if loc[:i] in lines), loc)
     where = f"{name}: line {lines[named]}" if named in lines else name
-    key, said, got = ".".join(loc), error["msg"].lower(), _short(error["input"])
+    key, said, got = ".".join(loc), error["msg"].lower(), short(error["input"])
     if error["type"] == "extra_forbidden":
         model = Params
         for part in loc[:-1]:
             model = model.model_fields[part].annotation
-        return f"{where}: unknown key {key!r}{_nearest(loc[-1], model.model_fields)}"
+        return f"{where}: unknown key {key!r}{nearest(loc[-1], model.model_fields)}"
     if error["type"] == "model_type":
         return f"{where}: {key} is a section of 'key: value' lines, got {got}"
     if error["type"] == "too_short":
@@ -293,14 +293,3 @@ def _explain(error: dict, lines: dict[tuple, int], name: str) -> str:
         close = difflib.get_close_matches(error["input"], re.findall("'(.*?)'", error["ctx"]["expected"]), n=1, cutoff=0.5)
         got += f"; did you mean {close[0]!r}?" if close else ""
     return f"{where}: {key}: {said}, got {got}"
-
-
-def _short(value: Any) -> str:
-    """At most 80 characters of it, on one line."""
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def _nearest(word: str, names) -> str:
-    close = difflib.get_close_matches(word, list(names), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else f"; it takes {', '.join(names)}"

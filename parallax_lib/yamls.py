@@ -5,6 +5,8 @@ Knows YAML.  Knows no setting.
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -55,3 +57,15 @@ def _walk(node: yaml.Node, at: tuple, lines: dict[tuple, int], path: Path, seen:
             raise UserError(f"{path.name}: line {line}: duplicate key {'.'.join(here)!r}, first given on line {lines[here]}")
         lines[here] = line
         _walk(value, here, lines, path, seen)
+
+
+def short(value: Any) -> str:
+    """At most 80 characters of it, on one line."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def nearest(word: str, names: Iterable[str]) -> str:
+    """The end of an error: which of the names was meant, or all of them."""
+    close = difflib.get_close_matches(word, list(names), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else f"; it takes {', '.join(names)}"
