@@ -346,7 +346,7 @@ def test_cost_counts_forwarded_tokens_and_weighs_the_prm_by_its_parameters(trans
 
 
 def test_after_memory_ran_out_a_group_is_written_in_parts_and_is_the_same(tmp_path, monkeypatch):
-    params = load("x", translator={"model": "random", "dtype": "float32"}, latent={"steps": 3}, decode={"max_new_tokens": 3, "batch": 8},
+    params = load("x", translator={"model": "random", "dtype": "float32"}, latent={"steps": 3}, decode={"max_new_tokens": 3, "batch": 288},
                   search={"branches": 4, "samples": 3, "arms": ["unguided", "guided", "oracle"]})  # fmt: skip
     model = prm.build(prm.PRMConfig(latent_width=576, steps=3, width=16, layers=1, heads=2))
     item = {"params": dump(params), "gpu_share": 1.0, "prms": [packed.pack(prm.save(model, tmp_path / "prm"))]}
