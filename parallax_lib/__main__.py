@@ -7,8 +7,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from parallax_lib.kernels import APIS
-from parallax_lib.params import Params, UserError, load_file, resolve
+from parallax_lib.core.config import Params, load_file, resolve
+from parallax_lib.core.errors import UserError
+from parallax_lib.tasks.task import APIS
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -16,9 +17,9 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     try:
         if argv[:1] == ["adapt"]:  # has its own options, one for each field of AdaptConfig
-            from parallax_lib import adapt
+            from parallax_lib.translator import finetune
 
-            adapt.main(argv[1:])
+            finetune.main(argv[1:])
             return 0
         args = parser().parse_args(argv)
         return args.go(args) or 0
@@ -108,45 +109,48 @@ def _hecbench_options(sub) -> None:
 
 def _run(args) -> None:
     params = load_file(args.params, tuple(args.set))
-    from parallax_lib import findings, pipeline
+    from parallax_lib.study import pipeline
+    from parallax_lib.study import results as study_results
 
     check_machine(params)
     folder = pipeline.run(params, args.only, args.force, say=lambda line: print(line, flush=True))
-    print(findings.summary(folder), flush=True)
+    print(study_results.summary(folder), flush=True)
 
 
 def _collect(args) -> None:
     """Stage 01 without notebooks: collect, judge, probe the latents' influence, write a folder others can add."""
     params = load_file(args.params, tuple(args.set))
-    from parallax_lib import pipeline, study
+    from parallax_lib.study import collection, pipeline
 
     check_machine(params.model_copy(update={"collect": params.collect.model_copy(update={"shipped": ""})}))
-    study.collect_to(params, args.out, pipeline.manifest(params))
+    collection.collect_to(params, args.out, pipeline.manifest(params))
 
 
 def _rejudge(args) -> None:
-    from parallax_lib import rejudge
+    from parallax_lib.study import rejudge
 
     print(rejudge.changes(rejudge.rejudge(args.folder, args.out, args.workers)))
 
 
 def _export(args) -> None:
-    from parallax_lib import layout, shipped, store
+    from parallax_lib.core import storage
+    from parallax_lib.search import published_format, rollout_files
 
-    run, out = resolve(args.folder), store.writable_folder(args.out)
+    run, out = resolve(args.folder), storage.writable_folder(args.out)
     if (run / "rollouts.parquet").exists():
-        rows, vectors = store.read_table(run, "rollouts"), store.read_vectors(run / "latents.safetensors")
+        rows, vectors = storage.read_table(run, "rollouts"), storage.read_vectors(run / "latents.safetensors")
     else:
-        rows, vectors = shipped.read_shipped(args.folder)
-    index = layout.export_layout(out, rows.drop(columns="origin"), vectors)
+        rows, vectors = rollout_files.read_shipped(args.folder)
+    index = published_format.export_layout(out, rows.drop(columns="origin"), vectors)
     for card in filter(Path.exists, (run / "manifest.json", run / "card.json")):
-        store.write_atomic(out / "card.json", card.read_bytes())
+        storage.write_atomic(out / "card.json", card.read_bytes())
     print(f"{len(rows)} rollouts, latents {list(vectors.shape)}: {index}")
 
 
 def check_machine(params: Params) -> None:
     """Refuse before anything is loaded: compiler, sandbox, folders that are not there."""
-    from parallax_lib import sandbox, toolchain
+    from parallax_lib.sandbox import sandbox
+    from parallax_lib.verdict import toolchain
 
     toolchain.detect(params.validation.cuda)
     sandbox.probe(unsafe=params.validation.unsafe)
@@ -161,33 +165,39 @@ def check_machine(params: Params) -> None:
 
 
 def _redteam(args) -> int:
-    from parallax_lib import redteam
+    from parallax_lib.verdict.assurance import redteam
 
     return 0 if redteam.gate(args.workers, args.api, args.journal) else 1
 
 
 def _audit(args) -> int:
-    from parallax_lib import audit, sandbox, store, toolchain
-    from parallax_lib.reference import Bench
+    from parallax_lib.core import storage
+    from parallax_lib.sandbox import sandbox
+    from parallax_lib.verdict import toolchain
+    from parallax_lib.verdict.assurance import oracle_audit
+    from parallax_lib.verdict.reference import Bench
 
     if args.out is not None:
-        store.writable_file(args.out)
-    journal = store.Journal(args.journal or store.run_folder("audit") / "journal.db")
+        storage.writable_file(args.out)
+    journal = storage.Journal(args.journal or storage.run_folder("audit") / "journal.db")
     bench = Bench(toolchain.detect(), sandbox.probe(), sandbox.Limits(cpu_s=5, wall_s=60, memory_mb=1024), journal)
     only = tuple(filter(None, args.kernels.split(",")))
-    return 0 if audit.run(args.suite, args.per_operator, args.workers, args.out, bench, only) else 1
+    return 0 if oracle_audit.run(args.suite, args.per_operator, args.workers, args.out, bench, only) else 1
 
 
 def _selfcheck(args) -> int:
-    from parallax_lib import selfcheck
+    from parallax_lib.verdict.assurance import sandbox_check
 
-    _, holds = selfcheck.table(selfcheck.levels(), lambda line: print(line, flush=True))
+    _, holds = sandbox_check.table(sandbox_check.levels(), lambda line: print(line, flush=True))
     return 0 if holds else 1
 
 
 def _hecbench(args) -> int:
-    from parallax_lib import hecbench_check, hecbench_mutants, hecbench_table, sandbox, store, toolchain
-    from parallax_lib.reference import Bench
+    from parallax_lib.core import storage
+    from parallax_lib.sandbox import sandbox
+    from parallax_lib.verdict import toolchain
+    from parallax_lib.verdict.assurance import hecbench_check, hecbench_mutants, hecbench_table
+    from parallax_lib.verdict.reference import Bench
 
     names, apis = (tuple(filter(None, each.split(","))) for each in (args.names, args.apis))
     if unknown := [api for api in apis if api not in APIS]:
@@ -198,8 +208,8 @@ def _hecbench(args) -> int:
         print(hecbench_check.index(args.root, toolchain.detect(), names).to_string(index=False))
         return 0
     if args.out is not None:
-        store.writable_file(args.out)
-    journal = store.Journal(args.journal or store.run_folder("hecbench") / "journal.db")
+        storage.writable_file(args.out)
+    journal = storage.Journal(args.journal or storage.run_folder("hecbench") / "journal.db")
     bench = Bench(toolchain.detect(), sandbox.probe(), hecbench_check.LIMITS, journal)
 
     def made(code: str):
@@ -211,21 +221,21 @@ def _hecbench(args) -> int:
     rows = hecbench_check.check(args.root, bench, names, args.limit, made if args.mutants else None, say, apis, args.workers)
     print(hecbench_table.totals(rows))
     if args.out is not None:
-        store.write_json(args.out, rows.to_dict("records"))
+        storage.write_json(args.out, rows.to_dict("records"))
     return 0 if len(rows) and (rows["direction"] != "none").any() else 1
 
 
 def _size(args) -> None:
     params = load_file(args.params, tuple(args.set))  # before torch is loaded, which takes a while
-    from parallax_lib import sizing
+    from parallax_lib.study import memory
 
-    print(sizing.text(params))
+    print(memory.text(params))
 
 
 def _tools(args) -> None:
-    from parallax_lib import study
+    from parallax_lib.verdict.batch import machine_text
 
-    print(study.machine_text())
+    print(machine_text())
 
 
 if __name__ == "__main__":

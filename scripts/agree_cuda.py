@@ -30,15 +30,21 @@ from pathlib import Path
 
 import pandas as pd
 
-from parallax_lib import forge, metrics, rejudge, rewards, sandbox, toolchain, validate
-from parallax_lib.forge_sweep import cases
-from parallax_lib.kernels import Kernel, Task, tasks
-from parallax_lib.params import Suite, UserError, load
-from parallax_lib.reasons import UNKNOWN
-from parallax_lib.runs import run_limits
-from parallax_lib.shipped import read_shipped, write_shipped
-from parallax_lib.store import Journal, digest, writable_folder
-from parallax_lib.suite import load_suite
+from parallax_lib.analysis import metrics
+from parallax_lib.core.config import Suite, load
+from parallax_lib.core.errors import UserError
+from parallax_lib.core.storage import Journal, digest, writable_folder
+from parallax_lib.prm import labels as reward_labels
+from parallax_lib.sandbox import sandbox
+from parallax_lib.search.rollout_files import read_shipped, write_shipped
+from parallax_lib.study import rejudge
+from parallax_lib.study.run import run_limits
+from parallax_lib.tasks.suites import load_suite
+from parallax_lib.tasks.synthetic import generator
+from parallax_lib.tasks.task import Kernel, Task, tasks
+from parallax_lib.verdict import toolchain, validate
+from parallax_lib.verdict.assurance.synthetic_labels import cases
+from parallax_lib.verdict.reasons import UNKNOWN
 
 FORGE_SEED = 2_000_000
 LIMITS = sandbox.Limits(cpu_s=20, memory_mb=4096)
@@ -76,7 +82,9 @@ def programs(parts: set[str], forge_count: int) -> list[tuple[str, str, Task]]:
     """(id, program, task), the same on every machine."""
     rows = []
     bundled = load_suite(Suite(kinds=("minibench",)))
-    drawn = [(spec, forge.as_kernel(spec)) for spec in (forge.sample(FORGE_SEED + i, forge.ALL_FAMILIES) for i in range(forge_count))]
+    drawn = [
+        (spec, generator.as_kernel(spec)) for spec in (generator.sample(FORGE_SEED + i, generator.ALL_FAMILIES) for i in range(forge_count))
+    ]
     if "minibench" in parts:
         rows += [(f"minibench/{k.name}/right", k.sources["cuda"], Task(k, "serial", "cuda")) for k in bundled]
     if "forge" in parts:
@@ -92,11 +100,11 @@ def programs(parts: set[str], forge_count: int) -> list[tuple[str, str, Task]]:
 def _plans(spec):
     """Two programs that the labels call right and two that they call wrong."""
     rng = random.Random(f"agree {spec.name}")
-    found = [(case.plan, forge.is_right(spec, "cuda", case.plan)) for case in cases(spec, "cuda")]
+    found = [(case.plan, generator.is_right(spec, "cuda", case.plan)) for case in cases(spec, "cuda")]
     for right in (True, False):
         plans = sorted({plan for plan, good in found if good == right and set(plan) != {"serial"}})
         for plan in rng.sample(plans, min(2, len(plans))):
-            yield plan, right, forge.render(spec, "cuda", plan)
+            yield plan, right, generator.render(spec, "cuda", plan)
 
 
 def _some(kernel: Kernel) -> list[tuple[str, str]]:
@@ -222,7 +230,7 @@ def relabel(folder: Path, judged: Path, out: Path) -> None:
     found = pd.DataFrame([known.get(name, {}) for name in ids(rows)], index=rows.index)
     after = rows.drop(columns="origin").assign(**{name: found[name].fillna(rows[name]) for name in found if name in rows})
     after = after.assign(level=after["level"].astype(int), validated=after["level"] == 5)
-    after = after.assign(reward=rewards.rewards(after, card["params"]["reward"]["spec"]))
+    after = after.assign(reward=reward_labels.rewards(after, card["params"]["reward"]["spec"]))
     write_shipped(out, after, vectors, card | {"relabelled": str(judged)})
     gained, lost = (after["validated"] & ~rows["validated"]).sum(), (rows["validated"] & ~after["validated"]).sum()
     print(f"{out}: {found['reason'].count()} of {len(rows)} verdicts are of {judged}; {gained} more programs validate, {lost} no longer")

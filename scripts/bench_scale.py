@@ -20,9 +20,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from parallax_lib import decode, engine, models, packed, params, prm, search, sizing, suite, train
-from parallax_lib.kernels import spread, tasks
-from parallax_lib.modelling import prm_shape
+from parallax_lib.core import config
+from parallax_lib.prm import model as prm_model
+from parallax_lib.prm import packed, train
+from parallax_lib.search import guided_search
+from parallax_lib.study import memory
+from parallax_lib.study.training import prm_shape
+from parallax_lib.tasks import suites
+from parallax_lib.tasks.task import spread, tasks
+from parallax_lib.translator import decoding, engine, models
 
 SHAPES = {  # Qwen2.5-Coder-7B's config.json, and one for a try
     "7b": {"hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4},
@@ -69,7 +75,7 @@ def peak_gib() -> float:
     """GiB at most since the last call."""
     if not GPU:
         return float("nan")
-    most = torch.cuda.max_memory_allocated() / sizing.GIB
+    most = torch.cuda.max_memory_allocated() / memory.GIB
     torch.cuda.reset_peak_memory_stats()
     return most
 
@@ -93,9 +99,9 @@ def ceilings() -> tuple[float, float]:
     return copy, product
 
 
-def writing(asked: params.Params, translator: models.Translator, bandwidth: float, flops: float) -> None:
-    pool = spread(tasks(suite.load_suite(asked.suite), asked.suite.directions), 8, asked.seed)
-    ids = [search.ask_row(translator, search.plan_rows([t], asked)[0]) for t in pool]
+def writing(asked: config.Params, translator: models.Translator, bandwidth: float, flops: float) -> None:
+    pool = spread(tasks(suites.load_suite(asked.suite), asked.suite.directions), 8, asked.seed)
+    ids = [guided_search.ask_row(translator, guided_search.plan_rows([t], asked)[0]) for t in pool]
     state = engine.prefill(translator, ids)
     tokens = sum(map(len, ids))
     taken = ms(lambda: engine.prefill(translator, ids), 3)
@@ -105,7 +111,7 @@ def writing(asked: params.Params, translator: models.Translator, bandwidth: floa
     batch = asked.decode.batch
     state = engine.select(state, torch.arange(batch, device=translator.device) % len(ids))
     weights = body * translator.model.dtype.itemsize
-    cache = batch * state.slab.length * sizing.describe(asked.translator).column_bytes
+    cache = batch * state.slab.length * memory.describe(asked.translator).column_bytes
     widths, times, length, seen = (1, 2, 4, 8, 16, 25), [], state.slab.length, state.visible
     for width in widths:
         live = torch.ones(batch, width, dtype=torch.bool, device=translator.device)
@@ -119,24 +125,24 @@ def writing(asked: params.Params, translator: models.Translator, bandwidth: floa
         least = max((weights + cache) / bandwidth / 1e9, 2 * body * batch * width / flops / 1e9)  # one read of it all, or the products
         row(f"one forward of {batch} rows x {width} columns: ms", times[-1], "", least)
     column, fixed = np.polyfit([batch * w for w in widths], times, 1)
-    row("a forward costs, besides its columns, as much as so many of them", fixed / column, "", decode.overhead(translator))
+    row("a forward costs, besides its columns, as much as so many of them", fixed / column, "", decoding.overhead(translator))
     row("memory at most", peak_gib(), "GiB")
 
 
-def guided(asked: params.Params, translator: models.Translator, model) -> None:
-    pool = spread(tasks(suite.load_suite(asked.suite), asked.suite.directions), 4, asked.seed)
+def guided(asked: config.Params, translator: models.Translator, model) -> None:
+    pool = spread(tasks(suites.load_suite(asked.suite), asked.suite.directions), 4, asked.seed)
     short = asked.model_copy(update={"decode": asked.decode.model_copy(update={"max_new_tokens": 256})})
-    rows = [r for r in search.plan_rows(pool, short) if r.arm in ("unguided", "guided", "random", "redecode")]
+    rows = [r for r in guided_search.plan_rows(pool, short) if r.arm in ("unguided", "guided", "random", "redecode")]
     start = time.perf_counter()
-    out = search.translate(translator, [model], rows, short)
+    out = guided_search.translate(translator, [model], rows, short)
     wait()
     seconds = time.perf_counter() - start
     written = sum(r["decode_tokens"] for r in out)
     row(f"{len(rows)} programs of {len(pool)} tasks, guided ones by N={asked.search.branches}: tokens/s", written / seconds, "")
-    row("memory at most", peak_gib(), "GiB", sizing.needed(sizing.table(short))["04"])
+    row("memory at most", peak_gib(), "GiB", memory.needed(memory.table(short))["04"])
 
 
-def training(asked: params.Params, kind: str, width: int, flops: float) -> prm.PRM:
+def training(asked: config.Params, kind: str, width: int, flops: float) -> prm_model.PRM:
     rng = np.random.default_rng(0)
     n, steps = 4 * asked.prm.batch, asked.latent.steps
     latents = rng.normal(size=(n, steps, width)).astype(np.float32)
@@ -149,11 +155,11 @@ def training(asked: params.Params, kind: str, width: int, flops: float) -> prm.P
         prm=replace(prm_shape(asked, kind), backbone=kind), device=DEVICE, progress=lambda r: (wait(), taken.append(time.perf_counter())),
     )  # fmt: skip
     later = 1e3 * statistics.median(np.diff(taken)[5:])
-    used = 4 * prm.size(model) * asked.prm.batch * steps / later / 1e9  # forward 2, back through frozen weights 2
+    used = 4 * prm_model.size(model) * asked.prm.batch * steps / later / 1e9  # forward 2, back through frozen weights 2
     row(f"update of {asked.prm.batch} thoughts of {steps} latents: TFLOP/s", used, "", flops, ms=later)
-    row("memory at most", peak_gib(), "GiB", sizing.needed(sizing.table(asked))["02"])
-    scored = ms(lambda: prm.scores(model, latents), 3)
-    row(f"scores of {n} thoughts: TFLOP/s", 2 * prm.size(model) * n * steps / scored / 1e9, "", flops, ms=scored)
+    row("memory at most", peak_gib(), "GiB", memory.needed(memory.table(asked))["02"])
+    scored = ms(lambda: prm_model.scores(model, latents), 3)
+    row(f"scores of {n} thoughts: TFLOP/s", 2 * prm_model.size(model) * n * steps / scored / 1e9, "", flops, ms=scored)
     peak_gib()
     return model
 
@@ -161,7 +167,7 @@ def training(asked: params.Params, kind: str, width: int, flops: float) -> prm.P
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shape", choices=tuple(SHAPES), default="7b")
-    parser.add_argument("--params", type=Path, default=params.ROOT / "params" / "7b.yaml")
+    parser.add_argument("--params", type=Path, default=config.ROOT / "params" / "7b.yaml")
     parser.add_argument("--tokenizer", default="", help="folder; default SmolLM2's, fetched")
     parser.add_argument("--out", type=Path, default=Path("bench_scale.jsonl"))
     args = parser.parse_args()
@@ -173,11 +179,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         lm = str(Path(folder) / "lm")
         write_model(Path(lm), args.shape, args.tokenizer or str(models.small_lm()))
-        asked = params.load_file(args.params, (f"translator.model={lm}", f"prm.kind={lm}"))
-        print(sizing.text(asked), "", sep="\n", flush=True)
+        asked = config.load_file(args.params, (f"translator.model={lm}", f"prm.kind={lm}"))
+        print(memory.text(asked), "", sep="\n", flush=True)
         peak_gib()
         model = training(asked, lm, SHAPES[args.shape]["hidden_size"], flops)
-        kept = prm.save(model, Path(folder) / "prm")
+        kept = prm_model.save(model, Path(folder) / "prm")
         row("PRM's own files", sum(f.stat().st_size for f in kept.iterdir()) / 2**20, "MiB")
         del model
         translator = models.load_translator(asked.translator)

@@ -15,8 +15,14 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from parallax_lib import crossfit, metrics, modelling, prm, rewards, study, trainings
-from parallax_lib.params import Prm
+from parallax_lib.analysis import metrics
+from parallax_lib.core.config import Prm
+from parallax_lib.prm import labels as reward_labels
+from parallax_lib.prm import model as prm_model
+from parallax_lib.prm import parallel_training
+from parallax_lib.study import collection, cross_validation
+from parallax_lib.study import run as runs
+from parallax_lib.study import training as prm_training
 
 GRID = ("", "reads=words", "reads=both", "loss=mse", "loss=rank", "loss=listwise", "width=64", "width=256", "dropout=0.2", "dropout=0.6",
         "layers=1", "kind=gru", "kind=ridge", "reads=both,loss=listwise")  # fmt: skip
@@ -32,14 +38,14 @@ def ordered(rows: pd.DataFrame, score: np.ndarray) -> tuple[int, int]:
     return pairs, right
 
 
-def measure(run: study.Run, rows: pd.DataFrame, vectors: np.ndarray, seed: int) -> dict:
-    targets, _ = rewards.label(rows, vectors.shape[1])
-    contexts, split = modelling.prompt_states(run, rows), rows["split"].to_numpy()
-    model = modelling.trial(run.params, run.params.prm.kind, trainings.Material(rows, vectors, contexts), split, seed=seed)
+def measure(run: runs.Run, rows: pd.DataFrame, vectors: np.ndarray, seed: int) -> dict:
+    targets, _ = reward_labels.label(rows, vectors.shape[1])
+    contexts, split = prm_training.prompt_states(run, rows), rows["split"].to_numpy()
+    model = prm_training.trial(run.params, run.params.prm.kind, parallel_training.Material(rows, vectors, contexts), split, seed=seed)
     valid = split == "valid"
-    read = prm.scores(model, vectors[valid].astype(np.float32), None if contexts is None else contexts[valid]).numpy()
+    read = prm_model.scores(model, vectors[valid].astype(np.float32), None if contexts is None else contexts[valid]).numpy()
     pairs, right = ordered(rows[valid], read[:, -1])
-    taken = crossfit.choices(rows[valid], read[:, -1]).groupby("arm")["reward"].mean()
+    taken = cross_validation.choices(rows[valid], read[:, -1]).groupby("arm")["reward"].mean()
     auroc = metrics.auroc(read.ravel(), targets[valid].ravel() >= run.params.prm.threshold)
     told = {"auroc": auroc, "pairs": pairs, "ordered": right / max(1, pairs)}
     return told | {arm: taken[arm] for arm in ("unguided", "random", "guided", "oracle")}
@@ -51,14 +57,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--set", action="append", default=[], help="settings of one training, such as loss=rank,width=64")
     args = parser.parse_args()
-    base = study.open_run(args.run)
-    rollouts, latents = study.load_rollouts(base)
-    rows, _ = rewards.filter_training(rollouts[rollouts["split"] != "test"])
+    base = runs.open_run(args.run)
+    rollouts, latents = collection.load_rollouts(base)
+    rows, _ = reward_labels.filter_training(rollouts[rollouts["split"] != "test"])
     for text in args.set or GRID:
         given = dict(item.split("=", 1) for item in text.split(",") if item)
         values = base.params.prm.model_dump() | {name: yaml.safe_load(value) for name, value in given.items()}
-        run = study.open_run(args.run, prm=Prm(**values).model_dump())
-        seen = modelling.readings(run, latents[rows.index])
+        run = runs.open_run(args.run, prm=Prm(**values).model_dump())
+        seen = prm_training.readings(run, latents[rows.index])
         told = pd.DataFrame([measure(run, rows, seen, seed) for seed in range(args.seeds)]).mean()
         print(f"{text or 'as it is':28}", told.round(3).to_dict(), flush=True)
 

@@ -76,12 +76,13 @@ def tail(path: Path, lines: int) -> list[str]:
 
 def facts() -> None:
     """The machine, and whether its tools work outside the sandbox: to tell their failures from the sandbox's."""
-    from parallax_lib import cupti, degraded, llvm, sandbox, toolchain
-    from parallax_lib.params import UserError
+    from parallax_lib.core.config import UserError
+    from parallax_lib.sandbox import landlock, sandbox
+    from parallax_lib.verdict import cupti, llvm, toolchain
 
     print(f"{platform.platform()}, {os.cpu_count()} processors, Python {platform.python_version()}, uid {os.getuid()}")
     where = {name: shutil.which(name) for name in ("bwrap", "nvcc", "compute-sanitizer", "setpriv", "prlimit", "g++", "clang++")}
-    print(f"{where}, Landlock: {degraded.landlock_abi()}, load {os.getloadavg()[0]:.1f}", flush=True)
+    print(f"{where}, Landlock: {landlock.landlock_abi()}, load {os.getloadavg()[0]:.1f}", flush=True)
     show(["nvidia-smi", "--query-gpu=name,driver_version,memory.used,memory.total,compute_mode", "--format=csv,noheader"])
     home, tools = toolchain.cuda_home(), toolchain.detect()
     print(f"toolkit {home}, CUPTI {toolchain.find_cupti(home) if home else 'unknown'}")

@@ -10,8 +10,9 @@ from __future__ import annotations
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from parallax_lib import build, cupti, proof, races, reference, sandbox, seccomp, toolchain
-from parallax_lib.sandbox import Limits
+from parallax_lib.sandbox import sandbox, seccomp
+from parallax_lib.sandbox.sandbox import Limits
+from parallax_lib.verdict import build, cupti, parallel_evidence, races, reference, toolchain
 
 GOOD = """#include <stdio.h>
 __global__ void fill(int *x, int n) { int i = blockIdx.x * blockDim.x + threadIdx.x; if (i < n) x[i] = i; }
@@ -120,7 +121,7 @@ def check_proof(item: tuple, bench: reference.Bench) -> tuple[bool, str]:
     name, (code, expected) = item
     static, ran = run(code, bench)
     unwatched = cupti.why_not(bench.toolchains["cuda"], bench.level)
-    shown = proof.of_cuda([ran.proof], "", unwatched) if ran and ran.reason == "ok" else None
+    shown = parallel_evidence.of_cuda([ran.proof], "", unwatched) if ran and ran.reason == "ok" else None
     got = static or (shown.reason if shown else ran.reason)
     said = shown.evidence if shown else ran.log[:300] if ran else ""
     return got == expected, f"{name:45} expected {expected or '-':18} got {got or '-':18} {said}"

@@ -1,4 +1,4 @@
-"""Makes data/hecbench/manifest.yaml: arguments with which each OpenMP program ends in seconds on a CPU, and its labels.
+"""Makes parallax_lib/tasks/hecbench/manifest.yaml: arguments with which each OpenMP program ends in seconds on a CPU, and its labels.
 
     python scripts/hecbench_manifest.py ROOT [--names a,b] [--state FILE] [--minutes M]
 
@@ -19,13 +19,16 @@ from pathlib import Path
 
 import yaml
 
-from parallax_lib import ablation, hecbench, hecbench_text, oracle, proof, sandbox, toolchain
-from parallax_lib.build import Ran, build
-from parallax_lib.hecbench import Entry
-from parallax_lib.kernels import Kernel, Task
-from parallax_lib.reference import Bench, beside, run_env, run_once
-from parallax_lib.sandbox import Limits
-from parallax_lib.validate import judge
+from parallax_lib.sandbox import sandbox
+from parallax_lib.sandbox.sandbox import Limits
+from parallax_lib.tasks.hecbench import checkout as hecbench
+from parallax_lib.tasks.hecbench import sources as hecbench_sources
+from parallax_lib.tasks.hecbench.checkout import Entry
+from parallax_lib.tasks.task import Kernel, Task
+from parallax_lib.verdict import output_comparison, parallel_evidence, serialised_control, toolchain
+from parallax_lib.verdict.build import Ran, build
+from parallax_lib.verdict.reference import Bench, beside, run_env, run_once
+from parallax_lib.verdict.validate import judge
 
 CPU_S = 4.0
 LIMITS = Limits(cpu_s=CPU_S, wall_s=30, memory_mb=3072, output_bytes=1 << 20, processes=1100)
@@ -83,7 +86,7 @@ def measure(entry: Entry, bench: Bench) -> dict:
         if why:
             continue
         found = {"args": [list(r) for r in runs], "cpu_s": round(ran[0].outcome.cpu_s, 2)}
-        found |= {"strength": oracle.strength([r.text for r in ran], sum(runs, ()))}
+        found |= {"strength": output_comparison.strength([r.text for r in ran], sum(runs, ()))}
         if shows_its_regions(entry, built.program, runs, ran, bench):
             return {**row, **found, "serial": serial(entry, runs, bench)}
         vacuous = vacuous or {**row, **found, "serial": "vacuous: its output does not show its parallel work"}
@@ -92,17 +95,20 @@ def measure(entry: Entry, bench: Bench) -> dict:
 
 def shows_its_regions(entry: Entry, program: bytes, runs, ran: list[Ran], bench: Bench) -> bool:
     """Whether there is parallel work on these arguments and the output is another one without it."""
-    if proof.of_openmp([r.proof for r in ran]).parallel == "no":
+    if parallel_evidence.of_openmp([r.proof for r in ran]).parallel == "no":
         return False
     env, files = run_env(4), beside(entry.inputs)
-    idle = [ablation.run_idle(program, bench.toolchains["omp"], run, bench.limits, bench.level, env, files) for run in runs]
-    return any(i.reason != "ok" or oracle.read_lines(i.text) != oracle.read_lines(r.text) for i, r in zip(idle, ran, strict=True))
+    idle = [serialised_control.run_idle(program, bench.toolchains["omp"], run, bench.limits, bench.level, env, files) for run in runs]
+    return any(
+        i.reason != "ok" or output_comparison.read_lines(i.text) != output_comparison.read_lines(r.text)
+        for i, r in zip(idle, ran, strict=True)
+    )
 
 
 def serial(entry: Entry, runs, bench: Bench) -> str:
     """ "ok" when the OpenMP program validates as a translation of the derived serial one, else why not."""
     omp = entry.programs["omp"]
-    text = hecbench_text.strip_omp(omp.text)
+    text = hecbench_sources.strip_omp(omp.text)
     flags = {"serial": omp.flags, "omp": omp.flags}
     sources, more = {"serial": text, "omp": omp.text}, {"oracle": "own", "inputs": entry.inputs}
     kernel = Kernel(entry.name, entry.name, "hecbench", sources, runs[0], runs, flags, **more)
@@ -118,7 +124,7 @@ def first_error(log: str) -> str:
 
 def reduced(entry: Entry, program: bytes, bench: Bench) -> Iterator[tuple[tuple[tuple[str, ...], ...], list[Ran], str]]:
     """(reduced arguments, how they ran, why they cannot be used or "") of one try after the other."""
-    usage = hecbench_text.usage(entry.programs["omp"].text)
+    usage = hecbench_sources.usage(entry.programs["omp"].text)
     tried, slow = set(), []  # slow: (repeat, scale) that took too long
     for scale in (64, 16, 4, 1, 512, 8192):
         for repeat in REPEATS:
@@ -128,7 +134,7 @@ def reduced(entry: Entry, program: bytes, bench: Bench) -> Iterator[tuple[tuple[
             tried.add(runs)
             ran = [run_once(program, "omp", run, 4, bench, entry.inputs) for run in runs]
             bad = next((r for r in ran if r.reason != "ok"), None)
-            failed = next((f for r in ran if (f := oracle.own_check(r.text))), "")
+            failed = next((f for r in ran if (f := output_comparison.own_check(r.text))), "")
             slow += [(repeat, scale)] if bad and bad.reason in ("timeout", "memory_limit") else []
             why = f"{bad.reason}: {first_error(bad.log)}" if bad else f"fails its own check: {failed[:100]}" if failed else ""
             yield runs, ran, why

@@ -14,10 +14,11 @@ import resource
 import statistics
 from dataclasses import replace
 
-from parallax_lib import build, llvm, reference, sandbox, toolchain
-from parallax_lib.params import Suite
-from parallax_lib.sandbox import JOB, Level, Limits
-from parallax_lib.suite import load_suite
+from parallax_lib.core.config import Suite
+from parallax_lib.sandbox import sandbox
+from parallax_lib.sandbox.sandbox import JOB, Level, Limits
+from parallax_lib.tasks.suites import load_suite
+from parallax_lib.verdict import build, llvm, reference, toolchain
 
 TIMED = ["/usr/bin/env", "bash", "-c", 'TIMEFORMAT="cpu %U %S"; time "$@"', "bash", f"{JOB}/program"]
 KERNELS = ("saxpy", "gemm", "lcs", "oddeven")

@@ -15,7 +15,7 @@ import plotly.graph_objects as go
 from nbclient import NotebookClient
 from PIL import Image
 
-from parallax_lib import theme
+from parallax_lib.analysis.figures import theme
 
 ROOT = Path(__file__).resolve().parents[1]
 PLOTLY = "application/vnd.plotly.v1+json"

@@ -15,10 +15,9 @@ from pathlib import Path
 import pandas as pd
 from page_words import FLAT, RESAMPLED, SINGLE, table, told
 
-from parallax_lib import at_k, card, metrics
-from parallax_lib.arms import RANKED, drawn
-from parallax_lib.card import CEILING, FLOOR, GUIDED
-from parallax_lib.facets import (
+from parallax_lib.analysis import comparisons, metrics, pass_at_k
+from parallax_lib.analysis.comparisons import CEILING, FLOOR, GUIDED
+from parallax_lib.analysis.subgroups import (
     HAND,
     MADE,
     NOTES,
@@ -35,9 +34,10 @@ from parallax_lib.facets import (
     with_suite,
     without_equal_cost,
 )
-from parallax_lib.params import UserError
-from parallax_lib.reasons import REASONS
-from parallax_lib.store import read_table, write_atomic
+from parallax_lib.core.errors import UserError
+from parallax_lib.core.storage import read_table, write_atomic
+from parallax_lib.search.arms import RANKED, drawn
+from parallax_lib.verdict.reasons import REASONS
 
 TITLE = "The study's tables"
 FAMILIES = (
@@ -75,7 +75,7 @@ def reasons(results: pd.DataFrame) -> pd.DataFrame:
 def by_families(results: pd.DataFrame, families: pd.DataFrame, arm: str) -> dict:
     """Guided minus an arm with whole families resampled; the same where each family counts alike, and in how many it gains."""
     ahead = families[GUIDED] - families[arm]
-    told = {"against": arm} | card.over_families(results, GUIDED, arm)._asdict()
+    told = {"against": arm} | comparisons.over_families(results, GUIDED, arm)._asdict()
     told |= {f"alike {name}": value for name, value in metrics.paired_bootstrap(families[GUIDED], families[arm])._asdict().items()}
     wins, losses = int((ahead > 0).sum()), int((ahead < 0).sum())
     return told | {"gain": wins, "tie": len(families) - wins - losses, "lose": losses, "p_value": metrics.sign_test(wins, losses)}
@@ -83,7 +83,7 @@ def by_families(results: pd.DataFrame, families: pd.DataFrame, arm: str) -> dict
 
 def in_words(differences: pd.DataFrame, gaps: pd.DataFrame) -> str:
     """`card.headline` as lines of Markdown."""
-    return card.headline(differences, gaps).replace("\n", "  \n")
+    return comparisons.headline(differences, gaps).replace("\n", "  \n")
 
 
 def lead(suites: dict[str, pd.DataFrame]) -> str:
@@ -93,7 +93,7 @@ def lead(suites: dict[str, pd.DataFrame]) -> str:
         reached = ", ".join(f"{arm} {100 * row[arm]:.1f} %" for arm in (GUIDED, FLOOR, CEILING) if not pd.isna(row[arm]))
         words = in_words(rows.iloc[[i]], pd.DataFrame(columns=["arm"]))
         lines.append(f"- {row['what']}, {row['suite']} kernels ({row['families']} families): {words}; {reached}")
-    what = f"{HAND.capitalize()}: the bundled suite `data/minibench`; {MADE}: drawn from the grammars of `data/forge`."
+    what = f"{HAND.capitalize()}: the bundled suite `data/minibench`; {MADE}: drawn from the grammars of `tasks/synthetic/grammars`."
     return "\n".join([f"**{verdict(rows)}** {what}", "", *lines])
 
 
@@ -126,7 +126,7 @@ def arms(results: pd.DataFrame, suites: pd.DataFrame) -> list[tuple[str, str]]:
     results, why = without_equal_cost(results)
     wanted = ["arm", "n", "validated", "rate", "low", "high", "cost", "looked_at", "validator_runs"]
     ways = [table(results.pivot_table("validated", "arm", by, sort=False).reset_index()) for by in ("seed", "direction")]
-    beside = [card.differences(results), card.gap_closed(results), card.by_family(results)]
+    beside = [comparisons.differences(results), comparisons.gap_closed(results), comparisons.by_family(results)]
     serial = "A program whose text or object code holds nothing parallel stops at level 2, unrun."
     return [
         ("Arms on held-out tasks (04, 05)", told(f"{SINGLE} {why}".strip(), metrics.arm_table(results).filter(wanted))),
@@ -153,7 +153,7 @@ def pool(rows: pd.DataFrame, results: pd.DataFrame | None = None) -> list[tuple[
     sampled = drawn(rows)
     ks = tuple(k for k in (1, 2, 4, 8, 16) if k <= sampled.groupby("task").size().max())
     what = "Of the pool's programs under noise, all seeds together: the mean over tasks of 1 - C(n-c, k) / C(n, k)."
-    return against + [("pass@k (05)", told(what, at_k.at_k_table(sampled, ks).dropna(axis=1, how="all"), n="programs of a task"))]
+    return against + [("pass@k (05)", told(what, pass_at_k.at_k_table(sampled, ks).dropna(axis=1, how="all"), n="programs of a task"))]
 
 
 def crossfit(chosen: pd.DataFrame, suites: pd.DataFrame, *beside: pd.DataFrame) -> list[tuple[str, str]]:
@@ -181,7 +181,7 @@ def ran(rows: pd.DataFrame) -> list[tuple[str, str]]:
         "the same input; nothing of the reference is used. `run_filter`: of the thoughts as they come, the likeliest that stays; "
         "`guided_filter`: of those with the highest scores, the best-scored that stays. `diff`: the second minus the first."
     )
-    return [("What guidance adds where N programs are run (03)", told(f"{what} {RESAMPLED}", card.by_programs(rows)))]
+    return [("What guidance adds where N programs are run (03)", told(f"{what} {RESAMPLED}", comparisons.by_programs(rows)))]
 
 
 def repairs(rows: pd.DataFrame) -> list[tuple[str, str]]:
@@ -261,14 +261,15 @@ def noted(folder: Path, sections: dict[str, list]) -> dict[str, str]:
 
 def figure(folder: Path, path: Path) -> None:
     """What programs and tokens buy, or without a pool guided's differences: of the arms, or else of stage 03's choices."""
-    from parallax_lib import plots_arms, plots_card
+    from parallax_lib.analysis.figures import methods as method_figures
+    from parallax_lib.analysis.figures import report_card as report_figures
 
     found = tables(folder)
     results = without_equal_cost(found["results"])[0] if "results" in found else None
     if results is not None and "pool" in found and GUIDED in set(results["arm"]):
-        made = plots_card.bought(bought(found["pool"], results, least=1), metrics.arm_table(results))
+        made = report_figures.bought(bought(found["pool"], results, least=1), metrics.arm_table(results))
     else:
-        made = plots_arms.paired_diff(card.differences(results) if results is not None else read_table(folder, BESIDE[0]))
+        made = method_figures.paired_diff(comparisons.differences(results) if results is not None else read_table(folder, BESIDE[0]))
     made.write_image(path, width=900, scale=1.5)
 
 

@@ -24,11 +24,11 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import SGDClassifier
 from sklearn.metrics import log_loss
 
-from parallax_lib import crossfit
-from parallax_lib.card import FLOOR, GUIDED
-from parallax_lib.facets import beside_readers
-from parallax_lib.shipped import read_shipped
-from parallax_lib.store import write_table
+from parallax_lib.analysis.comparisons import FLOOR, GUIDED
+from parallax_lib.analysis.subgroups import beside_readers
+from parallax_lib.core.storage import write_table
+from parallax_lib.search.rollout_files import read_shipped
+from parallax_lib.study import cross_validation
 
 TOKEN = re.compile(r"[A-Za-z_]\w*|\d[\w.]*|<<<|>>>|[-+*/%<>=!&|]=?|[^\w\s]")
 WORDS = frozenset(
@@ -87,14 +87,18 @@ def plan_text(given: sparse.csr_matrix, good: np.ndarray, split: np.ndarray) -> 
 def choices(rows: pd.DataFrame, count: int = 5, least: int = 20) -> pd.DataFrame:
     """`crossfit.choices` of both, and of the arms that stand beside them; `count` folds."""
     rows = rows.dropna(subset=["reward"]).reset_index(drop=True)
-    fold_of, given, good = crossfit.folds(rows["family"].unique(), count), features(rows, least), (rows["reward"] >= 0.5).to_numpy(int)
+    fold_of, given, good = (
+        cross_validation.folds(rows["family"].unique(), count),
+        features(rows, least),
+        (rows["reward"] >= 0.5).to_numpy(int),
+    )
     scores = {name: np.full(len(rows), np.nan) for name in READERS}
     for k in range(count):
-        split = crossfit.splits(rows, fold_of, k)
+        split = cross_validation.splits(rows, fold_of, k)
         test = split == "test"
         scores["plan_table"][test] = plan_table(rows, split)[test]
         scores["plan_text"][test] = plan_text(given, good, split)[test]
-    made = [crossfit.choices(rows, score).replace({"arm": {GUIDED: name}}) for name, score in scores.items()]
+    made = [cross_validation.choices(rows, score).replace({"arm": {GUIDED: name}}) for name, score in scores.items()]
     return pd.concat([made[0], made[1][made[1]["arm"] == READERS[1]]], ignore_index=True)
 
 

@@ -29,8 +29,8 @@ env -u PYTHONDONTWRITEBYTECODE .venv/bin/python -c '
 import importlib, pkgutil
 import ipykernel.kernelapp, papermill, peft, transformers.models.llama.modeling_llama
 import parallax_lib
-for module in pkgutil.iter_modules(parallax_lib.__path__):
-    if module.name != "__main__":
-        importlib.import_module(f"parallax_lib.{module.name}")'
+for module in pkgutil.walk_packages(parallax_lib.__path__, "parallax_lib."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)'
 printf '%s' "$stamp" >.venv/stamp
 echo "parallax: .venv ready after $(($(date +%s) - begun)) s"

@@ -13,10 +13,12 @@ import re
 import subprocess
 import sys
 
-from parallax_lib import build, judges, sandbox, toolchain, validate
-from parallax_lib.kernels import Task
-from parallax_lib.params import Suite
-from parallax_lib.suite import load_suite
+from parallax_lib.core.config import Suite
+from parallax_lib.sandbox import sandbox
+from parallax_lib.tasks.suites import load_suite
+from parallax_lib.tasks.task import Task
+from parallax_lib.verdict import batch as judge_batch
+from parallax_lib.verdict import build, toolchain, validate
 
 FAULTS = {
     "one thread": lambda code: re.sub(r"(#pragma omp parallel(?: for)?)", r"\1 num_threads(1)", code),
@@ -44,7 +46,7 @@ def judge(made: list, races: str) -> list[validate.Verdict]:
     build.RECENT.clear()
     items = [(code, task) for _, code, task in made]
     limits = sandbox.Limits(cpu_s=10, wall_s=300)
-    return judges.judge_many(items, toolchain.detect(), sandbox.probe(), limits, None, 2, races=races)
+    return judge_batch.judge_many(items, toolchain.detect(), sandbox.probe(), limits, None, 2, races=races)
 
 
 def main() -> int:

@@ -80,7 +80,7 @@ def echo(payload):
 
 
 def bad_for_the_user(file):
-    from parallax_lib.params import UserError
+    from parallax_lib.core.config import UserError
 
     count_try(file)
     raise UserError("translator.model: no such folder")

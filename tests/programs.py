@@ -5,8 +5,8 @@ import subprocess
 
 import pytest
 
-from parallax_lib import toolchain
-from parallax_lib.kernels import Kernel, Task
+from parallax_lib.tasks.task import Kernel, Task
+from parallax_lib.verdict import toolchain
 
 BARE = ["bwrap", "--unshare-user", "--ro-bind", "/", "/", "g++", "--version"]
 ABLE = shutil.which("bwrap") is not None and subprocess.run(BARE, capture_output=True).returncode == 0

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 from programs import OMP, SERIAL, TASK, sandboxed
 
-from parallax_lib import ablation, build, sandbox, suite, toolchain, validate
-from parallax_lib.kernels import Kernel, Task
-from parallax_lib.sandbox import Limits
+from parallax_lib.sandbox import sandbox
+from parallax_lib.sandbox.sandbox import Limits
+from parallax_lib.tasks import suites
+from parallax_lib.tasks.task import Kernel, Task
+from parallax_lib.verdict import build, serialised_control, toolchain, validate
 
 pytestmark = sandboxed
 BODY = "  for (int i = 0; i < n; i++) s += x[i];\n"
@@ -55,7 +57,7 @@ def switches(code):
     tools = toolchain.detect()["omp"]
     built = build.build(code, tools, (), sandbox.probe())
     assert built.reason == "ok", built.log
-    return set(ablation.switches(tools, built.symbols))
+    return set(serialised_control.switches(tools, built.symbols))
 
 
 @pytest.mark.parametrize("who, said", [("omp_get_thread_num() == 0", "first of 256"),
@@ -87,7 +89,7 @@ def test_what_was_built_last_is_not_built_again(monkeypatch):
 
 # ---- CUDA on a GPU: kernels off there, one thread alone on the emulator -----------------------------------------------
 
-SAXPY = next(k for k in suite.read_folder(suite.MINIBENCH, "minibench") if k.name == "saxpy")
+SAXPY = next(k for k in suites.read_folder(suites.MINIBENCH, "minibench") if k.name == "saxpy")
 CHEATS = Path(__file__).parent / "redteam" / "cheats"
 
 

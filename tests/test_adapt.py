@@ -6,10 +6,11 @@ import random
 import pytest
 import torch
 
-from parallax_lib import adapt, forge, forge_wide, models
-from parallax_lib.params import UserError
+from parallax_lib.core.errors import UserError
+from parallax_lib.tasks.synthetic import composed_patterns, generator
+from parallax_lib.translator import finetune, models
 
-CONFIG = adapt.AdaptConfig(lr=0.1, warmup=0.0)
+CONFIG = finetune.AdaptConfig(lr=0.1, warmup=0.0)
 
 
 class Line(torch.nn.Module):
@@ -32,14 +33,14 @@ def batches(count):
 
 
 def work(rank, world, plan, folder):
-    adapt.join(rank, world, folder)
-    adapt.loss_of = loss_of  # in this process only
+    finetune.join(rank, world, folder)
+    finetune.loss_of = loss_of  # in this process only
     model = Line()
-    adapt._loop(model, plan[rank::world], CONFIG, "cpu", world)
+    finetune._loop(model, plan[rank::world], CONFIG, "cpu", world)
     torch.save(model.state_dict(), folder / f"{rank}.pt")
     lone = torch.nn.Parameter(torch.zeros(2))
     lone.grad = torch.tensor([rank, 10.0 * rank])
-    elapsed = adapt.shared([lone], float(rank), world)
+    elapsed = finetune.shared([lone], float(rank), world)
     assert lone.grad.tolist() == [0.5, 5.0] and elapsed == 0.5  # means: Adam would hide a sum
 
 
@@ -54,7 +55,7 @@ def test_two_processes_train_as_one_that_averages_both_batches_gradients(tmp_pat
         for g in optimizer.param_groups:
             g["lr"] = CONFIG.lr * 0.5 * (1 + torch.cos(torch.tensor(torch.pi * step / 3)).item())
         for group in plan[2 * step : 2 * step + 2]:
-            (loss_of(twin, *adapt.collate(group, "cpu")) / 2).backward()
+            (loss_of(twin, *finetune.collate(group, "cpu")) / 2).backward()
         torch.nn.utils.clip_grad_norm_(twin.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
@@ -66,7 +67,7 @@ def test_two_processes_train_as_one_that_averages_both_batches_gradients(tmp_pat
 def test_batches_hold_every_sample_once_and_little_more_than_their_tokens():
     rng = random.Random(0)
     samples = [([i] * rng.randrange(100, 1000), []) for i in range(500)] + [([500] * 5000, [])]
-    made = list(adapt.batches(samples, 4000, 0))
+    made = list(finetune.batches(samples, 4000, 0))
     assert sorted(ids[0] for group in made for ids, _ in group) == list(range(501)) and [samples[500]] in made
     longest = [max(len(ids) for ids, _ in group) for group in made]
     assert all(len(group) * (width - 60) <= 4000 for group, width in zip(made, longest, strict=True) if len(group) > 1)
@@ -82,9 +83,9 @@ def test_a_folder_of_adapters_names_them(tmp_path):
 
 
 def test_wide_samples_come_from_the_wide_families_and_the_others_stay_as_they_were(monkeypatch):
-    drawn, sample = [], forge.sample
+    drawn, sample = [], generator.sample
 
-    def watch(seed, families=forge.TRAIN_FAMILIES):
+    def watch(seed, families=generator.TRAIN_FAMILIES):
         spec = sample(seed, families)
         drawn.append(spec)
         return spec
@@ -95,25 +96,25 @@ def test_wide_samples_come_from_the_wide_families_and_the_others_stay_as_they_we
         def __call__(self, text):
             return type("Ids", (), {"input_ids": [ord(c) for c in text] if " " not in text[:1] else [1]})
 
-    monkeypatch.setattr(forge, "sample", watch)
-    monkeypatch.setattr(adapt.prompts, "prompt", lambda tokenizer, source, target, code: f"{source} {target}\n{code}")
-    plain, mixed = [[adapt.sample_ids(Words(), seed, 0.3, 0.7, wide) for seed in range(40)] for wide in (0.0, 0.5)]
+    monkeypatch.setattr(generator, "sample", watch)
+    monkeypatch.setattr(finetune.prompts, "prompt", lambda tokenizer, source, target, code: f"{source} {target}\n{code}")
+    plain, mixed = [[finetune.sample_ids(Words(), seed, 0.3, 0.7, wide) for seed in range(40)] for wide in (0.0, 0.5)]
     families = [spec.family for spec in drawn]
-    assert set(families[:40]) <= set(forge.TRAIN_FAMILIES)
-    wide = [k for k, family in enumerate(families[40:]) if family in forge_wide.FAMILIES]
+    assert set(families[:40]) <= set(generator.TRAIN_FAMILIES)
+    wide = [k for k, family in enumerate(families[40:]) if family in composed_patterns.FAMILIES]
     assert 10 <= len(wide) <= 30
     assert [plain[k] == mixed[k] for k in range(40)] == [k not in wide for k in range(40)]
 
 
 def test_wide_programs_have_right_and_wrong_plans_in_every_api():
-    specs = [forge.sample(seed, forge_wide.FAMILIES) for seed in range(60)]
-    assert {spec.family for spec in specs} == set(forge_wide.FAMILIES)
+    specs = [generator.sample(seed, composed_patterns.FAMILIES) for seed in range(60)]
+    assert {spec.family for spec in specs} == set(composed_patterns.FAMILIES)
     for spec in specs:
         for api in ("omp", "cuda"):
-            plans = forge.right_plans(spec, api)
-            assert plans and all(forge.is_right(spec, api, plan) for plan in plans)
+            plans = generator.right_plans(spec, api)
+            assert plans and all(generator.is_right(spec, api, plan) for plan in plans)
     with pytest.raises(UserError, match="unknown family"):
-        forge.sample(0, ("w_none",))
+        generator.sample(0, ("w_none",))
 
 
 @pytest.mark.parametrize("card", [None, "# A card\n"])
@@ -125,9 +126,9 @@ def test_what_lies_beside_the_weights_names_no_folder_and_keeps_the_card(card, t
     if card:
         out.mkdir()
         (out / "README.md").write_text(card)
-    monkeypatch.setattr(adapt, "corpus", lambda folder, config: [([5, 6, 7, 8], [adapt.IGNORE, 6, 7, 8])] * 4)
+    monkeypatch.setattr(finetune, "corpus", lambda folder, config: [([5, 6, 7, 8], [finetune.IGNORE, 6, 7, 8])] * 4)
     monkeypatch.setattr(models, "small_lm", lambda: base)
-    record = adapt.train(adapt.AdaptConfig(rank=2, tokens_per_step=8), "smollm2", out)
+    record = finetune.train(finetune.AdaptConfig(rank=2, tokens_per_step=8), "smollm2", out)
     assert record["samples"] == 4 and (out / "adapter_model.safetensors").exists()
     assert json.loads((out / "adapter_config.json").read_text())["base_model_name_or_path"] == "smollm2"
     assert (out / "README.md").read_text() == card if card else not (out / "README.md").exists()

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from parallax_lib import arms
+from parallax_lib.search import arms
 
 SPENT = {"prefill_tokens": 100, "latent_steps": 3, "prm_calls": 0, "decode_tokens": 10, "cost": 113.0}
 

@@ -7,11 +7,14 @@ from dataclasses import replace
 
 import pytest
 
-from parallax_lib import audit, mutate, sandbox, suite, toolchain
-from parallax_lib.kernels import Kernel
-from parallax_lib.reference import Bench
-from parallax_lib.sandbox import Limits
-from parallax_lib.store import Journal
+from parallax_lib.core.storage import Journal
+from parallax_lib.sandbox import sandbox
+from parallax_lib.sandbox.sandbox import Limits
+from parallax_lib.tasks import suites
+from parallax_lib.tasks.task import Kernel
+from parallax_lib.verdict import toolchain
+from parallax_lib.verdict.assurance import mutation, oracle_audit
+from parallax_lib.verdict.reference import Bench
 
 BARE = ["bwrap", "--unshare-user", "--ro-bind", "/", "/", "g++", "--version"]
 ABLE = shutil.which("bwrap") is not None and subprocess.run(BARE, capture_output=True).returncode == 0
@@ -66,23 +69,23 @@ def bench(tmp_path):
     ],
 )
 def test_operators(operator, code, expected):
-    assert {m.code for m in mutate.mutants(code, 9) if m.operator == operator} == expected
+    assert {m.code for m in mutation.mutants(code, 9) if m.operator == operator} == expected
 
 
 def test_mutants_are_deterministic_bounded_and_differ():
-    kernels = suite.read_folder(suite.MINIBENCH, "minibench")
-    assert len(mutate.OPERATORS) >= 8
+    kernels = suites.read_folder(suites.MINIBENCH, "minibench")
+    assert len(mutation.OPERATORS) >= 8
     for kernel in kernels[::5]:
         for code in kernel.sources.values():
-            made = mutate.mutants(code, 2)
-            assert made == mutate.mutants(code, 2) and len({m.code for m in made} | {code}) == len(made) + 1
-            assert max([m.operator for m in made].count(name) for name in mutate.OPERATORS) <= 2
+            made = mutation.mutants(code, 2)
+            assert made == mutation.mutants(code, 2) and len({m.code for m in made} | {code}) == len(made) + 1
+            assert max([m.operator for m in made].count(name) for name in mutation.OPERATORS) <= 2
             assert len({m.operator for m in made}) >= 6
 
 
 def test_text_comments_and_printing_helpers_are_left_alone():
     code = 'void show(int n) { printf("%d", n + 1); }\nint f() {\n  /* a + b */ // c + d\n  return 0;\n}\nconst char *t = "x + 1";\n'
-    assert [m for m in mutate.mutants(code, 9) if m.operator != "constant"] == []
+    assert [m for m in mutation.mutants(code, 9) if m.operator != "constant"] == []
 
 
 # ---- the audit -------------------------------------------------------------------------------------------------------
@@ -91,7 +94,7 @@ def test_text_comments_and_printing_helpers_are_left_alone():
 @needs_sandbox
 @pytest.mark.slow
 def test_a_strong_oracle_and_what_is_excused(bench):
-    (found,) = audit.audit([KERNEL], bench, per_operator=1, say=lambda text: None)
+    (found,) = oracle_audit.audit([KERNEL], bench, per_operator=1, say=lambda text: None)
     assert found.label == "strong" and found.score == 1.0 and found.killed >= 6
     assert found.same_code >= 1  # the loop that does nothing
     assert found.killed_by["wrong_output"] >= 6
@@ -101,8 +104,8 @@ def test_a_strong_oracle_and_what_is_excused(bench):
 @pytest.mark.slow
 def test_a_weak_oracle_is_labelled_and_its_survivors_named(bench):
     blind = replace(KERNEL, sources={k: v.replace("s %.9e", "s %.0e") for k, v in KERNEL.sources.items()}, hidden_args=(("200000", "7"),))
-    (found,) = audit.audit([blind], bench, per_operator=1, say=lambda text: None)
-    assert found.label == "weak" and found.score < audit.STRONG
+    (found,) = oracle_audit.audit([blind], bench, per_operator=1, say=lambda text: None)
+    assert found.label == "weak" and found.score < oracle_audit.STRONG
     assert any("loop_end" in text or "loop_start" in text for text in found.survived)
 
 
@@ -111,18 +114,18 @@ def test_self_checks_that_do_not_depend_on_the_regions_are_vacuous(bench):
     end = "  printf("
     always = replace(KERNEL, sources={"omp": OMP.replace(end, '  puts("PASS");\n' + end)})
     honest = replace(KERNEL, sources={"omp": OMP.replace(end, '  puts(s > 0 ? "PASS" : "FAIL");\n' + end)})
-    assert audit.self_check(KERNEL, bench) == "none printed"
-    assert audit.self_check(always, bench).startswith("vacuous")
-    assert audit.self_check(honest, bench) == "depends on its regions"
+    assert oracle_audit.self_check(KERNEL, bench) == "none printed"
+    assert oracle_audit.self_check(always, bench).startswith("vacuous")
+    assert oracle_audit.self_check(honest, bench) == "depends on its regions"
 
 
 # ---- the shipped audit -----------------------------------------------------------------------------------------------
 
 
 def test_the_shipped_audit_is_of_the_present_suite_and_every_kernel_is_strong():
-    kernels = suite.read_folder(suite.MINIBENCH, "minibench")
-    shipped = json.loads((suite.MINIBENCH / audit.FILE).read_text())
-    assert shipped["suite"] == audit.suite_digest(kernels), "python -m parallax_lib audit data/minibench makes it anew"
-    assert audit.strengths(suite.MINIBENCH, kernels) == {k.name: "strong" for k in kernels}
+    kernels = suites.read_folder(suites.MINIBENCH, "minibench")
+    shipped = json.loads((suites.MINIBENCH / oracle_audit.FILE).read_text())
+    assert shipped["suite"] == oracle_audit.suite_digest(kernels), "python -m parallax_lib audit data/minibench makes it anew"
+    assert oracle_audit.strengths(suites.MINIBENCH, kernels) == {k.name: "strong" for k in kernels}
     changed = [replace(kernels[0], hidden_args=kernels[0].hidden_args[:1]), *kernels[1:]]
-    assert set(audit.strengths(suite.MINIBENCH, changed).values()) == {"not audited"}
+    assert set(oracle_audit.strengths(suites.MINIBENCH, changed).values()) == {"not audited"}

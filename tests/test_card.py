@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from parallax_lib import card
+from parallax_lib.analysis import comparisons
 
 
 def results(by_arm, seeds=1):
@@ -21,22 +21,22 @@ def results(by_arm, seeds=1):
 
 
 def test_every_other_arm_is_compared_with_the_guided_one():
-    table = card.differences(results({"unguided": [0, 0, 1], "guided": [1, 0.5, 1], "oracle": [1, 1, 1]}, seeds=2))
+    table = comparisons.differences(results({"unguided": [0, 0, 1], "guided": [1, 0.5, 1], "oracle": [1, 1, 1]}, seeds=2))
     assert table["against"].tolist() == ["unguided", "oracle"] and table["diff"].tolist() == pytest.approx([0.5, -1 / 6])
     assert table["wins"].tolist() == [2, 0] and table["losses"].tolist() == [0, 1]
-    assert card.differences(results({"unguided": [0, 1]})).empty
+    assert comparisons.differences(results({"unguided": [0, 1]})).empty
 
 
 def test_seeds_of_a_task_are_not_taken_as_independent():
-    few = card.differences(results({"unguided": [0, 0, 1, 0], "guided": [1, 0, 1, 0]}, seeds=1)).iloc[0]
-    many = card.differences(results({"unguided": [0, 0, 1, 0], "guided": [1, 0, 1, 0]}, seeds=9)).iloc[0]
+    few = comparisons.differences(results({"unguided": [0, 0, 1, 0], "guided": [1, 0, 1, 0]}, seeds=1)).iloc[0]
+    many = comparisons.differences(results({"unguided": [0, 0, 1, 0], "guided": [1, 0, 1, 0]}, seeds=9)).iloc[0]
     assert (few["low"], few["high"], few["tasks"]) == (many["low"], many["high"], many["tasks"])
 
 
 def test_gap_by_hand_and_its_interval_by_enumeration():
     """Four tasks: all 256 resamples, those without a gap left out."""
     unguided, guided, oracle = [0, 0, 1, 0], [1, 0, 1, 0], [1, 1, 1, 0]
-    row = card.gap_closed(results({"unguided": unguided, "guided": guided, "oracle": oracle})).iloc[0]
+    row = comparisons.gap_closed(results({"unguided": unguided, "guided": guided, "oracle": oracle})).iloc[0]
     assert (row["arm"], row["tasks"], row["gap"], row["closed"]) == ("guided", 4, 0.5, 0.5)
     gain, gap = np.subtract(guided, unguided), np.subtract(oracle, unguided)
     picks = [list(p) for p in itertools.product(range(4), repeat=4)]
@@ -46,10 +46,10 @@ def test_gap_by_hand_and_its_interval_by_enumeration():
 
 
 def test_without_a_gap_nothing_can_be_closed():
-    row = card.gap_closed(results({"unguided": [1, 0], "guided": [1, 0], "oracle": [1, 0]})).iloc[0]
+    row = comparisons.gap_closed(results({"unguided": [1, 0], "guided": [1, 0], "oracle": [1, 0]})).iloc[0]
     assert row["gap"] == 0 and math.isnan(row["closed"])
-    assert "+0.0 points; there is no gap" in card.headline(pd.DataFrame(), pd.DataFrame([row]))
-    assert card.gap_closed(results({"guided": [1, 0]})).empty
+    assert "+0.0 points; there is no gap" in comparisons.headline(pd.DataFrame(), pd.DataFrame([row]))
+    assert comparisons.gap_closed(results({"guided": [1, 0]})).empty
 
 
 def group(rng, size, name="g", depth=1):
@@ -70,7 +70,7 @@ def test_breadth_equals_the_enumeration_of_every_draw(seed):
     rng = np.random.default_rng(seed)
     frame = group(rng, 6)
     others, first = frame.index[~frame["is_original"]], frame.index[frame["is_original"]][0]
-    table = card.breadth(frame).set_index("n")
+    table = comparisons.breadth(frame).set_index("n")
     for n in range(1, 7):
         drawn = [frame.loc[sorted([first, *some])] for some in itertools.combinations(others, n - 1)]
         assert table.loc[n, "prm"] == pytest.approx(np.mean([d.loc[naive_pick(d), "reward"] for d in drawn]))
@@ -88,7 +88,7 @@ def test_thoughts_admit_branch_offs_step_by_step_and_score_them_after_the_last_l
         [{"capture_id": c, "depth": d, "model": m, "split": "train" if c == "b" else "test", "score": d + i / 10}
          for i, c in enumerate(rollouts["capture_id"]) for d in range(2) for m in ("prm", "gru")]
     )  # fmt: skip
-    table = card.thoughts(rollouts, scores, "prm")
+    table = comparisons.thoughts(rollouts, scores, "prm")
     assert table.groupby("depth")["score"].apply(list).to_dict() == {1: [1.0, 1.1], 2: [1.0, 1.1, 1.2]}
     assert table["is_original"].tolist() == [True, False, True, False, False]
 
@@ -98,7 +98,7 @@ def test_margin_sweep_equals_a_naive_loop(seed):
     rng = np.random.default_rng(seed)
     branches = pd.concat([group(rng, 4, f"g{i}") for i in range(9)], ignore_index=True)
     branches["task"] = branches["group"].map({f"g{i}": f"t{i // 2}" for i in range(9)})
-    table = card.margin_sweep(branches, [0.0, 0.3, 2.0])
+    table = comparisons.margin_sweep(branches, [0.0, 0.3, 2.0])
     for row in table.itertuples():
         gains = {}
         for _, g in branches.groupby("group"):
@@ -113,5 +113,5 @@ def test_margin_sweep_equals_a_naive_loop(seed):
 
 def test_the_headline_says_a_null_with_its_size():
     told = results({"unguided": [0, 1] * 20, "guided": [1, 0] * 20, "oracle": [1, 1] * 20})
-    text = card.headline(card.differences(told), card.gap_closed(told))
+    text = comparisons.headline(comparisons.differences(told), comparisons.gap_closed(told))
     assert "guided - unguided: +0.0 points" in text and "would have been" in text and "guided closes 0 %" in text

@@ -12,11 +12,11 @@ import pytest
 import torch
 from training_rows import GRU, SHORT, make_rows, noise, same, weights_of, write_lm
 
-from parallax_lib import train
-from parallax_lib.dataset import prepare
-from parallax_lib.params import UserError
-from parallax_lib.prm import PRMConfig, load, scores
-from parallax_lib.train import TrainConfig, fit
+from parallax_lib.core.errors import UserError
+from parallax_lib.prm import train
+from parallax_lib.prm.dataset import prepare
+from parallax_lib.prm.model import PRMConfig, load, scores
+from parallax_lib.prm.train import TrainConfig, fit
 
 
 @pytest.fixture(autouse=True)
@@ -111,7 +111,7 @@ sys.path[:0] = {paths!r}
 torch.set_num_threads(1)
 from test_checkpoints import BIG, DROPOUT
 from training_rows import make_rows
-from parallax_lib.train import fit
+from parallax_lib.prm.train import fit
 def progress(row):
     print(row["step"], flush=True)
     time.sleep(0.02)

@@ -8,11 +8,15 @@ import pandas as pd
 import pytest
 from safetensors.numpy import save_file
 
-from parallax_lib import collect, contents, crossfit, kernels, pipeline, search, suite
-from parallax_lib.params import ROOT, Params
-from parallax_lib.runs import Run
+from parallax_lib.core import fingerprint
+from parallax_lib.core.config import ROOT, Params
+from parallax_lib.search import guided_search, rollouts
+from parallax_lib.study import cross_validation, pipeline
+from parallax_lib.study.run import Run
+from parallax_lib.tasks import suites
+from parallax_lib.tasks import task as task_module
 
-TASK = kernels.tasks(suite.read_folder(suite.MINIBENCH, "minibench"), ("serial-omp",))[0]
+TASK = task_module.tasks(suites.read_folder(suites.MINIBENCH, "minibench"), ("serial-omp",))[0]
 
 
 def adapter(folder, seed, size=100):
@@ -30,7 +34,7 @@ def given(folder, **more):
 def test_other_weights_in_the_same_folder_give_other_rollouts_and_translations(tmp_path, size):
     def names():
         params = given(tmp_path / "adapter")
-        return collect.capture_id(TASK, params, 0, 0), str(search.recipe(params))
+        return rollouts.capture_id(TASK, params, 0, 0), str(guided_search.recipe(params))
 
     adapter(tmp_path / "adapter", 1, size)
     first = names()
@@ -43,35 +47,35 @@ def test_other_weights_in_the_same_folder_give_other_rollouts_and_translations(t
 
 
 def test_a_folder_in_another_place_holds_the_same(tmp_path):
-    one = contents.content(adapter(tmp_path / "a", 1))
-    assert contents.content(adapter(tmp_path / "b", 1)) == one
+    one = fingerprint.content(adapter(tmp_path / "a", 1))
+    assert fingerprint.content(adapter(tmp_path / "b", 1)) == one
     (tmp_path / "b" / "notes.txt").write_text("not read by a model")
-    assert contents.content(tmp_path / "b") == one
+    assert fingerprint.content(tmp_path / "b") == one
     (tmp_path / "b" / "adapter_config.json").write_text('{"r": 8}')
-    assert contents.content(tmp_path / "b") != one
+    assert fingerprint.content(tmp_path / "b") != one
 
 
 def test_the_bundled_adapter_is_the_one_that_wrote_the_shipped_rollouts():
     """Another one is given marks of its own; `BUNDLED` changes together with data/rollouts."""
-    assert contents.content(ROOT / "data" / "adapter") == contents.BUNDLED
-    assert contents.weights(given("data/adapter")) == [] == contents.weights(given(""))
+    assert fingerprint.content(ROOT / "data" / "adapter") == fingerprint.BUNDLED
+    assert fingerprint.weights(given("data/adapter")) == [] == fingerprint.weights(given(""))
 
 
 def test_every_file_that_a_run_reads_changes_the_first_stages_key(tmp_path, monkeypatch):
     copy = tmp_path / "root"
-    for name in contents.DATA:
+    for name in fingerprint.DATA:
         shutil.copytree(ROOT / "data" / name, copy / "data" / name)
-    monkeypatch.setattr(contents, "ROOT", copy)
+    monkeypatch.setattr(fingerprint, "ROOT", copy)
     params = given(adapter(tmp_path / "adapter", 1), collect={"shipped": str(adapter(tmp_path / "shipped", 1))})
-    seen = {contents.inputs(params)}
-    assert contents.inputs(params) in seen
-    changed = [copy / "data" / name for name in contents.DATA] + [tmp_path / "adapter", tmp_path / "shipped"]
+    seen = {fingerprint.inputs(params)}
+    assert fingerprint.inputs(params) in seen
+    changed = [copy / "data" / name for name in fingerprint.DATA] + [tmp_path / "adapter", tmp_path / "shipped"]
     for folder in changed:
         file = next(path for path in sorted(folder.rglob("*")) if path.is_file())
         file.write_bytes(file.read_bytes() + b" ")
-        seen.add(contents.inputs(params))
+        seen.add(fingerprint.inputs(params))
     os.utime(file, (1, 1))
-    seen.add(contents.inputs(params))
+    seen.add(fingerprint.inputs(params))
     assert len(seen) == len(changed) + 2
     stage = pipeline.stages("01")[0]
     assert len({stage.key(params, mark) for mark in seen}) == len(seen)
@@ -81,9 +85,9 @@ def test_trainings_are_named_by_what_they_read(tmp_path):
     rows = pd.DataFrame({"capture_id": ["a"], "reward": [1.0], "family": ["f"]})
     run = Run(given("", prm={"folds": 2}), tmp_path, None, print)
     zeros = np.zeros((1, 2, 3), np.float16)
-    names = [crossfit.trainings(run, rows, vectors, 0) for vectors in (zeros, zeros + 1, zeros.copy())]
+    names = [cross_validation.trainings(run, rows, vectors, 0) for vectors in (zeros, zeros + 1, zeros.copy())]
     assert names[0] == names[2] and not set(names[0]) & set(names[1])
     pooled = Run(given(adapter(tmp_path / "adapter", 1), prm={"folds": 2, "context": "pooled"}), tmp_path, None, print)
-    before = crossfit.trainings(pooled, rows, zeros, 0)
+    before = cross_validation.trainings(pooled, rows, zeros, 0)
     adapter(tmp_path / "adapter", 2)
-    assert not set(before) & set(crossfit.trainings(pooled, rows, zeros, 0))
+    assert not set(before) & set(cross_validation.trainings(pooled, rows, zeros, 0))

@@ -8,9 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from parallax_lib import card, crossfit, modelling, study
-from parallax_lib.forge import HELDOUT_FAMILIES, TRAIN_FAMILIES
-from parallax_lib.params import ROOT, Card, UserError
+from parallax_lib.analysis import comparisons
+from parallax_lib.core.config import ROOT, Card
+from parallax_lib.core.errors import UserError
+from parallax_lib.study import cross_validation
+from parallax_lib.study import run as runs
+from parallax_lib.study import training as prm_training
+from parallax_lib.tasks.synthetic.generator import HELDOUT_FAMILIES, TRAIN_FAMILIES
 
 FAMILIES = (*HELDOUT_FAMILIES[:6], *TRAIN_FAMILIES[:2])
 
@@ -18,7 +22,7 @@ FAMILIES = (*HELDOUT_FAMILIES[:6], *TRAIN_FAMILIES[:2])
 @pytest.fixture
 def run():
     name = f"test-crossfit-{os.getpid()}"
-    yield study.open_run(name, prm={"kind": "ridge", "folds": 3})
+    yield runs.open_run(name, prm={"kind": "ridge", "folds": 3})
     shutil.rmtree(ROOT / "data" / "runs" / name, ignore_errors=True)
 
 
@@ -38,20 +42,20 @@ def learnable(tasks=96):
 
 def test_every_unseen_family_is_tested_once_by_models_of_other_families(run, monkeypatch):
     rows, latents = learnable()
-    trained, trial = [], modelling.trial
+    trained, trial = [], prm_training.trial
 
     def watch(params, kind, material, split, **other):
         trained.append({side: set(material.rows.loc[split == side, "family"]) for side in ("train", "valid", "test")})
         return trial(params, kind, material, split, **other)
 
-    monkeypatch.setattr(crossfit, "trial", watch)
-    score = crossfit.scores(run, rows, latents)
+    monkeypatch.setattr(cross_validation, "trial", watch)
+    score = cross_validation.scores(run, rows, latents)
     assert len(trained) == 3
     for sides in trained:
         assert not sides["test"] & (sides["train"] | sides["valid"]) and set(FAMILIES[6:]) <= sides["train"]
     assert sorted(f for sides in trained for f in sides["test"]) == sorted(FAMILIES[:6])
     assert np.isnan(score[rows["family"].isin(FAMILIES[6:])]).all() and np.isfinite(score[rows["family"].isin(FAMILIES[:6])]).all()
-    np.testing.assert_array_equal(crossfit.scores(run, rows, latents), score)
+    np.testing.assert_array_equal(cross_validation.scores(run, rows, latents), score)
     assert len(trained) == 3  # the second time from the journal
 
 
@@ -60,21 +64,21 @@ def test_the_fold_after_the_tested_one_says_when_to_stop_and_the_first_follows_t
     fold_of = {family: k for k, family in enumerate("abcd"[:count])}
     rows = pd.DataFrame({"family": [*fold_of, "seen"]})
     for k in range(count):
-        split = dict(zip(rows["family"], crossfit.splits(rows, fold_of, k), strict=True))
+        split = dict(zip(rows["family"], cross_validation.splits(rows, fold_of, k), strict=True))
         assert split.pop("seen") == "train" and split.pop("abcd"[k]) == "test" and split.pop("abcd"[(k + 1) % count]) == "valid"
         assert set(split.values()) <= {"train"}
 
 
 def test_a_score_that_generalises_is_worth_its_oracle(run):
     rows, latents = learnable(240)
-    rate = crossfit.choices(rows, crossfit.scores(run, rows, latents)).groupby("arm")["validated"].mean()
+    rate = cross_validation.choices(rows, cross_validation.scores(run, rows, latents)).groupby("arm")["validated"].mean()
     assert rate["oracle"] - rate["guided"] < 0.05 < 0.2 < rate["guided"] - rate["unguided"]
 
 
 @pytest.mark.parametrize("count", [1, 7])
 def test_folds_that_leave_nothing_to_train_or_test_are_refused(count):
     with pytest.raises(UserError, match="prm.folds: .* for 6 families"):
-        crossfit.folds(FAMILIES, count)
+        cross_validation.folds(FAMILIES, count)
 
 
 def spent_by(chosen, task, arm):
@@ -90,15 +94,18 @@ def test_choosers_by_hand():
         "tokens": [7, 5, 3, 2, 4, 9],
     })  # fmt: skip
     rows = rows.assign(root=rows["task"])
-    chosen = crossfit.choices(rows.assign(validated=rows["reward"] == 1), np.array([0.9, 0.1, 1.0, 0.5, 0.5, 1.0]), steps=3)
+    chosen = cross_validation.choices(rows.assign(validated=rows["reward"] == 1), np.array([0.9, 0.1, 1.0, 0.5, 0.5, 1.0]), steps=3)
     took = chosen.pivot(index="task", columns="arm", values="reward")
     assert took.index.tolist() == ["a", "b"]  # c has lost its original; a's unjudged thought is nobody's
     assert took.loc["a"].drop("random").to_dict() == {
         "unguided": 0, "guided": 1, "best_of_n": 0, "compile_filter": 0, "run_filter": 1, "oracle": 1}  # fmt: skip
     tie_to_the_original = {"unguided": 1, "guided": 1, "best_of_n": 0, "compile_filter": 1, "run_filter": 1, "oracle": 1}
     assert took.loc["b"].drop("random").to_dict() == tie_to_the_original
-    assert card.by_family(chosen)[["family", "tasks", "guided", "unguided"]].values.tolist() == [["f", 1, 1.0, 0.0], ["g", 1, 1.0, 1.0]]
-    assert card.over_families(chosen).value == 0.5
+    assert comparisons.by_family(chosen)[["family", "tasks", "guided", "unguided"]].values.tolist() == [
+        ["f", 1, 1.0, 0.0],
+        ["g", 1, 1.0, 1.0],
+    ]
+    assert comparisons.over_families(chosen).value == 0.5
     assert spent_by(chosen, "a", "run_filter") == [6, 12, 2, 2, 2]
     spent = chosen.set_index(["task", "arm"])[["latent_steps", "decode_tokens", "looked_at", "compiles", "validator_runs"]]
     assert spent.loc[("a", "guided")].tolist() == [6, 7, 1, 0, 0]  # two thoughts, one program
@@ -111,21 +118,21 @@ def test_nothing_that_compiles_leaves_the_filters_the_likeliest():
     rows = pd.DataFrame({"task": "a", "root": "a", "family": "f", "branch_depth": [-1, 0], "resample": 0, "reward": [0.0, 0.0],
                          "validated": False, "mean_logprob": [-2.0, -1.0], "level": 1, "reason": "compile_error", "tokens": 1,
                          "capture_id": ["original", "branch"]})  # fmt: skip
-    chosen = crossfit.choices(rows, np.zeros(2)).set_index("arm")["capture_id"]
+    chosen = cross_validation.choices(rows, np.zeros(2)).set_index("arm")["capture_id"]
     assert chosen["compile_filter"] == chosen["run_filter"] == chosen["best_of_n"] == "branch"
 
 
 def test_every_seed_trains_anew_and_stands_in_the_table(run, monkeypatch):
     rows, latents = learnable()
-    used, trial = [], modelling.trial
-    monkeypatch.setattr(crossfit, "trial", lambda *args, **other: used.append(other["seed"]) or trial(*args, **other))
+    used, trial = [], prm_training.trial
+    monkeypatch.setattr(cross_validation, "trial", lambda *args, **other: used.append(other["seed"]) or trial(*args, **other))
     both = dataclasses.replace(run, params=run.params.model_copy(update={"card": Card(seeds=(0, 1))}))
-    chosen = crossfit.table(both, rows, latents)
+    chosen = cross_validation.table(both, rows, latents)
     assert used == [0, 0, 0, 1, 1, 1]
     assert sorted(chosen["seed"].unique()) == [0, 1] and (chosen.groupby(["seed", "arm"])["task"].nunique() == 72).all()
-    chosen = chosen[chosen["arm"] != crossfit.TOGETHER]
+    chosen = chosen[chosen["arm"] != cross_validation.TOGETHER]
     for seed in (0, 1):
-        alone = crossfit.choices(rows, crossfit.scores(run, rows, latents, seed), seed, 2)
+        alone = cross_validation.choices(rows, cross_validation.scores(run, rows, latents, seed), seed, 2)
         pd.testing.assert_frame_equal(chosen[chosen["seed"] == seed].reset_index(drop=True), alone)
     draws = chosen[chosen["arm"] == "random"].pivot(index="task", columns="seed", values="capture_id")
     assert (draws[0] != draws[1]).any()
@@ -134,10 +141,10 @@ def test_every_seed_trains_anew_and_stands_in_the_table(run, monkeypatch):
 def test_several_trainings_pick_together_by_their_mean_score(run, monkeypatch):
     rows, latents = learnable(24)
     read = np.random.default_rng(1).random((2, len(rows)))
-    monkeypatch.setattr(crossfit, "scores", lambda run, rows, vectors, seed: read[seed])
+    monkeypatch.setattr(cross_validation, "scores", lambda run, rows, vectors, seed: read[seed])
     both = dataclasses.replace(run, params=run.params.model_copy(update={"card": Card(seeds=(0, 1))}))
-    chosen = crossfit.table(both, rows, latents)
-    took = chosen[chosen["arm"] == crossfit.TOGETHER].set_index("task")["capture_id"].to_dict()
+    chosen = cross_validation.table(both, rows, latents)
+    took = chosen[chosen["arm"] == cross_validation.TOGETHER].set_index("task")["capture_id"].to_dict()
     by_task = rows.assign(total=read[0] + read[1], least=read.min(axis=0)).groupby("task")
     assert took == {task: part.loc[part["total"].idxmax(), "capture_id"] for task, part in by_task}
     assert took != {task: part.loc[part["least"].idxmax(), "capture_id"] for task, part in by_task}
@@ -153,7 +160,7 @@ def test_choosers_that_run_n_programs_are_those_of_a_plain_loop():
         for i in range(20) for j in range(n)
     ])  # fmt: skip
     rows = rows.assign(validated=rows["level"] == 5, reward=(rows["level"] == 5).astype(float))
-    taken = crossfit.filtered(rows.sample(frac=1, random_state=0), rows.sample(frac=1, random_state=0)["score"].to_numpy())
+    taken = cross_validation.filtered(rows.sample(frac=1, random_state=0), rows.sample(frac=1, random_state=0)["score"].to_numpy())
     assert len(taken) == 20 * n * 2
     for (task, count, arm), got in taken.set_index(["task", "N", "arm"])["validated"].items():
         seen = [row for row in rows.to_dict("records") if row["task"] == task]
@@ -163,7 +170,7 @@ def test_choosers_that_run_n_programs_are_those_of_a_plain_loop():
         kept = [row for row in seen if row["reason"] in ("ok", "wrong_output")] or seen
         best = "score" if arm == "guided_filter" else "mean_logprob"
         assert got == max(kept, key=lambda row: row[best])["validated"], (task, count, arm)
-    table = card.by_programs(taken).set_index("N")
+    table = comparisons.by_programs(taken).set_index("N")
     assert table.index.tolist() == list(range(1, n + 1))
     for count in (1, 3, n):
         shares = taken[taken["N"] == count].groupby("arm")["validated"].mean()
@@ -180,7 +187,7 @@ def test_two_roots_of_a_task_are_chosen_among_apart():
          "mean_logprob": -1.0, "score": score}
         for root, depth, level, score in [("x", -1, 4, 0.1), ("x", 0, 5, 0.2), ("y", -1, 5, 0.9), ("y", 0, 4, 0.8), ("y", 1, 4, 0.7)]
     ])  # fmt: skip
-    for chooser in (crossfit.choices, crossfit.filtered):
+    for chooser in (cross_validation.choices, cross_validation.filtered):
         parts = [part.reset_index(drop=True) for _, part in rows.groupby("root")]
         alone = pd.concat([chooser(part, part["score"].to_numpy()) for part in parts], ignore_index=True)
         mixed = rows.sample(frac=1, random_state=1, ignore_index=True)
@@ -191,5 +198,5 @@ def test_programs_without_a_likelihood_are_taken_as_they_come():
     rows = pd.DataFrame({"task": "a", "root": "a", "family": "f", "branch_depth": [-1, 0], "resample": 0, "level": [1, 5], "tokens": 1,
                          "reason": ["compile_error", "ok"], "reward": [0.0, 1.0], "validated": [False, True],
                          "mean_logprob": np.nan})  # fmt: skip
-    took = crossfit.choices(rows, np.zeros(2)).set_index("arm")["branch_depth"]
+    took = cross_validation.choices(rows, np.zeros(2)).set_index("arm")["branch_depth"]
     assert took["best_of_n"] == -1 and took["compile_filter"] == took["run_filter"] == 0

@@ -11,11 +11,15 @@ from dataclasses import replace
 
 import pytest
 
-from parallax_lib import build, cudacpu, forge, proof, sandbox, toolchain, validate
-from parallax_lib.kernels import Kernel, Task
-from parallax_lib.params import Suite, UserError
-from parallax_lib.sandbox import Limits
-from parallax_lib.suite import load_suite
+from parallax_lib.core.config import Suite
+from parallax_lib.core.errors import UserError
+from parallax_lib.cuda_emulation import rewrite
+from parallax_lib.sandbox import sandbox
+from parallax_lib.sandbox.sandbox import Limits
+from parallax_lib.tasks.suites import load_suite
+from parallax_lib.tasks.synthetic import generator
+from parallax_lib.tasks.task import Kernel, Task
+from parallax_lib.verdict import build, parallel_evidence, toolchain, validate
 
 BARE = ["bwrap", "--unshare-user", "--ro-bind", "/", "/", "g++", "--version"]
 ABLE = shutil.which("bwrap") is not None and subprocess.run(BARE, capture_output=True).returncode == 0
@@ -61,7 +65,7 @@ def run(tools):
     ],
 )
 def test_launches_are_found_in_tricky_text(text, expected):
-    assert cudacpu.rewrite(text) == '#line 1 "main.cu"\n' + expected
+    assert rewrite.rewrite(text) == '#line 1 "main.cu"\n' + expected
 
 
 def test_kernels_that_a_pointer_cannot_call_are_called_by_name():
@@ -69,25 +73,25 @@ def test_kernels_that_a_pointer_cannot_call_are_called_by_name():
                  "__global__ void __launch_bounds__(128) k(int x) {}\n__global__ void k(double x) {}",
                  "#define BOUND(n)\ntemplate <class T> __global__ void BOUND(128) k(T x) {}",
                  "template <class T> __global__ void k(T x) noexcept {}"):  # fmt: skip
-        assert "cudacpu::deduced(" in cudacpu.rewrite(head + "\nvoid h() { k<<<1, 2>>>(1); }")
-        assert "cudacpu::Register" not in cudacpu.rewrite(head)
-    assert "}} static cudacpu::Register" in cudacpu.rewrite("namespace q { __global__ void k() {{}}}")
+        assert "cudacpu::deduced(" in rewrite.rewrite(head + "\nvoid h() { k<<<1, 2>>>(1); }")
+        assert "cudacpu::Register" not in rewrite.rewrite(head)
+    assert "}} static cudacpu::Register" in rewrite.rewrite("namespace q { __global__ void k() {{}}}")
 
 
 def test_only_variables_leave_the_host():
     kept = "#define ON static __device__\nint host = 3;\n#define TOO \\\n __device__\nint too[2];\n__device__ int f(int a);\n"
     kept += "__device__ const int n = 3;\nstruct S { __device__ int g; };\nvoid h() { __device__ int x; }"
-    assert cudacpu.rewrite(kept).endswith(kept)
-    made = cudacpu.rewrite("#define TABLE __constant__\nTABLE float w[3];\n#define DECLARE(n) __device__ int n = 0\nDECLARE(c);")
+    assert rewrite.rewrite(kept).endswith(kept)
+    made = rewrite.rewrite("#define TABLE __constant__\nTABLE float w[3];\n#define DECLARE(n) __device__ int n = 0\nDECLARE(c);")
     assert made.count("__CUDACPU_VARIABLE") == 2
-    moved = cudacpu.rewrite("__device__ int a;\n__constant__ float b[3] = {1};\nnamespace q { static __device__ S *c; }")
+    moved = rewrite.rewrite("__device__ int a;\n__constant__ float b[3] = {1};\nnamespace q { static __device__ S *c; }")
     assert moved.count("__CUDACPU_VARIABLE") == 3 and "__device__" not in moved and "__constant__" not in moved
 
 
 def test_what_the_emulator_lacks_is_known():
-    assert "thrust/sort.h" in cudacpu.unsupported("#include <thrust/sort.h>\n")
-    assert "PTX" in cudacpu.unsupported('asm volatile("mov.u32 %0, %laneid;" : "=r"(x));')
-    assert not cudacpu.unsupported("#include <cuda_runtime.h>\n#include <cooperative_groups/reduce.h>\n// asm(x)\n/* asm ( */")
+    assert "thrust/sort.h" in rewrite.unsupported("#include <thrust/sort.h>\n")
+    assert "PTX" in rewrite.unsupported('asm volatile("mov.u32 %0, %laneid;" : "=r"(x));')
+    assert not rewrite.unsupported("#include <cuda_runtime.h>\n#include <cooperative_groups/reduce.h>\n// asm(x)\n/* asm ( */")
 
 
 def test_stores_of_device_code_let_others_go_first():
@@ -102,8 +106,8 @@ def test_stores_of_device_code_let_others_go_first():
         "return;": "return;",
     }
     for text, expected in cases.items():
-        assert cudacpu.rewrite(code % text).split(" static cudacpu::Register")[0].endswith(f"f(c[1]); {expected} }}"), text
-        assert "void h(int *x) { x[0] += 1; }" in cudacpu.rewrite(code % text)
+        assert rewrite.rewrite(code % text).split(" static cudacpu::Register")[0].endswith(f"f(c[1]); {expected} }}"), text
+        assert "void h(int *x) { x[0] += 1; }" in rewrite.rewrite(code % text)
 
 
 # ---- threads ---------------------------------------------------------------------------------------------------------
@@ -438,7 +442,7 @@ def test_errors_are_the_runtimes_own_and_faults_stick(tools):
     for which in range(6):
         ran = build.execute(built.program, tools["cuda"], (str(which),), LIMITS, sandbox.probe(), {})
         assert [line.removeprefix("cuda") for line in ran.text.splitlines()] == expected, (which, ran.log)
-        assert proof.of_cuda([ran.proof]).reason == "cuda_error" and "IllegalAddress" in ran.log
+        assert parallel_evidence.of_cuda([ran.proof]).reason == "cuda_error" and "IllegalAddress" in ran.log
 
 
 SPACES = """
@@ -476,7 +480,7 @@ def test_memory_spaces_are_apart_and_endless_kernels_end(tools):
     failed = go(3)
     assert failed.text == "device-side assert triggered\n" and "Assertion `n < 3' failed" in failed.log
     assert go(4).reason == "timeout"
-    assert proof.of_cuda([go(5).proof]).reason == "no_kernel_launch"
+    assert parallel_evidence.of_cuda([go(5).proof]).reason == "no_kernel_launch"
     off = go(0, CUDACPU_KERNELS="0")
     assert off.text == "" and off.proof["launches"] == "1"
 
@@ -614,7 +618,7 @@ WRONG = {
 def test_a_right_program_validates_and_says_that_it_was_emulated(tools):
     verdict = validate.judge(CUDA, TASK, tools, sandbox.probe(), LIMITS)
     assert (verdict.level, verdict.reason) == (5, "ok"), verdict.log
-    assert "emulation" in verdict.checked and "cuda-cpu emulation" in verdict.toolchain and cudacpu.digest() in verdict.toolchain
+    assert "emulation" in verdict.checked and "cuda-cpu emulation" in verdict.toolchain and rewrite.digest() in verdict.toolchain
     assert verdict.race_free == verdict.faster == "not checked"
 
 
@@ -650,7 +654,7 @@ def test_bundled_programs_agree_with_their_serial_twins(name, tools):
 @sandboxed
 @pytest.mark.parametrize("seed", [4, 17])
 def test_forge_programs_agree_with_their_serial_twins(seed, tools):
-    kernel = forge.as_kernel(forge.sample(seed, forge.ALL_FAMILIES))
+    kernel = generator.as_kernel(generator.sample(seed, generator.ALL_FAMILIES))
     verdict = validate.judge(kernel.sources["cuda"], Task(kernel, "serial", "cuda"), tools, sandbox.probe(), LIMITS)
     assert verdict.validated, (verdict.reason, verdict.log)
 
@@ -668,6 +672,6 @@ def test_a_gpu_that_is_not_there_is_refused_in_one_line():
 
 def test_the_emulators_text_is_part_of_the_key(monkeypatch):
     tools = toolchain.detect("emulated")
-    monkeypatch.setattr(cudacpu, "digest", lambda: "other")
+    monkeypatch.setattr(rewrite, "digest", lambda: "other")
     assert toolchain.detect("emulated")["cuda"].version != tools["cuda"].version
-    assert os.path.isfile(cudacpu.HEADERS / "runtime.cpp")
+    assert os.path.isfile(rewrite.HEADERS / "runtime.cpp")

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from programs import needs_nvcc, sandboxed
 
-from parallax_lib import build, cupti, degraded, proof, sandbox, toolchain
-from parallax_lib.params import ROOT
-from parallax_lib.sandbox import Level, Limits
+from parallax_lib.core.config import ROOT
+from parallax_lib.sandbox import landlock, sandbox
+from parallax_lib.sandbox.sandbox import Level, Limits
+from parallax_lib.verdict import build, cupti, parallel_evidence, toolchain
 
 pytestmark = sandboxed
 HOME = toolchain.cuda_home()
@@ -45,7 +46,7 @@ def test_what_keeps_cupti_away_is_said_in_words():
     assert cupti.why_not(replace(claimed(), cupti=("", "")), level) == "not installed"
     assert cupti.why_not(claimed(), level).startswith("a program that it watches does not run")
     wrong = replace(claimed(), cupti=("/usr/include", "/usr/lib"))
-    assert cupti.why_not(wrong, level).startswith("data/proof/cupti.cpp does not build") and "\n" not in cupti.why_not(wrong, level)
+    assert cupti.why_not(wrong, level).startswith("probes/cupti.cpp does not build") and "\n" not in cupti.why_not(wrong, level)
     assert cupti.given(claimed(), level) == ({}, {})
 
 
@@ -67,15 +68,15 @@ WATCHED |= {"device_longest": "_Z1kv<8,1,1;256,1,1>"}
 
 
 def test_what_cupti_saw_decides_where_it_watched():
-    seen = proof.of_cuda([WATCHED, WATCHED], unwatched="")
+    seen = parallel_evidence.of_cuda([WATCHED, WATCHED], unwatched="")
     assert seen.parallel == "yes" and "2 to 2 kernels, 2048 threads a run, 14 us, 6 copies, longest _Z1kv<8,1,1;256,1,1>" in seen.evidence
-    assert proof.of_cuda([RUN, RUN], unwatched="").reason == "not_parallel"
-    assert proof.of_cuda([RUN, WATCHED], unwatched="").parallel == "yes"  # one report may get lost
-    assert proof.of_cuda([WATCHED | {"device_threads": "2"}], unwatched="").reason == "not_parallel"  # a graph of one thread
-    assert proof.of_cuda([WATCHED | {"last_error": "9"}], unwatched="").reason == "cuda_error"
-    absent = proof.of_cuda([RUN], unwatched="not installed")
+    assert parallel_evidence.of_cuda([RUN, RUN], unwatched="").reason == "not_parallel"
+    assert parallel_evidence.of_cuda([RUN, WATCHED], unwatched="").parallel == "yes"  # one report may get lost
+    assert parallel_evidence.of_cuda([WATCHED | {"device_threads": "2"}], unwatched="").reason == "not_parallel"  # a graph of one thread
+    assert parallel_evidence.of_cuda([WATCHED | {"last_error": "9"}], unwatched="").reason == "cuda_error"
+    absent = parallel_evidence.of_cuda([RUN], unwatched="not installed")
     assert absent.parallel == "yes" and absent.evidence.endswith("CUPTI: not checked (not installed)")
-    assert "CUPTI" not in proof.of_cuda([RUN | {"emulated": "1"}], unwatched="no GPU").evidence
+    assert "CUPTI" not in parallel_evidence.of_cuda([RUN | {"emulated": "1"}], unwatched="no GPU").evidence
 
 
 # ---- a stand-in runtime: zeroed memory, a driver library, an injected library -------------------------------------------
@@ -144,8 +145,8 @@ CALLS = ("cudaMalloc", "cudaMallocAsync", "cudaHostAlloc", "cudaLaunchKernel", "
 @pytest.fixture(scope="module")
 def stand_in(tmp_path_factory):
     folder = tmp_path_factory.mktemp("stand_in")
-    texts = {"driver": DRIVER, "runtime": RUNTIME, "watcher": WATCHER, "main": PROGRAM, "marker": (build.PROOF / "marker.cpp").read_text()}
-    texts["proof"] = "".join((build.PROOF / name).read_text() for name in build.PROOFS["cuda"])
+    texts = {"driver": DRIVER, "runtime": RUNTIME, "watcher": WATCHER, "main": PROGRAM, "marker": (build.PROBES / "marker.cpp").read_text()}
+    texts["proof"] = "".join((build.PROBES / name).read_text() for name in build.PROOFS["cuda"])
     for name, text in texts.items():
         (folder / f"{name}.cpp").write_text(text)
     wraps = [f"-Wl,--wrap={name}" for name in CALLS]
@@ -189,7 +190,7 @@ def test_a_write_past_the_end_of_a_block_is_seen_when_it_is_freed_and_at_the_end
         line = stand_in(AT=str(at), **more).split("@proof ")[1].split("\n")[0]
         counted = dict(word.split("=", 1) for word in line.split()[1:])
         assert counted["overrun"] == str(told)
-        judged = proof.of_cuda([counted], unwatched=None)
+        judged = parallel_evidence.of_cuda([counted], unwatched=None)
         assert judged.reason == ("cuda_error" if told else "") and ("wrote past the end" in judged.evidence) == bool(told)
 
 
@@ -205,7 +206,7 @@ def test_what_the_device_reported_stands_in_the_proof_line(stand_in):
     line = stand_in(WATCH="./watcher.so").split("@proof ")[1].split("\n")[0]
     counted = dict(word.split("=", 1) for word in line.split()[1:])
     assert counted["device_kernels"] == "1" and counted["device_longest"] == "odd?name<2,1,1;64,1,1>"
-    assert proof.of_cuda([counted], unwatched="").parallel == "yes"
+    assert parallel_evidence.of_cuda([counted], unwatched="").parallel == "yes"
 
 
 # ---- the sandbox -----------------------------------------------------------------------------------------------------
@@ -213,7 +214,7 @@ def test_what_the_device_reported_stands_in_the_proof_line(stand_in):
 LESSER = Level("degraded", user=sandbox.NOBODY if os.geteuid() == 0 else None)
 
 
-@pytest.mark.skipif(not degraded.landlock_abi(), reason="the kernel has no Landlock")
+@pytest.mark.skipif(not landlock.landlock_abi(), reason="the kernel has no Landlock")
 def test_gpu_jobs_of_the_degraded_level_read_what_the_driver_needs_and_no_other_process():
     script = "cat /proc/self/maps > /dev/null 2>&1 && echo maps; cat /proc/1/environ > /dev/null 2>&1 && echo environ; exit 0"
     outs = [sandbox.run(["/bin/sh", "-c", script], {}, Limits(), LESSER, gpu=gpu).stdout for gpu in (False, True)]

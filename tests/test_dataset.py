@@ -7,10 +7,10 @@ import pytest
 import torch
 from training_rows import GRU, SHORT, make_rows
 
-from parallax_lib.dataset import moments, prepare
-from parallax_lib.losses import LOSSES
-from parallax_lib.params import UserError
-from parallax_lib.train import fit
+from parallax_lib.core.errors import UserError
+from parallax_lib.prm.dataset import moments, prepare
+from parallax_lib.prm.losses import LOSSES
+from parallax_lib.prm.train import fit
 
 
 def test_statistics_leave_unlabelled_positions_out():

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from parallax_lib import decode, engine, models, prompts
+from parallax_lib.tasks import prompts
+from parallax_lib.translator import decoding, engine, models
 
 TEXTS = ["int main() { return 0; }", "#pragma omp parallel for\nfor (int i = 0; i < n; i++) a[i] = b[i] + b[i];", "x"]
 
@@ -118,8 +119,8 @@ def naive_decode(translator, tokens, count, stops):
 
 @pytest.mark.parametrize("draft", [0, 1, 7])
 def test_greedy_decoding_equals_the_recomputing_twin(translator, ids, draft):
-    start, stops = translator.tokenizer(prompts.OPENING).input_ids, decode.stop_tokens(translator)
-    answers = decode.decode(translator, engine.prefill(translator, ids), ids, start, limits=[40, 12, 25], draft=draft)
+    start, stops = translator.tokenizer(prompts.OPENING).input_ids, decoding.stop_tokens(translator)
+    answers = decoding.decode(translator, engine.prefill(translator, ids), ids, start, limits=[40, 12, 25], draft=draft)
     for tokens, limit, answer in zip(ids, [40, 12, 25], answers, strict=True):
         assert answer.tokens == naive_decode(translator, tokens + start, limit, stops)
 
@@ -127,9 +128,9 @@ def test_greedy_decoding_equals_the_recomputing_twin(translator, ids, draft):
 @pytest.mark.parametrize("draft", [0, 5])
 def test_sampled_decoding_takes_each_position_s_own_draw(translator, ids, draft):
     """The twin recomputes everything and looks each row's n-th draw up in the cumulated softmax."""
-    start, stops, heat, seeds = [65], decode.stop_tokens(translator), [0.8, 0.0, 1.2], [5, 6, 7]
+    start, stops, heat, seeds = [65], decoding.stop_tokens(translator), [0.8, 0.0, 1.2], [5, 6, 7]
     state = engine.prefill(translator, ids)
-    answers = decode.decode(translator, state, ids, start, limits=[30] * 3, temperatures=heat, seeds=seeds, draft=draft)
+    answers = decoding.decode(translator, state, ids, start, limits=[30] * 3, temperatures=heat, seeds=seeds, draft=draft)
     for tokens, warm, seed, answer in zip(ids, heat, seeds, answers, strict=True):
         if not warm:
             assert answer.tokens == naive_decode(translator, tokens + start, 30, stops)
@@ -149,7 +150,7 @@ def test_drafts_are_cut_where_a_column_promises_most_tokens(overhead):
         drafts = [list(range(rng.choice([0, 0, 1, 2, 5, 9]))) for _ in range(rng.randint(1, 6))]
         worth = [sum(1 + len(d[:q]) for d in drafts) / (overhead + len(drafts) * (1 + q)) for q in range(max(map(len, drafts)) + 1)]
         best = max(q for q, value in enumerate(worth) if value == max(worth))
-        assert decode.trim(drafts, overhead) == [d[:best] for d in drafts]
+        assert decoding.trim(drafts, overhead) == [d[:best] for d in drafts]
 
 
 def test_drafts_change_neither_sampled_tokens_nor_log_probabilities(translator, ids):
@@ -158,7 +159,7 @@ def test_drafts_change_neither_sampled_tokens_nor_log_probabilities(translator, 
     runs = []
     for draft in (0, 6):
         state = engine.prefill(translator, ids)
-        runs.append(decode.decode(translator, state, ids, start, limits=[60] * 3, temperatures=heat, seeds=[5, 6, 7], draft=draft))
+        runs.append(decoding.decode(translator, state, ids, start, limits=[60] * 3, temperatures=heat, seeds=[5, 6, 7], draft=draft))
     assert [a.tokens for a in runs[0]] == [a.tokens for a in runs[1]]
     assert [a.logprob for a in runs[0]] == pytest.approx([a.logprob for a in runs[1]], rel=1e-4)
 
@@ -167,7 +168,7 @@ def test_drafts_change_neither_sampled_tokens_nor_log_probabilities(translator, 
 def test_right_drafts_save_forwards_and_wrong_ones_cost_none(translator, monkeypatch, right, forwards):
     """Counts work, not seconds: 65 tokens in forwards of one token and four drafts."""
     ids = [translator.tokenizer("abc").input_ids]
-    truth = decode.decode(translator, engine.prefill(translator, ids), ids, [65], limits=[65], draft=0)[0].tokens
+    truth = decoding.decode(translator, engine.prefill(translator, ids), ids, [65], limits=[65], draft=0)[0].tokens
     calls, real = [], engine.forward
 
     def draft(lookup, length):
@@ -175,14 +176,14 @@ def test_right_drafts_save_forwards_and_wrong_ones_cost_none(translator, monkeyp
         return [t if right else t + 1 for t in truth[written : written + min(4, length)]]
 
     state = engine.prefill(translator, ids)
-    monkeypatch.setattr(decode.Lookup, "draft", draft)
+    monkeypatch.setattr(decoding.Lookup, "draft", draft)
     monkeypatch.setattr(engine, "forward", lambda *a, **k: (calls.append(1), real(*a, **k))[1])
-    assert decode.decode(translator, state, ids, [65], limits=[65], draft=4)[0].tokens == truth
+    assert decoding.decode(translator, state, ids, [65], limits=[65], draft=4)[0].tokens == truth
     assert len(calls) == forwards
 
 
 def test_lookup_copies_what_followed_the_same_words_next_after_the_last_copy():
-    lookup = decode.Lookup([1, 2, 3, 40, 41, 1, 2, 3, 50, 51, 1, 2, 3])
+    lookup = decoding.Lookup([1, 2, 3, 40, 41, 1, 2, 3, 50, 51, 1, 2, 3])
     assert lookup.draft(2) == [40, 41]  # nothing was copied yet: the first place
     lookup.extend([40, 41, 1])  # all right, and one more token
     lookup.extend([2, 3])
@@ -192,7 +193,7 @@ def test_lookup_copies_what_followed_the_same_words_next_after_the_last_copy():
 
 
 def test_a_draft_that_fails_is_followed_by_a_shorter_one():
-    lookup = decode.Lookup([1, 2, *range(10, 40), 1, 2])
+    lookup = decoding.Lookup([1, 2, *range(10, 40), 1, 2])
     assert len(lookup.draft(20)) == 4
     lookup.extend([10, 11, 12, 13, 14])
     assert len(lookup.draft(20)) == 8
@@ -206,9 +207,9 @@ def test_what_a_forward_costs_besides_its_columns_on_a_gpu(layers, width):
     model, _ = models.random_model(layers=layers, width=width)
     body = sum(p.numel() for p in [*model.model.layers.parameters(), *model.model.norm.parameters()])
     there = SimpleNamespace(model=model, device=torch.device("cuda"))
-    assert decode.overhead(there) == decode.GPU_OVERHEAD + int(decode.GPU_LAUNCH * layers / body)
+    assert decoding.overhead(there) == decoding.GPU_OVERHEAD + int(decoding.GPU_LAUNCH * layers / body)
     here = SimpleNamespace(model=model, device=torch.device("cpu"))
-    assert decode.overhead(here) == decode.CPU_OVERHEAD
+    assert decoding.overhead(here) == decoding.CPU_OVERHEAD
 
 
 def test_compacting_changes_nothing(translator, ids):
@@ -222,7 +223,7 @@ def test_compacting_changes_nothing(translator, ids):
 def test_inverse_cdf_draws_follow_the_softmax():
     logits = torch.tensor([0.0, 1.0, 2.0])
     u = (torch.arange(6000) + 0.5) / 6000
-    drawn = decode.draw(logits.expand(6000, 3), torch.full((6000,), 2.0), u)
+    drawn = decoding.draw(logits.expand(6000, 3), torch.full((6000,), 2.0), u)
     expected = (logits / 2.0).softmax(0) * 6000
     assert torch.bincount(drawn, minlength=3).tolist() == pytest.approx(expected.tolist(), abs=1.5)
 
@@ -230,4 +231,4 @@ def test_inverse_cdf_draws_follow_the_softmax():
 @pytest.mark.parametrize("u, token", [(0.0, 1), (0.5, 2), (1 - 2**-24, 2)])
 def test_a_token_of_probability_zero_is_never_drawn(u, token):
     logits = torch.tensor([[-2000.0, 0.0, 0.0, -2000.0]])
-    assert decode.draw(logits, torch.tensor([1.0]), torch.tensor([u])).tolist() == [token]
+    assert decoding.draw(logits, torch.tensor([1.0]), torch.tensor([u])).tolist() == [token]

@@ -21,8 +21,10 @@ import executor_work as work
 import pytest
 from fake_modal import serve
 
-from parallax_lib import gpus, params, remote
-from parallax_lib.executors import ExecutorConfig, ItemFailed, WorkerDied, open_executor, run_map
+from parallax_lib.core import config as config_module
+from parallax_lib.core import hardware, remote
+from parallax_lib.core.errors import UserError
+from parallax_lib.core.executors import ExecutorConfig, ItemFailed, WorkerDied, open_executor, run_map
 
 TESTS = Path(__file__).parent
 KINDS = {
@@ -110,14 +112,14 @@ def test_failed_calls_are_tried_again(config, tmp_path):
 
 @everywhere
 def test_bad_input_is_not_tried_again(config, tmp_path):
-    with pytest.raises(params.UserError, match="no such folder"):
+    with pytest.raises(UserError, match="no such folder"):
         call(config(retries=5), work.bad_for_the_user, tmp_path / "tries")
     assert (tmp_path / "tries").read_text() == "."
 
 
 @everywhere
 def test_run_map_raises_what_the_user_must_mend(config, tmp_path):
-    with pytest.raises(params.UserError, match="no such folder"):
+    with pytest.raises(UserError, match="no such folder"):
         list(run_map(work.bad_for_the_user, [tmp_path / "tries"] * 8, config()))
 
 
@@ -214,7 +216,7 @@ def test_the_image_holds_the_locked_dependencies(config, modal_server):
 
 def test_without_a_token_one_line_says_what_to_do(tmp_path):
     script = """
-from parallax_lib.executors import ExecutorConfig, run_map
+from parallax_lib.core.executors import ExecutorConfig, run_map
 try:
     list(run_map(print, [1], ExecutorConfig(kind="modal")))
 except ValueError as error:
@@ -229,7 +231,7 @@ except ValueError as error:
 @pytest.mark.parametrize("kind, package", [("modal", "modal"), ("dask", "distributed")])
 def test_without_the_package_one_line_says_what_to_do(kind, package, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(params.UserError) as caught:
+    with pytest.raises(UserError) as caught:
         call(ExecutorConfig(kind=kind), work.double, 1)
     assert str(caught.value) == remote.NO_PACKAGE.format(kind) and f".[{kind}]" in str(caught.value)
 
@@ -241,7 +243,7 @@ def test_without_the_package_one_line_says_what_to_do(kind, package, monkeypatch
 )  # fmt: skip
 def test_a_scheduler_that_is_not_there_is_told_in_one_line(address, said, monkeypatch):
     monkeypatch.setattr(remote, "CONNECT_S", 1)
-    with pytest.raises(params.UserError, match=said) as caught:
+    with pytest.raises(UserError, match=said) as caught:
         call(ExecutorConfig(kind="dask", address=address), work.double, 1)
     assert "\n" not in str(caught.value)
 
@@ -253,24 +255,24 @@ def test_a_scheduler_file_is_read(dask_cluster, tmp_path, file, monkeypatch):
     named.write_text(json.dumps({"address": dask_cluster}))
     assert call(ExecutorConfig(kind="dask", address=str(named)), work.double, 2)["double"] == 4
     named.write_text(file)
-    with pytest.raises(params.UserError, match="executor.address"):
+    with pytest.raises(UserError, match="executor.address"):
         call(ExecutorConfig(kind="dask", address=str(named)), work.double, 2)
 
 
 def test_a_cluster_without_workers_is_told_in_one_line(monkeypatch, tmp_path):
     monkeypatch.setattr(remote, "CONNECT_S", 1)
-    with dask_nodes.serve(tmp_path, workers=0) as address, pytest.raises(params.UserError, match="has no worker; start some"):
+    with dask_nodes.serve(tmp_path, workers=0) as address, pytest.raises(UserError, match="has no worker; start some"):
         call(ExecutorConfig(kind="dask", address=address), work.double, 1)
 
 
 def test_a_worker_that_would_run_calls_side_by_side_is_refused(tmp_path):
     said = "2 calls in one process.*--nthreads 1"
-    with dask_nodes.serve(tmp_path, workers=1, threads=2) as address, pytest.raises(params.UserError, match=said):
+    with dask_nodes.serve(tmp_path, workers=1, threads=2) as address, pytest.raises(UserError, match=said):
         call(ExecutorConfig(kind="dask", address=address), work.double, 1)
 
 
 def test_a_worker_that_nobody_would_start_again_is_refused(tmp_path):
-    with dask_nodes.serve(tmp_path, workers=1, more=("--no-nanny",)) as address, pytest.raises(params.UserError, match="no nanny"):
+    with dask_nodes.serve(tmp_path, workers=1, more=("--no-nanny",)) as address, pytest.raises(UserError, match="no nanny"):
         call(ExecutorConfig(kind="dask", address=address), work.double, 1)
 
 
@@ -295,7 +297,7 @@ def test_a_scheduler_that_dies_is_told_at_once(tmp_path):
 
     with dask_nodes.serve(tmp_path, workers=1) as address:
         threading.Thread(target=kill, daemon=True).start()
-        with pytest.raises(params.UserError, match="is gone; start it and its workers again"):
+        with pytest.raises(UserError, match="is gone; start it and its workers again"):
             call(ExecutorConfig(kind="dask", address=address, retries=5), work.touches_and_sleeps, tmp_path / "begun", 600)
     assert killed.is_set()
 
@@ -308,14 +310,14 @@ def test_code_that_cannot_be_read_there_is_told_in_one_line(dask_cluster, monkey
     later = types.ModuleType("parallax_lib.of_tomorrow")
     later.elsewhere = elsewhere
     monkeypatch.setitem(sys.modules, "parallax_lib.of_tomorrow", later)
-    with pytest.raises(params.UserError, match="another parallax_lib than this process") as caught:
+    with pytest.raises(UserError, match="another parallax_lib than this process") as caught:
         call(ExecutorConfig(kind="dask", address=dask_cluster), elsewhere)
     assert "\n" not in str(caught.value)
 
 
 def test_a_worker_with_other_code_is_refused(dask_cluster, monkeypatch):
     monkeypatch.setattr(remote, "code", lambda: "of another commit")
-    with pytest.raises(params.UserError, match="another parallax_lib than this process"):
+    with pytest.raises(UserError, match="another parallax_lib than this process"):
         call(ExecutorConfig(kind="dask", address=dask_cluster), work.double, 1)
 
 
@@ -328,13 +330,13 @@ def test_a_worker_with_other_code_is_refused(dask_cluster, monkeypatch):
     ],
 )
 def test_bad_settings_are_refused_before_anything_starts(change, message):
-    with pytest.raises(params.UserError) as caught:
+    with pytest.raises(UserError) as caught:
         ExecutorConfig(**change)
     assert str(caught.value) == message
 
 
 def test_the_run_parameters_are_settings_of_the_executor():
-    assert ExecutorConfig(**params.Executor().model_dump()) == ExecutorConfig()
+    assert ExecutorConfig(**config_module.Executor().model_dump()) == ExecutorConfig()
 
 
 def test_local_workers_take_the_gpus_in_turn_and_share_the_cores(monkeypatch, tmp_path):
@@ -346,4 +348,4 @@ def test_local_workers_take_the_gpus_in_turn_and_share_the_cores(monkeypatch, tm
         seen = [f.result() for f in [executor.submit(work.lent, names, 3) for _ in range(3)]]
     assert sorted(s["CUDA_VISIBLE_DEVICES"] for s in seen) == ["2", "2", "5"]
     assert {s["OMP_NUM_THREADS"] for s in seen} == {str(max(1, os.cpu_count() // 3))}
-    assert gpus.share(3, 0.8) == 0.4 and gpus.share(1, 0.8) == 0.8
+    assert hardware.gpu_memory_share(3, 0.8) == 0.4 and hardware.gpu_memory_share(1, 0.8) == 0.8

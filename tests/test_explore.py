@@ -12,11 +12,15 @@ import pandas as pd
 import pytest
 from test_plots import Tags
 
-from parallax_lib import explore, findings, recheck, study, theme
-from parallax_lib.decisions import decide, program_key, read_decisions, rows_decided
-from parallax_lib.explore import Adjudicator, FailureExplorer, ScoreExplorer
-from parallax_lib.panes import Details, to_csv
-from parallax_lib.params import ROOT, UserError
+from parallax_lib.analysis import recheck
+from parallax_lib.analysis.decisions import decide, program_key, read_decisions, rows_decided
+from parallax_lib.analysis.figures import explorers, theme
+from parallax_lib.analysis.figures.explorers import Adjudicator, FailureExplorer, ScoreExplorer
+from parallax_lib.analysis.figures.widgets import Details, to_csv
+from parallax_lib.core.config import ROOT
+from parallax_lib.core.errors import UserError
+from parallax_lib.study import results as study_results
+from parallax_lib.study import run as runs
 
 ROLLOUTS, RESULTS = frames.rollouts(), frames.results()
 SCORES = frames.scores(ROLLOUTS)
@@ -68,7 +72,7 @@ def test_points_are_coloured_by_their_verdict(scores):
 
 def test_a_crowd_is_drawn_smaller_until_a_filter_thins_it(scores, monkeypatch):
     few = [(trace.marker.size, trace.marker.opacity) for trace in scores.fig.data]
-    monkeypatch.setattr(explore, "CROWD", int((ROLLOUTS["direction"] == "omp-cuda").sum()))
+    monkeypatch.setattr(explorers, "CROWD", int((ROLLOUTS["direction"] == "omp-cuda").sum()))
     scores.redraw()
     assert all(trace.marker.size < size and trace.marker.opacity < seen for trace, (size, seen) in zip(scores.fig.data, few, strict=True))
     scores.filters.boxes["direction"].value = "omp-cuda"
@@ -344,16 +348,16 @@ def test_an_unknown_choice_is_refused(tmp_path):
 
 
 def test_the_studys_programs_are_there_before_it_has_run(tmp_path):
-    run = replace(study.open_run("study"), folder=tmp_path)
-    shipped, where = findings.shown_results(replace(run, folder=tmp_path / "empty"))
+    run = replace(runs.open_run("study"), folder=tmp_path)
+    shipped, where = study_results.shown_results(replace(run, folder=tmp_path / "empty"))
     assert (len(shipped), where) == (10800, "data/study") and shipped["code"].notna().sum() > 10700
     with pytest.raises(UserError, match="not there yet"):
-        findings.shown_results(replace(run, params=run.params.model_copy(update={"run": "demo"})))
+        study_results.shown_results(replace(run, params=run.params.model_copy(update={"run": "demo"})))
     own = ROOT / "data" / "runs" / f"test-shown-{os.getpid()}"
     try:
         own.mkdir(parents=True)
         RESULTS.to_parquet(own / "results.parquet")
-        mine, where = findings.shown_results(replace(run, folder=own))
+        mine, where = study_results.shown_results(replace(run, folder=own))
         assert len(mine) == len(RESULTS) and where == str(own.relative_to(ROOT))
     finally:
         shutil.rmtree(own)

@@ -11,25 +11,29 @@ from pathlib import Path
 
 import pytest
 
-from parallax_lib import forge, forge_pairs, forge_sweep, forge_wide, sandbox, toolchain, validate
-from parallax_lib.forge_patterns import WORDS, parse, patterns
-from parallax_lib.kernels import Task
-from parallax_lib.params import ROOT, Suite, UserError
-from parallax_lib.suite import load_suite
+from parallax_lib.core.config import ROOT, Suite
+from parallax_lib.core.errors import UserError
+from parallax_lib.sandbox import sandbox
+from parallax_lib.tasks.suites import load_suite
+from parallax_lib.tasks.synthetic import composed_patterns, finetuning_pairs, generator
+from parallax_lib.tasks.synthetic.patterns import WORDS, parse, patterns
+from parallax_lib.tasks.task import Task
+from parallax_lib.verdict import toolchain, validate
+from parallax_lib.verdict.assurance import synthetic_labels
 
 
 def cover(families: tuple[str, ...]) -> list[int]:
     """The first seeds that between them hold every pattern of these families."""
     left, seeds = {name for name, p in patterns().items() if p.family in (*families, "aux")}, []
     for seed in itertools.count():
-        hit = {stage.pattern for stage in forge.sample(seed, families).stages} & left
+        hit = {stage.pattern for stage in generator.sample(seed, families).stages} & left
         seeds += [seed] if hit else []
         left -= hit
         if not left:
             return seeds
 
 
-COVER, WIDE = cover(forge.ALL_FAMILIES), cover(forge_wide.FAMILIES)
+COVER, WIDE = cover(generator.ALL_FAMILIES), cover(composed_patterns.FAMILIES)
 RUN = COVER[::5]  # compiled and run
 
 
@@ -44,9 +48,10 @@ def shape(function: str) -> str:
 
 
 def test_same_program_in_another_process():
-    code = ("from parallax_lib import forge, forge_pairs; import hashlib, random; t = ''.join(forge.render(s, a, None) for s in "
-            "(forge.sample(k) for k in range(20)) for a in ('serial', 'omp', 'cuda')); r = random.Random(1);"
-            "t += str(forge_pairs.training_pair(forge.sample(3), 'omp', 'cuda', r)); "
+    code = ("from parallax_lib.tasks.synthetic import finetuning_pairs, generator; import hashlib, random;"
+            " t = ''.join(generator.render(s, a, None) for s in "
+            "(generator.sample(k) for k in range(20)) for a in ('serial', 'omp', 'cuda')); r = random.Random(1);"
+            "t += str(finetuning_pairs.training_pair(generator.sample(3), 'omp', 'cuda', r)); "
             "print(hashlib.md5(t.encode()).hexdigest())")
     runs = [subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True,
                            env={**os.environ, "PYTHONHASHSEED": salt, "PYTHONPATH": str(ROOT)}).stdout for salt in "17"]
@@ -54,15 +59,15 @@ def test_same_program_in_another_process():
 
 
 def test_seeds_differ():
-    texts = {forge.render(spec, "serial") for spec in itertools.islice(forge.stream(0), 200)}
+    texts = {generator.render(spec, "serial") for spec in itertools.islice(generator.stream(0), 200)}
     assert len(texts) == 200
 
 
 def test_families_are_disjoint_and_complete():
-    assert not set(forge.TRAIN_FAMILIES) & set(forge.HELDOUT_FAMILIES)
-    assert {p.family for p in patterns().values()} - {"aux"} == {*forge.ALL_FAMILIES, *forge_wide.FAMILIES}
-    assert len(forge.ALL_FAMILIES) >= 16 and len(forge.HELDOUT_FAMILIES) >= 5
-    for part in (forge.TRAIN_FAMILIES, forge.HELDOUT_FAMILIES):
+    assert not set(generator.TRAIN_FAMILIES) & set(generator.HELDOUT_FAMILIES)
+    assert {p.family for p in patterns().values()} - {"aux"} == {*generator.ALL_FAMILIES, *composed_patterns.FAMILIES}
+    assert len(generator.ALL_FAMILIES) >= 16 and len(generator.HELDOUT_FAMILIES) >= 5
+    for part in (generator.TRAIN_FAMILIES, generator.HELDOUT_FAMILIES):
         plain = {p.options["omp"]["parallel"].right for p in patterns().values() if p.family in part}
         assert plain == {True, False}
 
@@ -77,11 +82,11 @@ def test_every_pattern_offers_a_choice():
 
 def test_every_strategy_is_reached_and_filled():
     wanted = {(p.name, api, word) for p in patterns().values() for api in p.options for word in p.options[api]}
-    both = ((COVER, forge.ALL_FAMILIES), (WIDE, forge_wide.FAMILIES))
-    for spec in (forge.sample(seed, families) for seeds, families in both for seed in seeds):
+    both = ((COVER, generator.ALL_FAMILIES), (WIDE, composed_patterns.FAMILIES))
+    for spec in (generator.sample(seed, families) for seeds, families in both for seed in seeds):
         for api in ("omp", "cuda"):
-            for case in forge_sweep.cases(spec, api):
-                text = forge.render(spec, api, case.plan)
+            for case in synthetic_labels.cases(spec, api):
+                text = generator.render(spec, api, case.plan)
                 assert not re.search(r"[$@]", text), (case, text)
                 wanted.discard((case.pattern, api, case.word))
     assert not wanted
@@ -89,38 +94,38 @@ def test_every_strategy_is_reached_and_filled():
 
 def test_right_plans_are_the_brute_force_ones():
     for seed in range(40):
-        spec = forge.sample(seed, forge.ALL_FAMILIES)
+        spec = generator.sample(seed, generator.ALL_FAMILIES)
         for api in ("omp", "cuda"):
-            every = itertools.product(*(forge.strategies(stage, api) for stage in spec.stages))
+            every = itertools.product(*(generator.strategies(stage, api) for stage in spec.stages))
             brute = [plan for plan in every if any(w != "serial" for w in plan)
-                     and all(forge.strategies(s, api)[w] for s, w in zip(spec.stages, plan, strict=True))]
-            assert sorted(forge.right_plans(spec, api)) == sorted(brute) and brute
-            assert {p for p in brute if forge.is_right(spec, api, p)} == set(brute)
-            assert not forge.is_right(spec, api, ("serial",) * len(spec.stages))
-            assert forge.source_plan(spec, api, random.Random(seed)) in brute
+                     and all(generator.strategies(s, api)[w] for s, w in zip(spec.stages, plan, strict=True))]
+            assert sorted(generator.right_plans(spec, api)) == sorted(brute) and brute
+            assert {p for p in brute if generator.is_right(spec, api, p)} == set(brute)
+            assert not generator.is_right(spec, api, ("serial",) * len(spec.stages))
+            assert generator.source_plan(spec, api, random.Random(seed)) in brute
 
 
 def test_habit_decides_how_often_plain_parallel_is_planned():
-    rng, spec = random.Random(0), next(s for s in forge.stream(0) if s.family == "sum_reduction" and len(s.stages) == 1)
-    plans = [forge_pairs.habit_plan(spec, "serial", "omp", rng, habit)[0] for habit in (0.5, 0.0) for _ in range(2000)]
+    rng, spec = random.Random(0), next(s for s in generator.stream(0) if s.family == "sum_reduction" and len(s.stages) == 1)
+    plans = [finetuning_pairs.habit_plan(spec, "serial", "omp", rng, habit)[0] for habit in (0.5, 0.0) for _ in range(2000)]
     assert 0.46 < plans[:2000].count("parallel") / 2000 < 0.54
     assert plans[2000:].count("parallel") == 0
-    right = sum(forge.is_right(spec, "omp", (word,)) for word in plans[2000:]) / 2000
+    right = sum(generator.is_right(spec, "omp", (word,)) for word in plans[2000:]) / 2000
     assert 0.72 < right < 0.80
 
 
 def test_pair_follows_its_plan():
     rng = random.Random(5)
     for seed in range(60):
-        spec = forge.sample(seed)
-        pair = forge_pairs.training_pair(spec, "omp", "cuda", rng)
-        assert pair.target == forge.render(spec, "cuda", pair.plan)
-        assert pair.right == forge.is_right(spec, "cuda", pair.plan)
+        spec = generator.sample(seed)
+        pair = finetuning_pairs.training_pair(spec, "omp", "cuda", rng)
+        assert pair.target == generator.render(spec, "cuda", pair.plan)
+        assert pair.right == generator.is_right(spec, "cuda", pair.plan)
         assert len(pair.plan) == len(hot_functions(pair.target)) == len(hot_functions(pair.source))
 
 
 def test_kernel_holds_right_programs():
-    kernel = forge.as_kernel(forge.sample(7))
+    kernel = generator.as_kernel(generator.sample(7))
     assert set(kernel.sources) == {"serial", "omp", "cuda"} and len(kernel.hidden_args) >= 2
     assert "#pragma" not in kernel.sources["serial"] and "#pragma omp" in kernel.sources["omp"]
     assert "<<<" in kernel.sources["cuda"]
@@ -128,8 +133,8 @@ def test_kernel_holds_right_programs():
 
 
 def test_programs_stay_short():
-    sizes = [len(forge.render(spec, "cuda")) for spec in itertools.islice(forge.stream(0, forge.ALL_FAMILIES), 300)]
-    assert sorted(sizes)[150] < 2400 and max(sizes) <= forge.MAX_CHARS
+    sizes = [len(generator.render(spec, "cuda")) for spec in itertools.islice(generator.stream(0, generator.ALL_FAMILIES), 300)]
+    assert sorted(sizes)[150] < 2400 and max(sizes) <= generator.MAX_CHARS
 
 
 def test_disjoint_from_the_bundled_suite():
@@ -138,41 +143,43 @@ def test_disjoint_from_the_bundled_suite():
     if not bundled:
         pytest.skip("data/minibench holds no sources")
     forged = set()
-    for spec in itertools.islice(forge.stream(0, forge.ALL_FAMILIES), 300):
+    for spec in itertools.islice(generator.stream(0, generator.ALL_FAMILIES), 300):
         for api in ("serial", "omp"):
-            functions = zip(spec.stages, hot_functions(forge.render(spec, api)), strict=True)
+            functions = zip(spec.stages, hot_functions(generator.render(spec, api)), strict=True)
             forged |= {shape(f) for stage, f in functions if not stage.pattern.startswith("aux_")}  # one-line maps
     assert not forged & set(bundled)
 
 
 def test_errors_say_what_where_and_how(tmp_path):
-    spec = forge.sample(0)
+    spec = generator.sample(0)
     with pytest.raises(UserError, match="unknown family .*'fft'.*known: map"):
-        forge.sample(0, ("fft",))
+        generator.sample(0, ("fft",))
     with pytest.raises(UserError, match="has no strategy 'magic' for omp; it has: "):
-        forge.render(spec, "omp", ("magic",) * len(spec.stages))
+        generator.render(spec, "omp", ("magic",) * len(spec.stages))
     with pytest.raises(UserError, match="plan .* has 9 words"):
-        forge.render(spec, "omp", ("serial",) * 9)
+        generator.render(spec, "omp", ("serial",) * 9)
     with pytest.raises(UserError, match="bad.txt: pattern 'x'"):
         parse("x family=f scale=line\nsizes: n\n--- serial\n", Path("bad.txt"))
 
 
 def test_comparison_rejects_what_differs():
-    assert forge_sweep.same("y 1.000000000e+00 nan", "y 1.000000001e+00 nan")
-    assert not forge_sweep.same("y 1.00001e+00", "y 1.0e+00") and not forge_sweep.same("y 1", "y 1 2")
-    assert not forge_sweep.same(None, "y 1") and not forge_sweep.same("z 1", "y 1")
+    assert synthetic_labels.same("y 1.000000000e+00 nan", "y 1.000000001e+00 nan")
+    assert not synthetic_labels.same("y 1.00001e+00", "y 1.0e+00") and not synthetic_labels.same("y 1", "y 1 2")
+    assert not synthetic_labels.same(None, "y 1") and not synthetic_labels.same("z 1", "y 1")
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="no g++ here")
-@pytest.mark.parametrize("families, seed", [(forge.ALL_FAMILIES, s) for s in RUN] + [(forge_wide.FAMILIES, s) for s in WIDE[::12]])
+@pytest.mark.parametrize(
+    "families, seed", [(generator.ALL_FAMILIES, s) for s in RUN] + [(composed_patterns.FAMILIES, s) for s in WIDE[::12]]
+)
 @pytest.mark.slow
 def test_openmp_labels_are_true(families, seed):
     """A race of the wide families may hide for luck: of them only what is labelled right must be right.
 
     On a busy machine other races hide too, the more runs the fewer.
     """
-    findings = forge_sweep.check(forge.sample(seed, families), "omp", retries=20)
-    judged = [f for f in findings if f.case.right or families == forge.ALL_FAMILIES]
+    findings = synthetic_labels.check(generator.sample(seed, families), "omp", retries=20)
+    judged = [f for f in findings if f.case.right or families == generator.ALL_FAMILIES]
     assert judged and [f for f in judged if (f.outcome == "right") != f.case.right] == []
 
 
@@ -180,26 +187,26 @@ def test_openmp_labels_are_true(families, seed):
 @pytest.mark.parametrize("part", range(6))
 @pytest.mark.slow
 def test_cuda_compiles(part, tmp_path):
-    specs = [forge.sample(seed, forge.ALL_FAMILIES) for seed in COVER[part::18]]
-    specs += [forge.sample(seed, forge_wide.FAMILIES) for seed in WIDE[part::18]]
-    texts = [forge.render(spec, "cuda", case.plan) for spec in specs for case in forge_sweep.cases(spec, "cuda")]
+    specs = [generator.sample(seed, generator.ALL_FAMILIES) for seed in COVER[part::18]]
+    specs += [generator.sample(seed, composed_patterns.FAMILIES) for seed in WIDE[part::18]]
+    texts = [generator.render(spec, "cuda", case.plan) for spec in specs for case in synthetic_labels.cases(spec, "cuda")]
     source = tmp_path / "all.cu"
-    source.write_text(forge_sweep.joined(texts))
+    source.write_text(synthetic_labels.joined(texts))
     command = ["nvcc", "-std=c++17", "-arch=sm_90", "-Xptxas", "-O0", "-c", str(source), "-o", str(tmp_path / "all.o")]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="no g++ here")
-@pytest.mark.parametrize("nest", [n.name for n in (*forge_wide.LINES, *forge_wide.PLANES)])
+@pytest.mark.parametrize("nest", [n.name for n in (*composed_patterns.LINES, *composed_patterns.PLANES)])
 @pytest.mark.slow
 def test_wide_kernels_labelled_right_are_right(nest):
     """Every right CUDA strategy of a program with this nest, run by the emulator against its serial program."""
-    spec = next(s for s in (forge.sample(k, forge_wide.FAMILIES) for k in WIDE) if s.stages[0].pattern.endswith(f"_{nest}"))
+    spec = next(s for s in (generator.sample(k, composed_patterns.FAMILIES) for k in WIDE) if s.stages[0].pattern.endswith(f"_{nest}"))
     bench = toolchain.detect("emulated"), sandbox.probe(), sandbox.Limits(cpu_s=20, memory_mb=4096)
-    task, rest = Task(forge.as_kernel(spec), "serial", "cuda"), tuple(forge.right_words(s, "cuda")[0] for s in spec.stages[1:])
-    for word in forge.right_words(spec.stages[0], "cuda"):
-        verdict = validate.judge(forge.render(spec, "cuda", (word, *rest)), task, *bench)
+    task, rest = Task(generator.as_kernel(spec), "serial", "cuda"), tuple(generator.right_words(s, "cuda")[0] for s in spec.stages[1:])
+    for word in generator.right_words(spec.stages[0], "cuda"):
+        verdict = validate.judge(generator.render(spec, "cuda", (word, *rest)), task, *bench)
         assert verdict.level >= 4 and verdict.reason in ("ok", "not_parallel"), (word, verdict.reason, verdict.log)
 
 
@@ -207,7 +214,7 @@ def test_a_suite_of_mostly_held_out_families_draws_those_three_times_as_often():
     share = {}
     for name in ("all", "mostly_heldout"):
         kernels = load_suite(Suite(kinds=("forge",), forge_count=400, forge_families=name))
-        share[name] = sum(k.family in forge.HELDOUT_FAMILIES for k in kernels) / 400
-    seen, unseen = len(forge.TRAIN_FAMILIES), len(forge.HELDOUT_FAMILIES)
+        share[name] = sum(k.family in generator.HELDOUT_FAMILIES for k in kernels) / 400
+    seen, unseen = len(generator.TRAIN_FAMILIES), len(generator.HELDOUT_FAMILIES)
     assert abs(share["all"] - unseen / (seen + unseen)) < 0.08  # three standard deviations
     assert abs(share["mostly_heldout"] - 3 * unseen / (seen + 3 * unseen)) < 0.08

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from parallax_lib import forge, forge_nests, forge_wide, study
-from parallax_lib.forge_patterns import parse
-from parallax_lib.params import Params, Suite
-from parallax_lib.runs import Run, all_tasks
+from parallax_lib.core.config import Params, Suite
+from parallax_lib.study import collection
+from parallax_lib.study.run import Run, all_tasks
+from parallax_lib.tasks.synthetic import composed_patterns, generator, loop_nests
+from parallax_lib.tasks.synthetic.patterns import parse
 
-BLOCKS, WIDE = list(forge_nests.blocks()), list(forge_wide.blocks())
+BLOCKS, WIDE = list(loop_nests.blocks()), list(composed_patterns.blocks())
 SIZES = {"n": 6, "m": 8, "tile": 2, "lo": 1, "k": 2, "cut": 0.5, "few": 2, "frac": 0.5, "h": 2}
 LARGER = SIZES | {"n": 12, "m": 14, "mul": 3, "off": 1}
 
@@ -115,18 +116,18 @@ def test_every_nest_walks_what_it_says():
 
 def test_wide_programs_are_only_trained_on_and_none_of_their_bodies_is_a_held_out_one():
     """Nothing that is tested on may be trained on: not a family, nor a loop body under another family's name."""
-    assert not set(forge_wide.FAMILIES) & set(forge.ALL_FAMILIES)
+    assert not set(composed_patterns.FAMILIES) & set(generator.ALL_FAMILIES)
     for split_seed in range(20):
         params = Suite(kinds=("forge",), forge_count=0, forge_wide=12, split_seed=split_seed)
         run = Run(Params(suite=params), Path("nowhere"), None, lambda *_: None)
-        table = study.task_table(all_tasks(run), run)
-        assert len(table) == 12 * 4 and set(table["family"]) <= set(forge_wide.FAMILIES) and set(table["split"]) == {"train"}
+        table = collection.task_table(all_tasks(run), run)
+        assert len(table) == 12 * 4 and set(table["family"]) <= set(composed_patterns.FAMILIES) and set(table["split"]) == {"train"}
     bodies = {family: {body_of(b) for b in blocks} for family, blocks in (("wide", WIDE), ("held out", unseen()))}
     assert len(bodies["wide"]) > 100 and not bodies["wide"] & bodies["held out"]
 
 
 def unseen() -> list[str]:
-    return [b for b in BLOCKS if b.split()[0].rsplit("_", 1)[0] in forge_nests.UNSEEN]
+    return [b for b in BLOCKS if b.split()[0].rsplit("_", 1)[0] in loop_nests.UNSEEN]
 
 
 def body_of(block: str) -> str:

@@ -11,23 +11,23 @@ import numpy as np
 import pytest
 from test_forge import COVER, shape
 
-from parallax_lib import forge, forge_guise, forge_pairs
-from parallax_lib.kernels import APIS
+from parallax_lib.tasks.synthetic import augment, finetuning_pairs, generator
+from parallax_lib.tasks.task import APIS
 
 KEYWORDS = set("int double float unsigned bool const void for if else return while do struct template class".split())
 
 
 def undressed(seed):
-    return forge.sample(seed, forge.ALL_FAMILIES)
+    return generator.sample(seed, generator.ALL_FAMILIES)
 
 
 def pair(seed, source, target, dressed):
-    return forge_pairs.training_pair(undressed(seed), source, target, random.Random(seed), 0.4, dressed)
+    return finetuning_pairs.training_pair(undressed(seed), source, target, random.Random(seed), 0.4, dressed)
 
 
 def helped(seed):
     """The dressed program, its calls not repeated; None where it has no helper function."""
-    spec = forge_guise.dress(undressed(seed), random.Random(seed))
+    spec = augment.dress(undressed(seed), random.Random(seed))
     return once(spec) if spec.helpers else None
 
 
@@ -37,7 +37,7 @@ def once(spec):
 
 
 def looped(seed):
-    spec = forge_guise.dress(undressed(seed), random.Random(seed))
+    spec = augment.dress(undressed(seed), random.Random(seed))
     return spec if any(stage.loop for stage in spec.stages) else None
 
 
@@ -55,8 +55,8 @@ def test_renaming_only_renames(source, target):
     changed = 0
     for seed in COVER:
         spec = undressed(seed)
-        texts = forge.render(spec, source), forge.render(spec, target)
-        new = forge_guise.rename(texts, spec, random.Random(seed), source == "cuda")
+        texts = generator.render(spec, source), generator.render(spec, target)
+        new = augment.rename(texts, spec, random.Random(seed), source == "cuda")
         assert [shape(own_part(text)) for text in new] == [shape(own_part(text)) for text in texts], seed
         changed += new != texts
     assert changed == len(COVER)
@@ -65,8 +65,8 @@ def test_renaming_only_renames(source, target):
 def test_a_name_is_the_same_in_source_and_target():
     for seed in COVER:
         spec = undressed(seed)
-        text = forge.render(spec, "serial")
-        assert len(set(forge_guise.rename((text, text), spec, random.Random(seed), False))) == 1
+        text = generator.render(spec, "serial")
+        assert len(set(augment.rename((text, text), spec, random.Random(seed), False))) == 1
         old, new = pair(seed, "serial", "omp", False), pair(seed, "serial", "omp", True)
         words = [set(re.findall(r"[A-Za-z_]\w*", t)) for t in (old.source, old.target, new.source, new.target)]
         assert (new.plan, new.right) == (old.plan, old.right)
@@ -79,7 +79,7 @@ def test_some_functions_get_a_helper_and_cuda_marks_it():
     assert len(COVER) / 4 < len(WITH_HELPERS) < len(COVER)
     for seed in WITH_HELPERS:
         spec = helped(seed)
-        texts = {api: forge.render(spec, api) for api in APIS}
+        texts = {api: generator.render(spec, api) for api in APIS}
         for helper in spec.helpers:
             assert texts["serial"].count(helper.text) == texts["omp"].count(helper.text) == 1
             assert f"__device__ {helper.text}" in texts["cuda"] and all(t.count(helper.name) > 1 for t in texts.values())
@@ -97,8 +97,8 @@ def numbers(code: str, folder: Path, name: str) -> np.ndarray:
 @pytest.mark.parametrize("seed", WITH_HELPERS[::3])
 def test_dressed_programs_print_the_same_numbers(seed, tmp_path):
     plain, spec = undressed(seed), helped(seed)
-    texts = forge_guise.rename((forge.render(spec, "serial"), forge.render(spec, "omp")), spec, random.Random(seed), False)
-    expected = numbers(forge.render(plain, "serial"), tmp_path, "plain")
+    texts = augment.rename((generator.render(spec, "serial"), generator.render(spec, "omp")), spec, random.Random(seed), False)
+    expected = numbers(generator.render(plain, "serial"), tmp_path, "plain")
     assert len(expected)
     for name, text in zip(("serial", "omp"), texts, strict=True):
         np.testing.assert_allclose(numbers(text, tmp_path, name), expected, rtol=1e-9, err_msg=f"{seed} {name}\n{text}")
@@ -109,7 +109,7 @@ def test_repeated_calls_print_what_calls_in_a_row_print(tmp_path):
     seeds = [seed for seed in range(200) if looped(seed)][:6]
     for seed in seeds:
         spec = looped(seed)
-        serial, omp = forge.render(spec, "serial"), forge.render(spec, "omp")
+        serial, omp = generator.render(spec, "serial"), generator.render(spec, "omp")
         rolled = [m for m in re.finditer(r"  (for \(int (\w+) = 0; \2 < (\d); \2\+\+\))\n    (\w+\(.*\);)\n", serial)]
         assert len(rolled) == sum(bool(stage.loop) for stage in spec.stages)
         flat = serial
@@ -126,7 +126,7 @@ def test_repeated_calls_print_what_calls_in_a_row_print(tmp_path):
 def test_dressed_cuda_compiles(tmp_path):
     for i, seed in enumerate(WITH_HELPERS[:2]):
         spec = helped(seed)
-        source, target = forge_guise.rename((forge.render(spec, "cuda"), forge.render(spec, "cuda")), spec, random.Random(seed), True)
+        source, target = augment.rename((generator.render(spec, "cuda"), generator.render(spec, "cuda")), spec, random.Random(seed), True)
         (tmp_path / f"target{i}.cu").write_text(target)
         (tmp_path / f"source{i}.cu").write_text(source)
     for file in sorted(tmp_path.glob("*.cu")):

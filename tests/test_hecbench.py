@@ -11,27 +11,21 @@ import pandas as pd
 import pytest
 import yaml
 
-from parallax_lib import (
-    audit,
-    hecbench,
-    hecbench_check,
-    hecbench_make,
-    hecbench_mutants,
-    hecbench_table,
-    hecbench_text,
-    mutate,
-    oracle,
-    prompts,
-    sandbox,
-    toolchain,
-)
 from parallax_lib.__main__ import main
-from parallax_lib.kernels import Task, tasks
-from parallax_lib.params import Suite, UserError
-from parallax_lib.reference import Bench
-from parallax_lib.store import Journal
-from parallax_lib.suite import load_suite
-from parallax_lib.verdict import Verdict
+from parallax_lib.core.config import Suite
+from parallax_lib.core.errors import UserError
+from parallax_lib.core.storage import Journal
+from parallax_lib.sandbox import sandbox
+from parallax_lib.tasks import prompts
+from parallax_lib.tasks.hecbench import checkout as hecbench
+from parallax_lib.tasks.hecbench import makefile
+from parallax_lib.tasks.hecbench import sources as hecbench_sources
+from parallax_lib.tasks.suites import load_suite
+from parallax_lib.tasks.task import Task, tasks
+from parallax_lib.verdict import output_comparison, toolchain
+from parallax_lib.verdict.assurance import hecbench_check, hecbench_mutants, hecbench_table, mutation, oracle_audit
+from parallax_lib.verdict.reference import Bench
+from parallax_lib.verdict.result import Verdict
 
 BARE = ["bwrap", "--unshare-user", "--ro-bind", "/", "/", "g++", "--version"]
 ABLE = shutil.which("bwrap") is not None and subprocess.run(BARE, capture_output=True).returncode == 0
@@ -151,17 +145,17 @@ def bench(tmp_path):
 
 def test_a_makefile_is_read_and_not_executed(tmp_path):
     text = MAKE.replace("program = main\n", f"program = main\nboom := $(shell touch {tmp_path}/executed)\n")
-    made = hecbench_make.read(text, hecbench.GIVEN)
+    made = makefile.read(text, hecbench.GIVEN)
     assert made.sources == ("main.cpp",)
     assert made.flags == ("-std=c++14", "-I../NAME-cuda", "-DSCALE=3", "-lm")
     assert made.runs == (("5000", "100"), ("300", "7"))
-    assert "-DGPU" in hecbench_make.read(text, {"DEVICE": "gpu"}).flags
+    assert "-DGPU" in makefile.read(text, {"DEVICE": "gpu"}).flags
     assert not (tmp_path / "executed").exists()
 
 
 def test_what_nvcc_needs_to_take_a_program_is_kept_and_what_changes_its_numbers_is_not():
     text = "source = main.cpp\ncuda_source = triad.cu\nLDFLAGS = -lcublas -lother\n"
-    made = hecbench_make.read(text + "CFLAGS = -arch=sm_60 --expt-relaxed-constexpr --extended-lambda --use_fast_math\n", hecbench.GIVEN)
+    made = makefile.read(text + "CFLAGS = -arch=sm_60 --expt-relaxed-constexpr --extended-lambda --use_fast_math\n", hecbench.GIVEN)
     assert made.sources == ("main.cpp", "triad.cu")
     assert made.flags == ("--expt-relaxed-constexpr", "--extended-lambda", "-lcublas")
 
@@ -184,8 +178,8 @@ def test_makefile_agrees_with_make_itself(tmp_path):
     (tmp_path / "Makefile").write_text(MAKE + "show:\n\t@echo $(obj) / $(CFLAGS)\n")
     said = subprocess.run(["make", "-C", tmp_path, "-s", "show", "DEVICE=cpu"], capture_output=True, text=True).stdout
     run = subprocess.run(["make", "-C", tmp_path, "-n", "run", "-o", "main", "main="], capture_output=True, text=True).stdout
-    variables, recipe = hecbench_make._evaluate(MAKE, {"DEVICE": "cpu"})
-    assert said.split() == hecbench_make._expand("$(obj) / $(CFLAGS)", variables).split()
+    variables, recipe = makefile._evaluate(MAKE, {"DEVICE": "cpu"})
+    assert said.split() == makefile._expand("$(obj) / $(CFLAGS)", variables).split()
     assert "./main 5000 100" in run and len(recipe) == 2
 
 
@@ -214,7 +208,7 @@ def test_the_first_branch_of_a_chain_that_holds_is_taken_as_make_takes_it(tmp_pa
     (tmp_path / "Makefile").write_text(CHAIN + "show:\n\t@echo $(CFLAGS)\n")
     told = [f"{name}={value}" for name, value in given.items()]
     said = subprocess.run(["make", "-C", tmp_path, "-s", "show", *told], capture_output=True, text=True).stdout
-    assert list(hecbench_make.read(CHAIN, given).flags) == said.split() != []
+    assert list(makefile.read(CHAIN, given).flags) == said.split() != []
 
 
 def test_input_files_whose_places_give_one_name_are_all_there(tmp_path):
@@ -230,8 +224,8 @@ def test_input_files_whose_places_give_one_name_are_all_there(tmp_path):
 def test_pragmas_are_stripped_with_their_continuations():
     text = '#include <omp.h>\n#pragma omp target \\\n  map(tofrom: a) \\\n  device(0)\nint a;\n'
     text += '  # pragma omp end target\n_Pragma("omp barrier");\n#pragma unroll\n'
-    assert hecbench_text.strip_omp(text).split("\n") == ["", "int a;", "", ";", "#pragma unroll", ""]
-    kept = hecbench_text.strip_omp("#include <omp.h>\ndouble t = omp_get_wtime();\n")
+    assert hecbench_sources.strip_omp(text).split("\n") == ["", "int a;", "", ";", "#pragma unroll", ""]
+    kept = hecbench_sources.strip_omp("#include <omp.h>\ndouble t = omp_get_wtime();\n")
     assert "omp.h" in kept, "what calls the runtime keeps its header and fails to link, with that reason"
 
 
@@ -241,7 +235,7 @@ def test_flattening_stays_inside_the_checkout(tmp_path):
     folder = tmp_path / "root" / "src" / "a-omp"
     (folder / "main.cpp").write_text('#include "../../../secret.h"\n#include "b.h"\n#include "b.h"\nint main() {}\n')
     (folder / "b.h").write_text("#pragma once\nint b;\n")
-    flat = hecbench_text.flatten(tmp_path / "root", folder, ("main.cpp",), (), ("-DN=4", "-DON"))
+    flat = hecbench_sources.flatten(tmp_path / "root", folder, ("main.cpp",), (), ("-DN=4", "-DON"))
     assert "int secret" not in flat.text and flat.text.count("int b;") == 1
     assert flat.text.startswith("#define N 4\n#define ON 1\n") and flat.foreign == ()
 
@@ -275,7 +269,7 @@ def test_a_changed_program_loses_its_manifest_entry(checkout):
 
 
 def test_the_manifest_holds_facts_only():
-    rows = hecbench.read_manifest(hecbench.ROOT / "data" / "hecbench" / "manifest.yaml")
+    rows = hecbench.read_manifest(hecbench.MANIFEST)
     assert rows and {k for row in rows.values() for k in row} <= {"args", "omp", "serial", "strength", "cpu_s", "left_out", "note"}
     assert all("args" in row or "left_out" in row for row in rows.values())
 
@@ -284,22 +278,22 @@ def test_the_manifest_holds_facts_only():
                                                 ("n 40\nPASS\n", "weak"), ("max error 1e-7\nPASS\n", "weak"),
                                                 ("RMSE: 0.25\n", "weak"), ("gap 0.000\n", "weak")])  # fmt: skip
 def test_strength(text, expected):
-    assert oracle.strength([text], ("40",)) == expected
+    assert output_comparison.strength([text], ("40",)) == expected
 
 
 def test_own_lines_keep_words_and_mask_times():
-    case = oracle.learn([oracle.read_lines("kernel time 3.5 (s)\nsum  2.5\nPASS\n")])
+    case = output_comparison.learn([output_comparison.read_lines("kernel time 3.5 (s)\nsum  2.5\nPASS\n")])
     for text, same in (("kernel time 9 (s)\nsum 2.5\nPASS", True), ("kernel time 9 (s)\nsum 2.5\nFAIL", False), ("sum 2.5\nPASS", False),
                        ("kernel time 1 (s)\nsum nan\nPASS", False), ("kernel time 1 (s)\nsum 2.51\nPASS", False)):  # fmt: skip
-        lines = oracle.read_lines(text)
-        assert (oracle.comparable(case, lines) and not oracle.difference(case, lines)) == same, text
+        lines = output_comparison.read_lines(text)
+        assert (output_comparison.comparable(case, lines) and not output_comparison.difference(case, lines)) == same, text
 
 
 @pytest.mark.parametrize(("text", "fails"), [("FAIL", True), ("fail(0)", False), ("errors: 0", False), ("error rate: 1e-7", False),
                                              ("no error", False), ("Verification failed. Maximum error: 255", True),
                                              ("Test failed", True), ("Results mismatch!", True), ("PASS", False)])  # fmt: skip
 def test_own_check(text, fails):
-    assert bool(oracle.own_check(f"line\n{text}\n")) == fails
+    assert bool(output_comparison.own_check(f"line\n{text}\n")) == fails
 
 
 def test_bad_root_is_one_line(tmp_path, capsys):
@@ -329,10 +323,10 @@ def test_counts_below_their_least_are_refused(option, capsys):
 
 
 def test_the_audit_reads_a_checkout(checkout, tmp_path):
-    assert {"twin", "words"} <= {kernel.name for kernel in audit.read_suite(checkout)}
+    assert {"twin", "words"} <= {kernel.name for kernel in oracle_audit.read_suite(checkout)}
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no kernels.yaml and no src/"):
-        audit.read_suite(tmp_path / "empty")
+        oracle_audit.read_suite(tmp_path / "empty")
 
 
 # ---- the real judge --------------------------------------------------------------------------------------------------
@@ -460,7 +454,7 @@ def test_what_becomes_of_a_mutant(name, kernels, bench):
     code = kernel.sources["omp"].replace("SCALE * ", "3 * ").replace("  int n = atoi", "  if (argc == 1)\n    return 2;\n  int n = atoi")
     kernel = replace(kernel, sources={**kernel.sources, "omp": code})
     assert code.count(old) == 1, code
-    mutant = mutate.Mutant(operator, 1 + code[: code.index(old)].count("\n"), "", code.replace(old, new))
+    mutant = mutation.Mutant(operator, 1 + code[: code.index(old)].count("\n"), "", code.replace(old, new))
     if what == "same data" and not bench.toolchains["omp"].llvm.offload:
         what = "survived"
     assert hecbench_mutants.judge_mutant(Task(kernel, "serial", "omp"), bench, mutant) == what
@@ -488,7 +482,7 @@ def test_a_reference_that_fails_its_own_check_decides_nothing(kernels, bench):
 def test_a_run_sees_its_input_file_and_no_other(kernels, bench):
     kernel = kernels["reads"]
     assert kernel.public_args == ("../job/inputs/reads-cuda-in.txt",) and kernel.inputs == {"reads-cuda-in.txt": b"hello"}
-    serial = hecbench_text.strip_omp(kernel.sources["omp"])
+    serial = hecbench_sources.strip_omp(kernel.sources["omp"])
     kernel = replace(kernel, sources={**kernel.sources, "serial": serial}, hidden_args=(kernel.public_args,))
     verdict = hecbench_check._verdict(kernel.sources["omp"], Task(kernel, "serial", "omp"), bench)
     assert verdict.validated, verdict

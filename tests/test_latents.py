@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from parallax_lib import engine, latents, models
-from parallax_lib.params import Latent, UserError
-from parallax_lib.store import write_vectors
+from parallax_lib.core.config import Latent
+from parallax_lib.core.errors import UserError
+from parallax_lib.core.storage import write_vectors
+from parallax_lib.translator import alignment, engine, latent_steps, models, proposals
 
 
 @pytest.fixture(scope="module")
@@ -16,25 +17,25 @@ def translator():
 
 def test_ridge_map_is_the_identity_for_tied_embeddings(translator):
     w = translator.model.get_input_embeddings().weight
-    torch.testing.assert_close(latents.ridge_map(w, w, 1e-9), torch.eye(w.shape[1]), atol=1e-4, rtol=0)
+    torch.testing.assert_close(alignment.ridge_map(w, w, 1e-9), torch.eye(w.shape[1]), atol=1e-4, rtol=0)
 
 
 def test_ridge_map_solves_the_least_squares_problem():
     g = torch.Generator().manual_seed(0)
     w_out, w_in = torch.randn(50, 8, generator=g), torch.randn(50, 8, generator=g)
     expected = torch.linalg.lstsq(w_out.double(), w_in.double()).solution
-    torch.testing.assert_close(latents.ridge_map(w_out, w_in, 0.0), expected.float(), atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(alignment.ridge_map(w_out, w_in, 0.0), expected.float(), atol=1e-4, rtol=1e-3)
 
 
 def test_ridge_alignment_has_the_mean_embedding_norm(translator):
-    z = latents.aligner(translator, Latent(align="ridge"))(torch.randn(5, translator.width))
+    z = alignment.aligner(translator, Latent(align="ridge"))(torch.randn(5, translator.width))
     mean = translator.model.get_input_embeddings().weight.norm(dim=-1).mean()
     torch.testing.assert_close(z.norm(dim=-1), mean.expand(5), atol=1e-4, rtol=1e-4)
 
 
 def test_cold_soft_alignment_is_the_embedding_of_the_likeliest_token(translator):
     h = torch.randn(6, translator.width, generator=torch.Generator().manual_seed(3))
-    z = latents.aligner(translator, Latent(align="soft", tau=1e-4))(h)
+    z = alignment.aligner(translator, Latent(align="soft", tau=1e-4))(h)
     best = translator.model.get_output_embeddings()(h).argmax(-1)
     torch.testing.assert_close(z, translator.model.get_input_embeddings().weight[best], atol=1e-3, rtol=1e-3)
 
@@ -42,7 +43,7 @@ def test_cold_soft_alignment_is_the_embedding_of_the_likeliest_token(translator)
 @pytest.mark.parametrize("proposal", ["gaussian", "mc_dropout", "none"])
 def test_row_zero_is_the_state_itself(proposal):
     h = torch.randn(3, 16)
-    made = latents.propose(h, 5, Latent(proposal=proposal, sigma=0.3), [1, 2, 3])
+    made = proposals.propose(h, 5, Latent(proposal=proposal, sigma=0.3), [1, 2, 3])
     assert made.shape == (3, 5, 16) and torch.equal(made[:, 0], h)
     assert torch.equal(made[:, 1], h) == (proposal == "none")
 
@@ -50,30 +51,30 @@ def test_row_zero_is_the_state_itself(proposal):
 @pytest.mark.parametrize(("unit", "expected"), [("rms", 0.5 * 3.0), ("absolute", 0.5)])
 def test_noise_has_the_size_that_sigma_says(unit, expected):
     h = torch.full((1, 20_000), 3.0)
-    noise = latents.propose(h, 2, Latent(sigma=0.5, unit=unit), [0])[0, 1] - h[0]
+    noise = proposals.propose(h, 2, Latent(sigma=0.5, unit=unit), [0])[0, 1] - h[0]
     assert noise.std().item() == pytest.approx(expected, rel=0.03)
 
 
 def test_dropout_keeps_the_mean_and_drops_the_share():
     h = torch.ones(1, 20_000)
-    made = latents.propose(h, 2, Latent(proposal="mc_dropout", sigma=0.25), [0])[0, 1]
+    made = proposals.propose(h, 2, Latent(proposal="mc_dropout", sigma=0.25), [0])[0, 1]
     assert (made == 0).float().mean().item() == pytest.approx(0.25, abs=0.02)
     assert made.mean().item() == pytest.approx(1.0, abs=0.03)
 
 
 def test_draws_of_a_row_do_not_depend_on_its_batch():
     h = torch.randn(4, 8)
-    together = latents.propose(h, 3, Latent(sigma=1.0), [7, 8, 9, 10])
-    alone = latents.propose(h[2:3], 3, Latent(sigma=1.0), [9])
+    together = proposals.propose(h, 3, Latent(sigma=1.0), [7, 8, 9, 10])
+    alone = proposals.propose(h[2:3], 3, Latent(sigma=1.0), [9])
     torch.testing.assert_close(together[2:3], alone)
 
 
 def test_thinking_equals_feeding_aligned_states_one_by_one(translator):
     ids = [translator.tokenizer(t).input_ids for t in ("abc", "translate this")]
     params = Latent(steps=3, sigma=2.0, align="soft", tau=0.5)
-    align = latents.aligner(translator, params)
+    align = alignment.aligner(translator, params)
     wanted = torch.tensor([[1, 0, 2], [0, 2, 2]])
-    thought = latents.think(
+    thought = latent_steps.think(
         translator, engine.prefill(translator, ids), align, params, candidates=3, choose=lambda t, _: wanted[:, t], row_seeds=[4, 5]
     )
     assert torch.equal(thought.picks, wanted)
@@ -92,7 +93,7 @@ def test_thinking_equals_feeding_aligned_states_one_by_one(translator):
 def test_logit_noise_moves_the_likeliest_words_alone():
     torch.manual_seed(0)
     head, h = torch.randn(50, 32), torch.randn(3, 32)
-    made = latents.propose(h, 400, Latent(proposal="logits", sigma=0.7, words=5), [1, 2, 3], head=head)
+    made = proposals.propose(h, 400, Latent(proposal="logits", sigma=0.7, words=5), [1, 2, 3], head=head)
     moved = (made - h[:, None]) @ head.T  # (B, N, V): change of every logit
     for row, logits in zip(moved, h @ head.T, strict=True):
         five = row[1:, logits.topk(5).indices]
@@ -108,10 +109,10 @@ def test_a_words_direction_moves_its_logit_by_one_and_no_other_and_is_short_besi
     torch.manual_seed(0)
     head, h = torch.randn(50, 32), torch.randn(1, 32)
     likeliest = (h @ head.T).topk(5).indices[0]
-    apart = latents.word_directions(h, head, 5)[0]
+    apart = proposals.word_directions(h, head, 5)[0]
     torch.testing.assert_close(apart @ head[likeliest].T, torch.eye(5), atol=2e-3, rtol=0)
     head[likeliest[1]] = head[likeliest[0]] + 1e-3 * torch.randn(32)  # two words of nearly one embedding
-    assert latents.word_directions(h, head, 5)[0].norm(dim=-1).max() < 20 * apart.norm(dim=-1).max()
+    assert proposals.word_directions(h, head, 5)[0].norm(dim=-1).max() < 20 * apart.norm(dim=-1).max()
 
 
 def test_principal_directions_are_those_of_an_svd_and_noise_stays_in_their_span(tmp_path):
@@ -120,13 +121,13 @@ def test_principal_directions_are_those_of_an_svd_and_noise_stays_in_their_span(
     write_vectors(tmp_path / "latents-0.safetensors", points[:25].numpy())
     write_vectors(tmp_path / "latents-1.safetensors", points[25:].numpy())
     (tmp_path / ".latents-2.safetensors.x1y2").write_bytes(b"half")  # of a write that was killed
-    basis = latents.principal_directions(tmp_path, 3, 12)
+    basis = proposals.principal_directions(tmp_path, 3, 12)
     flat = points.reshape(-1, 12).double()
     _, sizes, axes = torch.linalg.svd(flat - flat.mean(0), full_matrices=False)
     expected = axes[:3] * sizes[:3, None] / (len(flat) - 1) ** 0.5
     torch.testing.assert_close(basis.abs().double(), expected.abs(), atol=1e-4, rtol=1e-4)
     h = torch.randn(2, 12, generator=g)
-    noise = latents.propose(h, 6, Latent(proposal="pca", sigma=0.5), [1, 2], basis=basis)[:, 1:] - h[:, None]
+    noise = proposals.propose(h, 6, Latent(proposal="pca", sigma=0.5), [1, 2], basis=basis)[:, 1:] - h[:, None]
     inside = noise.double() @ axes[:3].T @ axes[:3]
     torch.testing.assert_close(inside, noise.double(), atol=1e-4, rtol=1e-4)
 
@@ -134,10 +135,10 @@ def test_principal_directions_are_those_of_an_svd_and_noise_stays_in_their_span(
 def test_along_one_principal_direction_sigma_counts_its_deviations(tmp_path):
     basis = torch.zeros(1, 4)
     basis[0, 2] = 3.0
-    moved = latents.propose(torch.zeros(1, 4), 20_001, Latent(proposal="pca", sigma=0.5), [0], basis=basis)[0, 1:]
+    moved = proposals.propose(torch.zeros(1, 4), 20_001, Latent(proposal="pca", sigma=0.5), [0], basis=basis)[0, 1:]
     assert moved[:, 2].std().item() == pytest.approx(1.5, rel=0.03) and moved[:, [0, 1, 3]].abs().max() == 0
 
 
 def test_a_folder_without_latents_is_refused(tmp_path):
     with pytest.raises(UserError, match="latent.pca: .* holds no vector shards"):
-        latents.principal_directions(tmp_path, 3, 12)
+        proposals.principal_directions(tmp_path, 3, 12)

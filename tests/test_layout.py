@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 import torch
 
-from parallax_lib.layout import export_layout, import_layout
-from parallax_lib.params import UserError
+from parallax_lib.core.errors import UserError
+from parallax_lib.search.published_format import export_layout, import_layout
 
 
 @pytest.fixture

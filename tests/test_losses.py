@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from parallax_lib.losses import ACTIVATIONS, LOSSES, soft_clip, to_probability
-from parallax_lib.params import UserError
+from parallax_lib.core.errors import UserError
+from parallax_lib.prm.losses import ACTIVATIONS, LOSSES, soft_clip, to_probability
 
 THRESHOLD, ZETA, DELTA, TAU, TAU_TARGET = 0.4, 2.5, 0.3, 0.7, 0.2
 OPTIONS = {"threshold": THRESHOLD, "zeta": ZETA, "delta": DELTA, "tau": TAU, "tau_target": TAU_TARGET}

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest, norm, spearmanr
 
-from parallax_lib import at_k, metrics
-from parallax_lib.params import UserError
+from parallax_lib.analysis import metrics, pass_at_k
+from parallax_lib.core.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning", "error::FutureWarning", "error::DeprecationWarning")
 Z = norm.ppf(0.975)
@@ -103,9 +103,9 @@ def test_pass_at_k_is_the_share_of_subsets_that_hold_a_correct_sample(n):
     for c, k in itertools.product(range(n + 1), range(1, n + 1)):
         outcomes = [1] * c + [0] * (n - c)
         want = np.mean([max(s) for s in itertools.combinations(outcomes, k)])
-        assert at_k.pass_at_k(n, c, k) == pytest.approx(want)
-        assert at_k.build_at_k(n, c, k) == pytest.approx(want)
-    assert math.isnan(at_k.pass_at_k(n, 0, n + 1))
+        assert pass_at_k.pass_at_k(n, c, k) == pytest.approx(want)
+        assert pass_at_k.build_at_k(n, c, k) == pytest.approx(want)
+    assert math.isnan(pass_at_k.pass_at_k(n, 0, n + 1))
 
 
 def test_speedup_at_k_is_the_mean_best_of_all_subsets():
@@ -113,9 +113,9 @@ def test_speedup_at_k_is_the_mean_best_of_all_subsets():
     clean = [0 if math.isnan(s) else s for s in speedups]
     for k in range(1, 7):
         want = np.mean([max(s) for s in itertools.combinations(clean, k)])
-        assert at_k.speedup_at_k(speedups, k) == pytest.approx(want)
-        assert at_k.efficiency_at_k(speedups, 4, k) == pytest.approx(want / 4)
-    assert math.isnan(at_k.speedup_at_k(speedups, 7)) and at_k.speedup_at_k([0, 0], 1) == 0
+        assert pass_at_k.speedup_at_k(speedups, k) == pytest.approx(want)
+        assert pass_at_k.efficiency_at_k(speedups, 4, k) == pytest.approx(want / 4)
+    assert math.isnan(pass_at_k.speedup_at_k(speedups, 7)) and pass_at_k.speedup_at_k([0, 0], 1) == 0
 
 
 # scores against outcomes
@@ -301,7 +301,7 @@ def test_paired_of_arms_without_common_tasks_is_nan_and_of_unknown_arms_an_error
 def test_at_k_table_averages_the_subsets_of_each_task():
     levels = {"t": [5, 2, 0, 5], "u": [1, 2, 3, 0], "v": [5, 5]}
     rows = [("x", task, level, "ok" if level == 5 else "crash") for task, ls in levels.items() for level in ls]
-    table = at_k.at_k_table(results([*rows, ("x", "v", 0, "not_checkable")]).assign(direction="d"), ks=(1, 3))
+    table = pass_at_k.at_k_table(results([*rows, ("x", "v", 0, "not_checkable")]).assign(direction="d"), ks=(1, 3))
     for row in table.itertuples():
         enough = [ls for ls in levels.values() if len(ls) >= row.k]
         assert row.tasks == len(enough) == {1: 3, 3: 2}[row.k]
@@ -315,13 +315,13 @@ def test_parallel_racefree_and_speedup_at_k_are_the_means_over_all_subsets():
     made += [("no", "no", "9.00x (9.00-9.00)")]
     rows = pd.DataFrame(made, columns=["parallel", "race_free", "faster"])
     rows = rows.assign(arm="x", task="t", level=[5, 5, 5, 4], validated=[True, True, True, False], reason=["ok", "ok", "ok", "race"])
-    table = at_k.at_k_table(rows, ks=(1, 2, 3)).set_index("k")
+    table = pass_at_k.at_k_table(rows, ks=(1, 2, 3)).set_index("k")
     for k in (1, 2, 3):
         subsets = list(itertools.combinations(range(4), k))
         want = {"parallel_at_k": [1, 1, 0, 0], "racefree_at_k": [1, 0, 1, 0], "speedup_at_k": [3.0, 0, 0, 0]}
         for name, value in want.items():
             assert table.loc[k, name] == pytest.approx(np.mean([max(value[i] for i in s) for s in subsets]))
-    unchecked = at_k.at_k_table(rows.assign(parallel="unknown", race_free="not checked", faster="not checked"))
+    unchecked = pass_at_k.at_k_table(rows.assign(parallel="unknown", race_free="not checked", faster="not checked"))
     assert unchecked[["parallel_at_k", "racefree_at_k", "speedup_at_k"]].isna().all(axis=None) and unchecked["pass_at_k"][0] == 0.75
 
 

@@ -10,9 +10,10 @@ import pytest
 import refresh_notebooks
 from PIL import Image
 
-from parallax_lib import card, facets, pipeline
-from parallax_lib.params import ROOT
-from parallax_lib.store import read_table
+from parallax_lib.analysis import comparisons, subgroups
+from parallax_lib.core.config import ROOT
+from parallax_lib.core.storage import read_table
+from parallax_lib.study import pipeline
 
 STUDY = ROOT / "data" / "study"
 
@@ -35,15 +36,15 @@ def test_the_stored_outputs_are_those_of_the_shipped_tables():
     path = ROOT / "notebooks" / "08_study_results.ipynb"
     outputs = [out for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] for out in cell.get("outputs", [])]
     told = "".join("".join(out.get("text", "")) for out in outputs)
-    results, _ = facets.without_equal_cost(read_table(STUDY, "results"))
-    assert card.headline(card.differences(results), card.gap_closed(results)) in told
+    results, _ = subgroups.without_equal_cost(read_table(STUDY, "results"))
+    assert comparisons.headline(comparisons.differences(results), comparisons.gap_closed(results)) in told
     assert sum("image/png" in out.get("data", {}) for out in outputs) >= 9 and path.stat().st_size < 400_000
 
 
 def test_families_of_both_suites_are_those_of_all_rows():
     results = frames.results().replace({"kernel": {"saxpy": "n_map_7"}})
-    made = facets.families(facets.with_suite(results))
-    pd.testing.assert_frame_equal(made.drop(columns="suite"), card.by_family(results))
+    made = subgroups.families(subgroups.with_suite(results))
+    pd.testing.assert_frame_equal(made.drop(columns="suite"), comparisons.by_family(results))
     assert made.set_index("family")["suite"].to_dict() == {"histogram": "hand-written", "map": "generated", "reduction": "hand-written"}
 
 
@@ -58,7 +59,7 @@ def test_families_of_both_suites_are_those_of_all_rows():
 )
 def test_a_gain_is_said_only_where_the_interval_lies_above_zero_and_a_null_only_where_one_could_be_seen(low, diff, oracle, said):
     row = {"suite": ["generated"], "low": [low], "diff": [diff], "unguided": [0.0], "oracle": [oracle], "mde": [0.2]}
-    assert facets.verdict(pd.DataFrame(row)) == f"Guidance {said}."
+    assert subgroups.verdict(pd.DataFrame(row)) == f"Guidance {said}."
 
 
 def test_more_programs_are_compared_with_the_same_guided_rows():
@@ -70,7 +71,7 @@ def test_more_programs_are_compared_with_the_same_guided_rows():
     ])  # fmt: skip
     results = pd.DataFrame({"task": ["a", "b"], "seed": 0, "arm": "guided", "validated": [True, False], "reason": ["ok", "wrong_output"],
                             "latent_steps": 3, "prm_calls": 6, "cost": 20.0, "prefill_tokens": 4, "decode_tokens": 9})  # fmt: skip
-    made = facets.bought(pool, results, least=1).set_index(["arm", "N"])
+    made = subgroups.bought(pool, results, least=1).set_index(["arm", "N"])
     assert made.loc[("best_of_n", 2), ["cost", "rate", "diff"]].tolist() == [17.0, 0.0, 0.5]
     assert made.loc[("compile_filter", 2), ["rate", "diff"]].tolist() == [0.5, 0.0] == made.loc[("oracle", 2), ["rate", "diff"]].tolist()
     assert made["cost"].xs(1, level="N").unique() == [10.0]

@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 from programs import KERNEL, OMP, SERIAL, TASK, first, sandboxed
 
-from parallax_lib import build, llvm, offload, proof, reference, sandbox, timing, toolchain, validate
-from parallax_lib.kernels import Task
-from parallax_lib.sandbox import Limits
+from parallax_lib.sandbox import sandbox
+from parallax_lib.sandbox.sandbox import Limits
+from parallax_lib.tasks.task import Task
+from parallax_lib.verdict import build, llvm, offload, parallel_evidence, reference, timing, toolchain, validate
 
 LLVM = llvm.detect()
 HOME = toolchain.cuda_home()
@@ -158,13 +159,13 @@ SEEN |= {"device_longest": "__omp_l9<2,1,1;64,1,1>"}
 
 
 def test_the_rule_on_what_the_device_ran():
-    told = proof.of_offloaded([SEEN, SEEN], "")
+    told = parallel_evidence.of_offloaded([SEEN, SEEN], "")
     assert not told.reason and "3 to 3 regions a run; CUPTI: 3 to 3 kernels, 384 threads a run" in told.evidence
-    assert proof.of_offloaded([RUN, RUN], "").reason == "not_parallel"  # regions that no kernel ran for
-    assert proof.of_offloaded([SEEN | {"device_threads": "3"}], "").reason == "not_parallel"
-    assert not proof.of_offloaded([RUN | {"targets": "0"}], "").reason  # all its regions asked for the host
-    assert proof.of_offloaded([RUN | {"targets": "0"}], "", elsewhere=True).reason == "not_parallel"
-    assert proof.of_offloaded([RUN], "no CUPTI").evidence.endswith("CUPTI: not checked (no CUPTI)")
+    assert parallel_evidence.of_offloaded([RUN, RUN], "").reason == "not_parallel"  # regions that no kernel ran for
+    assert parallel_evidence.of_offloaded([SEEN | {"device_threads": "3"}], "").reason == "not_parallel"
+    assert not parallel_evidence.of_offloaded([RUN | {"targets": "0"}], "").reason  # all its regions asked for the host
+    assert parallel_evidence.of_offloaded([RUN | {"targets": "0"}], "", elsewhere=True).reason == "not_parallel"
+    assert parallel_evidence.of_offloaded([RUN], "no CUPTI").evidence.endswith("CUPTI: not checked (no CUPTI)")
 
 
 @needs_toolkit

@@ -2,7 +2,8 @@
 
 import pytest
 
-from parallax_lib.params import ROOT, Params, UserError, load, load_file
+from parallax_lib.core.config import ROOT, Params, load, load_file
+from parallax_lib.core.errors import UserError
 
 
 def write(tmp_path, text):

@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from parallax_lib import pipeline, study
-from parallax_lib.params import ROOT, Params, UserError
-from parallax_lib.store import write_table, write_vectors
+from parallax_lib.core.config import ROOT, Params
+from parallax_lib.core.errors import UserError
+from parallax_lib.core.storage import write_table, write_vectors
+from parallax_lib.study import collection, pipeline
 
 FRAME = pd.DataFrame({"a": [1]})
 STAGES = {s.number: s for s in pipeline.stages(card=True)}
@@ -145,7 +146,7 @@ def test_a_result_that_a_stage_takes_from_its_earlier_run_still_counts(real, tmp
 HOLDER = """
 import subprocess, sys
 from pathlib import Path
-from parallax_lib.store import held
+from parallax_lib.core.storage import held
 with held(Path(sys.argv[1])):
     child = subprocess.Popen(["sleep", "60"], close_fds=False)
     print(child.pid, flush=True)
@@ -154,14 +155,14 @@ with held(Path(sys.argv[1])):
 
 
 def test_two_runs_on_one_folder_are_refused_until_the_first_is_killed(executed, tmp_path, monkeypatch):
-    monkeypatch.setattr(study, "run_folder", lambda run: tmp_path)
+    monkeypatch.setattr(collection, "run_folder", lambda run: tmp_path)
     holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     child = int(holder.stdout.readline())
     try:
         with pytest.raises(UserError, match=f"process {holder.pid} is at work here"):
             executed()
         with pytest.raises(UserError, match="is at work here"):
-            study.collect_to(Params(run="held"), tmp_path / "out", {})
+            collection.collect_to(Params(run="held"), tmp_path / "out", {})
         holder.send_signal(signal.SIGKILL)
         holder.wait()
         os.kill(child, 0)  # what it had started is still there

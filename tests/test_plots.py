@@ -12,8 +12,11 @@ import plotly.graph_objects as go
 import plotly.io as pio
 import pytest
 
-from parallax_lib import card, metrics, plots, plots_card, recheck, report, safe_html, selection, theme
-from parallax_lib.params import UserError
+from parallax_lib.analysis import branch_selection, comparisons, metrics, recheck
+from parallax_lib.analysis.figures import escape, html_report, theme
+from parallax_lib.analysis.figures import report_card as report_figures
+from parallax_lib.analysis.figures import training as figures
+from parallax_lib.core.errors import UserError
 
 ROLLOUTS, RESULTS = frames.rollouts(), frames.results()
 SCORES = frames.scores(ROLLOUTS)
@@ -52,25 +55,25 @@ def variations() -> pd.DataFrame:
 
 
 FIGURES = {
-    "gap_closed": (plots_card.gap_closed, pd.DataFrame({"arm": ["guided"], "gap": 0.2, "closed": 0.4, "low": -0.1, "high": 0.9})),
-    "families": (plots_card.families, card.by_family(RESULTS).assign(suite=["generated", "hand-written", "generated"])),
-    "breadth": (plots_card.breadth, card.breadth(branches())),
-    "margins": (plots_card.margins, card.margin_sweep(branches(), (0.0, 0.2))),
-    "repair": (plots_card.repair, pd.concat([ARMS.assign(repair=r) for r in range(2)])),
-    "variations": (plots_card.variations, variations()),
-    "collected": (plots.collected, ROLLOUTS),
-    "ladder": (plots.ladder, ROLLOUTS),
-    "influence": (plots.influence, influence()),
-    "loss_curve": (plots.loss_curve, history()),
-    "score_distributions": (plots.score_distributions, SCORES),
-    "calibration": (plots.calibration, metrics.calibration_by(SCORES, bins=5)),
-    "auroc_by_depth": (plots.auroc_by_depth, metrics.scores_by_depth(SCORES)),
-    "branch_selection": (plots.branch_selection, selection.branch_selection(branches())),
-    "arms": (plots.arms, ARMS),
-    "paired_diff": (plots.paired_diff, paired()),
-    "tokens_vs_rate": (plots.tokens_vs_rate, ARMS),
-    "reason_by": (plots.reason_by, RESULTS),
-    "recheck_ranking": (plots.recheck_ranking, recheck.queue(RESULTS)),
+    "gap_closed": (report_figures.gap_closed, pd.DataFrame({"arm": ["guided"], "gap": 0.2, "closed": 0.4, "low": -0.1, "high": 0.9})),
+    "families": (report_figures.families, comparisons.by_family(RESULTS).assign(suite=["generated", "hand-written", "generated"])),
+    "breadth": (report_figures.breadth, comparisons.breadth(branches())),
+    "margins": (report_figures.margins, comparisons.margin_sweep(branches(), (0.0, 0.2))),
+    "repair": (report_figures.repair, pd.concat([ARMS.assign(repair=r) for r in range(2)])),
+    "variations": (report_figures.variations, variations()),
+    "collected": (figures.collected, ROLLOUTS),
+    "ladder": (figures.ladder, ROLLOUTS),
+    "influence": (figures.influence, influence()),
+    "loss_curve": (figures.loss_curve, history()),
+    "score_distributions": (figures.score_distributions, SCORES),
+    "calibration": (figures.calibration, metrics.calibration_by(SCORES, bins=5)),
+    "auroc_by_depth": (figures.auroc_by_depth, metrics.scores_by_depth(SCORES)),
+    "branch_selection": (figures.branch_selection, branch_selection.branch_selection(branches())),
+    "arms": (figures.arms, ARMS),
+    "paired_diff": (figures.paired_diff, paired()),
+    "tokens_vs_rate": (figures.tokens_vs_rate, ARMS),
+    "reason_by": (figures.reason_by, RESULTS),
+    "recheck_ranking": (figures.recheck_ranking, recheck.queue(RESULTS)),
 }
 
 
@@ -99,7 +102,7 @@ def test_a_table_without_its_columns_is_refused_in_one_line(name):
 
 
 def test_collected_counts_every_program_once():
-    fig = plots.collected(ROLLOUTS)
+    fig = figures.collected(ROLLOUTS)
     for bar in fig.data:
         for direction, count in zip(bar.y, bar.x, strict=True):
             wanted = (ROLLOUTS["direction"] == direction) & (ROLLOUTS["reason"] == bar.name)
@@ -110,11 +113,11 @@ def test_collected_counts_every_program_once():
 def test_ladder_leaves_unjudged_programs_out():
     rows = pd.DataFrame({"direction": "serial-omp", "level": [0, 2, 5, 5, 2], "reason": [
         "no_code", "crash", "ok", "ok", "not_checkable"]})  # fmt: skip
-    assert list(plots.ladder(rows).data[0].y) == [0.75, 0.75, 0.5, 0.5, 0.5]
+    assert list(figures.ladder(rows).data[0].y) == [0.75, 0.75, 0.5, 0.5, 0.5]
 
 
 def test_influence_draws_noise_as_lines_and_the_control_as_a_level():
-    noise, control = plots.influence(influence()).data[:2]
+    noise, control = figures.influence(influence()).data[:2]
     assert list(noise.x) == [0.0, 0.5, 1.0] and list(noise.y) == [1.0, 2.0, 3.0]
     assert list(control.y) == [1.5, 1.5]
 
@@ -122,32 +125,32 @@ def test_influence_draws_noise_as_lines_and_the_control_as_a_level():
 def test_latent_map_spreads_along_the_direction_of_most_variance():
     latents = np.random.default_rng(0).normal(size=(len(ROLLOUTS), 3, 5)) * 0.01
     latents[:, -1, 2] += np.arange(len(ROLLOUTS))
-    fig = plots.latent_map(latents.astype(np.float16), ROLLOUTS)
+    fig = figures.latent_map(latents.astype(np.float16), ROLLOUTS)
     drawn = {row: x for trace in fig.data for row, x in zip(trace.customdata, trace.x, strict=True)}
     line = np.array([drawn[row] for row in range(len(ROLLOUTS))])
     assert abs(np.corrcoef(line, np.arange(len(ROLLOUTS)))[0, 1]) > 0.999
     assert len(fig.data[0].x) == ROLLOUTS["reward"].isna().sum()
     with pytest.raises(UserError, match="47 latents for 48 rollouts"):
-        plots.latent_map(latents[1:], ROLLOUTS)
+        figures.latent_map(latents[1:], ROLLOUTS)
 
 
 def test_the_loss_of_a_ridge_probe_is_shown_by_its_penalties():
     told = pd.DataFrame({"step": range(3), "alpha": [0.1, 1.0, 10.0], "train_loss": [1.0, 2.0, 3.0], "valid_loss": [4.0, 2.5, 3.5],
                          "chosen": [False, True, False]})  # fmt: skip
-    fig = plots.loss_curve(told)
+    fig = figures.loss_curve(told)
     assert fig.layout.xaxis.type == "log" and list(fig.data[1].x) == [0.1, 1.0, 10.0] and list(fig.data[1].y) == [4.0, 2.5, 3.5]
     assert "chosen is 1 with a validation loss of 2.5000" in fig.layout.title.text
 
 
 def test_loss_curve_marks_the_step_at_which_the_backbone_joins():
-    fig = plots.loss_curve(history())
+    fig = figures.loss_curve(history())
     assert fig.layout.shapes[0].x0 == 4
     assert list(fig.data[1].y) == [0.5, 0.3, 0.4]
     assert "0.3000 at step 4" in fig.layout.title.text
 
 
 def test_score_distributions_split_at_the_threshold():
-    fig = plots.score_distributions(SCORES, depth=0)
+    fig = figures.score_distributions(SCORES, depth=0)
     failing, passing = fig.data[:2]
     rows = SCORES[(SCORES["model"] == "transformer") & (SCORES["depth"] == 0)]
     assert sorted(passing.x) == sorted(rows.loc[rows["target"] >= 0.5, "score"])
@@ -156,15 +159,15 @@ def test_score_distributions_split_at_the_threshold():
 
 def test_calibration_shows_the_bins():
     bins = metrics.calibration_by(SCORES, bins=5)
-    fig = plots.calibration(bins)
+    fig = figures.calibration(bins)
     ridge = bins[bins["model"] == "ridge"]
     line = next(trace for trace in fig.data if trace.name == "ridge" and trace.mode == "lines+markers")
     assert list(line.y) == list(ridge["target"]) and list(line.customdata) == list(ridge["count"])
 
 
 def test_branch_selection_lines_are_the_table_rows():
-    table = selection.branch_selection(branches())
-    fig = plots.branch_selection(table, "ge")
+    table = branch_selection.branch_selection(branches())
+    fig = figures.branch_selection(table, "ge")
     original = next(trace for trace in fig.data if trace.name == "always the original")
     assert {y for y in original.y if y is not None} == {1.0}
     bar = next(trace for trace in fig.data if trace.type == "bar")
@@ -172,7 +175,7 @@ def test_branch_selection_lines_are_the_table_rows():
 
 
 def test_interval_bars_equal_the_table():
-    fig = plots.arms(ARMS)
+    fig = figures.arms(ARMS)
     assert [trace.x[0] for trace in fig.data] == sorted(ARMS["rate"])
     for trace in fig.data:
         arm = re.search("<b>(.*)</b>", trace.y[0]).group(1)
@@ -184,15 +187,15 @@ def test_interval_bars_equal_the_table():
 
 def test_paired_diff_is_in_percentage_points():
     table = paired()
-    fig = plots.paired_diff(table)
+    fig = figures.paired_diff(table)
     assert [trace.x[0] for trace in fig.data] == pytest.approx([100 * d for d in reversed(table["diff"])])
     low = fig.data[0].x[0] - fig.data[0].error_x.arrayminus[0]
     assert low == pytest.approx(100 * table["low"].iloc[-1])
 
 
 def test_every_family_has_a_dot_at_its_difference_and_of_its_tasks():
-    table = card.by_family(RESULTS)
-    fig = plots_card.families(table.assign(suite=["generated", "hand-written", "generated"]))
+    table = comparisons.by_family(RESULTS)
+    fig = report_figures.families(table.assign(suite=["generated", "hand-written", "generated"]))
     dots = [trace for trace in fig.data if trace.mode == "markers+text"]
     assert {trace.name for trace in dots} == {"generated", "hand-written"}
     at = [(x, size) for trace in dots for x, size in zip(trace.x, trace.marker.size, strict=True)]
@@ -200,23 +203,23 @@ def test_every_family_has_a_dot_at_its_difference_and_of_its_tasks():
     np.testing.assert_allclose(sorted(at), sorted(wanted))
     names = [text.split(" ")[0] for text in fig.layout.yaxis.ticktext]
     assert names == list(table.assign(gain=table["guided"] - table["unguided"]).sort_values(["gain", "family"])["family"])
-    assert len(plots_card.families(table).data) == 3 and not plots_card.families(table).layout.showlegend
+    assert len(report_figures.families(table).data) == 3 and not report_figures.families(table).layout.showlegend
 
 
 def test_no_line_at_zero_runs_through_a_number():
     rows = pd.concat([paired().head(1)] * 4).assign(diff=[0.2, 0.004, 0.0, -0.004], low=-0.01, high=0.25)
-    assert [trace.textposition for trace in plots.paired_diff(rows).data[::-1]] == ["top center", "top right", "top right", "top left"]
+    assert [trace.textposition for trace in figures.paired_diff(rows).data[::-1]] == ["top center", "top right", "top right", "top left"]
 
 
 def test_arms_of_equal_cost_are_fanned_out_around_it():
-    fig = plots.tokens_vs_rate(ARMS.assign(decode_tokens=600.0))
+    fig = figures.tokens_vs_rate(ARMS.assign(decode_tokens=600.0))
     places = sorted(trace.x[0] for trace in fig.data)
     assert len(set(places)) == len(ARMS) and np.mean(places) == pytest.approx(600)
     assert {trace.customdata[0] for trace in fig.data} == {600.0}
 
 
 def test_heat_map_cells_are_counts_and_know_what_they_filter():
-    cells = plots.reason_by(RESULTS, "direction").data[0]
+    cells = figures.reason_by(RESULTS, "direction").data[0]
     for i, reason in enumerate(cells.y):
         for j, direction in enumerate(cells.x):
             count = ((RESULTS["reason"] == reason) & (RESULTS["direction"] == direction)).sum()
@@ -226,7 +229,7 @@ def test_heat_map_cells_are_counts_and_know_what_they_filter():
 
 def test_rounds_of_repair_are_arms_of_their_own():
     rounds = pd.concat([ARMS.assign(repair=r, rate=ARMS["rate"] * (1 + r / 9)) for r in range(3)])
-    fig = plots.arms(rounds)
+    fig = figures.arms(rounds)
     names = [y for trace in fig.data for y in trace.y]
     assert len(set(names)) == len(rounds) and sum("<b>guided+repair2" in name for name in names) == 1
 
@@ -260,8 +263,8 @@ class Tags(HTMLParser):
 
 @pytest.mark.parametrize("text", [frames.EVIL, "\"'><svg onload=x>", "<!--", "&lt;script&gt;", "\x00\x9b\ufeff\ud800"])
 def test_hostile_text_renders_as_text(text):
-    for html in (safe_html.pair_html(text, text), safe_html.diff_html("", text), safe_html.table_html([{text: text}]),
-                 safe_html.verdict_html({"level": 5, "reason": text}), report.markdown_html(text)):  # fmt: skip
+    for html in (escape.pair_html(text, text), escape.diff_html("", text), escape.table_html([{text: text}]),
+                 escape.verdict_html({"level": 5, "reason": text}), html_report.markdown_html(text)):  # fmt: skip
         found = Tags(html)
         assert set(found.tags) <= {"div", "span", "table", "thead", "tbody", "tr", "th", "td", "p"}
         assert not found.handlers
@@ -269,25 +272,25 @@ def test_hostile_text_renders_as_text(text):
 
 
 def test_hidden_characters_become_visible_and_length_is_capped():
-    assert safe_html.visible_text("a\u202eb\x1b\u200b\r\nc") == "a⟨U+202E⟩b⟨U+001B⟩⟨U+200B⟩\nc"
-    assert safe_html.visible_text("x" * 30, limit=10) == "x" * 10 + "… [20 more characters]"
-    assert safe_html.visible_text(float("nan")) == safe_html.visible_text(None) == ""
-    assert safe_html.visible_text("nan") == "nan"
+    assert escape.visible_text("a\u202eb\x1b\u200b\r\nc") == "a⟨U+202E⟩b⟨U+001B⟩⟨U+200B⟩\nc"
+    assert escape.visible_text("x" * 30, limit=10) == "x" * 10 + "… [20 more characters]"
+    assert escape.visible_text(float("nan")) == escape.visible_text(None) == ""
+    assert escape.visible_text("nan") == "nan"
 
 
 def test_figure_pages_cannot_be_broken_out_of():
     rows = ROLLOUTS.assign(task=frames.EVIL, direction=frames.EVIL, reason=frames.EVIL)
-    plain = Tags(plots.collected(ROLLOUTS).to_html(include_plotlyjs=False)).tags
-    for fig in (plots.collected(rows), plots.reason_by(rows, "direction")):
+    plain = Tags(figures.collected(ROLLOUTS).to_html(include_plotlyjs=False)).tags
+    for fig in (figures.collected(rows), figures.reason_by(rows, "direction")):
         assert Tags(fig.to_html(include_plotlyjs=False)).tags == plain
         for shown in [*fig.data[0].y, *([fig.data[0].name] if fig.data[0].name else fig.data[0].x)]:
             assert not set("<>\u202e\x1b") & set(shown) and "&lt;script&gt;" in shown
 
 
 def test_report_is_one_page_and_one_script_without_a_network(tmp_path):
-    sections = [("Arms <i>", [plots.arms(ARMS), ARMS]), ("Text", "**bold** <script>x</script> [y](javascript:z)")]
+    sections = [("Arms <i>", [figures.arms(ARMS), ARMS]), ("Text", "**bold** <script>x</script> [y](javascript:z)")]
     sections.append(("Table", ROLLOUTS[["task", "log"]]))
-    page = report.report_html(sections, tmp_path / "index.html", "Run </title>")
+    page = html_report.report_html(sections, tmp_path / "index.html", "Run </title>")
     text = page.read_text()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["index.html", "plotly.min.js"]
     assert page.stat().st_size < 100_000 and "http://" not in text and "https://" not in text
@@ -296,17 +299,17 @@ def test_report_is_one_page_and_one_script_without_a_network(tmp_path):
     tags = Tags(text).tags
     assert "img" not in tags and "i" not in tags and tags.count("title") == 1
     with pytest.raises(UserError, match="section 'Bad': cannot show set"):
-        report.report_html([("Bad", [{1}])], tmp_path / "bad.html", "x")
+        html_report.report_html([("Bad", [{1}])], tmp_path / "bad.html", "x")
 
 
 def test_report_tables_say_how_many_rows_they_leave_out():
-    assert "and 50 more rows" in report.frame_html(pd.DataFrame({"a": range(report.MAX_ROWS + 50)}))
+    assert "and 50 more rows" in html_report.frame_html(pd.DataFrame({"a": range(html_report.MAX_ROWS + 50)}))
 
 
 def test_show_stores_a_figure_without_a_browser(monkeypatch):
     monkeypatch.setattr(pio.renderers, "default", pio.renderers.default)
-    assert plots.use_renderer() == "plotly_mimetype"
-    bundle = theme.mime_bundle(plots.arms(ARMS), picture=False)
+    assert figures.use_renderer() == "plotly_mimetype"
+    bundle = theme.mime_bundle(figures.arms(ARMS), picture=False)
     assert bundle["text/plain"] == "[figure] Validated translations by arm"
     assert set(bundle) == {"text/plain", "application/vnd.plotly.v1+json"} and len(json.dumps(bundle)) < 20_000
 
@@ -314,7 +317,7 @@ def test_show_stores_a_figure_without_a_browser(monkeypatch):
 def test_a_picture_is_asked_for_only_where_a_browser_is(monkeypatch):
     monkeypatch.setattr(pio.renderers, "default", pio.renderers.default)
     monkeypatch.setattr(theme, "has_browser", lambda: False)
-    assert plots.use_renderer(picture=True) == "plotly_mimetype"
+    assert figures.use_renderer(picture=True) == "plotly_mimetype"
 
 
 @pytest.mark.skipif(not theme.has_browser(), reason="no Chrome for kaleido")
@@ -324,7 +327,7 @@ def test_a_picture_is_a_png():
 
 
 def test_a_saved_page_shares_its_script(tmp_path):
-    plots.save_html(plots.arms(ARMS), tmp_path / "a.html")
-    plots.save_html(plots.ladder(ROLLOUTS), tmp_path / "b.html")
+    figures.save_html(figures.arms(ARMS), tmp_path / "a.html")
+    figures.save_html(figures.ladder(ROLLOUTS), tmp_path / "b.html")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.html", "b.html", "plotly.min.js"]
     assert (tmp_path / "a.html").stat().st_size < 30_000

@@ -8,9 +8,9 @@ import torch
 from training_rows import write_lm
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from parallax_lib.params import UserError
-from parallax_lib.prm import PRM, PRMConfig, build, learned, load, save, scores, size
-from parallax_lib.scoring import start
+from parallax_lib.core.errors import UserError
+from parallax_lib.prm.incremental_scoring import start
+from parallax_lib.prm.model import PRM, PRMConfig, build, learned, load, save, scores, size
 
 D, K, B, N = 24, 6, 3, 4
 SMALL = {"latent_width": D, "width": 32, "heads": 2, "layers": 2}

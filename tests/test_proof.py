@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 from programs import HIDDEN, KERNEL, LOOP, MAIN, OMP, PRAGMA, RACY, SERIAL, TASK, UNISTD, first, needs_nvcc, sandboxed
 
-from parallax_lib import build, gates, llvm, proof, races, redteam, reference, sandbox, timing, toolchain, validate
-from parallax_lib.kernels import Task
-from parallax_lib.params import ROOT
-from parallax_lib.reasons import REASONS
-from parallax_lib.sandbox import Limits
+from parallax_lib.core.config import ROOT
+from parallax_lib.sandbox import sandbox
+from parallax_lib.sandbox.sandbox import Limits
+from parallax_lib.tasks.task import Task
+from parallax_lib.verdict import build, llvm, parallel_evidence, races, reference, static_checks, timing, toolchain, validate
+from parallax_lib.verdict.assurance import redteam
+from parallax_lib.verdict.reasons import REASONS
 
 pytestmark = sandboxed
 LLVM = llvm.detect()
@@ -142,7 +144,7 @@ GOOD = dict(runtime="libomp", regions=2, team=4, total_us=20000, inside_us=9000,
 
 
 def rule(expected=0.0, **change):
-    return proof.of_openmp([{k: str(v) for k, v in {**GOOD, **change}.items()}], expected)
+    return parallel_evidence.of_openmp([{k: str(v) for k, v in {**GOOD, **change}.items()}], expected)
 
 
 def test_openmp_rule_edges():
@@ -150,7 +152,7 @@ def test_openmp_rule_edges():
     assert rule(regions=0).reason == rule(team=1).reason == rule(second_us=10).reason == "not_parallel"
     assert rule(inside_us=50).reason == "not_parallel" and rule(total_us=2000, inside_us=50).parallel == "unknown"
     assert rule(expected=0.9).parallel == "yes" and rule(expected=0.9, inside_us=500, second_us=400).reason == "not_parallel"
-    assert proof.of_openmp([{}], why_not="none here") == proof.Proof("unknown", "none here")
+    assert parallel_evidence.of_openmp([{}], why_not="none here") == parallel_evidence.Proof("unknown", "none here")
 
 
 def test_one_noisy_run_is_seen_and_outvoted():
@@ -158,23 +160,23 @@ def test_one_noisy_run_is_seen_and_outvoted():
         return {k: str(v) for k, v in {**GOOD, **change}.items()}
 
     quiet, noisy = counters(second_us=10), counters(first_us=2000, second_us=700)
-    assert proof.settled([quiet, quiet]) and proof.settled([counters(), noisy]) and proof.settled([])
-    assert not proof.settled([quiet, noisy])
-    assert proof.settled([quiet, counters(inside_us=90)])  # too little to tell
-    assert proof.of_openmp([quiet, noisy]).parallel == "yes"
-    assert proof.of_openmp([proof.typical([quiet, noisy, quiet])]).reason == "not_parallel"
-    assert proof.typical([noisy, quiet, noisy]) == noisy and proof.typical([{}]) == {}
+    assert parallel_evidence.settled([quiet, quiet]) and parallel_evidence.settled([counters(), noisy]) and parallel_evidence.settled([])
+    assert not parallel_evidence.settled([quiet, noisy])
+    assert parallel_evidence.settled([quiet, counters(inside_us=90)])  # too little to tell
+    assert parallel_evidence.of_openmp([quiet, noisy]).parallel == "yes"
+    assert parallel_evidence.of_openmp([parallel_evidence.typical([quiet, noisy, quiet])]).reason == "not_parallel"
+    assert parallel_evidence.typical([noisy, quiet, noisy]) == noisy and parallel_evidence.typical([{}]) == {}
 
 
 def test_cuda_rule_takes_real_and_emulated_counters():
-    assert proof.of_cuda([{"launches": "3", "last_error": "0"}]).parallel == "yes"
-    assert proof.of_cuda([{"launches": "3"}, {"launches": "0"}]).reason == "no_kernel_launch"
-    swallowed = proof.of_cuda([{"launches": "0", "emulated": "1", "last_error": "9"}])
+    assert parallel_evidence.of_cuda([{"launches": "3", "last_error": "0"}]).parallel == "yes"
+    assert parallel_evidence.of_cuda([{"launches": "3"}, {"launches": "0"}]).reason == "no_kernel_launch"
+    swallowed = parallel_evidence.of_cuda([{"launches": "0", "emulated": "1", "last_error": "9"}])
     assert swallowed.reason == "cuda_error" and "emulated" in swallowed.evidence
     single = {"launches": "3", "threads": "3"}
-    assert proof.of_cuda([single, single]).reason == "not_parallel"
-    assert proof.of_cuda([single, single | {"threads": "96"}]).parallel == "yes"
-    assert proof.of_cuda([{}]).parallel == "unknown"
+    assert parallel_evidence.of_cuda([single, single]).reason == "not_parallel"
+    assert parallel_evidence.of_cuda([single, single | {"threads": "96"}]).parallel == "yes"
+    assert parallel_evidence.of_cuda([{}]).parallel == "unknown"
 
 
 @needs_nvcc
@@ -189,10 +191,10 @@ def test_what_cub_brings_with_it_is_no_suspicion(tools):
     """Its profiler ranges would open a library; a program that does so itself is still told."""
     code = (redteam.CORPUS / "honest" / "cuda_cub_reduction.cu").read_text()
     built = build.build(code, toolchain.detect("compile")["cuda"], (), sandbox.probe())
-    assert built.reason == "ok" and not gates.suspicion(built, code), built.log
+    assert built.reason == "ok" and not static_checks.suspicion(built, code), built.log
     opens = "#include <dlfcn.h>\n" + code.replace("  return 0;", '  return dlopen("libcuda.so.1", 1) == nullptr;')
     built = build.build(opens, toolchain.detect("compile")["cuda"], (), sandbox.probe())
-    assert "dlopen" in gates.suspicion(built, opens)
+    assert "dlopen" in static_checks.suspicion(built, opens)
 
 
 # ---- races -----------------------------------------------------------------------------------------------------------
@@ -403,7 +405,8 @@ def test_every_reason_is_on_the_page_and_no_other():
 
 
 def test_every_reason_in_the_code_is_in_the_enum():
-    text = "".join((ROOT / "parallax_lib" / f"{name}.py").read_text() for name in ("validate", "build", "proof", "supervise"))
+    files = ("verdict/validate.py", "verdict/build.py", "verdict/parallel_evidence.py", "sandbox/supervisor.py")
+    text = "".join((ROOT / "parallax_lib" / name).read_text() for name in files)
     given = set(re.findall(r'\bend\([^"\n]*"(\w+)"|reason = "(\w+)"|return "(\w+)", "', text))
     words = {word for groups in given for word in groups if word} - {"yes", "no", "unknown"}
     assert {"race", "cheat_suspected", "not_checkable", "no_kernel_launch"} <= words <= set(REASONS)

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from parallax_lib import recheck
+from parallax_lib.analysis import recheck
 
 ROWS = pd.DataFrame(
     [

@@ -7,9 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from parallax_lib import build, forge, gates, redteam, sandbox, suite, toolchain
-from parallax_lib.params import UserError
-from parallax_lib.validate import Verdict
+from parallax_lib.core.errors import UserError
+from parallax_lib.sandbox import sandbox
+from parallax_lib.tasks import suites
+from parallax_lib.tasks.synthetic import generator
+from parallax_lib.verdict import build, static_checks, toolchain
+from parallax_lib.verdict.assurance import redteam
+from parallax_lib.verdict.validate import Verdict
 
 BARE = ["bwrap", "--unshare-user", "--ro-bind", "/", "/", "g++", "--version"]
 ABLE = shutil.which("bwrap") is not None and subprocess.run(BARE, capture_output=True).returncode == 0
@@ -58,11 +62,13 @@ def test_a_sample_of_cuda_programs_gets_its_verdict():
 @pytest.mark.slow
 def test_the_static_gate_lets_references_and_forge_programs_pass():
     tools, level = toolchain.detect(), sandbox.probe()
-    kernels = suite.read_folder(suite.MINIBENCH, "minibench")[::4]
-    kernels += [forge.as_kernel(forge.sample(seed, forge.TRAIN_FAMILIES + forge.HELDOUT_FAMILIES)) for seed in range(900, 908)]
+    kernels = suites.read_folder(suites.MINIBENCH, "minibench")[::4]
+    kernels += [
+        generator.as_kernel(generator.sample(seed, generator.TRAIN_FAMILIES + generator.HELDOUT_FAMILIES)) for seed in range(900, 908)
+    ]
     for kernel in kernels:
         built = build.build(kernel.sources["omp"], tools["omp"], (), level)
-        assert built.reason == "ok" and gates.suspicion(built, kernel.sources["omp"]) == "", kernel.name
+        assert built.reason == "ok" and static_checks.suspicion(built, kernel.sources["omp"]) == "", kernel.name
 
 
 # ---- counting --------------------------------------------------------------------------------------------------------

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from programs import sandboxed
 
-from parallax_lib import params, rejudge, shipped, store
 from parallax_lib.__main__ import main
+from parallax_lib.core import config, storage
+from parallax_lib.search import rollout_files
+from parallax_lib.study import rejudge
 
 pytestmark = sandboxed
 
@@ -16,15 +18,15 @@ pytestmark = sandboxed
 @pytest.fixture
 def folder(tmp_path):
     """Three shipped serial-omp programs; the second's verdict is not what it should be."""
-    rows, vectors = shipped.read_shipped("data/rollouts")
+    rows, vectors = rollout_files.read_shipped("data/rollouts")
     some = rows[(rows["direction"] == "serial-omp") & rows["reason"].isin(["ok", "compile_error"])]
     some = some.groupby("reason", group_keys=False).head(2).head(3)
-    card = json.loads((params.ROOT / "data" / "rollouts" / "card.json").read_text())
+    card = json.loads((config.ROOT / "data" / "rollouts" / "card.json").read_text())
     kept = some.drop(columns="origin").reset_index(drop=True)
     kept.loc[1, "reason"] = "timeout"
-    shipped.write_shipped(tmp_path / "rows", kept, vectors[some.index], card)
-    yield tmp_path / "rows", some["reason"].tolist(), shipped.read_shipped(str(tmp_path / "rows"))[1]
-    shutil.rmtree(params.ROOT / "data" / "runs" / rejudge.run_name(str(tmp_path / "rows")), ignore_errors=True)
+    rollout_files.write_shipped(tmp_path / "rows", kept, vectors[some.index], card)
+    yield tmp_path / "rows", some["reason"].tolist(), rollout_files.read_shipped(str(tmp_path / "rows"))[1]
+    shutil.rmtree(config.ROOT / "data" / "runs" / rejudge.run_name(str(tmp_path / "rows")), ignore_errors=True)
 
 
 def test_what_changed_is_named_and_written(folder, tmp_path, capsys):
@@ -32,7 +34,7 @@ def test_what_changed_is_named_and_written(folder, tmp_path, capsys):
     assert main(["rejudge", str(path), "--out", str(tmp_path / "again"), "--workers", "1"]) == 0
     said = capsys.readouterr().out
     assert "serial-omp: 3 rollouts, 2 with the same reason" in said and f"1  timeout -> {reasons[1]}" in said
-    again, latents = shipped.read_shipped(str(tmp_path / "again"))
+    again, latents = rollout_files.read_shipped(str(tmp_path / "again"))
     assert again["reason"].tolist() == reasons and "was" not in again
     assert again["reward"].tolist() == [float(reason == "ok") for reason in reasons]
     np.testing.assert_array_equal(latents, vectors)
@@ -41,9 +43,9 @@ def test_what_changed_is_named_and_written(folder, tmp_path, capsys):
 
 def test_rows_of_another_suite_are_refused(folder, tmp_path, capsys):
     path, _, vectors = folder
-    rows, _ = shipped.read_shipped(str(path))
+    rows, _ = rollout_files.read_shipped(str(path))
     rows.loc[2, "source_code"] = rows.loc[2, "source_code"] + "\n"
-    shipped.write_shipped(path, rows.drop(columns="origin"), vectors, json.loads((path / "card.json").read_text()))
+    rollout_files.write_shipped(path, rows.drop(columns="origin"), vectors, json.loads((path / "card.json").read_text()))
     assert main(["rejudge", str(path)]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and f"1 tasks, {rows.loc[2, 'task']} first, have another source" in said
@@ -52,9 +54,9 @@ def test_rows_of_another_suite_are_refused(folder, tmp_path, capsys):
 def test_a_runs_folder_is_exported_first_and_then_judged_again(folder, tmp_path, capsys):
     path, reasons, vectors = folder
     run, out = tmp_path / "run", tmp_path / "out"
-    store.write_table(run, "rollouts", shipped.read_shipped(str(path))[0])
-    store.write_vectors(run / "latents.safetensors", vectors)
-    store.write_json(run / "manifest.json", {"params": json.loads((path / "card.json").read_text())["params"]})
+    storage.write_table(run, "rollouts", rollout_files.read_shipped(str(path))[0])
+    storage.write_vectors(run / "latents.safetensors", vectors)
+    storage.write_json(run / "manifest.json", {"params": json.loads((path / "card.json").read_text())["params"]})
     assert main(["rejudge", str(run)]) == 2
     assert f"python -m parallax_lib export {run} --out DIR" in capsys.readouterr().err
     assert main(["export", str(run), "--out", str(out)]) == 0
@@ -62,12 +64,12 @@ def test_a_runs_folder_is_exported_first_and_then_judged_again(folder, tmp_path,
         assert main(["rejudge", str(out), "--workers", "1"]) == 0
         assert f"1  timeout -> {reasons[1]}" in capsys.readouterr().out
     finally:
-        shutil.rmtree(params.ROOT / "data" / "runs" / rejudge.run_name(str(out)), ignore_errors=True)
+        shutil.rmtree(config.ROOT / "data" / "runs" / rejudge.run_name(str(out)), ignore_errors=True)
 
 
 @pytest.mark.parametrize("command", [
     ["rejudge", "nowhere"], ["export", "nowhere"], ["adapt", "--base", "nowhere"], ["audit", "nowhere"],
-    ["hecbench", "nowhere", "--check"], ["collect", str(params.ROOT / "params" / "tiny.yaml")],
+    ["hecbench", "nowhere", "--check"], ["collect", str(config.ROOT / "params" / "tiny.yaml")],
 ])  # fmt: skip
 @pytest.mark.parametrize("out", ["/proc/x", "/etc/passwd/x"])
 def test_an_out_that_cannot_be_written_is_told_before_anything_is_read(command, out, capsys):
@@ -89,5 +91,5 @@ def test_the_rules_of_the_cards_verdicts_stay(folder, monkeypatch):
 
     monkeypatch.setattr(rejudge.runs, "judge_frame", judge)
     rejudge.rejudge(str(path), None, 3)
-    assert (asked[0].unsafe, asked[0].cpu_s) == (False, params.Validate().cpu_s)
+    assert (asked[0].unsafe, asked[0].cpu_s) == (False, config.Validate().cpu_s)
     assert (asked[0].races, asked[0].workers) == ("off", 3)  # data/rollouts was judged without the race stage

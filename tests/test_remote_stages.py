@@ -8,11 +8,14 @@ import pandas as pd
 import pytest
 from fake_modal import serve
 
-from parallax_lib import collect, packed, params, prm, search
-from parallax_lib.executors import run_map
-from parallax_lib.kernels import tasks
-from parallax_lib.store import Journal
-from parallax_lib.suite import load_suite
+from parallax_lib.core import config
+from parallax_lib.core.executors import run_map
+from parallax_lib.core.storage import Journal
+from parallax_lib.prm import model as prm_model
+from parallax_lib.prm import packed
+from parallax_lib.search import guided_search, rollouts
+from parallax_lib.tasks.suites import load_suite
+from parallax_lib.tasks.task import tasks
 
 ROOT = Path(__file__).parents[1]
 
@@ -37,7 +40,7 @@ def where(request, tmp_path):
 
 def settings(**executor):
     small = {"decode": {"max_new_tokens": 6, "batch": 8}, "search": {"branches": 2, "samples": 1}}
-    return params.load("tiny", **small, executor=executor)
+    return config.load("tiny", **small, executor=executor)
 
 
 CHOSEN = tasks(load_suite(settings().suite), ("serial-omp", "omp-cuda"))[:2]
@@ -45,8 +48,8 @@ CHOSEN = tasks(load_suite(settings().suite), ("serial-omp", "omp-cuda"))[:2]
 
 def collected(where, folder):
     journal = Journal(folder / "journal.sqlite")
-    collect.collect(CHOSEN, where, journal, folder / "vectors", lambda what, done, total: None)
-    return collect.load_rollouts(journal, folder / "vectors")
+    rollouts.collect(CHOSEN, where, journal, folder / "vectors", lambda what, done, total: None)
+    return rollouts.load_rollouts(journal, folder / "vectors")
 
 
 @pytest.fixture(scope="module")
@@ -69,10 +72,10 @@ def test_rollouts_made_elsewhere_are_those_of_this_process(where, collected_here
 @pytest.mark.slow
 def test_translations_made_elsewhere_are_those_of_this_process(where, tmp_path):
     asked = settings(**where)
-    folder = prm.save(prm.build(prm.PRMConfig(latent_width=576, steps=3, width=16, layers=1, heads=2)), tmp_path / "prm")
-    item = {"params": params.dump(asked), "gpu_share": 1.0, "prms": [packed.pack(folder)]}
-    item["rows"] = search.plan_rows(CHOSEN[:1], asked)
-    ((_, there),) = run_map(search.translate_item, [item], collect.executor_config(asked))
-    here = search.translate_item(item)
+    folder = prm_model.save(prm_model.build(prm_model.PRMConfig(latent_width=576, steps=3, width=16, layers=1, heads=2)), tmp_path / "prm")
+    item = {"params": config.dump(asked), "gpu_share": 1.0, "prms": [packed.pack(folder)]}
+    item["rows"] = guided_search.plan_rows(CHOSEN[:1], asked)
+    ((_, there),) = run_map(guided_search.translate_item, [item], rollouts.executor_config(asked))
+    here = guided_search.translate_item(item)
     assert {row["arm"] for row in here} == {"unguided", "random", "guided", "redecode", "pool"}
     pd.testing.assert_frame_equal(pd.DataFrame(here), pd.DataFrame(there))

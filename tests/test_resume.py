@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from parallax_lib.params import ROOT
-from parallax_lib.store import read_vectors
+from parallax_lib.core.config import ROOT
+from parallax_lib.core.storage import read_vectors
 
 TIMED = {"cpu_s", "seconds"}
 

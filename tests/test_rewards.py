@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from parallax_lib import rewards
-from parallax_lib.params import UserError
+from parallax_lib.core.errors import UserError
+from parallax_lib.prm import labels as reward_labels
 
 
 def tree(reward_of, steps=3, resamples=2, tasks=("a", "b")):
@@ -39,7 +39,7 @@ def test_labels_equal_the_brute_force_tree(seed):
     rng = np.random.default_rng(seed)
     frame = tree(lambda *_: rng.choice([0.0, 1.0, 0.55, np.nan]))
     frame = frame.sample(frac=1, random_state=seed, ignore_index=True)
-    targets, counts = rewards.label(frame, 3)
+    targets, counts = reward_labels.label(frame, 3)
     expected = brute_force(frame, 3)
     np.testing.assert_allclose(targets, expected[0])
     np.testing.assert_array_equal(counts, expected[1])
@@ -52,26 +52,26 @@ def test_reward_specs():
             "reason": ["no_code", "compile_error", "crash", "wrong_output", "wrong_output", "ok", "not_checkable", "infra_error"],
         }
     )
-    assert rewards.rewards(rows, "executable").tolist()[:6] == [0, 0, 0, 0, 0, 1]
-    assert rewards.rewards(rows, "paper").tolist()[:6] == pytest.approx([0, 0, 0.30, 0.55, 0.55, 1.0])
-    assert rewards.rewards(rows, "paper").isna().tolist() == [False] * 6 + [True, True]
+    assert reward_labels.rewards(rows, "executable").tolist()[:6] == [0, 0, 0, 0, 0, 1]
+    assert reward_labels.rewards(rows, "paper").tolist()[:6] == pytest.approx([0, 0, 0.30, 0.55, 0.55, 1.0])
+    assert reward_labels.rewards(rows, "paper").isna().tolist() == [False] * 6 + [True, True]
 
 
 def test_a_leaked_family_or_kernel_is_refused():
     frame = tree(lambda *_: 1.0)
-    rewards.check_leakage(frame)
+    reward_labels.check_leakage(frame)
     frame.loc[0, "split"] = "test"
     with pytest.raises(UserError, match="split: kernel 'a' is in test, train"):
-        rewards.check_leakage(frame)
+        reward_labels.check_leakage(frame)
     with pytest.raises(UserError, match="family 'b' of the rollouts is in no split"):
-        rewards.assign_split(frame, {"a": "train"})
+        reward_labels.assign_split(frame, {"a": "train"})
 
 
 def test_what_is_removed_from_training_is_listed_with_its_reason():
     frame = tree(lambda task, v, r: np.nan if (task, v) == ("a", 0) else 1.0)
     frame.loc[frame["task"] == "b", "split"] = "test"
     frame.loc[0, "code"] = frame.loc[frame["task"] == "b", "code"].iloc[0]
-    kept, removed = rewards.filter_training(frame)
+    kept, removed = reward_labels.filter_training(frame)
     assert sorted(removed["why"].unique()) == ["no verdict", "same program as a test row"]
     assert len(kept) + len(removed) == len(frame) and not kept["reward"].isna().any()
 
@@ -79,7 +79,7 @@ def test_what_is_removed_from_training_is_listed_with_its_reason():
 def test_branch_groups_hold_the_original_once_and_its_siblings():
     frame = tree(lambda task, v, r: float(v == 1), tasks=("a",))
     scores = np.arange(len(frame) * 3).reshape(-1, 3)
-    groups = rewards.branch_groups(frame, scores)
+    groups = reward_labels.branch_groups(frame, scores)
     assert groups.groupby("group")["is_original"].sum().tolist() == [1, 1, 1]
     assert groups.groupby("group").size().tolist() == [3, 3, 3]
     original = groups[groups["is_original"] & (groups["depth"] == 2)].iloc[0]
@@ -90,17 +90,17 @@ def test_two_roots_of_a_task_are_groups_of_their_own():
     once = tree(lambda task, v, r: float(v == 1), tasks=("a",))
     again = once.assign(root="other", capture_id="other " + once["capture_id"], reward=1 - once["reward"])
     scores = np.random.default_rng(0).random((len(once) * 2, 3))
-    both = rewards.branch_groups(pd.concat([once, again], ignore_index=True), scores)
+    both = reward_labels.branch_groups(pd.concat([once, again], ignore_index=True), scores)
     assert both.groupby("group")["is_original"].sum().tolist() == [1] * 6 and both["task"].nunique() == 1
-    alone = rewards.branch_groups(again, scores[len(once) :])
+    alone = reward_labels.branch_groups(again, scores[len(once) :])
     pd.testing.assert_frame_equal(both[both["group"].isin(alone["group"])].reset_index(drop=True), alone)
 
 
 def test_a_whole_test_family_among_training_rows_is_refused():
     rows = tree(lambda *_: 1.0)
-    rewards.check_families(rows, {"a": "train", "b": "train"})
-    rewards.check_leakage(rows)  # sees nothing: no row of b stands elsewhere
+    reward_labels.check_families(rows, {"a": "train", "b": "train"})
+    reward_labels.check_leakage(rows)  # sees nothing: no row of b stands elsewhere
     with pytest.raises(UserError, match="rollout b is in train, but its family 'b' belongs to test"):
-        rewards.check_families(rows, {"a": "train", "b": "test"})
+        reward_labels.check_families(rows, {"a": "train", "b": "test"})
     with pytest.raises(UserError, match="family 'b' has no split"):
-        rewards.check_families(rows, {"a": "train"})
+        reward_labels.check_families(rows, {"a": "train"})

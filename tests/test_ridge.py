@@ -5,10 +5,10 @@ import pytest
 import torch
 from training_rows import SHORT, make_rows
 
-from parallax_lib.dataset import prepare
-from parallax_lib.prm import PRMConfig, load, scores
-from parallax_lib.ridge import ALPHAS, fit_ridge
-from parallax_lib.train import fit_model
+from parallax_lib.prm.dataset import prepare
+from parallax_lib.prm.model import PRMConfig, load, scores
+from parallax_lib.prm.ridge_probe import ALPHAS, fit_ridge
+from parallax_lib.prm.train import fit_model
 
 
 @pytest.mark.parametrize("weighting", ["rollouts", "counts"])

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from parallax_lib import crowding, degraded, sandbox, seccomp
-from parallax_lib.params import UserError
-from parallax_lib.sandbox import Level, Limits
+from parallax_lib.core.errors import UserError
+from parallax_lib.sandbox import landlock, process_limits, sandbox, seccomp
+from parallax_lib.sandbox.sandbox import Level, Limits
 
 BARE = ["bwrap", "--unshare-user", "--ro-bind", "/", "/", "true"]
 NAMESPACES = shutil.which("bwrap") is not None and subprocess.run(BARE, capture_output=True).returncode == 0
@@ -62,7 +62,7 @@ def shell(script, limits=SMALL, name="bwrap", **more):
 def running(token):
     """Pids of live processes whose command line holds `token`."""
     found = []
-    for process in crowding.processes():
+    for process in process_limits.processes():
         try:
             if token.encode() in (process / "cmdline").read_bytes() and int(process.name) != os.getpid():
                 found.append(int(process.name))
@@ -219,7 +219,7 @@ def test_a_daemon_with_its_own_session_dies_with_the_sandbox(name):
 def test_the_sandbox_dies_with_the_harness(tmp_path):
     mark = f"61.{uuid.uuid4().int % 10**12}"
     run = f"sandbox.run(['sleep', '{mark}'], {{}}, sandbox.Limits(cpu_s=60), sandbox.probe())"
-    code = f"from parallax_lib import sandbox; {run}"
+    code = f"from parallax_lib.sandbox import sandbox; {run}"
     process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[1])
     deadline = time.monotonic() + 30
     while not asleep(mark) and time.monotonic() < deadline:
@@ -265,7 +265,7 @@ def test_job_output_on_stdout_cannot_forge_a_file():
 
 def test_no_bubblewrap_is_refused_in_one_line(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(degraded, "landlock_abi", lambda: 0)
+    monkeypatch.setattr(landlock, "landlock_abi", lambda: 0)
     with pytest.raises(UserError, match=r"bwrap.*apt-get install -y bubblewrap.*unsafe: true") as error:
         sandbox.probe.__wrapped__()
     assert "\n" not in str(error.value)
@@ -276,9 +276,9 @@ def test_no_user_namespaces_is_refused_in_one_line(monkeypatch, tmp_path):
     (tmp_path / "bwrap").write_text("#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2\nexit 1\n")
     (tmp_path / "bwrap").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    if degraded.landlock_abi():
+    if landlock.landlock_abi():
         assert sandbox.probe.__wrapped__().name == "degraded"
-    monkeypatch.setattr(degraded, "landlock_abi", lambda: 0)
+    monkeypatch.setattr(landlock, "landlock_abi", lambda: 0)
     with pytest.raises(UserError, match="No permissions to create new namespace.*unsafe: true") as error:
         sandbox.probe.__wrapped__()
     assert "\n" not in str(error.value)
@@ -309,10 +309,10 @@ def test_failures_on_our_side_are_infra_errors():
 def free(user):
     path = Path(tempfile.gettempdir()) / f"parallax-user-{user}.lock"
     with open(path, "a") as lock:
-        return not crowding._taken(lock.fileno())
+        return not process_limits._taken(lock.fileno())
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or not degraded.landlock_abi(), reason="needs root and Landlock")
+@pytest.mark.skipif(os.geteuid() != 0 or not landlock.landlock_abi(), reason="needs root and Landlock")
 def test_a_fork_bomb_of_the_degraded_level_hinders_no_run_beside_it_and_leaves_nothing_that_counts():
     lesser = Level("degraded", user=sandbox.NOBODY)
     bomb = compiled("for (;;) fork();")
@@ -330,13 +330,13 @@ def test_a_fork_bomb_of_the_degraded_level_hinders_no_run_beside_it_and_leaves_n
         thread.join()
     assert beside == ["ok"] * 3 and set(ends) <= {"timeout", "crash"}
     # where nobody reaps orphans the dead would go on counting; another test's run may hold one of the user ids
-    assert [user for user in crowding.USERS if crowding._count(user) and free(user)] == []
+    assert [user for user in process_limits.USERS if process_limits._count(user) and free(user)] == []
 
 
 CROWDED = """
 import resource, sys, threading, time
 from dataclasses import replace
-from parallax_lib import crowding, sandbox
+from parallax_lib.sandbox import process_limits, sandbox
 limits, level = sandbox.Limits(cpu_s=3, processes=64), replace(sandbox.probe(), user=int(sys.argv[4]))
 program = open(sys.argv[1], "rb").read()
 run = lambda *args: sandbox.run(["../job/a", *args], {"a": program}, limits, level)
@@ -345,7 +345,7 @@ print(run("20", "0").status)
 other = threading.Thread(target=run, args=("20", "15000000"))
 other.start()
 for _ in range(300):  # until the other run has its threads
-    if not crowding.shortage(level.user, 21): time.sleep(0.01)
+    if not process_limits.shortage(level.user, 21): time.sleep(0.01)
 crowded = run("20", "2000000")
 print(crowded.status, crowded.stderr)
 other.join()
@@ -358,12 +358,12 @@ def ended(path):
 
 
 def test_processes_that_end_while_they_are_counted_are_nobodys(monkeypatch):
-    before, listed = crowding._count(os.getuid()), os.listdir
+    before, listed = process_limits._count(os.getuid()), os.listdir
     gone = subprocess.Popen(["true"])
     gone.wait()
-    monkeypatch.setattr(crowding.os, "listdir", lambda path: [*listed(path), str(gone.pid), "4194305"])
+    monkeypatch.setattr(process_limits.os, "listdir", lambda path: [*listed(path), str(gone.pid), "4194305"])
     monkeypatch.setattr(Path, "exists", ended)  # what pathlib's glob asks of every file, and does not catch
-    assert abs(crowding._count(os.getuid()) - before) < 200 and crowding._counts(Path("/proc/4194305")) == (-1, 0)
+    assert abs(process_limits._count(os.getuid()) - before) < 200 and process_limits._counts(Path("/proc/4194305")) == (-1, 0)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs a user id that nothing else runs as")
@@ -386,18 +386,18 @@ SQUEEZED = """
 import os, resource, sys, threading, time
 from dataclasses import replace
 from pathlib import Path
-from parallax_lib import crowding, sandbox
+from parallax_lib.sandbox import process_limits, sandbox
 limits, level = sandbox.Limits(cpu_s=3, wall_s=120, processes=64), replace(sandbox.probe(), user=int(sys.argv[2]))
 program = open(sys.argv[1], "rb").read()
 run = lambda *args: sandbox.run(["../job/a", *args], {"a": program}, limits, level)
-large = lambda: [p for p in crowding.processes() if crowding._counts(p) == (level.user, 61)]
+large = lambda: [p for p in process_limits.processes() if process_limits._counts(p) == (level.user, 61)]
 resource.setrlimit(resource.RLIMIT_NPROC, (100, 4096))
 other = threading.Thread(target=run, args=("60", "90000000", "0"))
 other.start()
 while not (first := large()): time.sleep(0.01)
 
 def relieve():
-    while crowding._use(level.user)[2] < 100: time.sleep(0.01)  # until the second run has hit the limit
+    while process_limits._use(level.user)[2] < 100: time.sleep(0.01)  # until the second run has hit the limit
     os.kill(int(first[0].name), 9)
 
 threading.Thread(target=relieve).start()

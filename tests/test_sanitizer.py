@@ -2,7 +2,7 @@
 
 import pytest
 
-from parallax_lib.races import sanitizer_says
+from parallax_lib.verdict.races import sanitizer_says
 
 RACY = """========= COMPUTE-SANITIZER
 ========= Warning: Race reported between Read access at sum(int *)+0x260 in main.cu:7

@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from parallax_lib import choosing, latents, models, packed, prm, search
-from parallax_lib.collect import ask, token_limit
-from parallax_lib.kernels import Kernel, Task
-from parallax_lib.params import UserError, dump, load
+from parallax_lib.core.config import dump, load
+from parallax_lib.core.errors import UserError
+from parallax_lib.prm import model as prm_model
+from parallax_lib.prm import packed
+from parallax_lib.search import guided_search, policies
+from parallax_lib.search.rollouts import ask, token_limit
+from parallax_lib.tasks.task import Kernel, Task
+from parallax_lib.translator import alignment, models, proposals
 
 SOURCE = "int main() { int s = 0; for (int i = 0; i < 9; i++) s += i; return s; }"
 
@@ -23,7 +27,7 @@ def translator():
 @pytest.fixture(scope="module")
 def probe(translator):
     """A linear scorer with random weights: enough to disagree with row 0."""
-    model = prm.build(prm.PRMConfig(backbone="ridge", latent_width=translator.width, steps=3))
+    model = prm_model.build(prm_model.PRMConfig(backbone="ridge", latent_width=translator.width, steps=3))
     model.weight.copy_(torch.randn(3, translator.width, generator=torch.Generator().manual_seed(0)) * 0.1)
     return model
 
@@ -46,13 +50,13 @@ def naive_score(models, path, align, pooled):
     prefix, scores = torch.stack(path), []
     for model in models:
         seen = torch.cat([prefix, align(prefix)], 1) if model.config.reads == "both" else prefix
-        scores.append(float(prm.scores(model, seen[None], pooled if model.config.context == "pooled" else None)[0, -1]))
+        scores.append(float(prm_model.scores(model, seen[None], pooled if model.config.context == "pooled" else None)[0, -1]))
     return sum(scores) / len(scores)
 
 
 def naive_guided(translator, models, row, params):
     """One row, no cache: every prefix of every beam recomputed, every candidate by itself; (picks, score) of the best."""
-    s, align = params.search, latents.aligner(translator, params.latent)
+    s, align = params.search, alignment.aligner(translator, params.latent)
     embeds = translator.model.get_input_embeddings()(torch.tensor(ask(translator, [row.task])[0]))
     context = translator.model.base_model(inputs_embeds=embeds[None]).last_hidden_state.mean(1)
     if s.choose == "thoughts":
@@ -61,9 +65,9 @@ def naive_guided(translator, models, row, params):
     for t in range(params.latent.steps):
         found = []
         for slot, (_, picks, path, embeds) in enumerate(beams):
-            draw = row.draw if slot == 0 else search.derive_seed(row.draw, "beam", slot)
+            draw = row.draw if slot == 0 else guided_search.derive_seed(row.draw, "beam", slot)
             h = last_state(translator, embeds)
-            for n, c in enumerate(latents.propose(h[None], s.branches, params.latent, [search.derive_seed(draw, t)])[0]):
+            for n, c in enumerate(proposals.propose(h[None], s.branches, params.latent, [guided_search.derive_seed(draw, t)])[0]):
                 longer = torch.cat([embeds, align(c)[None]])
                 seen = [*path, c] + ([last_state(translator, longer)] if s.lookahead and t + 1 < params.latent.steps else [])
                 value = naive_score(models, seen, align, context)
@@ -75,13 +79,13 @@ def naive_guided(translator, models, row, params):
 
 def naive_thoughts(translator, models, row, params, prompt, context):
     """The first thought is unperturbed, the n-th that of the pool's n-th program; (picks, score) of the best."""
-    s, align, found = params.search, latents.aligner(translator, params.latent), []
+    s, align, found = params.search, alignment.aligner(translator, params.latent), []
     for n in range(s.branches):
-        member, embeds, path, picks = search.Row(row.task, "pool", n, row.seed), prompt, [], []
+        member, embeds, path, picks = guided_search.Row(row.task, "pool", n, row.seed), prompt, [], []
         for t in range(params.latent.steps):
-            hidden, seed = last_state(translator, embeds)[None], search.derive_seed(member.draw, t)
-            states = latents.propose(hidden, s.branches, params.latent, [seed])[0]
-            picks.append(search.derive_seed(member.draw, "pick", t) % s.branches if n else 0)
+            hidden, seed = last_state(translator, embeds)[None], guided_search.derive_seed(member.draw, t)
+            states = proposals.propose(hidden, s.branches, params.latent, [seed])[0]
+            picks.append(guided_search.derive_seed(member.draw, "pick", t) % s.branches if n else 0)
             path.append(states[picks[-1]])
             embeds = torch.cat([embeds, align(path[-1])[None]])
         value = naive_score(models, path, align, context)
@@ -94,8 +98,8 @@ def naive_thoughts(translator, models, row, params, prompt, context):
 def reader(translator):
     """An untrained PRM that reads the prompt as well."""
     torch.manual_seed(0)
-    config = prm.PRMConfig(backbone="gru", latent_width=translator.width, width=16, steps=3, context="pooled", loss="bce")
-    model = prm.build(config).eval()
+    config = prm_model.PRMConfig(backbone="gru", latent_width=translator.width, width=16, steps=3, context="pooled", loss="bce")
+    model = prm_model.build(config).eval()
     model.head.weight.data *= 8  # so that scores differ by more than a margin
     return model
 
@@ -104,15 +108,17 @@ def reader(translator):
 def word_reader(translator):
     """An untrained PRM that reads the prompt, every state and the embedding that it is aligned to."""
     torch.manual_seed(1)
-    config = prm.PRMConfig(backbone="gru", latent_width=2 * translator.width, width=16, steps=3, reads="both", context="pooled", loss="bce")
-    model = prm.build(config).eval()
+    config = prm_model.PRMConfig(
+        backbone="gru", latent_width=2 * translator.width, width=16, steps=3, reads="both", context="pooled", loss="bce"
+    )
+    model = prm_model.build(config).eval()
     model.head.weight.data *= 8
     return model
 
 
 def other_cost(translator, models, row, result, params):
     """Tokens of the prompt, of the latents, of the answer, and every model's calls by its size."""
-    fed, calls = search.thinking_cost(row, params)
+    fed, calls = guided_search.thinking_cost(row, params)
     sizes = [sum(v.numel() for v in m.state_dict().values()) for m in models]
     weight = sum(sizes) / sum(p.numel() for p in translator.model.parameters())
     return result["prefill_tokens"] + fed + result["decode_tokens"] + weight * calls
@@ -134,16 +140,16 @@ VARIANTS = [
 def test_guided_rows_equal_the_recomputing_twin(translator, variant, scorer, request):
     models, params = [request.getfixturevalue(name) for name in scorer], settings(**variant)
     count = 5 if "choose" in variant else 2  # an untrained scorer may like the first of a few thoughts
-    rows = [search.Row(task(i), arm, 0, 0) for i in range(count) for arm in ("guided", "random", "unguided")]
-    results = search.translate(translator, models, rows, params)
-    alone = search.translate(translator, [], [r for r in rows if r.arm != "guided"], params)
+    rows = [guided_search.Row(task(i), arm, 0, 0) for i in range(count) for arm in ("guided", "random", "unguided")]
+    results = guided_search.translate(translator, models, rows, params)
+    alone = guided_search.translate(translator, [], [r for r in rows if r.arm != "guided"], params)
     others = iter(alone)
     for row, result in zip(rows, results, strict=True):
         if row.arm == "guided":
             picks, score = naive_guided(translator, models, row, params)
             assert result["picks"] == " ".join(map(str, picks))
             assert result["score"] == pytest.approx(score, abs=1e-4)
-            assert result["prm_calls"] == len(models) * search.thinking_cost(row, params)[1]
+            assert result["prm_calls"] == len(models) * guided_search.thinking_cost(row, params)[1]
             once = other_cost(translator, models, row, result, params)
             assert result["cost"] == pytest.approx(once)
         else:
@@ -154,8 +160,8 @@ def test_guided_rows_equal_the_recomputing_twin(translator, variant, scorer, req
 
 def test_whole_thoughts_are_those_of_the_pools_programs(translator, probe):
     params = settings(choose="thoughts", samples=4)
-    rows = search.plan_rows([task(i) for i in range(4)], params)
-    results = search.translate(translator, [probe], rows, params)
+    rows = guided_search.plan_rows([task(i) for i in range(4)], params)
+    results = guided_search.translate(translator, [probe], rows, params)
     by_task = {}
     for row, result in zip(rows, results, strict=True):
         by_task.setdefault(row.task.id, {})[row.arm, row.sample] = result
@@ -169,8 +175,8 @@ def test_whole_thoughts_are_those_of_the_pools_programs(translator, probe):
 
 
 def test_beams_and_lookahead_change_what_is_found(translator, probe):
-    rows = [search.Row(task(i), "guided", 0, 0) for i in range(4)]
-    found = [search.translate(translator, [probe], rows, settings(**v)) for v in ({}, {"lookahead": 1}, {"beam": 3})]
+    rows = [guided_search.Row(task(i), "guided", 0, 0) for i in range(4)]
+    found = [guided_search.translate(translator, [probe], rows, settings(**v)) for v in ({}, {"lookahead": 1}, {"beam": 3})]
     assert len({tuple(r["picks"] for r in results) for results in found}) == 3
 
 
@@ -195,16 +201,19 @@ def counted(variant):
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 def test_thinking_is_charged_for_what_the_search_needs(variant):
     params = settings(**variant)
-    assert search.thinking_cost(search.Row(task(0), "guided", 0, 0), params) == counted(variant)
-    assert search.thinking_cost(search.Row(task(0), "unguided", 0, 0), params) == (3, 0)
+    assert guided_search.thinking_cost(guided_search.Row(task(0), "guided", 0, 0), params) == counted(variant)
+    assert guided_search.thinking_cost(guided_search.Row(task(0), "unguided", 0, 0), params) == (3, 0)
 
 
 def test_a_kept_translation_is_of_the_same_search():
     """Settings that change what is written change the recipe; how many are written does not."""
-    same, others = search.recipe(settings()), [{"branches": 5}, {"choose": "thoughts"}, {"margin": 0.1}, {"lookahead": 1}, {"beam": 2}]
-    assert all(search.recipe(settings(**other)) != same for other in others)
-    assert all(search.recipe(settings(**other)) == same for other in ({"limit": 9}, {"samples": 7}, {"repair": 2}, {"seeds": [3]}))
-    scored = [search.recipe(settings(choose="thoughts", samples=n)) for n in (3, 4, 9)]
+    same, others = (
+        guided_search.recipe(settings()),
+        [{"branches": 5}, {"choose": "thoughts"}, {"margin": 0.1}, {"lookahead": 1}, {"beam": 2}],
+    )
+    assert all(guided_search.recipe(settings(**other)) != same for other in others)
+    assert all(guided_search.recipe(settings(**other)) == same for other in ({"limit": 9}, {"samples": 7}, {"repair": 2}, {"seeds": [3]}))
+    scored = [guided_search.recipe(settings(choose="thoughts", samples=n)) for n in (3, 4, 9)]
     assert scored[0] != scored[1] == scored[2]  # with four the pool's thoughts are all that guidance scores
 
 
@@ -221,8 +230,8 @@ def test_a_beam_wider_than_the_candidates_is_refused():
 
 def test_the_pool_begins_with_the_unguided_and_the_random_program(translator, probe):
     params = settings(arms=["unguided", "random", "oracle"])
-    rows = search.plan_rows([task(0)], params)
-    found = {(r["arm"], r["sample"]): r for r in search.translate(translator, [probe], rows, params)}
+    rows = guided_search.plan_rows([task(0)], params)
+    found = {(r["arm"], r["sample"]): r for r in guided_search.translate(translator, [probe], rows, params)}
     for arm, sample in (("unguided", 0), ("random", 1)):
         assert found[arm, 0]["picks"] == found["pool", sample]["picks"]
         assert found[arm, 0]["code"] == found["pool", sample]["code"]
@@ -231,12 +240,12 @@ def test_the_pool_begins_with_the_unguided_and_the_random_program(translator, pr
 def test_a_sampled_pool_differs_and_the_unguided_program_does_not_depend_on_the_other_arms(translator):
     params = settings(samples=5).model_copy(update={"latent": settings().latent.model_copy(update={"proposal": "none"})})
     params = params.model_copy(update={"decode": params.decode.model_copy(update={"temperature": 1.0, "max_new_tokens": 24})})
-    wanted = [search.Row(task(0), "unguided", 0, 0), search.Row(task(0), "random", 0, 0)]
-    pool = [search.Row(task(0), "pool", i, 0) for i in range(5)]
-    made = search.translate(translator, [], wanted + pool, params)
+    wanted = [guided_search.Row(task(0), "unguided", 0, 0), guided_search.Row(task(0), "random", 0, 0)]
+    pool = [guided_search.Row(task(0), "pool", i, 0) for i in range(5)]
+    made = guided_search.translate(translator, [], wanted + pool, params)
     likely = [round(row["mean_logprob"], 6) for row in made]
     assert likely[:2] == likely[2:4] and len(set(likely[2:])) == 5
-    alone = search.translate(translator, [], wanted[:1], params)[0]
+    alone = guided_search.translate(translator, [], wanted[:1], params)[0]
     assert alone["mean_logprob"] == pytest.approx(made[0]["mean_logprob"], abs=1e-5)
 
 
@@ -245,8 +254,8 @@ def test_guided_decodes_a_sampled_thought_as_the_pool_does(translator, probe):
     params = params.model_copy(update={"decode": params.decode.model_copy(update={"temperature": 1.0, "max_new_tokens": 12})})
     chosen = set()
     for i in range(4):
-        rows = search.plan_rows([task(i)], params)
-        written = search.translate(translator, [probe], rows, params)
+        rows = guided_search.plan_rows([task(i)], params)
+        written = guided_search.translate(translator, [probe], rows, params)
         made = {(row.arm, row.sample): result for row, result in zip(rows, written, strict=True)}
         pool = [made["pool", s]["mean_logprob"] for s in range(4)]
         assert len(set(pool)) == 4
@@ -257,49 +266,51 @@ def test_guided_decodes_a_sampled_thought_as_the_pool_does(translator, probe):
 
 def test_ties_and_small_gains_go_to_the_original():
     values = torch.tensor([[0.5, 0.5, 0.5], [0.5, 0.55, 0.4], [0.5, 0.9, 0.95]])
-    assert choosing.select(values, 0.0).tolist() == [0, 1, 2]
-    assert choosing.select(values, 0.1).tolist() == [0, 0, 2]
+    assert policies.select(values, 0.0).tolist() == [0, 1, 2]
+    assert policies.select(values, 0.1).tolist() == [0, 0, 2]
 
 
 @pytest.mark.parametrize("score", [float("nan"), float("inf"), -float("inf")])
 def test_a_score_that_is_not_finite_chooses_nothing(score):
     with pytest.raises(UserError, match="no finite score"):
-        choosing.select(torch.tensor([[0.5, score, 0.9]]), 0.0)
+        policies.select(torch.tensor([[0.5, score, 0.9]]), 0.0)
 
 
 def test_random_picks_are_uniform_and_do_not_depend_on_the_batch():
-    rows = [search.Row(task(0), "random", 0, seed) for seed in range(3000)]
-    choose, _ = choosing.chooser(rows, None, settings().search, "cpu")
+    rows = [guided_search.Row(task(0), "random", 0, seed) for seed in range(3000)]
+    choose, _ = policies.chooser(rows, None, settings().search, "cpu")
     picks = choose(1, torch.zeros(3000, 4, 2))
     assert torch.bincount(picks, minlength=4).tolist() == pytest.approx([750] * 4, abs=100)
-    alone, _ = choosing.chooser(rows[7:8], None, settings().search, "cpu")
+    alone, _ = policies.chooser(rows[7:8], None, settings().search, "cpu")
     assert alone(1, torch.zeros(1, 4, 2))[0] == picks[7]
 
 
 def test_a_repair_row_reads_the_failed_program_and_is_decoded_within_the_tasks_own_limit(translator, probe):
     params = settings()
     past = ("int main() { return fail; }", "error: 'fail' was not declared")
-    row = search.Row(task(0), "guided", 0, 0, 1, past)
-    text = translator.tokenizer.decode(search.ask_row(translator, row))
+    row = guided_search.Row(task(0), "guided", 0, 0, 1, past)
+    text = translator.tokenizer.decode(guided_search.ask_row(translator, row))
     assert all(part in text for part in past) and text.index(past[0]) < text.index(past[1])
-    first, again = search.translate(translator, [probe], [search.Row(task(0), "guided", 0, 0), row], params)
+    first, again = guided_search.translate(translator, [probe], [guided_search.Row(task(0), "guided", 0, 0), row], params)
     assert again["attempt"] == 1 and first["attempt"] == 0
-    assert again["prefill_tokens"] == len(search.ask_row(translator, row)) > first["prefill_tokens"]
+    assert again["prefill_tokens"] == len(guided_search.ask_row(translator, row)) > first["prefill_tokens"]
     assert again["decode_tokens"] <= token_limit(first["prefill_tokens"], params)
 
 
 def test_a_repair_does_not_depend_on_its_batch(translator, probe):
     params, past = settings(), ("int main() {}", "it fails")
-    rows = [search.Row(task(i), arm, 0, 0, 1, past) for i in range(2) for arm in ("guided", "unguided")]
-    together = search.translate(translator, [probe], rows, params)
-    assert [r["code"] for r in together] == [search.translate(translator, [probe], [row], params)[0]["code"] for row in rows]
+    rows = [guided_search.Row(task(i), arm, 0, 0, 1, past) for i in range(2) for arm in ("guided", "unguided")]
+    together = guided_search.translate(translator, [probe], rows, params)
+    assert [r["code"] for r in together] == [guided_search.translate(translator, [probe], [row], params)[0]["code"] for row in rows]
 
 
 def test_the_pools_thoughts_have_the_scores_that_guidance_read(translator, probe, word_reader):
     params = settings(choose="thoughts", arms=["unguided", "guided", "oracle"], samples=6)
-    results = search.translate(translator, [probe, word_reader], search.plan_rows([task(i) for i in range(3)], params), params)
+    results = guided_search.translate(
+        translator, [probe, word_reader], guided_search.plan_rows([task(i) for i in range(3)], params), params
+    )
     fewer = settings(choose="thoughts", arms=["guided", "oracle"], samples=3)
-    few = search.translate(translator, [probe, word_reader], search.plan_rows([task(0)], fewer), fewer)
+    few = guided_search.translate(translator, [probe, word_reader], guided_search.plan_rows([task(0)], fewer), fewer)
     assert [np.isnan(r["score"]) for r in few] == [r["arm"] != "guided" for r in few]  # the fourth thought has no program in the pool
     for i in range(3):
         mine = [r for r in results if r["task"] == task(i).id]
@@ -312,34 +323,34 @@ def test_the_pools_thoughts_have_the_scores_that_guidance_read(translator, probe
 
 def test_choosing_by_steps_scores_no_thought_of_the_pool(translator, probe):
     params = settings(arms=["guided", "oracle"])
-    results = search.translate(translator, [probe], search.plan_rows([task(0)], params), params)
+    results = guided_search.translate(translator, [probe], guided_search.plan_rows([task(0)], params), params)
     assert [np.isnan(r["score"]) for r in results] == [r["arm"] == "pool" for r in results]
 
 
 def test_groups_keep_a_tasks_rows_together_and_count_the_prefixes_that_think_at_once():
     params = settings(arms=["unguided", "random", "guided", "best_of_n"], seeds=[0, 1])
-    rows = search.plan_rows([task(i) for i in range(5)], params)  # 4 distinct programs a task: 3 of the pool, guided
-    groups = search.grouped(rows, 8, params)
+    rows = guided_search.plan_rows([task(i) for i in range(5)], params)  # 4 distinct programs a task: 3 of the pool, guided
+    groups = guided_search.grouped(rows, 8, params)
     assert [row for group in groups for row in group] == rows
     assert [len({r.program for r in group}) for group in groups] == [8, 8, 8, 8, 8]
-    assert search.grouped(rows, 1, params) == [rows[i : i + 6] for i in range(0, 60, 6)]
+    assert guided_search.grouped(rows, 1, params) == [rows[i : i + 6] for i in range(0, 60, 6)]
     thoughts = settings(arms=["unguided", "random", "guided", "best_of_n"], seeds=[0, 1], choose="thoughts")
-    assert [len(group) for group in search.grouped(rows, 14, thoughts)] == [12] * 5  # 3 programs, and guided's 4 thoughts
-    assert [len(group) for group in search.grouped(rows, 13, thoughts)] == [6] * 10
+    assert [len(group) for group in guided_search.grouped(rows, 14, thoughts)] == [12] * 5  # 3 programs, and guided's 4 thoughts
+    assert [len(group) for group in guided_search.grouped(rows, 13, thoughts)] == [6] * 10
 
 
 def test_a_group_with_a_long_task_has_fewer_rows():
     params = settings(arms=["unguided", "random", "guided", "best_of_n"])
     long = replace(task(2), kernel=replace(task(2).kernel, sources={"serial": "/" * 3 * 5000, "omp": ""}))  # counts double
-    rows = search.plan_rows([task(0), task(1), long, task(3), task(4)], params)
-    groups = search.grouped(rows, 8, params)  # four programs a task
+    rows = guided_search.plan_rows([task(0), task(1), long, task(3), task(4)], params)
+    groups = guided_search.grouped(rows, 8, params)  # four programs a task
     assert [list(dict.fromkeys(r.task.kernel.name for r in group)) for group in groups] == [["k0", "k1"], ["k2"], ["k3", "k4"]]
 
 
 def test_cost_counts_forwarded_tokens_and_weighs_the_prm_by_its_parameters(translator, probe):
     params = settings()
-    rows = [search.Row(task(0), arm, 0, 0) for arm in ("guided", "unguided")]
-    guided, plain = search.translate(translator, [probe], rows, params)
+    rows = [guided_search.Row(task(0), arm, 0, 0) for arm in ("guided", "unguided")]
+    guided, plain = guided_search.translate(translator, [probe], rows, params)
     tokens = [r["prefill_tokens"] + 3 + r["decode_tokens"] for r in (guided, plain)]
     weight = (2 * 64 + 3 * 64 + 3) / sum(p.numel() for p in translator.model.parameters())  # mean, std, three probes
     assert plain["cost"] == tokens[1] and guided["cost"] == pytest.approx(tokens[0] + 12 * weight)
@@ -348,11 +359,11 @@ def test_cost_counts_forwarded_tokens_and_weighs_the_prm_by_its_parameters(trans
 def test_after_memory_ran_out_a_group_is_written_in_parts_and_is_the_same(tmp_path, monkeypatch):
     params = load("x", translator={"model": "random", "dtype": "float32"}, latent={"steps": 3}, decode={"max_new_tokens": 3, "batch": 288},
                   search={"branches": 4, "samples": 3, "arms": ["unguided", "guided", "oracle"]})  # fmt: skip
-    model = prm.build(prm.PRMConfig(latent_width=576, steps=3, width=16, layers=1, heads=2))
-    item = {"params": dump(params), "gpu_share": 1.0, "prms": [packed.pack(prm.save(model, tmp_path / "prm"))]}
-    item["rows"] = search.grouped(search.plan_rows([task(i) for i in range(40)], params), 8, params)[0]
-    sizes, translate = [], search.translate
-    monkeypatch.setattr(search, "translate", lambda *given: sizes.append(len(given[2])) or translate(*given))
-    whole, parts = search.translate_item(item), search.translate_item(item, shrink=2)
+    model = prm_model.build(prm_model.PRMConfig(latent_width=576, steps=3, width=16, layers=1, heads=2))
+    item = {"params": dump(params), "gpu_share": 1.0, "prms": [packed.pack(prm_model.save(model, tmp_path / "prm"))]}
+    item["rows"] = guided_search.grouped(guided_search.plan_rows([task(i) for i in range(40)], params), 8, params)[0]
+    sizes, translate = [], guided_search.translate
+    monkeypatch.setattr(guided_search, "translate", lambda *given: sizes.append(len(given[2])) or translate(*given))
+    whole, parts = guided_search.translate_item(item), guided_search.translate_item(item, shrink=2)
     assert sizes[0] == len(item["rows"]) == sum(sizes[1:]) and len(sizes) > 2
     assert [(r["task"], r["arm"], r["code"], r["picks"]) for r in whole] == [(r["task"], r["arm"], r["code"], r["picks"]) for r in parts]

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from parallax_lib.params import UserError
-from parallax_lib.selection import branch_selection
+from parallax_lib.analysis.branch_selection import branch_selection
+from parallax_lib.core.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning", "error::FutureWarning", "error::DeprecationWarning")
 METRICS = ["best", "gt", "ge", "reward", "regret", "gain", "pairwise"]

@@ -10,11 +10,17 @@ import pytest
 import torch
 from training_rows import QUICK, make_rows, write_lm
 
-from parallax_lib import __main__, collect, engine, models, params, prm, sizing, train
-from parallax_lib.dataset import prepare
-from parallax_lib.kernels import tasks
-from parallax_lib.models import Translator, byte_tokenizer
-from parallax_lib.suite import load_suite
+from parallax_lib import __main__
+from parallax_lib.core import config
+from parallax_lib.prm import model as prm_model
+from parallax_lib.prm import train
+from parallax_lib.prm.dataset import prepare
+from parallax_lib.search import rollouts
+from parallax_lib.study import memory
+from parallax_lib.tasks.suites import load_suite
+from parallax_lib.tasks.task import tasks
+from parallax_lib.translator import engine, models
+from parallax_lib.translator.models import Translator, byte_tokenizer
 
 SHAPE = {"hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 2, "num_hidden_layers": 3, "vocab_size": 260}
 
@@ -29,7 +35,7 @@ def lm(tmp_path_factory):
 
 
 def settings(**sections):
-    return params.load("tiny", **sections)
+    return config.load("tiny", **sections)
 
 
 def held(tensors):
@@ -38,7 +44,7 @@ def held(tensors):
 
 def test_weights_and_cache_take_what_a_real_model_takes(lm):
     folder, model = lm
-    told = sizing.describe(params.Translator(model=str(folder)))
+    told = memory.describe(config.Translator(model=str(folder)))
     assert told.bytes == held(model.parameters()) and all(p.is_meta for p in told.model.parameters())
     translator = Translator(model.eval(), told.tokenizer, "lm")
     state = engine.prefill(translator, [[1, 2, 3], [4, 5, 6]])
@@ -50,10 +56,12 @@ def test_weights_and_cache_take_what_a_real_model_takes(lm):
 def test_a_training_takes_weights_gradients_and_two_moments(lm, kind, rank):
     name = str(lm[0]) if kind == "lm" else kind
     asked = settings(prm={"kind": name, "lora_rank": rank, "width": 32})
-    told_scoring, told_training = sizing.prm_bytes(asked, name, 12)
+    told_scoring, told_training = memory.prm_bytes(asked, name, 12)
     data = prepare(*make_rows())
     config = replace(QUICK, unfreeze_step=0)
-    shape = prm.PRMConfig(backbone=name, lora_rank=rank, width=32, layers=asked.prm.layers, heads=asked.prm.heads, latent_width=12, steps=4)
+    shape = prm_model.PRMConfig(
+        backbone=name, lora_rank=rank, width=32, layers=asked.prm.layers, heads=asked.prm.heads, latent_width=12, steps=4
+    )
     model = train.initial_model(data, shape, config)
     scoring = held(model.state_dict().values())
     optimizer = train.first_phase(model, config)
@@ -67,46 +75,46 @@ def test_a_training_takes_weights_gradients_and_two_moments(lm, kind, rank):
 
 
 def test_a_given_prm_counts_instead_of_the_kind_that_would_be_trained(lm, tmp_path):
-    model = prm.build(prm.PRMConfig(backbone="gru", width=48, latent_width=32, steps=4))
-    prm.save(model, tmp_path / "given")
+    model = prm_model.build(prm_model.PRMConfig(backbone="gru", width=48, latent_width=32, steps=4))
+    prm_model.save(model, tmp_path / "given")
     given = {"checkpoint": str(tmp_path / "given"), "kind": "transformer", "folds": 0}
-    rows = sizing.table(settings(translator={"model": str(lm[0])}, prm=given))
+    rows = memory.table(settings(translator={"model": str(lm[0])}, prm=given))
     for stage in ("03", "04"):
         told = rows[rows["what"] == "PRM gru"].set_index("stages").loc[stage, "gib"]
-        assert told * sizing.GIB == pytest.approx(held(model.state_dict().values()))
+        assert told * memory.GIB == pytest.approx(held(model.state_dict().values()))
 
 
 def test_the_longest_task_is_found(lm):
     asked = settings(translator={"model": str(lm[0])})
-    told = sizing.describe(asked.translator)
+    told = memory.describe(asked.translator)
     pool = tasks(load_suite(asked.suite), asked.suite.directions)
-    sizes = [len(row) for row in collect.ask(told, pool)]
-    rows, prompt, new = sizing.dearest(told, asked)
-    assert rows == asked.decode.batch and prompt == max(sizes) and new == collect.token_limit(prompt, asked)
+    sizes = [len(row) for row in rollouts.ask(told, pool)]
+    rows, prompt, new = memory.dearest(told, asked)
+    assert rows == asked.decode.batch and prompt == max(sizes) and new == rollouts.token_limit(prompt, asked)
 
 
 def test_the_command_says_the_sums_and_a_bigger_batch_takes_more(lm, capsys):
     sums = []
     for batch in (2, 200):
         asked = settings(translator={"model": str(lm[0])}, decode={"batch": batch})
-        sums.append(sizing.needed(sizing.table(asked)))
+        sums.append(memory.needed(memory.table(asked)))
     assert sums[1]["01"] > sums[0]["01"] and sums[1]["02"] == sums[0]["02"] and sums[0]["04"] >= sums[0]["01"]
-    assert __main__.main(["size", str(params.ROOT / "params" / "tiny.yaml")]) == 0
+    assert __main__.main(["size", str(config.ROOT / "params" / "tiny.yaml")]) == 0
     out = capsys.readouterr().out
     assert "stage 04:" in out and "GiB a process" in out and "this machine:" in out
 
 
 @pytest.mark.parametrize("value, key", [("translator.model", "translator.model"), ("prm.kind", "prm.kind")])
 def test_a_model_that_is_not_there_is_one_line(value, key, capsys, tmp_path):
-    given = [str(params.ROOT / "params" / "tiny.yaml"), "--set", f"{value}={tmp_path / 'nothing'}"]
+    given = [str(config.ROOT / "params" / "tiny.yaml"), "--set", f"{value}={tmp_path / 'nothing'}"]
     assert __main__.main(["size", *given]) == 2
     told = capsys.readouterr().err.strip()
     assert told.startswith(f"parallax: {key}: cannot load") and "\n" not in told
 
 
 def test_the_width_is_told_without_the_weights(lm):
-    assert models.width_of(params.Translator(model=str(lm[0]))) == 32
-    assert models.width_of(params.Translator(model="random")) == models.load_translator(params.Translator(model="random")).width
+    assert models.width_of(config.Translator(model=str(lm[0]))) == 32
+    assert models.width_of(config.Translator(model="random")) == models.load_translator(config.Translator(model="random")).width
 
 
 @pytest.mark.parametrize(
@@ -114,13 +122,13 @@ def test_the_width_is_told_without_the_weights(lm):
 )
 def test_what_does_not_fit_is_told_with_what_would_help(total, rank, said, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda i: types.SimpleNamespace(total_memory=total * sizing.GIB))
-    told = sizing._fits(settings(prm={"kind": "x", "lora_rank": rank}), {"01": 34.0, "02": 14.0 if rank else 98.0, "04": 70.0})
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda i: types.SimpleNamespace(total_memory=total * memory.GIB))
+    told = memory._fits(settings(prm={"kind": "x", "lora_rank": rank}), {"01": 34.0, "02": 14.0 if rank else 98.0, "04": 70.0})
     assert said in told and ("such as 16" in told) == (total == 80 and not rank)
 
 
 def test_a_bad_width_is_told_as_such(capsys):
-    given = [str(params.ROOT / "params" / "tiny.yaml"), "--set", "prm.kind=transformer", "--set", "prm.width=30"]
+    given = [str(config.ROOT / "params" / "tiny.yaml"), "--set", "prm.kind=transformer", "--set", "prm.width=30"]
     assert __main__.main(["size", *given]) == 2
     assert capsys.readouterr().err.startswith("parallax: PRM width 30 must be")
 

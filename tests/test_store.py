@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from parallax_lib import store
-from parallax_lib.params import ROOT, UserError
-from parallax_lib.store import MAKERS, Journal, derive_seed, read_table, read_vectors, slug, write_atomic, write_vectors
+from parallax_lib.core import storage
+from parallax_lib.core.config import ROOT
+from parallax_lib.core.errors import UserError
+from parallax_lib.core.storage import MAKERS, Journal, derive_seed, read_table, read_vectors, slug, write_atomic, write_vectors
 
 WRITER = """
 import sys
-from parallax_lib.store import Journal
+from parallax_lib.core.storage import Journal
 journal = Journal(sys.argv[1])
 for i in range(2000):
     journal.put_many("row", [(f"{i}-{j}", {"i": i, "j": j}) for j in range(3)])
@@ -96,7 +97,7 @@ def test_another_programs_database_is_no_journal(tmp_path):
 
 
 def test_a_locked_journal_does_not_ask_for_space(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "WAIT_S", 0.1)
+    monkeypatch.setattr(storage, "WAIT_S", 0.1)
     journal = Journal(tmp_path / "j.sqlite")
     other = sqlite3.connect(journal.path, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
@@ -107,7 +108,7 @@ def test_a_locked_journal_does_not_ask_for_space(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("path", ["/proc/x", "/etc/passwd", "/etc/passwd/x"])
 def test_where_nothing_can_be_written_is_told_in_one_line(path):
-    for call in (store.writable_folder, lambda path: write_atomic(path / "f", b""), lambda path: Journal(path / "j.sqlite")):
+    for call in (storage.writable_folder, lambda path: write_atomic(path / "f", b""), lambda path: Journal(path / "j.sqlite")):
         with pytest.raises(UserError, match=f"^{path}.*: cannot write") as refused:
             call(Path(path))
         assert "\n" not in str(refused.value)

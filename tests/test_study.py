@@ -10,9 +10,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from parallax_lib import arms, crossfit, forge, metrics, modelling, prm, runs, scorers, search, shipped, study
-from parallax_lib.models import loaded_translator
-from parallax_lib.params import ROOT, UserError
+from parallax_lib.analysis import metrics
+from parallax_lib.core.config import ROOT
+from parallax_lib.core.errors import UserError
+from parallax_lib.prm import model as prm_model
+from parallax_lib.search import arms, guided_search, rollout_files
+from parallax_lib.study import collection, cross_validation, inference, prm_registry
+from parallax_lib.study import run as runs
+from parallax_lib.study import training as prm_training
+from parallax_lib.tasks.synthetic import generator
+from parallax_lib.translator.models import loaded_translator
 
 SETTINGS = {
     "suite": {"directions": ["serial-omp"]},
@@ -29,11 +36,11 @@ def open_run():
     name = f"test-study-{os.getpid()}"
 
     def make(**sections):
-        run = study.open_run(name, **{k: SETTINGS.get(k, {}) | sections.get(k, {}) for k in SETTINGS | sections})
-        folder = scorers.prm_folder(run)
+        run = runs.open_run(name, **{k: SETTINGS.get(k, {}) | sections.get(k, {}) for k in SETTINGS | sections})
+        folder = prm_registry.prm_folder(run)
         if not folder.exists() and "kind" not in sections.get("prm", {}):
-            model = prm.build(prm.PRMConfig(backbone="gru", latent_width=576, width=16, steps=2))
-            prm.save(model, folder, partial(scorers.write_families, []))
+            model = prm_model.build(prm_model.PRMConfig(backbone="gru", latent_width=576, width=16, steps=2))
+            prm_model.save(model, folder, partial(prm_registry.write_families, []))
         return run
 
     yield make
@@ -45,45 +52,47 @@ def test_with_folds_every_held_out_family_is_guided_by_the_prms_that_never_saw_i
     some = {"arms": ["guided", "unguided"], "limit": 6, "choose": "thoughts"}
     run = open_run(prm={"folds": 2, "kind": "ridge"}, search=some, **sections)
     with pytest.raises(UserError, match="with prm.folds stage 03 trains the PRMs"):
-        study.held_out_tasks(run)
-    rollouts, vectors = shipped.read_shipped("data/rollouts", 576)
-    rows = study.with_splits(run, rollouts)
+        inference.held_out_tasks(run)
+    rollouts, vectors = rollout_files.read_shipped("data/rollouts", 576)
+    rows = collection.with_splits(run, rollouts)
     drawn = rows.groupby(["family", "root"], sort=False).head(3).groupby("family").head(9)
-    crossfit.table(run, drawn.reset_index(drop=True), vectors[drawn.index, :2])
-    unseen = set(drawn["family"]) - set(forge.SEEN_FAMILIES)
-    tasks = study.held_out_tasks(run)
+    cross_validation.table(run, drawn.reset_index(drop=True), vectors[drawn.index, :2])
+    unseen = set(drawn["family"]) - set(generator.SEEN_FAMILIES)
+    tasks = inference.held_out_tasks(run)
     assert {t.kernel.family for t in tasks} <= unseen and len({t.kernel.family for t in tasks}) > 3
     for family in unseen:
-        folders = scorers.folders(run, family)
+        folders = prm_registry.folders(run, family)
         assert len(set(folders)) == 2  # one for each seed
         for folder in folders:
             known = set(json.loads((folder / "families.json").read_text()))
             assert family not in known and len(known) > len(unseen) / 3
-            scorers.refuse_leaks(folder, [family])
+            prm_registry.refuse_leaks(folder, [family])
             with pytest.raises(UserError, match=f"trained on family '{min(known)}'"):
-                scorers.refuse_leaks(folder, known)
-    written = study.translate_all(run, tasks)
+                prm_registry.refuse_leaks(folder, known)
+    written = inference.translate_all(run, tasks)
     planned = [(t.id, arm) for t in tasks for arm in ("unguided", "guided")]
     assert planned == list(zip(written["task"], written["arm"], strict=True))
     guided = written[written["arm"] == "guided"].set_index("task")
     assert (guided["prm_calls"] == 2 * 2 * run.params.search.branches).all()
     for task in tasks:  # the same as its own two PRMs give it alone
-        models = [prm.load(folder) for folder in scorers.folders(run, task.kernel.family)]
-        alone = search.translate(loaded_translator(run.params.translator), models, [search.Row(task, "guided", 0, 0)], run.params)[0]
+        models = [prm_model.load(folder) for folder in prm_registry.folders(run, task.kernel.family)]
+        alone = guided_search.translate(
+            loaded_translator(run.params.translator), models, [guided_search.Row(task, "guided", 0, 0)], run.params
+        )[0]
         assert alone["score"] == pytest.approx(guided.loc[task.id, "score"], abs=1e-4)
-    leak = scorers.folders(run, tasks[0].kernel.family)[0] / "families.json"
+    leak = prm_registry.folders(run, tasks[0].kernel.family)[0] / "families.json"
     leak.write_text(json.dumps([tasks[0].kernel.family]))
     with pytest.raises(UserError, match="which it is to be tested on"):
-        study.translate_all(run, tasks)
+        inference.translate_all(run, tasks)
 
 
 def test_repair_rounds_try_again_what_failed_and_nothing_else(open_run):
     run = open_run(search={"repair": 2, "arms": ["unguided", "guided", "best_of_n"], "samples": 2})
-    tasks = study.held_out_tasks(run)[:2]
-    written = study.translate_all(run, tasks)
+    tasks = inference.held_out_tasks(run)[:2]
+    written = inference.translate_all(run, tasks)
     written["code"] = [tasks[0].kernel.sources["omp"] if task == tasks[0].id else None for task in written["task"]]
-    results = arms.derive(study.judge_frame(run, written, tasks), run.params.search.arms)
-    table = study.repair_rounds(run, results, tasks)
+    results = arms.derive(runs.judge_frame(run, written, tasks), run.params.search.arms)
+    table = inference.repair_rounds(run, results, tasks)
     assert table.groupby("repair").size().to_dict() == dict.fromkeys(range(3), len(results))
     right, wrong = (table[table["task"] == t.id] for t in tasks)
     assert right["validated"].all() and (right["attempt"] == 0).all()
@@ -94,27 +103,27 @@ def test_repair_rounds_try_again_what_failed_and_nothing_else(open_run):
 
 def test_a_repair_round_with_nothing_to_mend_changes_nothing(open_run):
     run = open_run(search={"repair": 1, "arms": ["unguided"]})
-    tasks = study.held_out_tasks(run)[:1]
-    written = study.translate_all(run, tasks).assign(code=tasks[0].kernel.sources[tasks[0].target])
-    results = arms.derive(study.judge_frame(run, written, tasks), run.params.search.arms)
-    table = study.repair_rounds(run, results, tasks)
+    tasks = inference.held_out_tasks(run)[:1]
+    written = inference.translate_all(run, tasks).assign(code=tasks[0].kernel.sources[tasks[0].target])
+    results = arms.derive(runs.judge_frame(run, written, tasks), run.params.search.arms)
+    table = inference.repair_rounds(run, results, tasks)
     assert table["validated"].tolist() == [True, True] and table["repair"].tolist() == [0, 1] and (table["attempt"] == 0).all()
 
 
 def test_a_failed_program_without_room_for_another_answer_stays_as_it_is(open_run, monkeypatch):
     run = open_run(search={"repair": 2, "arms": ["unguided"]})
-    tasks = study.held_out_tasks(run)[:2]
-    results = arms.derive(study.judge_frame(run, study.translate_all(run, tasks).assign(code=None), tasks), run.params.search.arms)
-    monkeypatch.setattr(study.collect, "has_room", lambda task, params, past: task.id == tasks[0].id)
-    table = study.repair_rounds(run, results, tasks).set_index(["task", "repair"])
+    tasks = inference.held_out_tasks(run)[:2]
+    results = arms.derive(runs.judge_frame(run, inference.translate_all(run, tasks).assign(code=None), tasks), run.params.search.arms)
+    monkeypatch.setattr(inference.rollouts, "has_room", lambda task, params, past: task.id == tasks[0].id)
+    table = inference.repair_rounds(run, results, tasks).set_index(["task", "repair"])
     assert table["attempt"].unstack().loc[[t.id for t in tasks]].to_numpy().tolist() == [[0, 1, 2], [0, 0, 0]]
 
 
 def test_repair_rounds_can_be_made_for_a_part_of_the_tasks_under_the_first_seed(open_run):
     run = open_run(search={"repair": 1, "repair_limit": 1, "arms": ["unguided"], "seeds": [5, 3]})
-    tasks = study.held_out_tasks(run)[:3]
-    results = arms.derive(study.judge_frame(run, study.translate_all(run, tasks), tasks), run.params.search.arms)
-    table = study.repair_rounds(run, results, tasks)
+    tasks = inference.held_out_tasks(run)[:3]
+    results = arms.derive(runs.judge_frame(run, inference.translate_all(run, tasks), tasks), run.params.search.arms)
+    table = inference.repair_rounds(run, results, tasks)
     assert len(results) == 6 and table["repair"].tolist() == [0, 1]
     assert set(table["seed"]) == {5} and table["task"].nunique() == 1
 
@@ -122,90 +131,90 @@ def test_repair_rounds_can_be_made_for_a_part_of_the_tasks_under_the_first_seed(
 def test_finished_groups_and_rounds_come_from_the_journal(open_run, monkeypatch):
     sections = {"search": {"repair": 1, "arms": ["unguided", "random"], "samples": 2}}
     run = open_run(**sections)
-    tasks = study.held_out_tasks(run)[:3]
-    half = study.write_programs(run, search.plan_rows(tasks, run.params)[:4])  # killed after these
-    whole = study.translate_all(run, tasks)
-    results = arms.derive(study.judge_frame(run, whole, tasks), run.params.search.arms)
-    rounds = study.repair_rounds(run, results, tasks)
+    tasks = inference.held_out_tasks(run)[:3]
+    half = inference.write_programs(run, guided_search.plan_rows(tasks, run.params)[:4])  # killed after these
+    whole = inference.translate_all(run, tasks)
+    results = arms.derive(runs.judge_frame(run, whole, tasks), run.params.search.arms)
+    rounds = inference.repair_rounds(run, results, tasks)
     kept = len(run.journal.rows("translation"))
 
     def refuse(item):
         raise AssertionError("written again")
 
-    monkeypatch.setattr(search, "translate_item", refuse)
+    monkeypatch.setattr(guided_search, "translate_item", refuse)
     again = open_run(**sections, validation=SETTINGS["validation"] | {"workers": 1})
-    assert study.translate_all(again, tasks).equals(whole) and study.repair_rounds(again, results, tasks).equals(rounds)
+    assert inference.translate_all(again, tasks).equals(whole) and inference.repair_rounds(again, results, tasks).equals(rounds)
     assert len(run.journal.rows("translation")) == kept and half.equals(whole.iloc[:4])
 
 
 def test_a_prm_that_reads_the_prompt_is_trained_scored_and_searched_with_it(open_run):
     run = open_run(prm={"context": "pooled", "kind": "gru", "epochs": 1, "width": 16}, search={"arms": ["guided"]}, latent={"sigma": 1.0})
-    rollouts, vectors = shipped.read_shipped("data/rollouts", 576)
-    known = study.with_splits(run, rollouts)
+    rollouts, vectors = rollout_files.read_shipped("data/rollouts", 576)
+    known = collection.with_splits(run, rollouts)
     rows = known[known["split"] != "test"].groupby("root").head(2).head(24).reset_index(drop=True)
     rows["source_code"] = rows["source_code"].str[:200]
-    model, _ = modelling.train_prm(run, "gru", rows, vectors[:24, :2])
-    contexts = modelling.prompt_states(run, rows)
+    model, _ = prm_training.train_prm(run, "gru", rows, vectors[:24, :2])
+    contexts = prm_training.prompt_states(run, rows)
     assert contexts.shape == (24, 576)
     assert len(np.unique(contexts.round(4), axis=0)) == len(rows[["direction", "source_code"]].drop_duplicates())
-    table = modelling.score_table({"gru": model}, rows, vectors[:24, :2], contexts)
-    other = modelling.score_table({"gru": model}, rows, vectors[:24, :2], -contexts)
+    table = prm_training.score_table({"gru": model}, rows, vectors[:24, :2], contexts)
+    other = prm_training.score_table({"gru": model}, rows, vectors[:24, :2], -contexts)
     assert (table["score"] - other["score"]).abs().max() > 0
-    assert study.translate_all(run, study.held_out_tasks(run)[:1])["score"].between(0, 1).all()
+    assert inference.translate_all(run, inference.held_out_tasks(run)[:1])["score"].between(0, 1).all()
 
 
 def test_a_prm_that_reads_words_is_trained_scored_and_searched_with_them(open_run):
     run = open_run(prm={"reads": "both", "kind": "gru", "epochs": 1, "width": 16}, search={"arms": ["guided"]}, latent={"sigma": 1.0})
-    rollouts, vectors = shipped.read_shipped("data/rollouts", 576)
-    known = study.with_splits(run, rollouts)
+    rollouts, vectors = rollout_files.read_shipped("data/rollouts", 576)
+    known = collection.with_splits(run, rollouts)
     rows = known[known["split"] != "test"].groupby("root").head(2).head(24).reset_index(drop=True)
-    seen = modelling.readings(run, vectors[:24, :2])
+    seen = prm_training.readings(run, vectors[:24, :2])
     words = loaded_translator(run.params.translator).model.get_input_embeddings().weight.numpy()
     state = vectors[0, 0].astype(np.float32)
     logits = words @ state / run.params.latent.tau  # tied embeddings
     weights = np.exp(logits - logits.max())
     np.testing.assert_allclose(seen[0, 0], np.concatenate([state, weights / weights.sum() @ words]), atol=2e-3)
-    model, _ = modelling.train_prm(run, "gru", rows, seen)
+    model, _ = prm_training.train_prm(run, "gru", rows, seen)
     assert model.config.latent_width == 2 * 576
-    assert study.translate_all(run, study.held_out_tasks(run)[:1])["score"].between(0, 1).all()
+    assert inference.translate_all(run, inference.held_out_tasks(run)[:1])["score"].between(0, 1).all()
 
 
 def test_a_trained_prm_is_never_there_without_the_families_it_has_seen(open_run, monkeypatch):
     run = open_run(prm={"kind": "ridge"}, search={"arms": ["guided"]})
-    rollouts, vectors = shipped.read_shipped("data/rollouts", 576)
-    rows = study.with_splits(run, rollouts)
+    rollouts, vectors = rollout_files.read_shipped("data/rollouts", 576)
+    rows = collection.with_splits(run, rollouts)
     rows = rows[rows["split"] != "test"].groupby("family").head(2)
-    here = scorers.prm_folder(run)
+    here = prm_registry.prm_folder(run)
     with monkeypatch.context() as killed:
-        killed.setattr(modelling, "write_families", lambda *given: 1 / 0)
+        killed.setattr(prm_training, "write_families", lambda *given: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            modelling.train_prm(run, "ridge", rows, vectors[rows.index, :2])
+            prm_training.train_prm(run, "ridge", rows, vectors[rows.index, :2])
     assert not here.exists()
-    modelling.train_prm(run, "ridge", rows, vectors[rows.index, :2])
-    assert json.loads((here / scorers.FAMILIES).read_text()) == sorted(set(rows["family"]))
-    (here / scorers.FAMILIES).unlink()  # as runs before left it when they were killed there
-    tasks = study.held_out_tasks(run)[:1]
+    prm_training.train_prm(run, "ridge", rows, vectors[rows.index, :2])
+    assert json.loads((here / prm_registry.FAMILIES).read_text()) == sorted(set(rows["family"]))
+    (here / prm_registry.FAMILIES).unlink()  # as runs before left it when they were killed there
+    tasks = inference.held_out_tasks(run)[:1]
     with pytest.raises(UserError, match="families.json: not there, .* train it again"):
-        study.translate_all(run, tasks)
-    assert len(study.translate_all(open_run(prm={"kind": "ridge", "checkpoint": str(here)}, search={"arms": ["guided"]}), tasks)) == 1
+        inference.translate_all(run, tasks)
+    assert len(inference.translate_all(open_run(prm={"kind": "ridge", "checkpoint": str(here)}, search={"arms": ["guided"]}), tasks)) == 1
 
 
 def test_two_kinds_of_one_name_have_folders_of_their_own(tmp_path):
     run = SimpleNamespace(folder=tmp_path, params=SimpleNamespace(prm=SimpleNamespace(checkpoint=None, kind="/models/v2/qwen")))
     kinds = ("/models/v1/qwen", "/models/v2/qwen", "gru")
-    made = [modelling._fresh_folder(run, kind, ["same"]) for kind in kinds]
+    made = [prm_training._fresh_folder(run, kind, ["same"]) for kind in kinds]
     assert len(set(made)) == 3 and made[2].name == "prm-gru" and made[1].name.startswith("prm-qwen-")
-    assert scorers.prm_folder(run) == made[1] / "final" and len({(p / "identity.txt").read_text() for p in made}) == 3
+    assert prm_registry.prm_folder(run) == made[1] / "final" and len({(p / "identity.txt").read_text() for p in made}) == 3
 
 
 def test_some_of_the_shipped_tasks_come_whole_with_their_own_latents(open_run):
-    whole, vectors = shipped.read_shipped("data/rollouts", 576)
+    whole, vectors = rollout_files.read_shipped("data/rollouts", 576)
     places = {name: i for i, name in enumerate(whole["capture_id"])}
     live, none = whole.head(0).drop(columns="origin"), np.zeros((0, 2, 576), np.float16)
     drawn = {}
     for limit in (20, 40):
         run = open_run(collect={"shipped": "data/rollouts", "shipped_limit": limit})
-        rows, latents = study.with_shipped(run, live, none)
+        rows, latents = collection.with_shipped(run, live, none)
         assert rows["task"].nunique() == limit and rows["family"].nunique() > 8
         inside = whole[whole["task"].isin(rows["task"]) & (whole["branch_depth"] < 2)]
         assert list(rows["capture_id"]) == list(inside["capture_id"])
@@ -215,8 +224,10 @@ def test_some_of_the_shipped_tasks_come_whole_with_their_own_latents(open_run):
 
 
 def test_shipped_rollouts_have_the_reward_that_the_run_asks_for(open_run):
-    live, none = shipped.read_shipped("data/rollouts", 576)[0].head(0).drop(columns="origin"), np.zeros((0, 2, 576), np.float16)
-    rows, _ = study.with_shipped(open_run(collect={"shipped": "data/rollouts", "shipped_limit": 60}, reward={"spec": "paper"}), live, none)
+    live, none = rollout_files.read_shipped("data/rollouts", 576)[0].head(0).drop(columns="origin"), np.zeros((0, 2, 576), np.float16)
+    rows, _ = collection.with_shipped(
+        open_run(collect={"shipped": "data/rollouts", "shipped_limit": 60}, reward={"spec": "paper"}), live, none
+    )
     worth = {0: 0.0, 1: 0.0, 2: 0.3, 3: 0.55, 4: 0.55, 5: 1.0}
     judged = rows[~rows["reason"].isin(["not_checkable", "infra_error"])]
     assert judged["reward"].tolist() == pytest.approx([worth[level] for level in judged["level"]])
@@ -228,29 +239,29 @@ def test_what_can_change_the_probe_makes_it_anew(open_run):
     other = [{"decode": {"max_new_tokens": 7}}, {"decode": {"redecode_temperature": 0.5}}, {"collect": few | {"influence_branches": 2}}]
     for given in ({}, *other, {}):
         run = open_run(**{"collect": few} | given)
-        study.influence_rows(run, study.all_tasks(run)[:1])
-    study.influence_rows(open_run(collect=few), study.all_tasks(run)[1:2])
+        collection.influence_rows(run, collection.all_tasks(run)[:1])
+    collection.influence_rows(open_run(collect=few), collection.all_tasks(run)[1:2])
     assert len(run.journal.rows("influence")) == 5  # the settings, the three others, another task
-    none = study.influence_rows(open_run(collect={"influence_limit": 0}), study.all_tasks(run))
+    none = collection.influence_rows(open_run(collect={"influence_limit": 0}), collection.all_tasks(run))
     assert none.empty and metrics.influence(none).empty
 
 
 def test_a_leaked_row_stops_the_training(open_run):
     run = open_run()
-    rollouts, vectors = shipped.read_shipped("data/rollouts", 576)
-    rows = study.with_splits(run, rollouts)
+    rollouts, vectors = rollout_files.read_shipped("data/rollouts", 576)
+    rows = collection.with_splits(run, rollouts)
     kept = rows[rows["split"] != "test"]
-    modelling.refuse_leaks(run, kept)
+    prm_training.refuse_leaks(run, kept)
     leaked = rows[rows["split"] == "test"].head(1).assign(split="train")
     family = leaked["family"].iloc[0]
     mixed = pd.concat([kept, leaked])
     with pytest.raises(UserError, match=f"is in train, but its family '{family}' belongs to test"):
-        modelling.train_prm(run, "ridge", mixed, vectors[mixed.index])
+        prm_training.train_prm(run, "ridge", mixed, vectors[mixed.index])
 
 
 def test_programs_are_judged_beside_the_gpu_that_writes_the_next_ones(open_run, monkeypatch):
     run = open_run()
-    tasks = study.held_out_tasks(run)[:2]
+    tasks = inference.held_out_tasks(run)[:2]
     rows = [{"task": t.id, "code": t.kernel.sources["omp"]} for t in tasks]
     with runs.beside(run, tasks) as judge:
         judge(rows)
@@ -260,7 +271,7 @@ def test_programs_are_judged_beside_the_gpu_that_writes_the_next_ones(open_run, 
         judge(rows[:1]).result()
     early = run.journal.rows("verdict")
     assert len(early) == 1
-    judged = study.judge_frame(run, pd.DataFrame(rows), tasks)
+    judged = runs.judge_frame(run, pd.DataFrame(rows), tasks)
     assert judged["validated"].all() and len(run.journal.rows("verdict")) == 2
     assert early.items() <= run.journal.rows("verdict").items()
 
@@ -269,24 +280,24 @@ def test_tasks_with_too_long_a_prompt_are_left_out_and_told(open_run):
     lengths = {t.id: len(t.source_code) for t in runs.all_tasks(open_run())}
     middle = sorted(lengths.values())[len(lengths) // 2]
     run = open_run(decode={"max_prompt": middle + 300})  # one token a byte, and what is asked around it
-    kept = {t.id for t in study.all_tasks(run)}
+    kept = {t.id for t in collection.all_tasks(run)}
     gone = set(lengths) - kept
     assert kept and gone and max(lengths[t] for t in kept) <= min(lengths[t] for t in gone)
-    told = study.left_out(run)
+    told = collection.left_out(run)
     assert all(f"{name} (" in told for name in gone) and not any(f"{name} (" in told for name in kept)
-    assert study.left_out(open_run()) == ""
+    assert collection.left_out(open_run()) == ""
     with pytest.raises(UserError, match="decode.max_prompt: every prompt has more than 10 tokens"):
-        study.all_tasks(open_run(decode={"max_prompt": 10}))
+        collection.all_tasks(open_run(decode={"max_prompt": 10}))
 
 
 @pytest.mark.parametrize("sections", [{}, {"suite": {}, "prm": {}}])
 def test_a_run_that_nobody_knows_is_a_misspelt_one_unless_it_has_settings(sections):
     with pytest.raises(UserError, match="run 'demoo': no params/demoo.yaml and .*; did you mean 'demo'.; known are .*study"):
-        study.open_run("demoo", **sections)
+        runs.open_run("demoo", **sections)
     folder = ROOT / "data" / "runs" / "demoo"
     assert not folder.exists()
     folder.mkdir(parents=True)
     try:
-        assert study.open_run("demoo", **sections).folder == folder  # as `run --set run=demoo` makes it before its notebooks
+        assert runs.open_run("demoo", **sections).folder == folder  # as `run --set run=demoo` makes it before its notebooks
     finally:
         shutil.rmtree(folder)

@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 import study_page
 
-from parallax_lib import card
-from parallax_lib.params import ROOT, UserError
+from parallax_lib.analysis import comparisons
+from parallax_lib.core.config import ROOT
+from parallax_lib.core.errors import UserError
 
 STUDY = ROOT / "data" / "study"
 
@@ -124,9 +125,9 @@ def run(tmp_path_factory):
         "results": pd.concat([results, again.assign(arm="best_of_n@cost", compiles=1), again.assign(arm="oracle@cost", level=0)]),
         "rollouts": frames.rollouts().assign(reward=1.0),
         "crossfit": results,
-        "crossfit_differences": card.differences(results),
-        "crossfit_gaps": card.gap_closed(results),
-        "crossfit_families": card.by_family(results),
+        "crossfit_differences": comparisons.differences(results),
+        "crossfit_gaps": comparisons.gap_closed(results),
+        "crossfit_families": comparisons.by_family(results),
         "journal": pd.DataFrame({"not": ["shipped"]}),
     }
     for name, table in tables.items():

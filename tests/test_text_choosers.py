@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import text_choosers
 
-from parallax_lib import crossfit
+from parallax_lib.study import cross_validation
 
 FAMILIES = [f"unseen{i}" for i in range(5)]
 
@@ -35,7 +35,7 @@ def test_only_the_model_with_both_words_and_source_finds_what_needs_both():
 
 def test_the_table_is_the_smoothed_mean_of_training_rows():
     rows = world(4)
-    split = crossfit.splits(rows, crossfit.folds(rows["family"].unique(), 5), 0)
+    split = cross_validation.splits(rows, cross_validation.folds(rows["family"].unique(), 5), 0)
     train = rows[split == "train"]
     mean = train["reward"].mean()
     for plan, score in zip(rows["plan"], text_choosers.plan_table(rows, split), strict=True):
@@ -45,8 +45,8 @@ def test_the_table_is_the_smoothed_mean_of_training_rows():
 
 def test_what_became_of_a_tested_family_is_not_read():
     rows = world()
-    fold_of = crossfit.folds(rows["family"].unique(), 5)
-    first = crossfit.splits(rows, fold_of, 0) == "test"
+    fold_of = cross_validation.folds(rows["family"].unique(), 5)
+    first = cross_validation.splits(rows, fold_of, 0) == "test"
     turned = rows.assign(reward=rows["reward"].where(~first, 1 - rows["reward"]))
     picks = [text_choosers.choices(frame).query("arm in ['plan_table', 'plan_text']") for frame in (rows, turned)]
     tested = [frame[frame["family"].map(fold_of) == 0].set_index(["arm", "task"])["capture_id"].sort_index() for frame in picks]

@@ -8,11 +8,11 @@ import pytest
 import torch
 from training_rows import GRU, QUICK, SHORT, auroc, make_rows, pairs_right, same, weights_of, write_lm
 
-from parallax_lib import train
-from parallax_lib.dataset import prepare
-from parallax_lib.losses import LOSSES
-from parallax_lib.prm import PRMConfig, learned, scores
-from parallax_lib.train import TrainConfig, fit, fit_model
+from parallax_lib.prm import train
+from parallax_lib.prm.dataset import prepare
+from parallax_lib.prm.losses import LOSSES
+from parallax_lib.prm.model import PRMConfig, learned, scores
+from parallax_lib.prm.train import TrainConfig, fit, fit_model
 
 
 @pytest.mark.parametrize("kind", ["transformer", "gru"])

@@ -8,14 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from parallax_lib import gpus, machine, modelling, params, trainings
-from parallax_lib.executors import ItemFailed
-from parallax_lib.modelling import trial
-from parallax_lib.prm import learned
-from parallax_lib.trainings import Material
+from parallax_lib.core import config, hardware
+from parallax_lib.core.executors import ItemFailed
+from parallax_lib.prm import parallel_training
+from parallax_lib.prm.model import learned
+from parallax_lib.prm.parallel_training import Material
+from parallax_lib.study import training as prm_training
+from parallax_lib.study.training import trial
 
 SHAPE = {"kind": "transformer", "width": 8, "layers": 1, "heads": 2, "epochs": 3, "dropout": 0.3, "context": "pooled"}
-PARAMS = params.load("tiny", prm=SHAPE)
+PARAMS = config.load("tiny", prm=SHAPE)
 
 
 @pytest.fixture
@@ -28,7 +30,7 @@ def material():
 
 @pytest.fixture
 def two(monkeypatch):
-    monkeypatch.setattr(trainings, "at_once", lambda material, count: 2)
+    monkeypatch.setattr(parallel_training, "at_once", lambda material, count: 2)
 
 
 def train(material, seed):
@@ -55,10 +57,10 @@ def whose(material, job):
 
 
 def test_processes_make_the_same_models(material, tmp_path, two, monkeypatch):
-    there = dict(trainings.each(train, material, [3, 4, 5], tmp_path))
+    there = dict(parallel_training.each(train, material, [3, 4, 5], tmp_path))
     assert os.getpid() not in {pid for pid, _ in there.values()} and not list(tmp_path.iterdir())
-    monkeypatch.setattr(trainings, "at_once", lambda material, count: 1)
-    here = dict(trainings.each(train, material, [3, 4, 5], tmp_path))
+    monkeypatch.setattr(parallel_training, "at_once", lambda material, count: 1)
+    here = dict(parallel_training.each(train, material, [3, 4, 5], tmp_path))
     assert {pid for pid, _ in here.values()} == {os.getpid()} and sorted(here) == sorted(there) == [0, 1, 2]
     for i in here:
         for name, value in here[i][1].items():
@@ -70,13 +72,13 @@ def test_one_that_fails_is_told_and_one_that_dies_is_replaced(material, tmp_path
     scratch = tmp_path / "run"
     (scratch / "trainings-999999999").mkdir(parents=True)  # of a process that was killed
     with pytest.raises(ItemFailed, match="KeyError: 'wrong'"):
-        for _, size in trainings.each(work, material, [str(tmp_path / "mark"), "wrong"], scratch):
+        for _, size in parallel_training.each(work, material, [str(tmp_path / "mark"), "wrong"], scratch):
             assert size == len(material.rows)
     assert (tmp_path / "mark").exists() and not list(scratch.iterdir())
 
 
 def test_whoever_stops_listening_leaves_nothing_behind(material, tmp_path, two):
-    first = trainings.each(work, material, ["right"] * 4, tmp_path)
+    first = parallel_training.each(work, material, ["right"] * 4, tmp_path)
     next(first)
     assert (tmp_path / f"trainings-{os.getpid()}").exists()
     first.close()
@@ -84,20 +86,20 @@ def test_whoever_stops_listening_leaves_nothing_behind(material, tmp_path, two):
 
 
 def test_a_language_model_trains_alone(material, tmp_path, two):
-    assert modelling.alone(params.load("tiny", prm={"kind": "some/model"})) and not modelling.alone(PARAMS)
-    assert modelling.alone(params.load("tiny", translator={"device": "cuda:1"}))
-    assert {pid for _, pid in trainings.each(whose, material, [1, 2], tmp_path, alone=True)} == {os.getpid()}
+    assert prm_training.alone(config.load("tiny", prm={"kind": "some/model"})) and not prm_training.alone(PARAMS)
+    assert prm_training.alone(config.load("tiny", translator={"device": "cuda:1"}))
+    assert {pid for _, pid in parallel_training.each(whose, material, [1, 2], tmp_path, alone=True)} == {os.getpid()}
 
 
 def test_memory_and_cores_bound_how_many_run(material, monkeypatch):
-    monkeypatch.setattr(gpus, "visible", lambda: [])
-    monkeypatch.setattr(machine, "cores", lambda: 64)
-    monkeypatch.setattr(machine, "free_memory", lambda: 45 * 2**30)
+    monkeypatch.setattr(hardware, "visible_gpus", lambda: [])
+    monkeypatch.setattr(hardware, "cores", lambda: 64)
+    monkeypatch.setattr(hardware, "free_memory", lambda: 45 * 2**30)
     big = Material(material.rows, np.empty((2**20, 4, 64), np.float16))  # 512 MiB, never touched
-    assert trainings.at_once(big, 100) == 8  # 4.5 GiB each, of 36
-    assert trainings.at_once(big, 4) == 4 and trainings.at_once(material, 100) == 1
-    monkeypatch.setattr(machine, "cores", lambda: 1)
-    assert trainings.at_once(big, 100) == 1
+    assert parallel_training.at_once(big, 100) == 8  # 4.5 GiB each, of 36
+    assert parallel_training.at_once(big, 4) == 4 and parallel_training.at_once(material, 100) == 1
+    monkeypatch.setattr(hardware, "cores", lambda: 1)
+    assert parallel_training.at_once(big, 100) == 1
 
 
 def test_a_batch_jobs_memory_is_what_its_control_groups_leave(tmp_path, monkeypatch):
@@ -108,10 +110,10 @@ def test_a_batch_jobs_memory_is_what_its_control_groups_leave(tmp_path, monkeypa
         (folder / "memory.current").write_text(f"{used}\n")
         (folder / "memory.stat").write_text("anon 7\ninactive_file 50\n")
     (tmp_path / "ours").write_text("0::/slurm/job_7\n")
-    monkeypatch.setattr(machine, "CGROUPS", tmp_path)
-    monkeypatch.setattr(machine, "OURS", tmp_path / "ours")
-    assert machine.free_memory() == 250
+    monkeypatch.setattr(hardware, "CGROUPS", tmp_path)
+    monkeypatch.setattr(hardware, "OURS", tmp_path / "ours")
+    assert hardware.free_memory() == 250
     (job / "memory.max").write_text("max\n")
-    assert machine.free_memory() == 850
+    assert hardware.free_memory() == 850
     (tmp_path / "ours").write_text("1:name=old:/\n")
-    assert machine.free_memory() > 2**20
+    assert hardware.free_memory() > 2**20

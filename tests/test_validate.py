@@ -13,11 +13,14 @@ import pandas as pd
 import pytest
 from programs import CUDA, HIDDEN, KERNEL, LOOP, OMP, PRAGMA, RACY, SERIAL, TASK, UNISTD, first, needs_nvcc, sandboxed
 
-from parallax_lib import build, judges, oracle, reference, sandbox, tally, toolchain, validate
-from parallax_lib.kernels import Task
-from parallax_lib.params import UserError
-from parallax_lib.sandbox import Limits
-from parallax_lib.store import Journal
+from parallax_lib.analysis import validation_stats
+from parallax_lib.core.errors import UserError
+from parallax_lib.core.storage import Journal
+from parallax_lib.sandbox import sandbox
+from parallax_lib.sandbox.sandbox import Limits
+from parallax_lib.tasks.task import Task
+from parallax_lib.verdict import batch as judge_batch
+from parallax_lib.verdict import build, output_comparison, reference, toolchain, validate
 
 pytestmark = sandboxed
 LIMITS = Limits(cpu_s=2, wall_s=20, memory_mb=512, output_bytes=1 << 18)
@@ -365,7 +368,7 @@ def test_our_failures_are_retried_and_never_cached(judge, tools, launches, tmp_p
 def test_many_are_judged_once_each_and_in_order(tools, launches, tmp_path):
     codes = [OMP, None, SERIAL, OMP, RACY, "int main() {", OMP]
     seen = []
-    verdicts = judges.judge_many(
+    verdicts = judge_batch.judge_many(
         [(c, TASK) for c in codes],
         tools,
         sandbox.probe(),
@@ -388,10 +391,10 @@ def test_many_are_judged_once_each_and_in_order(tools, launches, tmp_path):
 
 def test_many_workers_are_processes_and_judge_alike(tools, launches, tmp_path):
     codes, seen = [OMP, None, SERIAL, OMP, RACY, "int main() {", *(OMP + "\n" * i for i in range(1, 7))], []
-    alone = judges.judge_many([(c, TASK) for c in codes], tools, sandbox.probe(), LIMITS, None, 2)
+    alone = judge_batch.judge_many([(c, TASK) for c in codes], tools, sandbox.probe(), LIMITS, None, 2)
     launches.clear()
-    journal, workers = Journal(tmp_path / "j.db"), judges.THREADED + 3
-    verdicts = judges.judge_many(
+    journal, workers = Journal(tmp_path / "j.db"), judge_batch.THREADED + 3
+    verdicts = judge_batch.judge_many(
         [(c, TASK) for c in codes], tools, sandbox.probe(), LIMITS, journal, workers, lambda *at: seen.append(at)
     )
     told = [(v.level, v.reason, v.checked, v.toolchain) for v in verdicts]
@@ -409,7 +412,7 @@ sys.path[:0] = [{str(Path(__file__).parent)!r}]
 from test_validate import *
 items = [(c, TASK) for c in json.load(open({str(tmp_path / "codes.json")!r}))]
 journal = Journal({str(tmp_path / "j.db")!r})
-judges.judge_many(items, toolchain.detect(), sandbox.probe(), LIMITS, journal, 1, lambda *at: print(*at, flush=True))
+judge_batch.judge_many(items, toolchain.detect(), sandbox.probe(), LIMITS, journal, 1, lambda *at: print(*at, flush=True))
 """
     child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, cwd=Path(__file__).parents[1])
     assert all(child.stdout.readline() for _ in range(3))  # the reference and two programs
@@ -419,7 +422,7 @@ judges.judge_many(items, toolchain.detect(), sandbox.probe(), LIMITS, journal, 1
     kept = journal.rows("verdict")
     assert 2 <= len(kept) < 6
     launches.clear()
-    verdicts = judges.judge_many([(c, TASK) for c in codes], tools, sandbox.probe(), LIMITS, journal, 1)
+    verdicts = judge_batch.judge_many([(c, TASK) for c in codes], tools, sandbox.probe(), LIMITS, journal, 1)
     assert launches.count("build") == 6 - len(kept)
     assert [v.reason for v in verdicts] == ["ok"] + ["wrong_output"] * 5
     after = journal.rows("verdict")
@@ -430,7 +433,7 @@ judges.judge_many(items, toolchain.detect(), sandbox.probe(), LIMITS, journal, 1
 
 
 def learned(*texts, other=()):
-    return oracle.learn([oracle.read(t) for t in texts], [oracle.read(t) for t in other])
+    return output_comparison.learn([output_comparison.read(t) for t in texts], [output_comparison.read(t) for t in other])
 
 
 @pytest.mark.parametrize(
@@ -445,12 +448,14 @@ def learned(*texts, other=()):
     ],
 )
 def test_numbers_are_read(text, numbers):
-    assert [v for line in oracle.read(text) for v in line.values] == numbers
+    assert [v for line in output_comparison.read(text) for v in line.values] == numbers
 
 
 def test_tolerance_is_learned_and_bounded():
     def ok(expected, text):
-        return oracle.comparable(expected, oracle.read(text)) and not oracle.difference(expected, oracle.read(text))
+        return output_comparison.comparable(expected, output_comparison.read(text)) and not output_comparison.difference(
+            expected, output_comparison.read(text)
+        )
 
     still = learned("v 100.0", "v 100.0")
     assert ok(still, "v 100.00009") and not ok(still, "v 100.0002") and not ok(still, "v nan")
@@ -472,16 +477,16 @@ def test_tolerance_is_learned_and_bounded():
 @pytest.mark.parametrize("hash_, other", [("14695981039346656037", "14695981039346656038"), ("9007199254740993", "9007199254740992.0")])
 def test_integers_that_a_double_cannot_hold_are_compared_digit_by_digit(hash_, other):
     expected = reference._expected(json.loads(json.dumps(asdict(learned(f"hash {hash_}", f"hash {hash_}")))))  # as the journal keeps it
-    assert oracle.differs(expected, [oracle.read(f"hash {hash_}")]) == ("", "")
-    reason, said = oracle.differs(expected, [oracle.read(f"hash {other}")])
+    assert output_comparison.differs(expected, [output_comparison.read(f"hash {hash_}")]) == ("", "")
+    reason, said = output_comparison.differs(expected, [output_comparison.read(f"hash {other}")])
     got, wanted = re.fullmatch(r"line 1 \(hash\), number 1: got (\S+), expected (\S+)", said).groups()
     assert reason == "wrong_output" and wanted == hash_ and got != hash_
 
 
 @pytest.mark.parametrize("printed", ["9" * 400, "9" * 5000, "1e309", "nan"])
 def test_numbers_beyond_every_double_are_wrong_and_break_nothing(printed):
-    assert oracle.differs(learned("v 7", "v 7"), [oracle.read(f"v {printed}")])[0] == "wrong_output"
-    assert oracle.strength([f"v {printed}"], ()) and isinstance(learned(f"v {printed}", f"v {printed}"), str)
+    assert output_comparison.differs(learned("v 7", "v 7"), [output_comparison.read(f"v {printed}")])[0] == "wrong_output"
+    assert output_comparison.strength([f"v {printed}"], ()) and isinstance(learned(f"v {printed}", f"v {printed}"), str)
 
 
 def test_another_implementation_that_prints_nan_disagrees():
@@ -489,9 +494,9 @@ def test_another_implementation_that_prints_nan_disagrees():
 
 
 def test_runs_of_one_program_may_differ_by_rounding_where_the_reference_does_not():
-    first, second, far = (oracle.read(f"v {v}") for v in ("5000000.0", "5000000.9", "5000020.0"))
+    first, second, far = (output_comparison.read(f"v {v}") for v in ("5000000.0", "5000000.9", "5000020.0"))
     expected = learned("v 1.0", "v 1.0")
-    assert oracle.same(expected, first, second) and not oracle.same(expected, first, far)
+    assert output_comparison.same(expected, first, second) and not output_comparison.same(expected, first, far)
 
 
 # ---- counts ----------------------------------------------------------------------------------------------------------
@@ -508,7 +513,7 @@ def test_stats_count_only_what_was_judged(tmp_path):
         + [("cuda-omp", 2, "not_checkable")],
         columns=["direction", "level", "reason"],
     ).assign(task=list("abcde"))
-    counts = tally.stats(rows, lambda good, tasks: (good.mean() - 0.25, good.mean() + 0.25 * (list(tasks[:3]) == list("abc"))))
+    counts = validation_stats.stats(rows, lambda good, tasks: (good.mean() - 0.25, good.mean() + 0.25 * (list(tasks[:3]) == list("abc"))))
     one, none, total = counts["serial-omp"], counts["cuda-omp"], counts["total"]
     assert (one["n"], one["judged"], one["validated"], one["timeouts"], one["nondeterministic"]) == (4, 3, 1, 1, 1)
     assert one["rate"] == 1 / 3 and one["interval"] == [1 / 3 - 0.25, 1 / 3 + 0.25]
@@ -516,6 +521,6 @@ def test_stats_count_only_what_was_judged(tmp_path):
     assert total["levels"]["validated"] == 1 and sum(total["levels"].values()) == 3
     assert total["first_failure"] == {"nondeterministic": 1, "timeout": 1}
     assert total["unjudged"] == {"infra_error": 1, "not_checkable": 1}
-    data, text = tally.write_stats(counts, tmp_path, "r1")
+    data, text = validation_stats.write_stats(counts, tmp_path, "r1")
     assert data.name == "validators_stats_r1.json" and json.loads(data.read_text())["stats"]["total"]["n"] == 5
     assert "serial-omp" in text.read_text() and "33.3 %" in text.read_text()

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from parallax_lib.prm import PRMConfig, scores
-from parallax_lib.train import TrainConfig
+from parallax_lib.prm.model import PRMConfig, scores
+from parallax_lib.prm.train import TrainConfig
 
 GRU = PRMConfig(backbone="gru", width=16, layers=1)
 QUICK = TrainConfig(epochs=8, lr=5e-3, batch=32, unfreeze_step=5, backbone_lr_factor=1.0)

@@ -1,0 +1,1 @@
+"""Figures, interactive explorers and the HTML report, drawn from the tables of a run."""

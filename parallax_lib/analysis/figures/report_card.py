@@ -1,0 +1,204 @@
+"""Figures of the report card: the oracle's gap, families, candidates and steps, margins, small trainings.
+
+Knows which columns a figure needs.  Computes no interval: bounds come with the table.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from parallax_lib.analysis.figures import theme
+from parallax_lib.analysis.figures.escape import label
+from parallax_lib.analysis.figures.theme import arm_colour, empty, finish, need, ordered
+
+STUDIES = {"loss": "loss", "model": "model", "share": "share of the training tasks", "split": "split by"}
+
+
+def gap_closed(table: pd.DataFrame) -> go.Figure:
+    """Share of the gap between the unguided arm and the oracle that each arm closes, with its interval.
+
+    Needs arm, gap, closed, low, high (shares).
+    """
+    title = "Share of the oracle's gap that each arm closes"
+    if table.empty:
+        return empty(title)
+    need(table, ["arm", "gap", "closed", "low", "high"], "gap_closed")
+    rows = table.dropna(subset=["closed"])
+    if rows.empty:
+        return empty(title, "no gap between the unguided arm and the oracle")
+    fig = go.Figure()
+    rows = rows.sort_values("closed", kind="stable")
+    places = theme.beside_zero(rows["closed"], max(rows["high"].max(), 1) - min(rows["low"].min(), 0))
+    for r, place in zip(rows.itertuples(), places, strict=True):
+        bar = dict(symmetric=False, array=[r.high - r.closed], arrayminus=[r.closed - r.low], thickness=2.5, width=5)
+        fig.add_scatter(x=[r.closed], y=[label(r.arm)], error_x=bar, mode="markers+text", text=[f"{r.closed:z.0%}"],
+                        textposition=place, marker=dict(color=arm_colour(r.arm), size=11))  # fmt: skip
+    for at in (0, 1):
+        fig.add_vline(x=at, line=dict(color=theme.BLACK, dash="dash", width=1))
+    sub = f"0: unguided, 1: oracle, {100 * rows['gap'].iloc[0]:.1f} points apart; bars: interval over tasks"
+    return finish(fig, title, sub, x="share closed", showlegend=False, height=150 + 44 * len(rows),
+                  xaxis=dict(tickformat=".0%"), yaxis=dict(showgrid=False, range=[-0.5, len(rows) - 0.3]))  # fmt: skip
+
+
+def bought(table: pd.DataFrame, arms: pd.DataFrame) -> go.Figure:
+    """What writing N programs and choosing among them reaches, against what the arms of one program reach.
+
+    table: arm, N, cost (tokens of a task), rate; arms: arm, cost, rate, of which those that write one program are drawn.
+    """
+    title = "What more programs buy"
+    if table.empty:
+        return empty(title)
+    need(table, ["arm", "N", "cost", "rate"], "bought")
+    fig = go.Figure()
+    for arm, rows in table.groupby("arm", sort=False):
+        fig.add_scatter(x=rows["cost"], y=rows["rate"], name=label(arm), mode="lines+markers", customdata=rows["N"],
+                        marker=dict(color=arm_colour(arm), size=7), line=dict(color=arm_colour(arm)),
+                        hovertemplate="%{customdata} programs, %{x:,.0f} tokens: %{y:.1%}")  # fmt: skip
+    for r in arms[~arms["arm"].isin(table["arm"]) & ~arms["arm"].str.contains("@")].itertuples():
+        fig.add_scatter(x=[r.cost], y=[r.rate], name=label(r.arm), mode="markers",
+                        marker=dict(color=arm_colour(r.arm), size=12, symbol="star" if r.arm == "guided" else "diamond"))  # fmt: skip
+    sub = f"the first 1 to {table['N'].max()} programs of a task's pool; star and diamonds: arms that write one program"
+    return finish(fig, title, sub, x="tokens forwarded for a task", y="share validated", height=430,
+                  xaxis=dict(rangemode="tozero", tickformat=","), yaxis=dict(tickformat=".0%"))  # fmt: skip
+
+
+def by_programs(table: pd.DataFrame) -> go.Figure:
+    """Shares that two choosers validate by the number of programs that are run, and what the second gains.
+
+    Needs N, run_filter, guided_filter, diff, low, high (shares): `card.by_programs`.
+    """
+    title = "What guidance adds where programs are run"
+    if table.empty:
+        return empty(title)
+    need(table, ["N", "run_filter", "guided_filter", "diff", "low", "high"], "by_programs")
+    fig = make_subplots(1, 2, subplot_titles=("share validated", "guided_filter minus run_filter"), horizontal_spacing=0.12)
+    for arm in ("run_filter", "guided_filter"):
+        fig.add_scatter(x=table["N"], y=table[arm], name=arm, mode="lines+markers", line=dict(color=arm_colour(arm)),
+                        hovertemplate="%{x} programs: %{y:.1%}", row=1, col=1)  # fmt: skip
+    bar = dict(symmetric=False, array=100 * (table["high"] - table["diff"]), arrayminus=100 * (table["diff"] - table["low"]))
+    fig.add_scatter(x=table["N"], y=100 * table["diff"], error_y=bar | dict(thickness=2, width=4), mode="markers", showlegend=False,
+                    marker=dict(color=theme.BLUE, size=9), hovertemplate="%{x} programs: %{y:+.1f} points", row=1, col=2)  # fmt: skip
+    fig.add_hline(y=0, line=dict(color=theme.BLACK, dash="dash", width=1), row=1, col=2)
+    fig.update_yaxes(tickformat=".0%", row=1, col=1).update_yaxes(title_text="points", rangemode="tozero", row=1, col=2)
+    fig.update_xaxes(title_text="programs written and run", dtick=1)
+    sub = f"{table['tasks'].iloc[0]:,} tasks of collected thoughts; bars: interval over tasks" if "tasks" in table else ""
+    return finish(fig, title, sub, height=400, legend=dict(orientation="h", y=1.2, x=0.5))
+
+
+def families(table: pd.DataFrame, arm: str = "guided", against: str = "unguided") -> go.Figure:
+    """One arm minus another in every family, least first from below; a dot's area is the family's number of tasks.
+
+    Needs family, tasks and both arms (shares); takes suite, which colours the dots.
+    """
+    title = f"{label(arm).capitalize()} minus {label(against)}, family by family"
+    if table.empty:
+        return empty(title)
+    need(table, ["family", "tasks", arm, against], "families")
+    rows = table.assign(gain=100 * (table[arm] - table[against])).dropna(subset=["gain"])
+    if rows.empty:
+        return empty(title, "no family was judged under both arms")
+    rows = rows.sort_values(["gain", "family"], kind="stable", ignore_index=True)
+    suites = sorted(rows["suite"].unique()) if "suite" in rows else [""]
+    fig, names = go.Figure(), [f"{label(r.family)} <sup>n={r.tasks}</sup>" for r in rows.itertuples()]
+    sizes = dict(sizemode="area", sizeref=rows["tasks"].max() / 15**2, sizemin=3, opacity=1)
+    for name, colour in zip(suites, theme.TEMPLATE.layout.colorway * len(suites), strict=False):
+        part = rows[rows["suite"] == name] if name else rows
+        told = [f"\u2002{a:.0f} → {b:.0f} %\u2002" for a, b in zip(100 * part[against], 100 * part[arm], strict=True)]
+        side = ["middle left" if gain < 0 else "middle right" for gain in part["gain"]]
+        fig.add_scatter(x=part["gain"], y=part.index, mode="markers+text", text=told, textposition=side, textfont_size=11, name=label(name),
+                        marker=dict(color=colour, size=part["tasks"], **sizes), cliponaxis=False)  # fmt: skip
+    stems = [edge for gain in rows["gain"] for edge in (0, gain, None)], [edge for i in rows.index for edge in (i, i, None)]
+    below = dict(mode="lines", showlegend=False, hoverinfo="skip", zorder=-1)
+    fig.add_scatter(x=stems[0], y=stems[1], line=dict(color=theme.GREY, width=1), **below)
+    fig.add_scatter(x=[0, 0], y=[-1, len(rows)], line=dict(color=theme.BLACK, dash="dash", width=1), **below)
+    low, high = rows["gain"].min(), rows["gain"].max()
+    room = 0.2 * max(high - low, 1)  # for what stands beside the outermost dots
+    names = dict(tickvals=list(rows.index), ticktext=names, range=[-0.7, len(rows) - 0.3], showgrid=False, ticks="")
+    sub = f"beside each dot: {label(against)} → {label(arm)}; n: tasks, the dot's area; extremes of so many are partly chance"
+    return finish(fig, title, sub, x="difference in validated share (percentage points)", height=150 + 20 * len(rows), yaxis=names,
+                  xaxis=dict(range=[low - room, high + room]), showlegend=len(suites) > 1, legend=theme.TOP_LEGEND)  # fmt: skip
+
+
+def repair(table: pd.DataFrame) -> go.Figure:
+    """Validated rate of every arm after each repair round.  Needs arm, repair, rate, low, high, n."""
+    title = "What repair rounds add"
+    if table.empty:
+        return empty(title)
+    need(table, ["arm", "repair", "rate", "low", "high", "n"], "repair")
+    fig, arms = go.Figure(), ordered(table["arm"], theme.ARM_COLOURS)
+    for i, arm in enumerate(arms):
+        rows = table[table["arm"] == arm].sort_values("repair")
+        bar = dict(symmetric=False, array=rows["high"] - rows["rate"], arrayminus=rows["rate"] - rows["low"], thickness=1, width=3)
+        fig.add_scatter(x=rows["repair"] + 0.02 * (i - len(arms) / 2), y=rows["rate"], error_y=bar, mode="lines+markers", name=label(arm),
+                        line=dict(color=arm_colour(arm), dash="dot" if "@" in arm else "solid"))  # fmt: skip
+    axes = dict(xaxis=dict(tickvals=sorted(table["repair"].unique())), yaxis=dict(rangemode="tozero", tickformat=".0%"))
+    sub = "bars: interval of the table" + ("; dotted: held to the guided arm's cost" if any("@" in arm for arm in arms) else "")
+    return finish(fig, title, sub, x="repair rounds", y="validated share", height=480, **axes)
+
+
+def breadth(table: pd.DataFrame) -> go.Figure:
+    """Two heat maps over candidates N and latent steps K: what the PRM's pick gains over the original, and the best pick.
+
+    Needs depth, n, groups, prm, oracle, original (mean rewards).
+    """
+    title = "How many candidates, at how many latent steps?"
+    if table.empty:
+        return empty(title)
+    need(table, ["depth", "n", "groups", "prm", "oracle", "original"], "breadth")
+    fig = make_subplots(1, 2, subplot_titles=["picked by the PRM", "picked by an oracle"], shared_yaxes=True, horizontal_spacing=0.04)
+    most = max(float((table["oracle"] - table["original"]).abs().max()), 0.01)
+    for col, name in enumerate(("prm", "oracle"), 1):
+        grid = table.assign(gain=table[name] - table["original"]).pivot(index="depth", columns="n", values="gain")
+        fig.add_heatmap(
+            z=grid.to_numpy(), x=[str(n) for n in grid.columns], y=[str(k) for k in grid.index], zmin=-most, zmax=most,
+            colorscale="RdBu", texttemplate="%{z:+.2f}", showscale=col == 2, xgap=2, ygap=2,
+            colorbar=dict(title=dict(text="reward gained", **theme.BESIDE), thickness=14, tickformat="+.1f"),
+            hovertemplate="N = %{x}, K = %{y}: %{z:+.3f}<extra></extra>", row=1, col=col,
+        )  # fmt: skip
+    fig.update_xaxes(type="category", showgrid=False).update_yaxes(type="category", showgrid=False).update_annotations(font_size=13)
+    sub = f"mean over all draws of N candidates; at most {table['groups'].max()} tasks"
+    return finish(fig, title, sub, height=380).update_xaxes(title_text="candidates N").update_yaxes(title_text="latent steps K", col=1)
+
+
+def margins(table: pd.DataFrame) -> go.Figure:
+    """Gain of the pick over the original by the margin it must lead by.  Needs margin, moved, gain, low, high, possible."""
+    title = "How sure must the PRM be to leave the original?"
+    if table.empty:
+        return empty(title)
+    need(table, ["margin", "moved", "gain", "low", "high", "possible"], "margins")
+    if table["gain"].isna().all():
+        return empty(title, "no sibling groups")
+    fig = go.Figure()
+    bar = dict(symmetric=False, array=table["high"] - table["gain"], arrayminus=table["gain"] - table["low"], thickness=1.5, width=4)
+    at = [f"{r.margin:g}<br>{r.moved:.0%} moved" for r in table.itertuples()]
+    fig.add_scatter(x=at, y=table["gain"], error_y=bar, mode="lines+markers", name="picked by the PRM", line_color=theme.BLUE)
+    fig.add_scatter(x=at, y=table["possible"], mode="lines", name="a perfect pick", line=dict(color=theme.GREEN, dash="dash"))
+    fig.add_hline(y=0, line=dict(color=theme.BLACK, dash="dot", width=1))
+    return finish(fig, title, "sibling groups; bars: interval over tasks", x="margin in score", y="reward gained over the original",
+                  xaxis=dict(type="category"))  # fmt: skip
+
+
+def variations(summary: pd.DataFrame) -> go.Figure:
+    """AUROC on test prefixes of every small training, a panel per study; bars run over the seeds.
+
+    Needs study, setting, auroc, auroc_low, auroc_high.
+    """
+    title = "Small trainings: what helps the PRM?"
+    if summary.empty:
+        return empty(title)
+    need(summary, ["study", "setting", "auroc", "auroc_low", "auroc_high"], "variations")
+    studies = ordered(summary["study"], STUDIES)
+    names = [STUDIES.get(s, label(s)) for s in studies]
+    fig = make_subplots(1, len(studies), subplot_titles=names, shared_yaxes=True, horizontal_spacing=0.03)
+    for col, name in enumerate(studies, 1):
+        rows = summary[summary["study"] == name]
+        bar = dict(symmetric=False, array=rows["auroc_high"] - rows["auroc"], arrayminus=rows["auroc"] - rows["auroc_low"])
+        fig.add_scatter(x=[label(s) for s in rows["setting"]], y=rows["auroc"], error_y=bar, row=1, col=col,
+                        mode="lines+markers" if name == "share" else "markers", marker=dict(color=theme.BLUE, size=10))  # fmt: skip
+    fig.add_hline(y=0.5, line=dict(color=theme.BLACK, dash="dot", width=1)).update_annotations(font_size=13)
+    fig.update_xaxes(type="category", tickangle=-40)
+    sub = "AUROC on prefixes of the test split, dotted: chance; a split by rows leaks, and says nothing of new families"
+    fig.update_yaxes(title_text="AUROC", col=1)
+    return finish(fig, title, sub, showlegend=False, height=440)

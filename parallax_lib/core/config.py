@@ -1,0 +1,295 @@
+"""Typed stage parameters with YAML overrides.
+
+Knows the name, type and default of every setting.  Knows nothing of what the stages do with them.
+A YAML file in `params/` holds only what differs from the defaults here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from parallax_lib.core.errors import UserError, nearest, short
+from parallax_lib.core.yaml_files import parse, read_yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+DIRECTIONS = ("serial-omp", "serial-cuda", "omp-cuda", "cuda-omp")
+Arm = Literal["unguided", "random", "guided", "redecode", "best_of_n", "compile_filter", "run_filter", "guided_filter", "oracle"]
+ARMS = get_args(Arm)
+SMALL_PRMS = ("transformer", "gru", "ridge")  # not a language model
+
+
+SWITCH = BeforeValidator(lambda value: {True: "on", False: "off"}[value] if isinstance(value, bool) else value)  # YAML reads on as true
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class Suite(Section):
+    kinds: tuple[Literal["minibench", "forge", "hecbench"], ...] = Field(("minibench",), min_length=1)
+    root: str = ""  # HeCBench checkout, for kind hecbench
+    forge_count: int = Field(100, ge=0)  # programs to draw, for kind forge
+    forge_wide: int = Field(0, ge=0)  # more programs, of patterns that a seed puts together, for the PRM to train on and for no test
+    forge_seed: int = 1_000_000
+    forge_families: Literal["train", "heldout", "all", "mostly_heldout"] = "all"  # mostly_heldout: those three times as often as the others
+    directions: tuple[str, ...] = Field(DIRECTIONS, min_length=1)
+    test_fraction: float = Field(0.4, ge=0, le=1)  # of the kernels, by whole families
+    valid_fraction: float = Field(0.15, ge=0, le=1)
+    split_seed: int = 4
+
+
+class Translator(Section):
+    model: str = "smollm2"  # "smollm2", "random", a folder, or a model-hub id
+    adapter: str = ""  # folder of a LoRA adapter; relative to the repository
+    device: str = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+
+
+class Latent(Section):
+    steps: int = Field(4, ge=1)  # K
+    align: Literal["soft", "ridge", "identity"] = "soft"
+    tau: float = Field(0.1, gt=0)  # temperature of the soft alignment
+    ridge: float = Field(1e-3, gt=0)
+    proposal: Literal["logits", "pca", "gaussian", "mc_dropout", "none"] = "gaussian"
+    sigma: float = Field(0.5, ge=0)  # logits: 1.3 is near the spread of Gumbel noise, so about one draw of the plan at temperature 1
+    unit: Literal["rms", "absolute"] = "rms"  # of sigma, for gaussian
+    words: int = Field(8, ge=1)  # likeliest words whose logits move, for logits; directions, for pca
+    pca: str = "data/rollouts"  # folder of rollouts whose latents give the directions of pca
+
+
+class Decode(Section):
+    max_new_tokens: int = Field(1600, ge=1)
+    temperature: float = Field(0.0, ge=0)
+    redecode_temperature: float = Field(0.7, ge=0)  # for the re-decode control
+    max_prompt: int = Field(8192, ge=1)  # tokens, or fewer where the model has too few positions; tasks with more are left out, and told
+    batch: int = Field(30, ge=1)  # rows at once; one of a task that takes more than 4,096 tokens, prompt and answer, counts as several
+    draft: int = Field(24, ge=0)  # prompt-lookup tokens checked in one forward; 0: plain decoding
+
+
+class Collect(Section):
+    limit: int = Field(8, ge=1)  # tasks collected live
+    resamples: int = Field(1, ge=1)  # R: branch-offs at each of `depths`
+    depths: tuple[int, ...] = ()  # latent indices where rollouts branch off, one named twice has twice as many; empty: every index
+    onward: bool = False  # a branch-off goes on with noise at every later latent, as search does; else it differs at one
+    shipped: str = ""  # folder of rollouts collected earlier, added to the live ones
+    shipped_limit: int = Field(0, ge=0)  # tasks of it that are used, drawn by hash; 0: all
+    influence_sigmas: tuple[Annotated[float, Field(ge=0)], ...] = (0.0, 1.0)
+    influence_limit: int = Field(1, ge=0)  # tasks of the latent-influence probe
+    influence_branches: int = Field(2, ge=1)
+
+
+class Reward(Section):
+    spec: Literal["executable", "paper"] = "executable"
+
+
+class Prm(Section):
+    kind: str = "transformer"  # "transformer", "gru", "ridge", or a causal LM by id or folder
+    width: int = Field(128, ge=1)
+    layers: int = Field(2, ge=1)
+    heads: int = Field(4, ge=1)
+    dropout: float = Field(0.1, ge=0, lt=1)
+    lora_rank: int = Field(0, ge=0)  # causal LM only: train adapters of this rank, its weights stay in their precision; 0: train it whole
+    reads: Literal["states", "words", "both"] = "states"  # a latent as it is, the input embedding it is aligned to, or one after the other
+    context: Literal["none", "pooled"] = "none"  # pooled: the PRM also reads the mean state of the prompt
+    loss: Literal["mse", "huber", "bce", "orm", "rank", "listwise"] = "mse"
+    epochs: int = Field(20, ge=1)
+    lr: float = Field(1e-3, gt=0)
+    batch: int = Field(64, ge=1)
+    device_batch: int = Field(64, ge=1)
+    unfreeze_step: int = Field(50, ge=0)
+    backbone_lr_factor: float = 0.3
+    zeta: float = 4.0
+    threshold: float = 0.5
+    checkpoint: str = ""  # use this trained PRM in stages 03 and 04 instead of the run's own
+    baselines: tuple[str, ...] = ("ridge", "gru")
+    folds: int = Field(0, ge=0)  # stage 03: every family the translator was not trained on is tested once, so many at a time; 0: not done
+
+
+class Search(Section):
+    limit: int = Field(5, ge=1)  # test tasks translated by every arm
+    branches: int = Field(4, ge=1)  # N, row 0 unperturbed
+    samples: int = Field(3, ge=1)  # pool of whole programs for best-of-N and the oracle
+    choose: Literal["steps", "thoughts"] = "steps"  # guided takes the best of N states at every step, or the best of N whole thoughts
+    margin: float = 0.0
+    lookahead: Literal[0, 1] = 0  # 1: score the states that the candidates lead to; dearer
+    beam: int = Field(1, ge=1)  # prefixes kept while thinking in steps; at most `branches`
+    repair: int = Field(0, ge=0)  # further rounds in which every arm mends what failed, told the compiler's or the run's log
+    repair_limit: int = Field(0, ge=0)  # tasks that repair rounds are made for, under the first seed; 0: all, under all seeds
+    arms: tuple[Arm, ...] = Field(ARMS, min_length=1)
+    seeds: tuple[int, ...] = Field((0,), min_length=1)
+
+
+class Validate(Section):
+    cpu_s: float = Field(10.0, gt=0)
+    memory_mb: int = Field(2048, ge=1)
+    processes: int = Field(64, ge=1)  # and threads, of one run
+    workers: int = Field(2, ge=1)  # programs judged at once; more than four are judged by processes of their own
+    races: Annotated[Literal["off", "on", "auto"], SWITCH] = "auto"  # race stage for correct programs; auto: where its tools are installed
+    timing: Annotated[Literal["off", "on"], SWITCH] = "off"  # exclusive timing lane for correct programs
+    cuda: Literal["auto", "gpu", "emulated", "compile"] = "auto"  # where CUDA programs run; auto: a GPU, else the CPU
+    unsafe: bool = False  # run generated programs without a sandbox
+
+
+class Executor(Section):
+    kind: Literal["local", "dask", "modal"] = "local"
+    workers: int = Field(1, ge=1)
+    address: str = ""
+    gpu: str = ""
+    timeout_s: int = Field(3600, ge=1)
+    retries: int = Field(2, ge=0)
+    volume: str = ""
+
+
+class Card(Section):
+    enabled: bool = False  # stage 07 is part of `run`
+    losses: tuple[Literal["mse", "huber", "bce", "orm", "rank", "listwise"], ...] = ("mse", "bce", "rank", "listwise")
+    shares: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (0.25, 0.5, 1.0)  # of the training tasks, for the learning curve
+    margins: tuple[float, ...] = (0.0, 0.02, 0.05, 0.1, 0.2)
+    seeds: tuple[int, ...] = Field((0,), min_length=1)  # of every small training
+
+
+class Params(Section):
+    run: str = "demo"
+    seed: int = 0
+    suite: Suite = Suite()
+    translator: Translator = Translator()
+    latent: Latent = Latent()
+    decode: Decode = Decode()
+    collect: Collect = Collect()
+    reward: Reward = Reward()
+    prm: Prm = Prm()
+    search: Search = Search()
+    validation: Validate = Validate()
+    executor: Executor = Executor()
+    card: Card = Card()
+
+
+SECTIONS = tuple(k for k in Params.model_fields if k not in ("run", "seed"))
+
+
+def load(run: str = "demo", **overrides: Any) -> Params:
+    """Parameters of a run: defaults, then `params/<run>.yaml` if there is one, then `overrides` (nested dicts).
+
+    Raises UserError naming file, line, key and the nearest valid key.
+    """
+    file = ROOT / "params" / f"{run}.yaml"
+    values, lines = read_yaml(file) if file.exists() else ({}, {})
+    return check(merge(merge(values, overrides), {"run": run}), lines, file)
+
+
+def load_file(path: str | Path, sets: tuple[str, ...] = ()) -> Params:
+    """Parameters of a YAML file; `sets` are command-line overrides such as `search.branches=8`."""
+    path = Path(path)
+    if not path.exists():
+        known = ", ".join(sorted(p.name for p in (ROOT / "params").glob("*.yaml")))
+        raise UserError(f"{path}: no such parameter file; params/ holds {known}")
+    values, lines = read_yaml(path)
+    values.setdefault("run", path.stem)
+    for item in sets:
+        given = _parse_set(item)
+        _fields(given, {}, f"--set {item}")
+        values = merge(values, given)
+    return check(values, lines, path)
+
+
+def check(values: dict, lines: dict[tuple, int], file: Path) -> Params:
+    """The parameters, if every value fits its field and the others.  Raises UserError that names `file` and the line."""
+    params = _fields(values, lines, file.name)
+    for name in params.suite.directions:
+        if name not in DIRECTIONS:
+            raise UserError(f"{file.name}: suite.directions: {name!r} is not one of {', '.join(DIRECTIONS)}{nearest(name, DIRECTIONS)}")
+    for section in ("search", "card"):
+        seeds = getattr(params, section).seeds
+        if len(set(seeds)) < len(seeds):
+            raise UserError(f"{file.name}: {section}.seeds: {list(seeds)} has one twice; each is a run of its own")
+    if params.latent.proposal == "mc_dropout" and max(params.latent.sigma, *params.collect.influence_sigmas, 0.0) >= 1:
+        told = "with mc_dropout sigma is the share of units that is dropped"
+        raise UserError(f"{file.name}: latent.sigma, collect.influence_sigmas: {told}; keep all of them below 1")
+    if params.search.choose == "thoughts" and (params.search.beam > 1 or params.search.lookahead):
+        raise UserError(f"{file.name}: search.choose thoughts takes no beam and no lookahead; leave them out, or choose steps")
+    if params.search.arms != ARMS and "guided_filter" in params.search.arms:  # among all arms it is left out where it cannot be
+        s = params.search
+        if s.choose != "thoughts" or "guided" not in s.arms or s.samples < s.branches or s.margin:
+            needed = "the arm guided, search.choose thoughts, search.samples of at least search.branches and no margin"
+            raise UserError(f"{file.name}: search.arms: guided_filter needs {needed}; set them, or leave it out")
+    for key, name in (("prm.kind", params.prm.kind), *(("prm.baselines", kind) for kind in params.prm.baselines)):
+        plain = name not in SMALL_PRMS and "/" not in name and not resolve(name).exists()
+        if plain and (close := difflib.get_close_matches(name, SMALL_PRMS, n=1, cutoff=0.75)):
+            raise UserError(f"{file.name}: {key}: {name!r} is no kind of PRM; did you mean {close[0]!r}?")
+    if params.executor.kind == "dask" and not params.executor.address:
+        raise UserError(f"{file.name}: executor.address: name the Dask scheduler, tcp://host:8786 or the file of its --scheduler-file")
+    if params.search.beam > params.search.branches:
+        raise UserError(f"{file.name}: search.beam {params.search.beam} is over search.branches {params.search.branches}; lower it")
+    if "/" in params.run or params.run.startswith("."):
+        raise UserError(f"{file.name}: run: {params.run!r} must be a plain name, it becomes a folder under data/runs")
+    return params
+
+
+def _fields(values: dict, lines: dict[tuple, int], name: str) -> Params:
+    """`values` as parameters, each looked at alone; `name` says in an error where they stand."""
+    try:
+        return Params.model_validate(values)
+    except ValidationError as e:
+        raise UserError(_explain(e.errors()[0], lines, name)) from None
+
+
+def resolve(path: str) -> Path:
+    """A path as given, or relative to the repository."""
+    given = Path(path).expanduser()
+    return given if given.is_absolute() or given.exists() else ROOT / path
+
+
+def id_or_folder(name: str) -> str:
+    """A model's folder by its full path, wherever it is read from; a model-hub id as it is."""
+    found = resolve(name)
+    return str(found.resolve()) if found.is_dir() else name
+
+
+def merge(base: dict, over: dict) -> dict:
+    """`base` with the values of `over` laid on top, sections merged key by key."""
+    out = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(out.get(key), dict)
+        out[key] = merge(out[key], value) if both else value
+    return out
+
+
+def dump(params: Params) -> dict:
+    """Every value, JSON-ready: what a run writes beside what it made."""
+    return json.loads(params.model_dump_json())
+
+
+def _parse_set(item: str) -> dict:
+    key, eq, text = item.partition("=")
+    if not eq or not all(key.split(".")):
+        raise UserError(f"--set {item}: expected section.key=value")
+    value = parse(text, f"--set {item}")
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return value
+
+
+def _explain(error: dict, lines: dict[tuple, int], name: str) -> str:
+    loc = tuple(str(p) for p in error["loc"])
+    named = next((loc[:i] for i in range(len(loc), 0, -1) if loc[:i] in lines), loc)
+    where = f"{name}: line {lines[named]}" if named in lines else name
+    key, said, got = ".".join(loc), error["msg"].lower(), short(error["input"])
+    if error["type"] == "extra_forbidden":
+        model = Params
+        for part in loc[:-1]:
+            model = model.model_fields[part].annotation
+        return f"{where}: unknown key {key!r}{nearest(loc[-1], model.model_fields)}"
+    if error["type"] == "model_type":
+        return f"{where}: {key} is a section of 'key: value' lines, got {got}"
+    if error["type"] == "too_short":
+        return f"{where}: {key}: name at least one, got {got}"
+    if error["type"] == "literal_error" and isinstance(error["input"], str):
+        close = difflib.get_close_matches(error["input"], re.findall("'(.*?)'", error["ctx"]["expected"]), n=1, cutoff=0.5)
+        got += f"; did you mean {close[0]!r}?" if close else ""
+    return f"{where}: {key}: {said}, got {got}"

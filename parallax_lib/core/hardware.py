@@ -1,0 +1,74 @@
+"""Processor cores, memory and GPUs that this process may use, within a container's or a batch job's limits.
+
+Knows the system's files, device nodes and the environment.  Knows nothing of torch, programs or models.
+GPUs are named as CUDA_VISIBLE_DEVICES takes them.
+"""
+
+from __future__ import annotations
+
+import glob
+import itertools
+import os
+from pathlib import Path
+
+import joblib
+import psutil
+
+CGROUPS = Path("/sys/fs/cgroup")
+OURS = Path("/proc/self/cgroup")
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+_turn = itertools.count()
+
+
+def cores() -> int:
+    """Cores by affinity and the container's quota of processor time."""
+    return joblib.cpu_count()
+
+
+def free_memory() -> int:
+    """Bytes that are free, of the machine and of each control group (v2) that this process is in."""
+    return min([psutil.virtual_memory().available, *_left()])
+
+
+def _left() -> list[int]:
+    """Bytes that each control group with a limit has left; files that are only cached count as free."""
+    try:
+        path = next(line[3:] for line in OURS.read_text().splitlines() if line.startswith("0::")).strip("/")
+    except (OSError, StopIteration):
+        return []
+    left = []
+    for folder in (CGROUPS / path, *(CGROUPS / path).parents):
+        if not folder.is_relative_to(CGROUPS):
+            break
+        try:
+            most, used = (int((folder / name).read_text()) for name in ("memory.max", "memory.current"))
+            cached = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines()).get("inactive_file", 0)
+        except (OSError, ValueError):  # no such file, or "max"
+            continue
+        left.append(max(0, most - used + int(cached)))
+    return left
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs of this process: those its environment names, else one for each device node."""
+    named = os.environ.get(VISIBLE)
+    if named is not None:
+        return [name.strip() for name in named.split(",") if name.strip()]
+    return [str(i) for i in range(len(glob.glob("/dev/nvidia[0-9]*")))]
+
+
+def gpu_of_slot(slot: int) -> dict[str, str]:
+    """Environment that shows the GPU of one of several workers; nothing without a GPU."""
+    found = visible_gpus()
+    return {VISIBLE: found[slot % len(found)]} if found else {}
+
+
+def next_gpu() -> dict[str, str]:
+    """Environment that shows one GPU, the next one at every call, the first by process: runs spread over all of them."""
+    return gpu_of_slot(os.getpid() + next(_turn))
+
+
+def gpu_memory_share(workers: int, whole: float) -> float:
+    """Part of a GPU's memory for each of so many workers, when all that share it may take `whole`."""
+    found = len(visible_gpus()) or 1
+    return whole / -(-workers // found)

@@ -1,0 +1,219 @@
+"""Where one call runs on other machines: the workers of a Dask cluster, or Modal's containers.
+
+Knows their clients.  Knows nothing of what the functions do, and retries nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import hashlib
+import json
+import os
+import socket
+import sys
+import threading
+import tomllib
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from parallax_lib.core.backends import Call, ExecutorConfig, WorkerDied, invoke
+from parallax_lib.core.config import ROOT
+from parallax_lib.core.errors import UserError
+
+NO_TOKEN = "modal: no token; run `modal token new` or set executor.kind: local"
+NO_PACKAGE = "{0}: not installed; run `pip install -c constraints.txt -e .[{0}]` or set executor.kind: local"
+NO_ADDRESS = "executor.address: empty; name a Dask scheduler (tcp://host:8786, or the file of its --scheduler-file)"
+CONNECT_S = 30  # for the scheduler to answer, and again for a first worker
+SIGN_OFF_S = 10  # for the scheduler to let a worker go
+THREADS = "dask: the worker on {} runs {} calls in one process; start workers with --nthreads 1, one a GPU"
+NO_NANNY = "dask: the worker on {} has no nanny, so a call past its time could not be ended; start it without --no-nanny"
+OTHER_CODE = "dask: {} another parallax_lib than this process; install the same commit there and start it again"
+LOST = "dask: the scheduler at {} is gone; start it and its workers again, then run the same command: what is done is kept"
+
+
+@contextmanager
+def open_dask(config: ExecutorConfig) -> Iterator[Call]:
+    """A running Dask cluster, one call at a time on each worker.  A call past its time, or that nobody waits for any more, ends
+    with its worker, which its nanny starts anew.  The cluster runs a call again whose worker died, as often as it allows."""
+    try:
+        from distributed import Client
+    except ImportError:
+        raise UserError(NO_PACKAGE.format("dask")) from None
+    if not config.address:
+        raise UserError(NO_ADDRESS)
+    try:
+        client = Client(_listening(config.address), timeout=CONNECT_S, set_as_default=False)
+    except (OSError, ValueError, LookupError, TypeError) as error:  # a time-out is an OSError
+        raise UserError(f"executor.address: no Dask scheduler answers at {config.address}: {error}") from None
+    running, lock, closed = set(), threading.Lock(), threading.Event()
+
+    def call(fn: Callable, args: tuple, kwargs: dict) -> Any:
+        with lock:
+            if closed.is_set():
+                raise CancelledError
+            future = client.submit(_invoke_there, code(), fn, args, kwargs, pure=False)
+            running.add(future)
+        try:
+            return _dask_result(client, future, config.timeout_s)
+        except CancelledError:
+            if closed.is_set():
+                raise
+            raise UserError(LOST.format(config.address)) from None
+        finally:
+            running.discard(future)
+
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=CONNECT_S)
+        except TimeoutError:
+            raise UserError(f"dask: the scheduler at {config.address} has no worker; start some: dask worker --nthreads 1 ...") from None
+        try:
+            yield call
+        finally:
+            with lock:
+                closed.set()
+            client.cancel(list(running), force=True)
+
+
+def _listening(address: str) -> str:
+    """A scheduler's address, from its file if that is one; raises where nothing listens: a Client that fails leaves threads behind."""
+    from distributed.comm.addressing import get_address_host_port
+
+    for file in (Path(address).expanduser(), ROOT / address):
+        if file.is_file():
+            address = json.loads(file.read_text())["address"]
+    host, port = get_address_host_port(address, strict=True)
+    if address.startswith(("tcp:", "tls:")):
+        socket.create_connection((host, port), CONNECT_S).close()
+    return address
+
+
+def _dask_result(client: Any, future: Any, timeout_s: float) -> Any:
+    """Dask's names for a lost worker, a passed time limit and a call that was cancelled become those of the local kind."""
+    from distributed import KilledWorker
+    from distributed import TimeoutError as Late
+    from distributed.client import FutureCancelledError
+
+    try:
+        return future.result(timeout=timeout_s)
+    except KilledWorker as error:
+        raise WorkerDied(str(error)) from None
+    except FutureCancelledError:
+        raise CancelledError from None
+    except Late:
+        if future.status == "error":  # raised by the function itself
+            raise
+        client.cancel([future], force=True)
+        raise TimeoutError(f"no result after {timeout_s:g} s") from None
+    except (ImportError, AttributeError, RuntimeError) as error:  # the call could not be read there
+        if "deserialization of the task graph" in str(error) or ("parallax_lib" in str(error) and not isinstance(error, RuntimeError)):
+            raise UserError(OTHER_CODE.format("the scheduler or a worker has")) from None
+        raise
+
+
+def _invoke_there(expected: str, fn: Callable, args: tuple, kwargs: dict) -> Any:
+    """What a Dask worker runs; refused where the library's source is not this process's.  Models and adapters are not compared."""
+    from distributed import get_worker
+
+    worker, done = get_worker(), threading.Event()
+    if worker.state.nthreads > 1:
+        raise UserError(THREADS.format(socket.gethostname(), worker.state.nthreads))
+    if code() != expected:
+        raise UserError(OTHER_CODE.format(f"the worker on {socket.gethostname()} has"))
+    if not worker.nanny:
+        raise UserError(NO_NANNY.format(socket.gethostname()))
+    threading.Thread(target=_leave_when_unwanted, args=(worker, worker.get_current_task(), done), daemon=True).start()
+    try:
+        return invoke(fn, args, kwargs)
+    finally:
+        done.set()
+
+
+def _leave_when_unwanted(worker: Any, key: str, done: threading.Event) -> None:
+    """Ends this process, which its nanny starts anew, once nobody waits for its call: a thread cannot be interrupted.
+
+    The scheduler is told first: a call that it gave to this worker meanwhile runs on another, and is not blamed for this end."""
+    while not done.wait(0.5):
+        task = worker.state.tasks.get(key)
+        if (task is None or task.state == "cancelled") and not done.is_set():
+            try:
+                asyncio.run_coroutine_threadsafe(_sign_off(worker), worker.loop.asyncio_loop).result(SIGN_OFF_S)
+            finally:
+                os._exit(1)
+
+
+async def _sign_off(worker: Any) -> None:
+    worker.nanny = None  # a worker that is let go closes, and would have its nanny close too: it is to start this one anew
+    await worker.scheduler.unregister(address=worker.address, stimulus_id="call-unwanted", expected=True)
+
+
+@functools.cache
+def code() -> str:
+    """sha256 of the library's source files."""
+    library = Path(__file__).parents[1]
+    files = sorted(library.rglob("*.py"))
+    return hashlib.sha256(b"".join(f"{file.relative_to(library)}\0".encode() + file.read_bytes() for file in files)).hexdigest()
+
+
+@contextmanager
+def open_modal(config: ExecutorConfig) -> Iterator[Call]:
+    """A Modal app for as long as the context lasts.  Modal is called only from threads other than the caller's: a
+    notebook runs a loop in its own, where Modal warns, and raises from `map`; and the app would swallow Ctrl-C."""
+    try:
+        import modal
+    except ImportError:
+        raise UserError(NO_PACKAGE.format("modal")) from None
+    app = modal.App("parallax", image=modal_image(config), include_source=False)
+    volumes = {config.mount: modal.Volume.from_name(config.volume, create_if_missing=True)} if config.volume else {}
+    function = app.function(
+        name="invoke",
+        serialized=True,  # the app is made inside a function: there is no module the container could import it from
+        gpu=config.gpu or None,
+        timeout=int(config.timeout_s),
+        max_containers=config.max_containers or config.workers,
+        volumes=volumes,
+    )(invoke)
+    running = app.run()
+    with ThreadPoolExecutor(1) as aside:
+        try:
+            aside.submit(running.__enter__).result()
+        except modal.exception.Error as error:
+            raise UserError(NO_TOKEN if isinstance(error, modal.exception.AuthError) else f"modal: {error}") from None
+        try:
+            yield partial(_modal_call, function)
+        finally:
+            aside.submit(running.__exit__, None, None, None).result()
+
+
+def _modal_call(function: Any, fn: Callable, args: tuple, kwargs: dict) -> Any:
+    """One remote call; Modal's names for a lost container and a passed time limit become those of the local kind."""
+    from modal import exception
+
+    try:
+        return function.remote(fn, args, kwargs)
+    except exception.FunctionTimeoutError as error:
+        raise TimeoutError(str(error)) from None
+    except (exception.RemoteError, exception.InternalFailure) as error:
+        raise WorkerDied(str(error)) from None
+
+
+def modal_image(config: ExecutorConfig) -> Any:
+    """The project's dependencies at the lock's versions, on this Python (pickled functions need the same one)."""
+    import modal
+
+    lock = ROOT / "constraints.txt"
+    if not lock.exists():
+        raise UserError(f"modal: there is no {lock}; install the project from a checkout with `pip install -e`")
+    dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    image = modal.Image.debian_slim(python_version="{}.{}".format(*sys.version_info))
+    image = image.add_local_file(lock, f"/lock/{lock.name}", copy=True)
+    image = image.uv_pip_install(*dependencies, *config.packages, extra_options=f"--constraints /lock/{lock.name}")
+    image = image.env({"HF_HOME": config.mount} if config.volume else {}).add_local_python_source("parallax_lib")
+    for folder in config.folders:
+        image = image.add_local_dir(ROOT / folder, f"/root/{folder}")  # /root holds parallax_lib, so ROOT is /root
+    return image

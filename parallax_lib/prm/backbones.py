@@ -1,0 +1,129 @@
+"""Causal backbones of the process reward model: a Hugging Face decoder body, or a GRU; each with a growable state.
+
+Knows how hidden vectors become hidden vectors, one position at a time or all at once.  Knows nothing of latents,
+adapters, scores or search.
+
+Letters: M rows, T positions, H width.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from parallax_lib.core.config import id_or_folder
+from parallax_lib.core.errors import UserError
+
+
+class CausalBody(nn.Module):
+    """A Hugging Face decoder without its vocabulary ends; its state is a KV cache.
+
+    With a LoRA rank its own weights stay as they are, in their own precision, and only the adapters [rank] beside every
+    linear map are learned, in float32.
+    """
+
+    def __init__(self, body: nn.Module, lora_rank: int = 0):
+        super().__init__()
+        body.set_input_embeddings(None)
+        self.width, self.dtype = body.config.hidden_size, body.dtype
+        self.body = _with_lora(body, lora_rank) if lora_rank else body
+        self.fixed = {name for name, _ in self.named_parameters() if "lora_" not in name} if lora_rank else set()
+
+    def run(self, inputs: Tensor, state=None):
+        """inputs [M, T, H] after `state` -> hidden [M, T, H] and the state, grown in place."""
+        given = inputs.to(self.dtype) if self.fixed else inputs
+        out = self.body(inputs_embeds=given, past_key_values=state, use_cache=state is not None)
+        return out.last_hidden_state.to(inputs.dtype), state
+
+    def fingerprint(self) -> str:
+        """sha256 over the first values of every weight that stays as it is."""
+        weights = self.state_dict()
+        parts = (weights[name].flatten()[: self.width].float().cpu().numpy().tobytes() for name in sorted(self.fixed))
+        return hashlib.sha256(b"".join(parts)).hexdigest()
+
+    def begin(self, rows: int):
+        from transformers import DynamicCache
+
+        return DynamicCache(config=self.body.config)
+
+    def repeat(self, state, times: int):
+        """A copy in which every row occurs `times` times in a row."""
+        state = copy.deepcopy(state)
+        state.batch_repeat_interleave(times)
+        return state
+
+    def select(self, state, rows: Tensor):
+        state.batch_select_indices(rows)
+        return state
+
+
+class Recurrent(nn.Module):
+    """A GRU; its state is the hidden state [layers, M, H]."""
+
+    fixed: frozenset[str] = frozenset()  # all of it is learned
+
+    def __init__(self, width: int, layers: int, dropout: float):
+        super().__init__()
+        self.gru = nn.GRU(width, width, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0)
+        self.width = width
+
+    def run(self, inputs: Tensor, state: Tensor | None = None):
+        return self.gru(inputs, state)
+
+    def begin(self, rows: int) -> Tensor:
+        return self.gru.weight_hh_l0.new_zeros(self.gru.num_layers, rows, self.width)
+
+    def repeat(self, state: Tensor, times: int) -> Tensor:
+        return state.repeat_interleave(times, 1)
+
+    def select(self, state: Tensor, rows: Tensor) -> Tensor:
+        return state[:, rows].contiguous()
+
+
+def small_llama(width: int, layers: int, heads: int, dropout: float) -> CausalBody:
+    """A randomly initialised Llama body.  UserError where width and heads do not fit."""
+    from transformers import AutoModel, LlamaConfig
+
+    if width % heads or width // heads % 2:
+        raise UserError(f"PRM width {width} must be an even multiple of its {heads} heads, as {2 * heads * 16} is")
+    sizes = {"hidden_size": width, "intermediate_size": 3 * width, "num_hidden_layers": layers}
+    attention = {"num_attention_heads": heads, "num_key_value_heads": heads, "attention_dropout": dropout}
+    tokens = {"vocab_size": 1, "bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
+    return CausalBody(AutoModel.from_config(LlamaConfig(**sizes, **attention, **tokens)))
+
+
+def pretrained(name: str, lora_rank: int = 0) -> CausalBody:
+    """The body of a causal LM by id or folder.  Without LoRA in float32: bf16 weights do not move at fine-tuning learning rates."""
+    from transformers import AutoModel
+
+    try:
+        return CausalBody(AutoModel.from_pretrained(id_or_folder(name), dtype="auto" if lora_rank else torch.float32), lora_rank)
+    except (OSError, ValueError) as e:
+        known = "'transformer', 'gru', 'ridge' or a causal LM by id or folder"
+        raise UserError(f"PRM backbone {name!r} is not {known}: {' '.join(str(e).split())[:160]}") from None
+
+
+def described(name: str, lora_rank: int = 0) -> CausalBody:
+    """`pretrained` in shape and precision; its weights are not read."""
+    from transformers import AutoConfig, AutoModel
+
+    config = AutoConfig.from_pretrained(id_or_folder(name))
+    return CausalBody(AutoModel.from_config(config, dtype=(config.dtype or torch.float32) if lora_rank else torch.float32), lora_rank)
+
+
+def _with_lora(body: nn.Module, rank: int) -> nn.Module:
+    from peft import LoraConfig, get_peft_model
+
+    lora = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", lora_dropout=0.0)
+    return get_peft_model(body, lora).base_model.model
+
+
+def from_saved_config(folder: Path) -> CausalBody:
+    """The architecture written in `folder`/config.json, weights still to be filled in."""
+    from transformers import AutoConfig, AutoModel
+
+    return CausalBody(AutoModel.from_config(AutoConfig.from_pretrained(folder), dtype=torch.float32))

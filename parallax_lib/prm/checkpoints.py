@@ -1,0 +1,84 @@
+"""Checkpoints of a training run: written whole, found again, refused when they belong to another run.
+
+Knows folders named checkpoint-<step>, weights, optimiser state and history.  Knows nothing of losses or batches.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from parallax_lib.core.errors import UserError
+from parallax_lib.prm import model as prm_model
+
+KEPT = 2  # newest checkpoints left on disk
+
+
+@dataclass
+class TrainState:
+    """What training changes beside weights and optimiser."""
+
+    step: int = 0  # updates done
+    best_loss: float = float("inf")  # on the valid split
+    best: dict[str, Tensor] | None = None  # weights at best_loss
+    waited: int = 0  # evaluations since best_loss
+    history: list[dict] = field(default_factory=list)
+
+
+def write(folder: Path, model, optimizer, state: TrainState, run: str) -> Path:
+    """`folder`/checkpoint-<step> of the run with that fingerprint; older ones beyond two are deleted."""
+
+    def extra(part: Path) -> None:
+        torch.save(optimizer.state_dict(), part / "optimizer.pt")
+        if state.best is not None:
+            save_file(state.best, part / "best.safetensors")
+        plain = {k: getattr(state, k) for k in ("step", "best_loss", "waited", "history")}
+        (part / "state.json").write_text(json.dumps(plain | {"run": run}))
+
+    path = prm_model.save(model, folder / f"checkpoint-{state.step}", extra)
+    for old in find(folder)[:-KEPT]:
+        shutil.rmtree(old)
+    return path
+
+
+def find(folder: Path) -> list[Path]:
+    """Finished checkpoints, oldest first."""
+    found = [p for p in folder.glob("checkpoint-*") if p.name.removeprefix("checkpoint-").isdigit()]
+    return sorted(found, key=lambda p: int(p.name.removeprefix("checkpoint-")))
+
+
+def newest(folder: Path, run: str) -> Path | None:
+    """The checkpoint to go on from.  UserError if the folder holds another run's."""
+    found = find(folder)
+    if not found:
+        return None
+    if json.loads((found[-1] / "state.json").read_text())["run"] != run:
+        raise UserError(
+            f"{folder}: {found[-1].name} belongs to a training with other settings or data: "
+            "give another folder, or start over with resume=False"
+        )
+    return found[-1]
+
+
+def clear(folder: Path) -> None:
+    for path in find(folder):
+        shutil.rmtree(path)
+
+
+def read_state(path: Path) -> TrainState:
+    values = json.loads((path / "state.json").read_text())
+    values.pop("run")
+    best = path / "best.safetensors"
+    return TrainState(**values, best=load_file(best) if best.exists() else None)
+
+
+def read_weights(path: Path, model, optimizer) -> None:
+    """Fill model and optimizer, whose parameter groups must already be those of that step."""
+    prm_model.restore(model, load_file(path / "model.safetensors"))
+    optimizer.load_state_dict(torch.load(path / "optimizer.pt", weights_only=True, map_location=model.mean.device))

@@ -1,0 +1,299 @@
+"""Process reward model: a latent prefix in, a score at every position out; beside it the GRU and ridge baselines.
+
+Knows latent vectors.  Knows nothing of labels, training or the translator.
+
+All three kinds share `forward(latents, lengths, context) -> raw scores [B, K]`, `scores(model, latents)` in 0..1, and,
+for `scoring`, `begin`, `step`, `repeat`, `select` of a prefix that grows.
+
+Letters: B rows, K latent steps, D translator width, H PRM width, M rows in one step.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from parallax_lib.core.config import SMALL_PRMS
+from parallax_lib.core.errors import UserError
+from parallax_lib.prm.backbones import CausalBody, Recurrent, described, from_saved_config, pretrained, small_llama
+from parallax_lib.prm.losses import find_loss, to_probability
+
+
+@dataclass(frozen=True)
+class PRMConfig:
+    backbone: str = "transformer"  # "transformer", "gru", "ridge", or a causal LM by id or folder
+    latent_width: int = 0  # D; training fills it from the data
+    width: int = 128  # H; a causal LM brings its own
+    layers: int = 2
+    heads: int = 4
+    dropout: float = 0.0
+    reads: str = "states"  # what a latent of width `latent_width` is: "states", "words", "both" (latents.reader)
+    context: str = "none"  # "pooled": a prompt state [B, D] is read before the first latent
+    loss: str = "mse"  # decides how a raw score becomes a probability; training sets it
+    steps: int = 0  # K, one probe each (ridge only)
+    lora_rank: int = 0  # causal LM only: its weights stay as they are, adapters of this rank are trained; 0: all of it, in float32
+    base: str = ""  # fingerprint of the weights beneath the adapters; building fills it in
+
+    @property
+    def state_width(self) -> int:
+        """Width of the translator's states, and of a prompt's: half a latent's where that holds a word's embedding too."""
+        return self.latent_width // (2 if self.reads == "both" else 1)
+
+
+class PRM(nn.Module):
+    """Standardise, adapter, causal backbone, scalar head at every position."""
+
+    def __init__(self, config: PRMConfig, backbone: nn.Module):
+        super().__init__()
+        self.config = replace(config, width=backbone.width)
+        self.backbone = backbone
+        self.adapter = _adapter(config.latent_width, self.config.width)
+        self.head = nn.Linear(self.config.width, 1)
+        self.dropout = nn.Dropout(config.dropout)
+        self.register_buffer("mean", torch.zeros(config.latent_width))
+        self.register_buffer("std", torch.ones(config.latent_width))
+        if config.context == "pooled":
+            self.register_buffer("context_mean", torch.zeros(config.state_width))
+            self.register_buffer("context_std", torch.ones(config.state_width))
+            self.context_adapter = _adapter(config.state_width, self.config.width)
+
+    def forward(self, latents: Tensor, lengths: Tensor | None = None, context: Tensor | None = None) -> Tensor:
+        """latents [B, K, D] -> raw scores [B, K]; positions at or past `lengths` [B] are not read and score 0."""
+        inputs = self.embed(latents)  # (B, K, H)
+        past_end = None
+        if lengths is not None:
+            past_end = torch.arange(latents.shape[1], device=inputs.device) >= lengths.to(inputs.device)[:, None]
+            inputs = inputs.masked_fill(past_end[..., None], 0)
+        if self.config.context == "pooled":
+            inputs = torch.cat([self.embed_context(context)[:, None], inputs], 1)
+        hidden, _ = self.backbone.run(inputs)
+        raw = self.head(hidden[:, -latents.shape[1] :])[..., 0]
+        return raw if past_end is None else raw.masked_fill(past_end, 0)
+
+    def embed(self, latents: Tensor) -> Tensor:
+        check_width(self.config, latents)
+        return self.dropout(self.adapter((latents.to(self.mean) - self.mean) / self.std))
+
+    def embed_context(self, context: Tensor | None) -> Tensor:
+        if context is None:
+            raise UserError("this PRM reads a pooled prompt state: pass context [B, D], or train without it")
+        _match(context.shape[-1], self.config.state_width, "this PRM's prompt state")
+        return self.dropout(self.context_adapter((context.to(self.mean) - self.context_mean) / self.context_std))
+
+    def begin(self, rows: int, context: Tensor | None = None):
+        state = self.backbone.begin(rows)
+        if self.config.context == "pooled":
+            _, state = self.backbone.run(self.embed_context(context)[:, None], state)
+        return state
+
+    def step(self, latents: Tensor, state):
+        """One latent each [M, D] after `state` -> raw scores [M] and the new state."""
+        hidden, state = self.backbone.run(self.embed(latents)[:, None], state)
+        return self.head(hidden[:, 0])[:, 0], state
+
+    def repeat(self, state, times: int):
+        return self.backbone.repeat(state, times)
+
+    def select(self, state, rows: Tensor):
+        return self.backbone.select(state, rows)
+
+
+class RidgeProbe(nn.Module):
+    """Linear baseline: for each position one probe of the latent there; the last one serves beyond K."""
+
+    def __init__(self, config: PRMConfig):
+        super().__init__()
+        self.config = config
+        self.register_buffer("mean", torch.zeros(config.latent_width))
+        self.register_buffer("std", torch.ones(config.latent_width))
+        self.register_buffer("weight", torch.zeros(config.steps, config.latent_width))
+        self.register_buffer("bias", torch.zeros(config.steps))
+
+    def forward(self, latents: Tensor, lengths: Tensor | None = None, context: Tensor | None = None) -> Tensor:
+        steps = torch.arange(latents.shape[1], device=self.mean.device)
+        raw = self.probe(latents, steps)
+        return raw if lengths is None else raw.masked_fill(steps >= lengths.to(steps)[:, None], 0)
+
+    def probe(self, latents: Tensor, steps: Tensor) -> Tensor:
+        check_width(self.config, latents)
+        steps = steps.clamp_max(self.config.steps - 1)
+        return (((latents.to(self.mean) - self.mean) / self.std) * self.weight[steps]).sum(-1) + self.bias[steps]
+
+    def begin(self, rows: int, context: Tensor | None = None) -> int:
+        return 0
+
+    def step(self, latents: Tensor, state: int):
+        return self.probe(latents, torch.tensor(state, device=self.mean.device)), state + 1
+
+    def repeat(self, state: int, times: int) -> int:
+        return state
+
+    def select(self, state: int, rows: Tensor) -> int:
+        return state
+
+
+def build(config: PRMConfig) -> PRM | RidgeProbe:
+    """A fresh model of that configuration.  UserError for an impossible one."""
+    model = _made(config, pretrained)
+    if config.lora_rank:
+        model.config = replace(model.config, base=model.backbone.fingerprint())
+    return model
+
+
+def unfilled(config: PRMConfig) -> PRM | RidgeProbe:
+    """`build` without reading a language model's weights; for the meta device."""
+    return _made(config, described)
+
+
+def _made(config: PRMConfig, language_model: Callable[[str, int], CausalBody]) -> PRM | RidgeProbe:
+    find_loss(config.loss)
+    if config.latent_width < 1:
+        raise UserError("PRMConfig.latent_width is 0: give the width D of the translator's hidden states")
+    if config.context not in ("none", "pooled"):
+        raise UserError(f"PRMConfig.context {config.context!r}: choose 'none' or 'pooled'")
+    if config.lora_rank and config.backbone in SMALL_PRMS:
+        told = f"PRMConfig.lora_rank {config.lora_rank}: a {config.backbone}"
+        raise UserError(f"{told} has no weights to adapt; name a causal LM, or set it to 0")
+    if config.backbone == "ridge":
+        return RidgeProbe(config)
+    if config.backbone == "gru":
+        return PRM(config, Recurrent(config.width, config.layers, config.dropout))
+    if config.backbone == "transformer":
+        return PRM(config, small_llama(config.width, config.layers, config.heads, config.dropout))
+    return PRM(config, language_model(config.backbone, config.lora_rank))
+
+
+def check_width(config: PRMConfig, latents: Tensor) -> None:
+    _match(latents.shape[-1], config.latent_width, "this PRM")
+
+
+@torch.no_grad()
+def scores(model, latents, contexts=None, batch: int = 256) -> Tensor:
+    """Scores in 0..1 of every prefix: latents [n, K, D], array or tensor -> float32 [n, K] on the CPU."""
+    model.eval()
+    latents, out = _tensor(latents), []
+    for i in range(0, len(latents), batch):
+        context = None if contexts is None else _tensor(contexts[i : i + batch])
+        raw = model(latents[i : i + batch].to(model.mean.device), context=context)
+        out.append(to_probability(model.config.loss, raw.float()).cpu())
+    return torch.cat(out) if out else torch.zeros(latents.shape[:2])
+
+
+def size(model) -> int:
+    """Values that a call reads, a ridge probe's weights and what lies beneath adapters included."""
+    return sum(v.numel() for v in model.state_dict().values())
+
+
+def learned(model) -> dict[str, Tensor]:
+    """Its state without the weights that lie beneath LoRA adapters: training does not touch them, `config.backbone` names them."""
+    fixed = _fixed(model)
+    return {name: value for name, value in model.state_dict().items() if name not in fixed}
+
+
+def to_masters(model: PRM) -> None:
+    """What is learned becomes float32: a bfloat16 weight does not move at a learning rate of 1e-6, the step is below its resolution."""
+    fixed = _fixed(model)
+    for name, value in itertools.chain(model.named_parameters(), model.named_buffers()):
+        if name not in fixed:
+            value.data = value.data.float()
+
+
+def restore(model, state: dict[str, Tensor]) -> None:
+    """Fill in what `learned` gave.  RuntimeError where names or shapes differ."""
+    found = model.load_state_dict(state, strict=False)
+    wrong = sorted({*found.unexpected_keys, *found.missing_keys} - _fixed(model))
+    if wrong:
+        raise RuntimeError(f"{len(wrong)} names differ, {wrong[0]!r} is one")
+
+
+def _fixed(model) -> set[str]:
+    return {f"backbone.{name}" for name in model.backbone.fixed} if isinstance(model, PRM) else set()
+
+
+def save(model, folder: str | Path, extra: Callable[[Path], None] | None = None) -> Path:
+    """Write prm.json, model.safetensors (`learned`), the backbone's config.json; the folder appears whole or not at all.
+
+    `extra(part)` may add files to the folder before it gets its name.
+    """
+    folder = Path(folder)
+    part = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    told = {name: value for name, value in asdict(model.config).items() if value or name not in ("lora_rank", "base")}
+    (part / "prm.json").write_text(json.dumps(told, indent=1) + "\n")
+    save_file({k: v.detach().cpu().contiguous() for k, v in learned(model).items()}, part / "model.safetensors")
+    if isinstance(getattr(model, "backbone", None), CausalBody):
+        model.backbone.body.config.save_pretrained(part)
+    if extra is not None:
+        extra(part)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(part, folder)
+    return folder
+
+
+def load(folder: str | Path, latent_width: int | None = None, device: str = "cpu") -> PRM | RidgeProbe:
+    """A saved model in eval mode.  `latent_width`: the translator's, checked before anything large is read.
+
+    UserError for a missing path, a folder of checkpoints, another width, damaged or foreign files.
+    """
+    folder = Path(folder)
+    config = read_config(folder, latent_width)
+    try:
+        whole = config.backbone not in ("ridge", "gru") and not config.lora_rank  # else its own files suffice, or `backbone` lies beneath
+        model = PRM(config, from_saved_config(folder)) if whole else build(config)
+        if model.config.base != config.base:
+            told = f"{folder}: {config.backbone} has other weights than this PRM was trained on"
+            raise UserError(f"{told}; put those back, or train a PRM on these")
+        restore(model, load_file(folder / "model.safetensors"))
+    except FileNotFoundError:
+        raise UserError(f"{folder}: model.safetensors is missing; copy the whole folder") from None
+    except SafetensorError as e:
+        raise UserError(f"{folder / 'model.safetensors'}: truncated or damaged ({e}); copy it again") from None
+    except UserError:
+        raise
+    except (OSError, RuntimeError, ValueError) as e:
+        raise UserError(f"{folder}: its files do not fit together: {' '.join(str(e).split())[:160]}") from None
+    return model.to(device).eval()
+
+
+def read_config(folder: Path, latent_width: int | None = None) -> PRMConfig:
+    """A saved model's description alone.  UserError for a missing or foreign one, or one of another width."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; a PRM is a folder with prm.json and model.safetensors")
+    file = folder / "prm.json"
+    if not file.exists():
+        found = sorted((p.parent for p in folder.glob("*/prm.json")), key=lambda p: (len(p.name), p.name))
+        hint = f"it holds {', '.join(p.name for p in found)}: give one of these" if found else "is it the right folder?"
+        raise UserError(f"{folder}: no prm.json here; {hint}")
+    try:
+        config = PRMConfig(**json.loads(file.read_text()))
+    except (json.JSONDecodeError, TypeError) as e:
+        raise UserError(f"{file}: not a PRM's description ({e})") from None
+    if latent_width is not None:
+        _match(latent_width, config.state_width, f"the PRM in {folder}")
+    return config
+
+
+def _match(given: int, expected: int, owner: str) -> None:
+    if given != expected:
+        hint = "use the translator it was trained with, or train a PRM for this one"
+        raise UserError(f"latents are {given} wide, {owner} takes {expected}: {hint}")
+
+
+def _adapter(width: int, out: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(width, out), nn.GELU(), nn.LayerNorm(out))
+
+
+def _tensor(values) -> Tensor:
+    return values if torch.is_tensor(values) else torch.from_numpy(np.asarray(values))

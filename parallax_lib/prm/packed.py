@@ -1,0 +1,49 @@
+"""PRMs on their way to the processes that score with them: told by the hashes of their files, loaded once a process.
+
+Knows the files of a PRM's folder.  Knows nothing of tasks, and trains nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from parallax_lib.core.storage import digest
+from parallax_lib.prm import model as prm_model
+
+_LOADED: dict[tuple[str, str], Any] = {}  # (hash of its files, device) -> model
+
+
+def pack(folder: Path, shared_disk: bool = False) -> dict[str, Any]:
+    """A PRM as plain data: name -> sha256 of its files, and the files themselves, or on a shared disk where they are."""
+    files = sorted(path for path in folder.iterdir() if path.suffix in (".json", ".safetensors"))
+    rest = {"folder": str(folder.resolve())} if shared_disk else {"files": {path.name: path.read_bytes() for path in files}}
+    return {"sha256": {path.name: _sha256(path) for path in files}} | rest
+
+
+def unpack(packs: Sequence[dict], device) -> list:
+    """The packed PRMs on `device`, ready to score.  This process keeps them until it is asked for others."""
+    keys = [(digest(packed["sha256"]), str(device)) for packed in packs]
+    for unwanted in set(_LOADED) - set(keys):
+        del _LOADED[unwanted]
+    for key, packed in zip(keys, packs, strict=True):
+        if key not in _LOADED:
+            _LOADED[key] = _load(packed, device)
+    return [_LOADED[key] for key in keys]
+
+
+def _load(packed: dict, device):
+    if "folder" in packed:
+        return prm_model.load(packed["folder"], device=device)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, data in packed["files"].items():
+            (Path(folder) / name).write_bytes(data)
+        return prm_model.load(folder, device=device)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

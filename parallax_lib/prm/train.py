@@ -1,0 +1,274 @@
+"""Trains a process reward model on latents and prefix labels: two phases, exact accumulation, resumable.
+
+Knows tensors, batches and optimisers.  Knows nothing of programs, verdicts or search.
+
+Letters: n rollouts, K latent steps, D translator width.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from parallax_lib.core.errors import UserError
+from parallax_lib.core.storage import derive_seed, digest
+from parallax_lib.prm import checkpoints
+from parallax_lib.prm.checkpoints import TrainState
+from parallax_lib.prm.dataset import Dataset, moments, prepare
+from parallax_lib.prm.losses import ACTIVATIONS, LossOptions, find_loss
+from parallax_lib.prm.model import PRM, PRMConfig, RidgeProbe, build, learned, restore, save, to_masters
+from parallax_lib.prm.ridge_probe import fit_ridge
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    loss: str = "mse"
+    epochs: int = 20
+    lr: float = 1e-3
+    batch: int = 64  # rows of one update
+    device_batch: int = 64  # rows of one forward; smaller ones accumulate to the same update
+    unfreeze_step: int = 50  # updates of adapter and head alone before the backbone joins
+    backbone_lr_factor: float = 0.3
+    weight_decay: float = 0.01
+    warmup: int = 10  # updates of linear warm-up, for either phase
+    clip: float = 1.0  # gradient norm
+    zeta: float = 4.0  # rank
+    threshold: float = 0.5  # rank: targets at or above it are positive
+    delta: float = LossOptions.delta
+    tau: float = LossOptions.tau
+    tau_target: float = LossOptions.tau_target
+    weighting: str = "rollouts"  # see dataset.prepare
+    precision: str = "fp32"  # "bf16": compute in bfloat16; the weights stay float32
+    seed: int = 0
+    eval_every: int = 0  # updates between evaluations; 0: at the end of every epoch
+    patience: int = 5  # evaluations without a better valid loss before stopping; 0: never
+    save_every: int = 0  # updates between checkpoints; 0: none
+
+
+def fit_model(kind: str, *data, prm: PRMConfig | None = None, **options) -> tuple[PRM | RidgeProbe, pd.DataFrame]:
+    """`fit` for any kind: "transformer", "gru", a causal LM by id or folder, or "ridge" (closed form)."""
+    return fit(*data, prm=replace(prm or PRMConfig(), backbone=kind), **options)
+
+
+def fit(
+    latents,
+    targets,
+    counts,
+    groups,
+    split,
+    config: TrainConfig = TrainConfig(),
+    out_dir: str | Path | None = None,
+    *,
+    prm: PRMConfig | None = None,
+    contexts=None,
+    progress: Callable[[dict], None] | None = None,
+    device: str = "cpu",
+    resume: bool = True,
+    extra: Callable[[Path], None] = lambda folder: None,
+) -> tuple[PRM | RidgeProbe, pd.DataFrame]:
+    """The model with the best valid loss, and one history row per update.
+
+    latents [n, K, D], targets [n, K] in 0..1, counts [n, K] (0 = no label), groups [n] (siblings, e.g. task ids), split
+    [n] of "train" | "valid" | anything else (unused), contexts [n, D] for a PRM with pooled context.  With `out_dir`
+    the model is written to out_dir/final, whole with what `extra(folder)` adds to it or not at all, and checkpoints to
+    out_dir/checkpoint-<step>; an interrupted run goes on from the newest one and ends with the same weights.  UserError
+    for bad settings or data.
+    """
+    _check(config)
+    data = prepare(latents, targets, counts, groups, split, config.weighting, contexts)
+    prm = replace(prm or PRMConfig(), loss=config.loss, latent_width=data.latents.shape[2], steps=data.latents.shape[1])
+    folder = None if out_dir is None else Path(out_dir)
+    if prm.backbone == "ridge":
+        model, history = fit_ridge(data, prm)
+    else:
+        model = initial_model(data, prm, config).to(device)
+        history = _loop(model, data, config, folder, progress or (lambda row: None), resume)
+    if folder is not None:
+        save(model, folder / "final", lambda part: (_write_record(part, config, history), extra(part)))
+    return model.eval(), history
+
+
+def _loop(model: PRM, data: Dataset, config: TrainConfig, folder: Path | None, progress, resume: bool) -> pd.DataFrame:
+    """Train in place from the newest checkpoint or from the start."""
+    optimizer, run = first_phase(model, config), fingerprint(data, model.config, config) if folder else ""
+    state = _restore(model, optimizer, config, folder, run, resume)
+    train, valid = (data.rows(name) for name in ("train", "valid"))
+    for epoch, part, last, micros in _updates(data, train, config, state.step):
+        if _finished(state, config):
+            break
+        if state.step == config.unfreeze_step:
+            unfreeze(model, optimizer, config)
+        lr = set_lr(optimizer, state.step, (epoch + part) / config.epochs, config)
+        loss = update(model, optimizer, data, micros, config, state.step)
+        state.step += 1
+        due = last if config.eval_every == 0 else state.step % config.eval_every == 0
+        valid_loss = evaluate(model, data, valid, config) if due and len(valid) else math.nan
+        _keep_best(state, model, valid_loss, config)
+        phase = 1 + (len(optimizer.param_groups) > 1)
+        row = {"step": state.step, "epoch": epoch, "phase": phase, "train_loss": loss, "valid_loss": valid_loss}
+        state.history.append(row | {"lr": lr, "backbone_lr": optimizer.param_groups[-1]["lr"] if phase == 2 else 0.0})
+        if folder and config.save_every and state.step % config.save_every == 0:
+            checkpoints.write(folder, model, optimizer, state, run)
+        progress(state.history[-1])
+    if state.best is not None:
+        restore(model, state.best)
+    return pd.DataFrame(state.history)
+
+
+def initial_model(data: Dataset, prm: PRMConfig, config: TrainConfig) -> PRM:
+    """Seeded weights; statistics and output bias from the training rows."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(config.seed, "weights"))
+        model = build(prm)
+    rows = data.rows("train")
+    weights = data.weights[rows]
+    model.mean, model.std = moments(data.latents[rows], weights > 0)
+    if prm.context == "pooled":
+        if data.contexts is None:
+            raise UserError("PRMConfig.context is 'pooled' but no contexts [n, D] were given")
+        model.context_mean, model.context_std = moments(data.contexts[rows, None], weights.amax(1, keepdim=True) > 0)
+    mean = float((weights * data.targets[rows]).sum() / weights.sum())
+    if config.loss not in ("rank", "listwise"):
+        middle = min(max(mean, 0.01), 0.99)
+        model.head.bias.data.fill_(math.log(middle / (1 - middle)) if ACTIVATIONS[config.loss] == "sigmoid" else mean)
+    return model
+
+
+def first_phase(model: PRM, config: TrainConfig) -> torch.optim.AdamW:
+    """An optimiser of everything but the backbone, which is frozen.  What is learned becomes float32."""
+    to_masters(model)
+    model.backbone.requires_grad_(False)
+    ours = [p for p in model.parameters() if p.requires_grad]
+    group = {"params": ours, "factor": 1.0, "since": 0}
+    return torch.optim.AdamW([group], lr=config.lr, weight_decay=config.weight_decay)
+
+
+def unfreeze(model: PRM, optimizer: torch.optim.Optimizer, config: TrainConfig) -> None:
+    """What is learned of the backbone joins as a second parameter group; the first group keeps its moments."""
+    theirs = [p.requires_grad_() for name, p in model.backbone.named_parameters() if name not in model.backbone.fixed]
+    group = {"params": theirs, "factor": config.backbone_lr_factor}
+    optimizer.add_param_group(group | {"since": config.unfreeze_step})
+
+
+def set_lr(optimizer: torch.optim.Optimizer, step: int, done: float, config: TrainConfig) -> float:
+    """Linear warm-up of each group since it joined, cosine to a tenth over the run; the first group's rate."""
+    cosine = 0.55 + 0.45 * math.cos(math.pi * done)
+    for group in optimizer.param_groups:
+        warm = min(1.0, (step - group["since"] + 1) / max(1, config.warmup))
+        group["lr"] = config.lr * group["factor"] * cosine * warm
+    return optimizer.param_groups[0]["lr"]
+
+
+def update(model: PRM, optimizer, data: Dataset, micros: list[Tensor], config: TrainConfig, step: int) -> float:
+    """One optimiser step on the rows of all micro-batches, as if they were one batch; the loss before it."""
+    model.train()
+    optimizer.zero_grad(set_to_none=True)
+    device = model.mean.device
+    total = count = 0.0
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(derive_seed(config.seed, "dropout", step))  # no state to save: resuming draws the same
+        for rows in micros:
+            part, weight = _terms(model, data, rows, config)
+            part.backward()
+            total, count = total + part.item(), count + weight.item()
+    if not math.isfinite(total):
+        raise UserError(f"the {config.loss} loss is {total} at update {step}: lower lr, now {config.lr}")
+    for p in model.parameters():
+        if p.grad is not None:
+            p.grad.div_(max(count, 1e-12))
+    torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+    optimizer.step()
+    return total / max(count, 1e-12)
+
+
+@torch.no_grad()
+def evaluate(model: PRM, data: Dataset, rows: Tensor, config: TrainConfig) -> float:
+    """The loss over those rows, sibling groups uncut."""
+    model.eval()
+    parts = [_terms(model, data, r, config) for r in data.pack(rows, config.device_batch, config.loss == "listwise")]
+    return sum(p.item() for p, _ in parts) / max(sum(c.item() for _, c in parts), 1e-12)
+
+
+def _terms(model: PRM, data: Dataset, rows: Tensor, config: TrainConfig) -> tuple[Tensor, Tensor]:
+    device = model.mean.device
+    context = None if data.contexts is None else data.contexts[rows].to(device)
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.precision == "bf16"):
+        raw = model(data.latents[rows].to(device), context=context)
+    given = (x[rows].to(device) for x in (data.targets, data.weights, data.groups))
+    options = {k: getattr(config, k) for k in ("threshold", "zeta", "delta", "tau", "tau_target")}
+    return find_loss(config.loss).terms(raw.float(), *given, **options)
+
+
+def _updates(
+    data: Dataset, rows: Tensor, config: TrainConfig, done: int
+) -> Iterator[tuple[int, float, bool, list[Tensor]]]:
+    """(epoch, fraction of it done, last of it, micro-batches) of every update after the first `done`."""
+    step = 0
+    for epoch in range(config.epochs):
+        rng = np.random.default_rng(derive_seed(config.seed, "order", epoch))
+        whole = data.pack(rows, config.batch, config.loss == "listwise", rng)
+        for i, batch in enumerate(whole):
+            step += 1
+            if step > done:
+                micros = data.pack(batch, config.device_batch, config.loss == "listwise")
+                yield epoch, i / len(whole), i + 1 == len(whole), micros
+
+
+def _keep_best(state: TrainState, model: PRM, valid_loss: float, config: TrainConfig) -> None:
+    if valid_loss < state.best_loss:
+        state.best_loss, state.waited = valid_loss, 0
+        state.best = {k: v.detach().cpu().clone() for k, v in learned(model).items()}
+    elif not math.isnan(valid_loss) and state.step > config.unfreeze_step:
+        state.waited += 1
+
+
+def _finished(state: TrainState, config: TrainConfig) -> bool:
+    return 0 < config.patience <= state.waited
+
+
+def _restore(model, optimizer, config: TrainConfig, folder: Path | None, run: str, resume: bool) -> TrainState:
+    if folder and not resume:
+        checkpoints.clear(folder)
+    path = checkpoints.newest(folder, run) if folder else None
+    if path is None:
+        return TrainState()
+    state = checkpoints.read_state(path)
+    if state.step > config.unfreeze_step:
+        unfreeze(model, optimizer, config)
+    checkpoints.read_weights(path, model, optimizer)
+    return state
+
+
+def fingerprint(data: Dataset, prm: PRMConfig, config: TrainConfig) -> str:
+    """Identity of a run: settings and data.  A checkpoint of another one is not continued."""
+    told = hashlib.sha256()
+    for part in data.tensors():
+        told.update(part.contiguous().view(torch.uint8).numpy())
+    return digest([asdict(config), asdict(prm), data.split, told.hexdigest()])
+
+
+def _write_record(part: Path, config: TrainConfig, history: pd.DataFrame) -> None:
+    (part / "training.json").write_text(json.dumps(asdict(config), indent=1) + "\n")
+    history.to_csv(part / "history.csv", index=False)
+
+
+def _check(config: TrainConfig) -> None:
+    find_loss(config.loss)
+    least: dict[str, Any] = {"epochs": 1, "batch": 1, "device_batch": 1, "unfreeze_step": 0, "patience": 0}
+    for name, low in least.items():
+        if getattr(config, name) < low:
+            raise UserError(f"TrainConfig.{name} is {getattr(config, name)}; it must be at least {low}")
+    if config.lr <= 0:
+        raise UserError(f"TrainConfig.lr is {config.lr}; it must be above 0")
+    if config.precision not in ("fp32", "bf16"):
+        raise UserError(f"TrainConfig.precision {config.precision!r}: choose 'fp32' or 'bf16'")

@@ -1,0 +1,316 @@
+"""One command under limits, cut off from the machine: bubblewrap namespaces, or bare on explicit demand (`unsafe`).
+
+Knows mounts, namespaces and bytes.  Knows nothing of compilers, programs or verdicts.
+
+Nothing that the command writes lands on the host: the job's files are copied into a read-only /job; the working folder
+/work, /tmp and /dev/shm are sized tmpfs; results come out only through bounded pipes.  Files named in `outputs` leave
+as a tar stream on stdout after the command succeeded, and only regular files with those names are read from it.
+Commands name job files as ../job/NAME, which holds at every level.
+"""
+
+from __future__ import annotations
+
+import functools
+import glob
+import io
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from parallax_lib.core import hardware
+from parallax_lib.core.errors import UserError
+from parallax_lib.sandbox import guard, landlock, process_limits, seccomp, supervisor
+from parallax_lib.sandbox.supervisor import Limits
+
+JOB = "../job"
+NOBODY = 65533  # RLIMIT_NPROC does not bind root: root hands its runs to this otherwise unused user id, at level degraded to one each
+BASE_ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/work", "TMPDIR": "/tmp", "LANG": "C.UTF-8"}
+NAMESPACES = tuple(
+    "--unshare-user --unshare-all --die-with-parent --new-session --cap-drop ALL --hostname sandbox".split()
+)
+STDERR_BYTES = 1 << 20
+STDIN_BYTES = 4096
+HOW = "install bubblewrap (sudo apt-get install -y bubblewrap) or set validation.unsafe: true to run without protection"
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+PROMISES = r"""
+[ "$(grep -c : /proc/net/dev)" = 1 ] || echo "the network is reachable"
+for path in /home /root /etc/passwd "$1"; do [ -e "$path" ] && echo "$path of the host is visible"; done
+for path in / /usr /job /dev /etc /proc/sys; do (: > $path/parallax) 2>/dev/null && echo "$path is writable"; done
+[ "$(wc -c < /proc/1/environ)" = 0 ] || echo "the caller's environment is visible"
+command -v tar > /dev/null || echo "tar is missing"
+(: > /work/x && : > /tmp/x && : > /dev/shm/x) 2>/dev/null || echo "no scratch folder"
+exit 0
+"""
+LESSER = r"""
+for path in /etc/passwd /proc/1/environ "$1"; do cat "$path" > /dev/null 2>&1 && echo "$path of the host can be read"; done
+for path in / /usr ../job /tmp /dev/shm /etc; do (: > $path/parallax) 2>/dev/null && echo "$path is writable"; done
+(: > x) 2>/dev/null || echo "no scratch folder"
+exit 0
+"""
+LIMIT_CHECKS = (  # script, limits, the status that proves the limit
+    ("while :; do :; done", {"cpu_s": 0.1}, "timeout"),
+    ("head -c 300m /dev/zero | tail -c 300m > /dev/null", {"memory_mb": 64}, "memory_limit"),
+    ("yes", {"output_bytes": 1000}, "output_limit"),
+    ("for i in 1 2 3 4 5 6 7 8 9; do sleep 3 & done", {"processes": 6}, "crash"),
+)
+
+
+@dataclass(frozen=True)
+class Level:
+    """How well a program is shut in: "bwrap", "degraded" (see there), or "unsafe": limits, and a quick daemon slips them."""
+
+    name: str
+    bwrap: str = ""
+    user: int | None = None
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one command ended: ok, crash, timeout, memory_limit, output_limit, or infra_error (our failure, not its).
+
+    cpu_s is polled (every 50 ms), so that short runs show less than they used.
+    """
+
+    status: str
+    returncode: int
+    stdout: str
+    stderr: str
+    cpu_s: float
+    wall_s: float
+    peak_mb: float
+    files: dict[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Job:
+    argv: tuple[str, ...]
+    files: dict[str, bytes]
+    limits: Limits
+    env: dict[str, str]
+    stdin: bytes = b""
+    roots: tuple[str, ...] = ()
+    gpu: bool = False
+    outputs: tuple[str, ...] = ()
+
+
+def run(
+    argv: Sequence[str],
+    files: dict[str, bytes],
+    limits: Limits,
+    level: Level,
+    *,
+    env: dict[str, str] | None = None,
+    outputs: tuple[str, ...] = (),
+    stdin: bytes = b"",
+    roots: tuple[str, ...] = (),
+    gpu: bool = False,
+) -> Outcome:
+    """Run `argv` in an empty writable folder beside the read-only ../job holding `files`.
+
+    stdin (<= 4 KiB) is all that it can read there.  `roots` are host folders shown read-only, `gpu` shows the NVIDIA
+    devices and names one of them, in turn.  Raises nothing for what the command does; failures on our side come back as status infra_error.
+    """
+    assert len(stdin) <= STDIN_BYTES, len(stdin)
+    mine = {**BASE_ENV, **(hardware.next_gpu() if gpu else {}), **(env or {})}
+    job = Job(_with_outputs(argv, outputs), files, limits, mine, stdin, roots, gpu, outputs)
+    out = _run(job, level)
+    if out.status != "crash" or not process_limits.tight(level.user, limits.processes) or _run(job, level).status == "crash":
+        return out
+    why = f"ended with {out.returncode}, and not when run again under a process limit (ulimit -u) that others share\n"
+    return replace(out, status="infra_error", stderr=why + out.stderr)
+
+
+def _run(job: Job, level: Level) -> Outcome:
+    limits, outputs = job.limits, job.outputs
+    cap = limits.tmp_mb << 20 if outputs else limits.output_bytes
+    with ExitStack() as stack:
+        try:
+            process, report = _start_bwrap(stack, job, level) if level.name == "bwrap" else _start_bare(stack, job, level)
+        except OSError as e:
+            return Outcome("infra_error", -1, "", f"cannot start: {e}", 0.0, 0.0, 0.0)
+        stack.enter_context(process.stdout)
+        stack.enter_context(process.stderr)
+        end = supervisor.watch(process, limits, (cap, STDERR_BYTES), report, reaps=level.name == "degraded")
+        if end.status == "crash" and (why := process_limits.shortage(level.user, limits.processes)):
+            end = replace(end, status="infra_error", stderr=f"{why}\n".encode() + end.stderr)
+        return _outcome(end, outputs)
+
+
+def clean(data: bytes) -> str:
+    """Text of untrusted bytes: undecodable bytes replaced, control bytes other than newline and tab dropped."""
+    return CONTROL.sub("", data.decode("utf-8", errors="replace"))
+
+
+@functools.cache
+def probe(unsafe: bool = False) -> Level:
+    """The level this machine offers, proven by running the promises once per process (about 0.5 s).
+
+    bubblewrap first, then "degraded" (Landlock).  Raises UserError when neither holds and `unsafe` is not asked for.
+    """
+    if unsafe:
+        return Level("unsafe")
+    bwrap = shutil.which("bwrap")
+    broken = "" if bwrap else "bubblewrap (bwrap) not found"
+    users = (NOBODY, None) if os.geteuid() == 0 else (None,)
+    for user in users if bwrap else ():
+        for options in ((*NAMESPACES, "--disable-userns"), NAMESPACES):
+            level = Level("bwrap", bwrap, user, options)
+            broken = broken_promise(level)
+            if not broken:
+                return level
+    lesser = Level("degraded", user=users[0])
+    if landlock.landlock_abi() and not broken_promise(lesser):
+        return lesser
+    raise UserError(f"no sandbox: {broken}; allow user namespaces, {HOW}")
+
+
+def broken_promise(level: Level) -> str:
+    """The first thing the sandbox promises and does not keep here, "" when it keeps all."""
+    with tempfile.NamedTemporaryFile(prefix="parallax-") as host:
+        seen = run(["/bin/sh", "-c", PROMISES if level.name == "bwrap" else LESSER, "sh", host.name], {}, Limits(), level)
+    if seen.status != "ok" or seen.stdout:
+        return (seen.stdout or seen.stderr or f"it ends with {seen.returncode}").splitlines()[0]
+    for script, change, expected in LIMIT_CHECKS if level.name == "bwrap" or level.user is not None else LIMIT_CHECKS[:3]:
+        got = run(["/bin/sh", "-c", script], {}, replace(Limits(wall_s=20), **change), level).status
+        if got != expected:
+            return f"limit {next(iter(change))} does not bind: {got}"
+    return ""
+
+
+def _with_outputs(argv, outputs: tuple[str, ...]) -> tuple[str, ...]:
+    """`argv` with its stdout sent to stderr and, after success, a tar of `outputs` on stdout."""
+    if not outputs:
+        return tuple(argv)
+    names = " ".join(shlex.quote(name) for name in outputs)
+    return ("/bin/sh", "-c", f'"$@" >&2 || exit $?; exec tar --no-recursion -cf - -- {names}', "sh", *argv)
+
+
+def _outcome(end: supervisor.End, outputs: tuple[str, ...]) -> Outcome:
+    used = (round(end.cpu_s, 3), round(end.wall_s, 3), round(end.peak_mb, 1))
+    if not outputs:
+        return Outcome(end.status, end.returncode, clean(end.stdout), clean(end.stderr), *used)
+    try:
+        files = _unpack(end.stdout, outputs) if end.status == "ok" else {}
+    except tarfile.TarError as e:
+        return Outcome("infra_error", end.returncode, "", f"outputs unreadable: {e}", *used)
+    return Outcome(end.status, end.returncode, "", clean(end.stderr), *used, files)
+
+
+def _unpack(data: bytes, names: tuple[str, ...]) -> dict[str, bytes]:
+    """Regular files called `names` of a tar stream; links, pipes, folders and sparse files are left out."""
+    found = {}
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        for member in tar:
+            if member.name in names and member.isreg() and not member.issparse() and member.size <= len(data):
+                found[member.name] = tar.extractfile(member).read()
+    return found
+
+
+def _limited(job: Job, processes: int | None) -> list[str]:
+    """The command behind prlimit: the kernel's own limits, beside those `supervise` keeps for the whole tree.
+
+    processes: most processes and threads of the user that it runs as; None: as many as the harness may have.
+    """
+    limits, cpu = job.limits, int(job.limits.cpu_s) + 1
+    wanted = [f"--cpu={cpu}:{cpu + 1}", f"--fsize={limits.tmp_mb << 20}", "--core=0", f"--stack={limits.stack_mb << 20}"]
+    if processes is not None:
+        wanted.append(f"--nproc={processes}")
+    return ["prlimit", *wanted, "--", *job.argv]
+
+
+def _start_bwrap(stack: ExitStack, job: Job, level: Level) -> tuple[subprocess.Popen, int]:
+    """The running bubblewrap, itself with an empty environment (/proc/1/environ shows it), and its status pipe."""
+    report, report_in = os.pipe()
+    stack.callback(os.close, report)
+    passed: list[int] = []
+    with ExitStack() as ours:  # descriptors that only the child needs
+        ours.callback(os.close, report_in)
+        command = [level.bwrap, *level.options, "--dir", f"/run/{guard.token()}", *_mounts(job)]
+        for name, data in job.files.items():
+            command += ["--perms", "0555", "--file", _memory(ours, passed, data), f"/job/{name}"]
+        filter_bytes = seccomp.program(hidden_memory=job.gpu)
+        if filter_bytes:
+            command += ["--seccomp", _memory(ours, passed, filter_bytes)]
+        for key, value in job.env.items():
+            command += ["--setenv", key, value]
+        command += ["--remount-ro", "/", "--chdir", "/work", "--json-status-fd", str(report_in)]
+        command += ["--", *_limited(job, process_limits.ceiling(job.limits.processes))]
+        return _popen(command, job, {}, "/", (*passed, report_in), level.user), report
+
+
+def _start_bare(stack: ExitStack, job: Job, level: Level) -> tuple[subprocess.Popen, None]:
+    """The command in a throw-away folder: limits, and no isolation but Landlock's at level "degraded"."""
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parallax-", ignore_cleanup_errors=True)))
+    for name in ("job", "work"):
+        (folder / name).mkdir()
+    for name, data in job.files.items():
+        (folder / "job" / name).parent.mkdir(exist_ok=True)
+        (folder / "job" / name).write_bytes(data)
+        (folder / "job" / name).chmod(0o555)
+    work = str(folder / "work")
+    env = {**job.env, "HOME": work, "TMPDIR": work} if level.name == "degraded" else {**job.env, "HOME": work}
+    if level.name == "unsafe":
+        return _popen(_limited(job, None), job, env, work, (), None), None
+    if level.user is None:
+        user, most = None, process_limits.beside(job.limits.processes)
+    else:
+        user, most = stack.enter_context(process_limits.own_user()), job.limits.processes + 1  # and the launcher
+        folder.chmod(0o755)
+        os.chown(work, user, user)
+    filter_bytes = seccomp.program(hidden_memory=job.gpu, internet=False)
+    command = landlock.command(_limited(job, most), env, folder, job.roots, filter_bytes, job.gpu)
+    return _popen(command, job, {"PATH": BASE_ENV["PATH"]}, work, (), user), None
+
+
+def _popen(
+    command: list[str], job: Job, env: dict[str, str], cwd: str, fds: tuple[int, ...], user: int | None
+) -> subprocess.Popen:
+    out, into = os.pipe()
+    try:
+        os.write(into, job.stdin)
+        os.close(into)
+        if user is not None:  # Popen's own user= would copy this process's page tables: tens of ms beside a large model
+            command = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--", *command]
+        pipes = {"stdin": out, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "pass_fds": fds}
+        return subprocess.Popen(command, env=env, cwd=cwd, start_new_session=True, **pipes)
+    finally:
+        os.close(out)
+
+
+def _memory(stack: ExitStack, passed: list[int], data: bytes) -> str:
+    """A file in memory holding `data`, to be inherited; its number."""
+    fd = os.memfd_create("job")
+    stack.callback(os.close, fd)
+    passed.append(fd)
+    with os.fdopen(os.dup(fd), "wb") as f:
+        f.write(data)
+    os.lseek(fd, 0, os.SEEK_SET)
+    return str(fd)
+
+
+def _mounts(job: Job) -> list[str]:
+    """Read-only /usr, libraries and `roots`; sized scratch; NVIDIA devices for a GPU job.  No writable host path."""
+    size = ["--size", str(job.limits.tmp_mb << 20), "--tmpfs"]
+    mounts = ["--ro-bind", "/usr", "/usr", "--proc", "/proc", "--dev", "/dev"]
+    for path in map(Path, ("/bin", "/sbin", "/lib", "/lib32", "/lib64")):
+        if path.is_symlink():
+            mounts += ["--symlink", os.readlink(path), str(path)]
+        elif path.is_dir():
+            mounts += ["--ro-bind", str(path), str(path)]
+    for path in ("/etc/alternatives", "/etc/ld.so.cache", *job.roots):
+        mounts += ["--ro-bind-try", path, path]
+    if job.gpu:
+        for path in glob.glob("/dev/nvidia*"):
+            mounts += ["--dev-bind", path, path]
+        for path in ("/sys/devices", "/sys/bus/pci", "/sys/module"):
+            mounts += ["--ro-bind-try", path, path]
+    return [*mounts, *size, "/dev/shm", "--remount-ro", "/dev", *size, "/tmp", *size, "/work", "--dir", "/job"]

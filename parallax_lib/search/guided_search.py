@@ -1,0 +1,276 @@
+"""The arms: one latent loop, guided or not, over a batch of rows that may belong to different arms.
+
+Knows the PRM only as a scorer of candidates.  Knows no compiler: what a failed attempt is told comes with its row, and
+arms that need verdicts are derived afterwards, in `arms`.
+
+B rows, G of them guided, W prefixes kept a guided row, N candidates, K latent steps, D translator width.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from parallax_lib.core import fingerprint
+from parallax_lib.core.config import Params, Search, check, dump
+from parallax_lib.core.storage import derive_seed
+from parallax_lib.prm import incremental_scoring, packed
+from parallax_lib.prm import model as prm_model
+from parallax_lib.search import policies
+from parallax_lib.search.arms import POOL_ARMS, RANKED
+from parallax_lib.search.rollouts import ask, token_limit, weight, write_answers
+from parallax_lib.tasks import prompts
+from parallax_lib.tasks.task import Task
+from parallax_lib.translator import alignment, engine, latent_steps
+from parallax_lib.translator.models import Translator, leave_room, loaded_translator
+
+LIVE_ARMS = ("unguided", "random", "guided", "redecode")  # decoded one program a task
+
+
+@dataclass(frozen=True)
+class Row:
+    """One program to write: which task, by which arm, which sample of it, how its latents are chosen.
+
+    In a repair round, `past` is the (program, feedback) that failed.
+    """
+
+    task: Task
+    arm: str
+    sample: int
+    seed: int
+    round: int = 0
+    past: tuple[str, str] | None = None
+
+    @property
+    def policy(self) -> str:
+        if self.arm in ("guided", RANKED):
+            return "guided"
+        return "random" if self.arm == "random" or (self.arm == "pool" and self.sample > 0) else "original"
+
+    @property
+    def draw(self) -> int:
+        """Seed of the latent draws; the random arm draws as the pool's second program does."""
+        if self.round:
+            return derive_seed(self.seed, self.task.id, "repair", self.round)
+        return derive_seed(self.seed, self.task.id, "pool", 1 if self.arm == "random" else self.sample)
+
+    def slot_draw(self, slot: int, choose: str) -> int:
+        """Seed of the draws of one of several prefixes; whole thoughts are those of the pool's programs."""
+        if slot and choose == "thoughts" and not self.round:
+            return derive_seed(self.seed, self.task.id, "pool", slot)
+        return derive_seed(self.draw, "beam", slot) if slot else self.draw
+
+    def decode_draw(self, slot: int, choose: str) -> int:
+        """Seed of the decoding's draws: one for each thought, so that the pool's programs differ, and guided's is one of them.
+        The re-decode control's is its own."""
+        if self.arm == "redecode":
+            return derive_seed(self.seed, self.task.id, self.arm, "decode", *([self.round] if self.round else []))
+        return derive_seed(self.slot_draw(slot, choose), "decode")
+
+    @property
+    def identity(self) -> tuple:
+        """What the journal knows the row by."""
+        return self.task.id, self.task.source_code, self.arm, self.sample, self.seed, self.round, self.past
+
+    @property
+    def prompt(self) -> tuple:
+        return self.task.id, self.past
+
+    @property
+    def program(self) -> tuple:
+        """Rows with equal values are the same program: it is written once."""
+        return *self.prompt, self.seed, self.policy, self.draw, self.arm == "redecode"
+
+
+def plan_rows(tasks: Sequence[Task], params: Params) -> list[Row]:
+    """Every program that the arms need; the pool reuses the unguided and the random program as its first two."""
+    rows = []
+    for seed in params.search.seeds:
+        for task in tasks:
+            rows += [Row(task, arm, 0, seed) for arm in LIVE_ARMS if arm in params.search.arms]
+            if set(POOL_ARMS) & set(params.search.arms):
+                rows += [Row(task, "pool", i, seed) for i in range(params.search.samples)]
+    return rows
+
+
+def grouped(rows: Sequence[Row], size: int, params: Params) -> list[list[Row]]:
+    """The rows in order, cut where a group would think over `size` prefixes at once; a task's rows of one seed stay together.
+
+    A distinct program thinks one prefix, a guided one all of its `slots`: so many caches lie in memory, all as long as the
+    longest (`collect.weight`).
+    """
+    groups: list[list[Row]] = []
+    thinking = heaviest = 0
+    for _, same in itertools.groupby(rows, key=lambda r: (r.seed, r.task.id)):
+        bundle = list(same)
+        mine, heavy = thinking_rows(bundle, params), weight(bundle[0].task, params)
+        heaviest = max(heaviest, heavy)
+        if not groups or (thinking + mine) * heaviest > size:
+            groups.append([])
+            thinking, heaviest = 0, heavy
+        groups[-1] += bundle
+        thinking += mine
+    return groups
+
+
+def thinking_rows(rows: Sequence[Row], params: Params) -> int:
+    """Prefixes that the rows think over at once."""
+    return sum({r.program: slots(r, params.search) for r in rows}.values())
+
+
+def recipe(params: Params) -> dict:
+    """The settings that can change a program, and no others: a translation is kept while these are the same."""
+    values = dump(params)
+    wanted = {name: values["search"][name] for name in ("branches", "choose", "margin", "lookahead", "beam")}
+    values["decode"].pop("max_prompt")  # which tasks, not how
+    drawn = {"draws": "by thought"} if params.decode.temperature else {}  # they were all one stream once
+    marks = {"weights": found} if (found := fingerprint.weights(params)) else {}
+    marks |= {"pool": "scored"} if scores_pool(params) else {}  # it was not once
+    return {name: values[name] for name in ("translator", "latent", "decode")} | {"search": wanted} | drawn | marks
+
+
+def scores_pool(params: Params) -> bool:
+    """Whether all thoughts that the guided arm ranks, and it ranks by nothing but the score, are thoughts of the pool's programs."""
+    s = params.search
+    return s.choose == "thoughts" and s.samples >= s.branches and not s.margin and "guided" in s.arms
+
+
+def slots(row: Row, search: Search) -> int:
+    """Prefixes that a row thinks at once: one, or of a guided row its beam, or all of its thoughts."""
+    if row.policy != "guided":
+        return 1
+    return search.branches if search.choose == "thoughts" else search.beam
+
+
+def thinking_cost(row: Row, params: Params) -> tuple[int, int]:
+    """(positions that the translator is fed, PRM calls) of the latent steps of one row."""
+    K, N, W, ahead = params.latent.steps, params.search.branches, params.search.beam, params.search.lookahead
+    if row.policy != "guided":
+        return K, 0
+    if params.search.choose == "thoughts":
+        return K * N, K * N
+    fed = calls = 0
+    for t in range(K):
+        live = N * (1 if t == 0 else W)  # candidates of the prefixes kept so far
+        looks = bool(ahead) and t + 1 < K
+        calls += 2 * live if looks else live
+        fed += live if looks else W
+    return fed, calls
+
+
+def translate(
+    translator: Translator, models: Sequence, rows: Sequence[Row], params: Params, progress: Callable | None = None
+) -> list[dict]:
+    """One result row per program: its plan, code, PRM score and what it cost.  The mean score of `models` decides; none are
+    needed without guided rows.
+
+    The pool's first two programs are the unguided and the random arm's: such twins are written once.
+    """
+    once = list({row.program: row for row in rows}.values())
+    written = dict(zip([r.program for r in once], _write(translator, models, once, params, progress), strict=True))
+    weights = [prm_model.size(m) / translator.size for m in models]
+    results = [_result(row, written[row.program], params, weights) for row in rows]
+    if scores_pool(params):
+        read = {(row.prompt, row.seed): written[row.program]["scores"] for row in rows if row.arm == "guided"}
+        for row, result in zip(rows, results, strict=True):
+            if row.arm == "pool" and (row.prompt, row.seed) in read and row.sample < params.search.branches:
+                result["score"] = read[row.prompt, row.seed][row.sample]
+    return results
+
+
+@torch.inference_mode()
+def _write(translator: Translator, models: Sequence, rows: Sequence[Row], params: Params, progress: Callable | None) -> list[dict]:
+    order = list({r.prompt: r for r in rows}.values())
+    where = {r.prompt: i for i, r in enumerate(order)}
+    ids = [ask_row(translator, r) for r in order]
+    index = [where[r.prompt] for r in rows]
+    thought, read, slot = think_rows(translator, models, rows, engine.prefill(translator, ids), index, params)
+    heat = [params.decode.redecode_temperature if r.arm == "redecode" else params.decode.temperature for r in rows]
+    seeds = [r.decode_draw(s, params.search.choose) for r, s in zip(rows, slot, strict=True)]
+    most = [token_limit(len(row), params) for row in ask(translator, [r.task for r in order])]  # of the task, not of a repair's prompt
+    answers = write_answers(translator, thought, [ids[i] for i in index], params, heat, seeds, progress, [most[i] for i in index])
+    for i, answer in enumerate(answers):
+        answer["scores"], answer["slot"] = read[i], slot[i]
+        answer["picks"] = " ".join(map(str, thought.picks[i].tolist()))
+        answer["prefill_tokens"] = len(ids[index[i]])
+    return answers
+
+
+def think_rows(
+    translator: Translator, models: Sequence, rows: Sequence[Row], prompts: engine.State, index: list[int], params: Params
+) -> tuple:
+    """(the thought of every row, a guided one's final scores by slot, which of its slots each row took).
+
+    index: which of the prefilled prompts a row reads.
+    """
+    search = params.search
+    spots = [(i, s) for i, r in enumerate(rows) for s in range(slots(r, search))]
+    state = engine.select(prompts, torch.tensor([index[i] for i, _ in spots], device=translator.device))
+    guided = [j for j, (i, _) in enumerate(spots) if rows[i].policy == "guided"]
+    align, scorer = alignment.aligner(translator, params.latent), None
+    if guided:
+        scorer = start_scorer(models, len(guided), state.pooled[guided], align)
+    make = policies.whole_thoughts if search.choose == "thoughts" else policies.chooser
+    choose, scores = make([rows[i] for i, _ in spots], scorer, search, translator.device)
+    thought = latent_steps.think(
+        translator,
+        state,
+        align,
+        params.latent,
+        candidates=search.branches,
+        choose=choose,
+        row_seeds=[rows[i].slot_draw(s, search.choose) if rows[i].policy == "guided" else rows[i].draw for i, s in spots],
+        lookahead=bool(search.lookahead and guided),
+    )
+    thinkers = sum(r.policy == "guided" for r in rows)
+    final = scores[-1].view(thinkers, -1) if scores else torch.zeros(0, 1)  # a whole thought's score each, or the chosen path's
+    best, read = iter(policies.select(final, search.margin).tolist()), iter(final.tolist())
+    wanted = [next(best) if r.policy == "guided" else 0 for r in rows]
+    if len(spots) > len(rows):
+        thought = latent_steps.take(thought, [j for j, (i, s) in enumerate(spots) if s == wanted[i]])
+    return thought, [next(read) if r.policy == "guided" else [] for r in rows], wanted
+
+
+def start_scorer(models: Sequence, rows: int, pooled: torch.Tensor, align: alignment.Align):
+    """One scorer of all models; each reads the latents, and the prompt's mean state `pooled` (rows, D), as it was trained to."""
+    scorers = [
+        incremental_scoring.start(
+            m, rows, pooled if m.config.context == "pooled" else None, read=alignment.reader(align, m.config.reads)
+        )
+        for m in models
+    ]
+    return scorers[0] if len(scorers) == 1 else incremental_scoring.Together(scorers)
+
+
+def ask_row(translator: Translator, row: Row) -> list[int]:
+    """Prompt token ids of a row: the task, and in a repair round the failed attempt and what is told of it."""
+    task = row.task
+    return translator.tokenizer(prompts.prompt(translator.tokenizer, task.source, task.target, task.source_code, row.past)).input_ids
+
+
+def translate_item(item: dict, shrink: int = 1) -> list[dict]:
+    """`translate` on plain data, so that it can run in another process or container; `shrink` divides the batch after
+    memory ran out."""
+    params, rows = check(item["params"], {}, Path("item")), item["rows"]
+    leave_room(item["gpu_share"])
+    translator = loaded_translator(params.translator)
+    models = packed.unpack(item["prms"], translator.device)
+    heavy = thinking_rows(rows, params) * max(weight(row.task, params) for row in rows)
+    groups = grouped(rows, max(1, heavy // shrink), params) if shrink > 1 else [rows]
+    return [result for group in groups for result in translate(translator, models, group, params)]
+
+
+def _result(row: Row, answer: dict, params: Params, weights: Sequence[float]) -> dict:
+    """`cost` counts in tokens that the translator forwards; a call of a PRM is its weight of one: their parameters' ratio."""
+    fed, calls = thinking_cost(row, params)
+    spent = {"latent_steps": fed, "prm_calls": calls * len(weights), "decode_tokens": answer["tokens"]}
+    who = {"task": row.task.id, "kernel": row.task.kernel.name, "family": row.task.kernel.family, "direction": row.task.direction}
+    who |= {"seed": row.seed, "arm": row.arm, "sample": row.sample, "attempt": row.round}
+    cost = answer["prefill_tokens"] + fed + answer["tokens"] + sum(weights) * calls
+    score = answer["scores"][answer["slot"]] if answer["scores"] else float("nan")
+    told = {k: v for k, v in answer.items() if k not in ("tokens", "scores", "slot")}
+    return who | spent | {"cost": cost} | told | {"score": score}

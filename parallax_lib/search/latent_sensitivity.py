@@ -1,0 +1,72 @@
+"""Do the latents decide anything?  Programs written under noise of several sizes, beside a re-decode-only control.
+
+Knows tasks and latents.  Knows no verdict: counting distinct programs and changed outcomes is `metrics.influence`.
+Run this before training any PRM: where noise changes no outcome, no reward model can help.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from parallax_lib.core.config import Params
+from parallax_lib.core.storage import derive_seed
+from parallax_lib.search.rollouts import ask, weight, write_answers
+from parallax_lib.tasks.task import Task
+from parallax_lib.translator import alignment, engine, latent_steps
+from parallax_lib.translator.models import Translator
+
+CONTROL = "re-decode"
+
+
+def probe_rows(tasks: Sequence[Task], params: Params) -> list[tuple[Task, str, float, int]]:
+    """(task, kind, sigma, branch): one unperturbed, then `influence_branches` per sigma and as many re-decodes."""
+    c = params.collect
+    rows = []
+    for task in tasks:
+        rows.append((task, "unperturbed", 0.0, 0))
+        rows += [(task, "noise", s, b) for s in c.influence_sigmas if s > 0 for b in range(c.influence_branches)]
+        rows += [(task, CONTROL, 0.0, b) for b in range(c.influence_branches)]
+    return rows
+
+
+@torch.inference_mode()
+def probe(translator: Translator, tasks: Sequence[Task], params: Params, progress: Callable | None = None) -> list[dict]:
+    """One row a program: task, direction, kind, sigma, branch, plan, code, tokens.  Noise is added at every latent step."""
+    rows = probe_rows(tasks, params)
+    size = max(1, params.decode.batch // max((weight(task, params) for task in tasks), default=1))
+    out: list[dict] = []
+    for at in range(0, len(rows), size):
+        out += _write(translator, rows[at : at + size], params)
+        if progress:
+            progress("influence", len(out), len(rows))
+    return out
+
+
+def _write(translator: Translator, rows: list, params: Params) -> list[dict]:
+    order = list({task.id: task for task, *_ in rows}.values())
+    ids = ask(translator, order)
+    where = {task.id: i for i, task in enumerate(order)}
+    prompts = [ids[where[task.id]] for task, *_ in rows]
+    device = translator.device
+    state = engine.select(engine.prefill(translator, ids), torch.tensor([where[task.id] for task, *_ in rows], device=device))
+    seeds = [derive_seed(params.seed, "influence", task.id, sigma, branch) for task, _, sigma, branch in rows]
+    noisy = torch.tensor([kind == "noise" for _, kind, _, _ in rows], device=device).long()
+    thought = latent_steps.think(
+        translator,
+        state,
+        alignment.aligner(translator, params.latent),
+        params.latent,
+        candidates=2,
+        choose=lambda t, _: noisy,
+        row_seeds=seeds,
+        sigmas=torch.tensor([sigma for _, _, sigma, _ in rows]),
+    )
+    decode = params.decode
+    heat = [decode.redecode_temperature if kind == CONTROL else decode.temperature for _, kind, _, _ in rows]
+    answers = write_answers(translator, thought, prompts, params, heat, seeds)
+    return [
+        {"task": task.id, "direction": task.direction, "kind": kind, "sigma": sigma, "branch": branch} | answer
+        for (task, kind, sigma, branch), answer in zip(rows, answers, strict=True)
+    ]

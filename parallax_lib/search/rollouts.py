@@ -1,0 +1,296 @@
+"""Generates rollouts: for every task one original and one continuation branching off at each latent index.
+
+Knows the tree (task, branch depth, resample) and where rows are kept.  Knows no verdict and no reward.
+
+B rows, K latent steps, D translator width, R resamples.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from parallax_lib.core import fingerprint, hardware
+from parallax_lib.core.config import Params, check, dump
+from parallax_lib.core.errors import UserError
+from parallax_lib.core.executors import ExecutorConfig, run_map
+from parallax_lib.core.storage import Journal, derive_seed, digest, read_vectors, slug, write_vectors
+from parallax_lib.tasks import prompts
+from parallax_lib.tasks.task import Task
+from parallax_lib.translator import alignment, decoding, engine, latent_steps
+from parallax_lib.translator.models import GPU_SHARE, Translator, leave_room, load_tokenizer, loaded_translator, positions_of
+
+ORIGINAL = -1
+ROW = 4096  # columns of the cache that a row of `decode.batch` stands for
+
+
+def branches(params: Params) -> list[tuple[int, int]]:
+    """(branch depth v, resample r) of every rollout of one task; the original first."""
+    c = params.collect
+    depths = Counter(c.depths or range(params.latent.steps))
+    if beyond := sorted(set(depths) - set(range(params.latent.steps))):
+        raise UserError(f"collect.depths: {beyond[0]} is not a latent index; latent.steps is {params.latent.steps}")
+    return [(ORIGINAL, 0)] + [(v, r) for v, times in sorted(depths.items()) for r in range(times * c.resamples)]
+
+
+def capture_id(task: Task, params: Params, v: int, r: int) -> str:
+    """Published naming: `<id>` for the original, `<id>_v{i}_r{j}` for a branch-off."""
+    recipe = dump(params)
+    made = [task.id, task.source_code, recipe["translator"]["model"], recipe["translator"]["adapter"], recipe["latent"], params.seed]
+    root = slug(task.id, [*made, *(["onward"] if params.collect.onward else []), *_unusual(params), *fingerprint.weights(params)])
+    return root if v == ORIGINAL else f"{root}_v{v}_r{r}"
+
+
+def _unusual(params: Params) -> list:
+    """Settings of decoding that can change a program, where they are not the defaults: names are the old ones where they are."""
+    said = [(params.decode, name) for name in ("temperature", "max_new_tokens")] + [(params.translator, "dtype")]
+    return [[name, getattr(part, name)] for part, name in said if getattr(part, name) != type(part).model_fields[name].default]
+
+
+def token_limit(source_tokens: int, params: Params) -> int:
+    """A translation is rarely over twice its source: a runaway answer stops early."""
+    return min(params.decode.max_new_tokens, int(1.8 * source_tokens) + 200)
+
+
+def weight(task: Task, params: Params) -> int:
+    """How many rows of `decode.batch` one row of this task counts as, by what it takes in the cache: prompt and answer, 3 bytes a token."""
+    asked = len(task.source_code) // 3
+    return max(1, -(-(asked + token_limit(asked, params)) // ROW))
+
+
+def chunked(tasks: list[Task], params: Params) -> list[list[Task]]:
+    """The tasks in order, cut where a chunk's rollouts would be more than `decode.batch` rows, all padded to the longest."""
+    size, chunks, heaviest = max(1, params.decode.batch // len(branches(params))), [], 0
+    for task in tasks:
+        heaviest = max(heaviest, weight(task, params))
+        if not chunks or (len(chunks[-1]) + 1) * heaviest > size:
+            chunks.append([])
+            heaviest = weight(task, params)
+        chunks[-1].append(task)
+    return chunks
+
+
+def longest_prompt(params: Params) -> int:
+    """Tokens a task's prompt may have: `decode.max_prompt`, or what the latents and the answer leave of the model's positions."""
+    room = _positions(params)
+    most = max(room - params.decode.max_new_tokens, int((room - 200) / 2.8))  # the answer's `token_limit` is the smaller of two
+    return max(0, min(params.decode.max_prompt, most))
+
+
+def too_long(tasks: list[Task], params: Params) -> dict[str, int]:
+    """Prompt tokens of the tasks that have more than `longest_prompt`, by task id."""
+    out, most = {}, longest_prompt(params)
+    for task in tasks:
+        if len(task.source_code.encode()) + 1000 > most:  # else no need to count: a token is a byte at least
+            tokenizer = load_tokenizer(params.translator)
+            tokens = len(tokenizer(prompts.prompt(tokenizer, task.source, task.target, task.source_code)).input_ids)
+            if tokens > most:
+                out[task.id] = tokens
+    return out
+
+
+def has_room(task: Task, params: Params, past: tuple[str, str]) -> bool:
+    """Whether a repair round's prompt, which holds the failed program and its feedback (`past`), leaves positions for the answer."""
+    texts = (task.source_code, *past)
+    if sum(len(text.encode()) for text in texts) + 2000 + params.decode.max_new_tokens <= _positions(params):
+        return True  # no need to count
+    tokenizer = load_tokenizer(params.translator)
+    asked, whole = (
+        len(tokenizer(prompts.prompt(tokenizer, task.source, task.target, task.source_code, before)).input_ids) for before in (None, past)
+    )
+    return whole + token_limit(asked, params) <= _positions(params)
+
+
+def _positions(params: Params) -> int:
+    """The model's positions for a prompt and its answer, beside the latents and the answer's opening."""
+    return positions_of(params.translator) - params.latent.steps - len(prompts.OPENING)  # a token is a character at least
+
+
+def none_left(params: Params) -> str:
+    """For the user of a run all of whose prompts are too long."""
+    most, asked = longest_prompt(params), params.decode.max_prompt
+    if most == asked:
+        return f"decode.max_prompt: every prompt has more than {asked} tokens; raise it"
+    return f"decode.max_new_tokens: beside an answer the model has {most} positions for a prompt, fewer than every prompt; lower it"
+
+
+def ask(translator: Translator, tasks: list[Task]) -> list[list[int]]:
+    """Prompt token ids of each task."""
+    text = [prompts.prompt(translator.tokenizer, t.source, t.target, t.source_code) for t in tasks]
+    return [translator.tokenizer(p).input_ids for p in text]
+
+
+@torch.inference_mode()
+def prompt_states(translator: Translator, rows: pd.DataFrame, batch: int = 16) -> np.ndarray:
+    """Mean state of each row's prompt, float32 [n, D]; rows need task, direction, source_code."""
+    asked = rows.drop_duplicates(["task", "source_code"])
+    ids = [
+        translator.tokenizer(prompts.prompt(translator.tokenizer, *direction.split("-"), source)).input_ids
+        for direction, source in zip(asked["direction"], asked["source_code"], strict=True)
+    ]
+    parts = [engine.prefill(translator, ids[i : i + batch]).pooled for i in range(0, len(ids), batch)]
+    pooled = torch.cat(parts).cpu().numpy()
+    where = {key: i for i, key in enumerate(zip(asked["task"], asked["source_code"], strict=True))}
+    return pooled[[where[key] for key in zip(rows["task"], rows["source_code"], strict=True)]]
+
+
+def write_answers(
+    translator: Translator,
+    thought: latent_steps.Thought,
+    ids: list[list[int]],
+    params: Params,
+    temperatures: list[float],
+    seeds: list[int],
+    progress: Callable | None = None,
+    limits: list[int] | None = None,
+) -> list[dict]:
+    """Decode every row of a thought; code is None where the answer holds no program.  `limits`: most tokens of each."""
+    start = translator.tokenizer(prompts.OPENING).input_ids
+    limits = limits or [token_limit(len(row), params) for row in ids]
+    answers = decoding.decode(
+        translator,
+        thought.state,
+        ids,
+        start,
+        limits=limits,
+        temperatures=temperatures,
+        seeds=seeds,
+        draft=params.decode.draft,
+        progress=progress,
+    )
+    rows = []
+    for answer, words in zip(answers, thought.words, strict=True):
+        text = prompts.OPENING + translator.tokenizer.decode(answer.tokens, skip_special_tokens=True)
+        rows.append(
+            {
+                "plan": " ".join(words),
+                "code": prompts.extract(text),
+                "tokens": len(answer.tokens),
+                "mean_logprob": answer.mean_logprob,
+                "finished": answer.finished,
+            }
+        )
+    return rows
+
+
+@torch.inference_mode()
+def generate(translator: Translator, tasks: list[Task], params: Params, progress: Callable | None = None) -> tuple[list[dict], np.ndarray]:
+    """Rollout rows of some tasks and their latents, float16 [n, K, D].
+
+    A branch-off takes a perturbed state at its depth v, and with `collect.onward` at every depth after it.
+    """
+    plan = branches(params)
+    ids = ask(translator, tasks)
+    state = engine.prefill(translator, ids)
+    rows = torch.arange(len(tasks), device=translator.device).repeat_interleave(len(plan))
+    tree = [(task, v, r) for task in tasks for v, r in plan]
+    depth = torch.tensor([v for _, v, _ in tree], device=translator.device)
+    seeds = [derive_seed(params.seed, task.id, v, r) for task, v, r in tree]
+    thought = latent_steps.think(
+        translator,
+        engine.select(state, rows),
+        alignment.aligner(translator, params.latent),
+        params.latent,
+        candidates=2,
+        choose=lambda t, _: (((depth >= 0) & (depth <= t)) if params.collect.onward else depth == t).long(),
+        row_seeds=seeds,
+    )
+    temperatures = [params.decode.temperature] * len(tree)
+    answers = write_answers(translator, thought, [ids[i] for i in rows.tolist()], params, temperatures, seeds, progress)
+    out = [row_of(task, params, v, r) | answer for (task, v, r), answer in zip(tree, answers, strict=True)]
+    return out, thought.latents.float().cpu().numpy().astype(np.float16)
+
+
+def row_of(task: Task, params: Params, v: int, r: int) -> dict:
+    return {
+        "capture_id": capture_id(task, params, v, r),
+        "root": capture_id(task, params, ORIGINAL, 0),
+        "task": task.id,
+        "kernel": task.kernel.name,
+        "family": task.kernel.family,
+        "direction": task.direction,
+        "source_code": task.source_code,
+        "branch_depth": v,
+        "resample": r,
+    }
+
+
+def generate_item(item: dict[str, Any], shrink: int = 1) -> dict[str, Any]:
+    """`generate` on plain data, so that it can run in another process or container; `shrink` divides its tasks after memory
+    ran out."""
+    params, tasks = check(item["params"], {}, Path("item")), item["tasks"]
+    leave_room(item["gpu_share"])
+    translator, size = loaded_translator(params.translator), -(-len(tasks) // shrink)
+    parts = [generate(translator, tasks[at : at + size], params) for at in range(0, len(tasks), size)]
+    return {"rows": [row for rows, _ in parts for row in rows], "vectors": np.concatenate([vectors for _, vectors in parts])}
+
+
+def collect(
+    tasks: list[Task],
+    params: Params,
+    journal: Journal,
+    folder: Path,
+    progress: Callable[[str, int, int], None],
+    written: Callable[[list[dict]], Any] = lambda rows: None,
+) -> None:
+    """Rollouts of all tasks into the journal (kind "rollout") and vector shards; finished chunks are skipped.
+
+    `written(rows)` is called after every chunk that is new.
+
+    Chunks depend on the task list and on what a row may take, and a chunk's rows are written in one transaction after its
+    shard: kill -9 at any moment loses at most the chunk in hand and doubles nothing.  A chunk whose shard is gone is made anew.
+    """
+    chunks = chunked(tasks, params)
+    keys = [digest([[capture_id(t, params, v, r) for v, r in branches(params)] for t in chunk])[:16] for chunk in chunks]
+    there = [journal.get("chunk", key) is not None and (folder / f"{key}.safetensors").exists() for key in keys]
+    todo = [i for i, done in enumerate(there) if not done]
+    journal.forget("chunk", [keys[i] for i in todo])  # a lost shard's is done again only when all of it is
+    progress("collect", len(chunks) - len(todo), len(chunks))
+    items = [{"params": dump(params), "tasks": chunks[i], "gpu_share": gpu_share(params)} for i in todo]
+    for done, (index, result) in enumerate(run_map(generate_item, items, executor_config(params))):
+        if isinstance(result, Exception):
+            raise result
+        key = keys[todo[index]]
+        write_vectors(folder / f"{key}.safetensors", result["vectors"])
+        rows = [(row["capture_id"], row | {"shard": key, "row": i}) for i, row in enumerate(result["rows"])]
+        journal.put_many("rollout", rows, replace=True)  # those of a chunk whose shard was lost are there
+        journal.put("chunk", key, {"rollouts": len(rows)})
+        written(result["rows"])
+        progress("collect", len(chunks) - len(todo) + done + 1, len(chunks))
+
+
+def gpu_share(params: Params) -> float:
+    """Part of a GPU's memory for a translator: local ones leave each other, and programs judged beside them, room."""
+    return hardware.gpu_memory_share(params.executor.workers, GPU_SHARE) if params.executor.kind == "local" else 1.0
+
+
+def executor_config(params: Params) -> ExecutorConfig:
+    """Where generation runs; a Modal container gets the adapter's folder along."""
+    e, adapter, basis = params.executor, params.translator.adapter, params.latent.pca if params.latent.proposal == "pca" else ""
+    return ExecutorConfig(
+        kind=e.kind,
+        workers=e.workers,
+        address=e.address,
+        gpu=e.gpu or None,
+        timeout_s=e.timeout_s,
+        retries=e.retries,
+        volume=e.volume or None,
+        folders=tuple(filter(None, (adapter, basis))) if e.kind == "modal" else (),
+    )
+
+
+def load_rollouts(journal: Journal, folder: Path, wanted: set[str] | None = None):
+    """(frame of the journal's rollouts, their latents float16 [n, K, D]), row by row."""
+    rows = [r for r in journal.rows("rollout").values() if wanted is None or r["capture_id"] in wanted]
+    if not rows:
+        raise UserError("no rollouts in this run; raise collect.limit or name collect.shipped")
+    frame = pd.DataFrame(rows).sort_values(["task", "branch_depth", "resample"], ignore_index=True)
+    shards = {name: read_vectors(folder / f"{name}.safetensors") for name in frame["shard"].unique()}
+    vectors = np.stack([shards[s][i] for s, i in zip(frame["shard"], frame["row"], strict=True)])
+    return frame.drop(columns=["shard", "row"]), vectors

@@ -1,0 +1,174 @@
+"""Stage 01: the tasks of a run, their rollouts collected live or taken from a folder, and the latent-sensitivity probe.
+
+Knows the names of the run's tables.  Holds no method of its own.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from parallax_lib.core.config import Params, dump
+from parallax_lib.core.errors import UserError
+from parallax_lib.core.storage import (
+    derive_seed,
+    digest,
+    held,
+    read_vectors,
+    run_folder,
+    writable_folder,
+    write_atomic,
+    write_vectors,
+)
+from parallax_lib.prm import labels as reward_labels
+from parallax_lib.search import latent_sensitivity, rollouts
+from parallax_lib.search.rollout_files import read_shipped, write_shipped
+from parallax_lib.study import run as runs
+from parallax_lib.study.run import Run, beside, judge_frame, open_params
+from parallax_lib.tasks.synthetic import generator
+from parallax_lib.tasks.task import Task, split_of, spread
+from parallax_lib.translator.models import loaded_translator
+from parallax_lib.verdict.assurance import oracle_audit
+
+
+def all_tasks(run: Run) -> list[Task]:
+    """The suite's tasks, without those whose prompt is too long for the run.  UserError where none is left."""
+    pool = runs.all_tasks(run)
+    long = rollouts.too_long(pool, run.params)
+    if len(long) == len(pool):
+        raise UserError(rollouts.none_left(run.params))
+    return [t for t in pool if t.id not in long]
+
+
+def left_out(run: Run) -> str:
+    """What `all_tasks` leaves out, in words; "" for nothing."""
+    long = rollouts.too_long(runs.all_tasks(run), run.params)
+    told = ", ".join(f"{name} ({tokens:,})" for name, tokens in sorted(long.items(), key=lambda item: -item[1]))
+    most = f"{rollouts.longest_prompt(run.params):,} tokens (decode.max_prompt, or what the model's positions leave)"
+    return f"left out, over {most}: {told}" if long else ""
+
+
+def task_table(chosen: Sequence[Task], run: Run) -> pd.DataFrame:
+    """A row for each task; `oracle` is the strength that the suite's shipped audit measured."""
+    strength = oracle_audit.bundled_strengths()
+    rows = [
+        {
+            "task": t.id,
+            "kernel": t.kernel.name,
+            "family": t.kernel.family,
+            "source": t.source,
+            "target": t.target,
+            "direction": t.direction,
+            "split": split_of(t.kernel.family, run.params.suite, generator.SEEN_FAMILIES),
+            "oracle": strength.get(t.kernel.name, "not audited") if t.kernel.suite == "minibench" else "not audited",
+        }
+        for t in chosen
+    ]
+    return pd.DataFrame(rows)
+
+
+def tasks_of(run: Run, rows: pd.DataFrame) -> list[Task]:
+    """The suite's tasks that the rows name."""
+    wanted = set(rows["task"])
+    return [t for t in runs.all_tasks(run) if t.id in wanted]
+
+
+def tour_task(run: Run) -> Task:
+    """The first serial-omp task of the suite: what the tour shows."""
+    return min((t for t in all_tasks(run) if t.direction == "serial-omp"), key=lambda t: (len(t.source_code), t.id))
+
+
+def collect_live(run: Run, chosen: Sequence[Task]) -> tuple[pd.DataFrame, np.ndarray]:
+    """Rollouts of the chosen tasks, generated, judged and rewarded; latents float16 [n, K, D]."""
+    folder = run.folder / "vectors"
+    with beside(run, chosen) as judge:
+        rollouts.collect(list(chosen), run.params, run.journal, folder, run.progress, judge)
+    wanted = {rollouts.capture_id(t, run.params, v, r) for t in chosen for v, r in rollouts.branches(run.params)}
+    frame, vectors = rollouts.load_rollouts(run.journal, folder, wanted)
+    return judge_frame(run, frame, chosen).assign(origin="live"), vectors
+
+
+def influence_rows(run: Run, chosen: Sequence[Task]) -> pd.DataFrame:
+    """The latent-influence probe, judged: one row a program; none with `collect.influence_limit` 0."""
+    c = run.params.collect
+    some = list(chosen)[: c.influence_limit]
+    if not some:
+        return pd.DataFrame(columns=["task", "kind", "sigma", "code", "validated", "reason"])
+    values = dump(run.params)
+    asked = [values["collect"], values["decode"]["redecode_temperature"]]
+    key = digest([[rollouts.capture_id(task, run.params, 0, 0) for task in some], asked])
+    rows = (run.journal.get("influence", key) or {}).get("rows")
+    if rows is None:
+        rows = latent_sensitivity.probe(loaded_translator(run.params.translator), some, run.params, run.progress)
+        run.journal.put("influence", key, {"rows": rows})
+    return judge_frame(run, pd.DataFrame(rows), some, "validate influence")
+
+
+def with_shipped(run: Run, live: pd.DataFrame, vectors: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
+    """Live rollouts, then the shipped ones of `collect.shipped`; split by family, leakage refused.
+
+    Shipped latents are cut to the run's K; one made with fewer steps is refused.  Of the shipped tasks a hash draws
+    `collect.shipped_limit`, each with all its rollouts.
+    """
+    frames, parts = [live], [vectors]
+    if run.params.collect.shipped:
+        frame, more = read_shipped(run.params.collect.shipped, vectors.shape[2])
+        steps = vectors.shape[1]
+        if more.shape[1] < steps:
+            raise UserError(f"collect.shipped: latents have {more.shape[1]} steps, latent.steps is {steps}; lower it or collect again")
+        frame = _rewarded(run, frame)
+        inside = frame["branch_depth"] < steps
+        if run.params.collect.shipped_limit:
+            drawn = sorted(frame["task"].unique(), key=lambda task: derive_seed("shipped", task))[: run.params.collect.shipped_limit]
+            inside &= frame["task"].isin(drawn)
+        frames.append(frame[inside & ~frame["capture_id"].isin(live["capture_id"])])
+        parts.append(more[frames[1].index, :steps])
+    return with_splits(run, pd.concat(frames, ignore_index=True)), np.concatenate(parts)
+
+
+def _rewarded(run: Run, frame: pd.DataFrame) -> pd.DataFrame:
+    """Shipped rollouts with the run's reward; those that tell no verdict, but a reward, keep it."""
+    if {"level", "reason"} <= set(frame):
+        return frame.assign(reward=reward_labels.rewards(frame, run.params.reward.spec))
+    if "reward" not in frame:
+        raise UserError("collect.shipped: its rollouts have no verdicts; judge them: python -m parallax_lib rejudge FOLDER --out DIR")
+    return frame
+
+
+def with_splits(run: Run, rollouts: pd.DataFrame) -> pd.DataFrame:
+    """The rollouts with each one's `split`, its family's; leakage refused."""
+    return reward_labels.assign_split(
+        rollouts, {f: split_of(f, run.params.suite, generator.SEEN_FAMILIES) for f in rollouts["family"].unique()}
+    )
+
+
+def keep_rollouts(run: Run, rollouts: pd.DataFrame, vectors: np.ndarray) -> None:
+    write_vectors(run.folder / "latents.safetensors", vectors)
+    run.keep("rollouts", rollouts)
+
+
+def load_rollouts(run: Run) -> tuple[pd.DataFrame, np.ndarray]:
+    return run.table("rollouts"), read_vectors(run.folder / "latents.safetensors")
+
+
+def collect_to(params: Params, out: Path, card: dict) -> None:
+    """Stage 01 without a notebook: collect, judge, probe the latents' influence, write a folder that others can add.
+
+    The rollouts of `collect.shipped` are written along.
+    """
+    writable_folder(out)
+    with held(run_folder(params.run)):
+        run = open_params(params, say=True)
+        pool = all_tasks(run)
+        frame, vectors = with_shipped(run, *collect_live(run, spread(pool, params.collect.limit, params.seed)))
+        frame = frame.drop(columns=["split", "origin"])
+        write_shipped(out, frame, vectors, card)
+        if params.collect.influence_limit:
+            unseen = [t for t in pool if t.kernel.family not in generator.SEEN_FAMILIES]
+            probe = influence_rows(run, spread(unseen, params.collect.influence_limit, params.seed))
+            write_atomic(out / "influence.jsonl.gz", gzip.compress(probe.to_json(orient="records", lines=True).encode(), mtime=0))
+    print(frame.groupby("direction")["reason"].value_counts().to_string())

@@ -1,0 +1,128 @@
+"""Stages 04 and 05: every method's programs for the held-out tasks, and repair rounds.
+
+Knows the names of the run's tables.  Holds no method of its own.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from parallax_lib.analysis import metrics
+from parallax_lib.core.config import dump
+from parallax_lib.core.errors import UserError
+from parallax_lib.core.executors import run_map
+from parallax_lib.core.storage import (
+    digest,
+)
+from parallax_lib.prm import model as prm_model
+from parallax_lib.prm import packed
+from parallax_lib.search import arms, guided_search, rollouts
+from parallax_lib.study import prm_registry
+from parallax_lib.study.collection import all_tasks
+from parallax_lib.study.run import Run, beside, judge_frame
+from parallax_lib.tasks.synthetic import generator
+from parallax_lib.tasks.task import Task, split_of, spread
+from parallax_lib.translator.models import width_of
+
+REPAIR_SHRINK = 6  # a repair's prompts are three times as long and each row has its own
+
+
+def held_out_tasks(run: Run) -> list[Task]:
+    """At most `search.limit` tasks of the test families; with `prm.folds` of all families that stage 03 tested."""
+    tested, pool = prm_registry.tested_families(run), all_tasks(run)
+    if tested is None:
+        tested = {f for f in {t.kernel.family for t in pool} if split_of(f, run.params.suite, generator.SEEN_FAMILIES) == "test"}
+    held_out = [t for t in pool if t.kernel.family in tested]
+    if not held_out:
+        raise UserError("suite: no kernel of a test family; raise suite.test_fraction or change suite.split_seed")
+    return spread(held_out, run.params.search.limit, run.params.seed)
+
+
+def translate_all(run: Run, chosen: Sequence[Task]) -> pd.DataFrame:
+    """Every arm's programs for the chosen tasks, here or on the executor; finished groups are read from the journal."""
+    return write_programs(run, guided_search.plan_rows(chosen, run.params))
+
+
+def write_programs(run: Run, rows: Sequence[guided_search.Row], what: str = "translate", shrink: int = 1) -> pd.DataFrame:
+    """One result row a program, in the order of `rows`; groups that the journal holds are not written again.
+
+    shrink: divides the batch, for rows that share no prompt.
+    """
+    params, shared = run.params, {"params": dump(run.params), "gpu_share": rollouts.gpu_share(run.params)}
+    teams: dict[tuple[Path, ...], list[int]] = {}  # the PRMs of some rows -> which rows
+    for i, row in enumerate(rows):
+        teams.setdefault(tuple(prm_registry.folders(run, row.task.kernel.family)), []).append(i)
+    groups, every = [], []  # (key, item of the executor)
+    for folders, mine in teams.items():
+        prms = _checked_prms(run, folders, {rows[i].task.kernel.family for i in mine})
+        recipe = [guided_search.recipe(params), [each["sha256"] for each in prms]]
+        for group in guided_search.grouped([rows[i] for i in mine], max(1, params.decode.batch // shrink), params):
+            groups.append((digest([recipe, [r.identity for r in group]]), shared | {"prms": prms, "rows": group}))
+        every += mine
+    keys = [key for key, _ in groups]
+    todo = [i for i, key in enumerate(keys) if run.journal.get("translation", key) is None]
+    items = [groups[i][1] for i in todo]
+    run.progress(what, len(groups) - len(todo), len(groups))
+    with beside(run, [row.task for row in rows]) as judge:
+        for done, (at, result) in enumerate(run_map(guided_search.translate_item, items, rollouts.executor_config(params)), 1):
+            if isinstance(result, Exception):
+                raise result
+            run.journal.put("translation", keys[todo[at]], {"rows": result})
+            judge(result)
+            run.progress(what, len(groups) - len(todo) + done, len(groups))
+    written = [row for key in keys for row in run.journal.get("translation", key)["rows"]]
+    return pd.DataFrame(written, index=every).sort_index()
+
+
+def _checked_prms(run: Run, folders: Sequence[Path], families: set[str]) -> list[dict]:
+    """The PRMs, packed; one that does not fit the translator, or was trained on one of the families, is refused."""
+    local = run.params.executor.kind == "local"
+    width = width_of(run.params.translator) if local else None
+    for folder in folders:
+        prm_model.read_config(folder, width)
+        prm_registry.refuse_leaks(folder, families, listed=not run.params.prm.checkpoint)
+    return [packed.pack(folder, shared_disk=local) for folder in folders]
+
+
+def repair_rounds(run: Run, results: pd.DataFrame, chosen: Sequence[Task]) -> pd.DataFrame:
+    """The results after every round 0..`search.repair`, one below the other; `repair` says which round a row tells of.
+
+    With `search.repair_limit` rounds are made, and told of, for so many tasks under the first seed only.  A failed program stays
+    where it and its feedback leave the model no positions for another answer.
+    """
+    s = run.params.search
+    if s.repair_limit:
+        some = {t.id for t in spread(list(chosen), s.repair_limit, run.params.seed)}
+        results = results[results["task"].isin(some) & (results["seed"] == s.seeds[0])]
+    by_id, rounds = {t.id: t for t in chosen}, [results]
+    for number in range(1, s.repair + 1):
+        failed = rounds[-1][arms.failing(rounds[-1])].sort_values(["seed", "task"], kind="stable")
+        past = [(as_text(r.code), arms.feedback(r.reason, as_text(r.log))) for r in failed.itertuples()]
+        fits = [rollouts.has_room(by_id[task], run.params, told) for task, told in zip(failed["task"], past, strict=True)]
+        failed = failed.loc[np.array(fits, dtype=bool)]
+        again = [
+            guided_search.Row(by_id[r.task], r.arm, r.sample, r.seed, number, told)
+            for r, told in zip(failed.itertuples(), itertools.compress(past, fits), strict=True)
+        ]
+        attempts = failed
+        if again:
+            written = write_programs(run, again, f"repair {number}", REPAIR_SHRINK).set_axis(failed.index)
+            attempts = judge_frame(run, written, chosen, f"validate repair {number}")
+        rounds.append(arms.next_round(rounds[-1], attempts, number))
+    return pd.concat(rounds, ignore_index=True)
+
+
+def as_text(value) -> str:
+    """A cell's text; a missing one is None or NaN, by the column's type."""
+    return value if isinstance(value, str) else ""
+
+
+def paired_table(results: pd.DataFrame, against: str = "unguided") -> pd.DataFrame:
+    """Each arm minus `against`: difference in points, bootstrap interval, wins, ties, losses, sign test, detectable effect."""
+    arms = [a for a in results["arm"].unique() if a != against]
+    return pd.DataFrame([{"arm": a, "against": against} | metrics.paired(results, a, against) for a in arms])

@@ -1,0 +1,151 @@
+"""How much GPU memory a run's models take at most, from their descriptions alone; no weight is read.
+
+Knows parameters, bytes and rows in flight.  Measures nothing: for what one forward needs for a moment there is a share of
+the rest, which `scripts/bench_scale.py` measures.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+import torch
+
+from parallax_lib.core.config import Params, resolve
+from parallax_lib.core.config import Translator as TranslatorParams
+from parallax_lib.core.errors import UserError
+from parallax_lib.prm import model as prm_model
+from parallax_lib.search import guided_search, rollouts
+from parallax_lib.study.training import prm_shape
+from parallax_lib.tasks import suites
+from parallax_lib.tasks.task import tasks
+from parallax_lib.translator import models
+from parallax_lib.translator.engine import GROW
+
+GIB = 2**30
+WRITING = "a smaller decode.batch, or fewer executor.workers"
+TRAINED = 16  # bytes a learned value: float32 weight, gradient, Adam's two moments
+MOMENT = {"01": 1.15, "02": 1.25, "03": 1.25, "04": 1.15}  # with activations; 1.10 and 1.24 on an H200 at 7B shapes in stages 04 and 02
+CONTEXT = 0.6 * GIB  # CUDA context and what torch keeps
+
+
+@dataclass(frozen=True)
+class LM:
+    """A causal language model on the meta device, its tokenizer, and the precision it is used in."""
+
+    model: Any
+    tokenizer: Any
+    dtype: torch.dtype
+
+    @property
+    def bytes(self) -> int:
+        return sum(p.numel() for p in self.model.parameters()) * self.dtype.itemsize
+
+    @property
+    def column_bytes(self) -> int:
+        """Keys and values of one token of one row: 2 layers kv_heads d."""
+        c = self.model.config.get_text_config()
+        head = getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads
+        return 2 * c.num_hidden_layers * c.num_key_value_heads * head * self.dtype.itemsize
+
+
+def describe(params: TranslatorParams) -> LM:
+    """The translator of those parameters without its weights.  Raises UserError in one line."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    dtype = torch.bfloat16 if params.dtype == "auto" else getattr(torch, params.dtype)  # as on a GPU
+    if params.model == "random":
+        return LM(*models.random_model(width=models.SMALL_WIDTH), dtype)
+    folder = models.folder_of(params)
+    with models.one_line(folder), torch.device("meta"):
+        return LM(AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder)), models.load_tokenizer(params), dtype)
+
+
+def prm_bytes(params: Params, kind: str, width: int) -> tuple[int, int]:
+    """(while it scores, while it is trained) of a PRM of that kind over latents `width` wide."""
+    shape = prm_shape(params, kind)
+    latent_width = width * (2 if shape.reads == "both" else 1)
+    return bytes_of(replace(shape, backbone=kind, latent_width=latent_width, steps=params.latent.steps))
+
+
+def bytes_of(config: prm_model.PRMConfig) -> tuple[int, int]:
+    """(while it scores, while it is trained) of a PRM of that description."""
+    with models.one_line(config.backbone, "prm.kind"), torch.device("meta"):
+        model = prm_model.unfilled(config)
+    scoring = sum(v.numel() * v.element_size() for v in model.state_dict().values())
+    own = prm_model.learned(model)
+    beneath = scoring - sum(v.numel() * v.element_size() for v in own.values())
+    return scoring, beneath + TRAINED * sum(v.numel() for v in own.values())
+
+
+def dearest(lm: LM, params: Params) -> tuple[int, int, int]:
+    """(rows, prompt tokens, most new tokens) of the batch that takes most; all of its rows are as long as its longest task."""
+    pool = tasks(suites.load_suite(params.suite), params.suite.directions)
+    long = rollouts.too_long(pool, params)
+    pool = [t for t in pool if t.id not in long]
+    if not pool:
+        raise UserError(rollouts.none_left(params))
+    one = params.model_copy(update={"search": params.search.model_copy(update={"seeds": (0,)})})
+    together = max(
+        len(rollouts.branches(params)), guided_search.thinking_rows(guided_search.plan_rows(pool[:1], one), one)
+    )  # of one task, never cut
+    batches = []
+    for task, ids in zip(pool, rollouts.ask(lm, pool), strict=True):
+        rows = max(together, params.decode.batch // rollouts.weight(task, params))
+        batches.append((rows, len(ids), rollouts.token_limit(len(ids), params)))
+    return max(batches, key=lambda b: b[0] * (b[1] + b[2]))
+
+
+def table(params: Params) -> pd.DataFrame:
+    """One row for each thing in a GPU's memory: stages, what, gib.  Every row of the batch as long as the longest task."""
+    lm = describe(params.translator)
+    count, asked, new = dearest(lm, params)
+    columns = asked + params.latent.steps * max(2, params.search.branches) + new
+    cache = count * lm.column_bytes * (columns + max(GROW, columns // 4))
+    width = lm.model.config.get_text_config().hidden_size
+    kinds = {kind: prm_bytes(params, kind, width) for kind in (params.prm.kind, *params.prm.baselines)}
+    guide, guide_bytes, together = params.prm.kind, kinds[params.prm.kind][0], len(params.card.seeds) if params.prm.folds else 1
+    if params.prm.checkpoint:
+        given = prm_model.read_config(resolve(params.prm.checkpoint))
+        guide, guide_bytes, together = given.backbone, bytes_of(given)[0], 1
+    chooser = (f"PRM {params.prm.kind} and its optimiser", kinds[params.prm.kind][1]) if params.prm.folds else (f"PRM {guide}", guide_bytes)
+    largest = max(kinds, key=lambda kind: kinds[kind][1])
+    size, precision = lm.bytes // lm.dtype.itemsize, str(lm.dtype).removeprefix("torch.")
+    rows = [
+        ("01 04", f"translator {params.translator.model}, {size / 1e9:.2f} B parameters, {precision}", lm.bytes),
+        ("01 04", f"cache of {count} rows of {asked:,} + {new:,} tokens, room to grow", cache),
+        ("02", f"PRM {largest} and its optimiser", kinds[largest][1]),
+        ("03", *chooser),
+        ("04", f"PRM {guide}" + (f", {together} of them" if together > 1 else ""), together * guide_bytes),
+        ("01 02 03 04", "CUDA itself", CONTEXT),
+    ]
+    if params.prm.reads != "states" or params.prm.context != "none":  # stage 02 asks the translator what the PRM reads
+        rows[0] = ("01 02 03 04" if params.prm.folds else "01 02 04", *rows[0][1:])
+    return pd.DataFrame([(stages, what, size / GIB) for stages, what, size in rows], columns=["stages", "what", "gib"])
+
+
+def needed(rows: pd.DataFrame) -> dict[str, float]:
+    """Stage -> GiB of one process, what one forward needs for a moment included."""
+    return {stage: more * float(rows.loc[rows["stages"].str.contains(stage), "gib"].sum()) for stage, more in MOMENT.items()}
+
+
+def text(params: Params) -> str:
+    """The table, the stages' sums, and whether they fit this machine's GPUs."""
+    rows = table(params)
+    sums = needed(rows)
+    lines = [rows.assign(gib=rows["gib"].round(1)).to_string(index=False), ""]
+    lines += [f"stage {stage}: {size:.1f} GiB a process, {1 - 1 / MOMENT[stage]:.0%} of it for activations" for stage, size in sums.items()]
+    return "\n".join([*lines, _fits(params, sums)])
+
+
+def _fits(params: Params, sums: dict[str, float]) -> str:
+    if not torch.cuda.is_available():
+        return "this machine: torch sees no GPU"
+    has = torch.cuda.get_device_properties(0).total_memory / GIB
+    room = rollouts.gpu_share(params) * has  # of one process that writes programs; judged ones need the rest
+    told = f"this machine: {has:.0f} GiB a GPU, {room:.0f} for each process that writes programs"
+    training = "a smaller prm.lora_rank" if params.prm.lora_rank else "prm.lora_rank, such as 16, for a language model as PRM"
+    most = {"01": (room, WRITING), "02": (has, training), "03": (has, training), "04": (room, WRITING)}
+    over = [f"stage {stage} wants {size:.0f}: {most[stage][1]} would help" for stage, size in sums.items() if size > most[stage][0]]
+    return "\n".join([told, *over]) if over else f"{told}: it fits"

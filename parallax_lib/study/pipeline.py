@@ -1,0 +1,249 @@
+"""Runs the numbered notebooks with papermill from one parameter file: progress, skip when unchanged, resume.
+
+Knows stages, files and notebooks.  Knows nothing of what a stage computes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from parallax_lib.core import fingerprint
+from parallax_lib.core.config import ROOT, Params, dump
+from parallax_lib.core.errors import UserError
+from parallax_lib.core.storage import digest, held, run_folder, whole, write_json
+
+NOTEBOOKS = ROOT / "notebooks"
+PART = {
+    "01": ("suite", "translator", "latent", "decode", "collect", "reward", "validation", "executor"),
+    "02": ("suite", "reward", "prm"),
+    "03": ("prm", "card"),
+    "04": ("suite", "translator", "latent", "decode", "prm", "search", "executor"),
+    "05": ("search", "validation"),
+    "06": (),
+    "07": ("suite", "translator", "reward", "prm", "search", "card"),
+}
+OWN = ("notebooks", "vectors", "manifest.json", "progress.json", "lock")  # of a run's folder: no stage's result
+OPTIONAL = {"07"}  # runs with `card.enabled`, or when --only names it
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One notebook of the study and the parameters that can change what it makes."""
+
+    number: str
+    notebook: Path
+
+    def key(self, params: Params, before: str) -> str:
+        """Identity of this stage's result: notebook, library, its parameters, and the stage before it (of the first, what a run reads)."""
+        values = dump(params)
+        used = {name: values[name] for name in PART[self.number]} | {"run": params.run, "seed": params.seed}
+        return digest([self.notebook.read_text(encoding="utf-8"), library_digest(), used, before])
+
+
+def stages(only: str = "", card: bool = False) -> list[Stage]:
+    """Stages 01-06 (and 07 with `card`), or those whose numbers are in `only` ("01,02" or "03-05")."""
+    found = [Stage(n, next(NOTEBOOKS.glob(f"{n}_*.ipynb"))) for n in PART]
+    if not only:
+        return [s for s in found if card or s.number not in OPTIONAL]
+    wanted: set[str] = set()
+    for part in only.split(","):
+        first, _, last = (each.strip().zfill(2) for each in part.partition("-"))
+        last = last if "-" in part else first
+        numbers = {s.number for s in found if first <= s.number <= last and (first + last).isdigit()}
+        if not numbers:
+            why = f"{part.strip()} runs backwards" if (first + last).isdigit() and last < first else f"no stage {part.strip()!r}"
+            raise UserError(f"--only {only}: {why}; stages are {', '.join(s.number for s in found)}, such as 01,03-05")
+        wanted |= numbers
+    return [s for s in found if s.number in wanted]
+
+
+def library_digest() -> str:
+    """Hash of every library module: a changed line reruns the stages."""
+    text = b"".join(p.read_bytes() for p in sorted((ROOT / "parallax_lib").rglob("*")) if p.suffix == ".py")
+    return hashlib.sha256(text).hexdigest()
+
+
+def run(params: Params, only: str = "", force: bool = False, say: Callable[[str], None] = print) -> Path:
+    """Execute the stages in order; returns the run folder.  A stage whose key is recorded as done, of its own settings and of
+    what the stages before it left, is skipped."""
+    wanted = {stage.number for stage in stages(only, params.card.enabled)}
+    folder = run_folder(params.run)
+    with held(folder):
+        write_json(folder / "manifest.json", manifest(params))
+        _run_wanted(params, folder, wanted, force, say)
+    return folder
+
+
+def _run_wanted(params: Params, folder: Path, wanted: set[str], force: bool, say: Callable[[str], None]) -> None:
+    before = fingerprint.inputs(params)
+    for stage in stages("01-07"):
+        key = stage.key(params, before)
+        record = folder / "notebooks" / f"{stage.notebook.stem}.run.json"
+        if stage.number not in wanted:
+            key = _left(record, key, before)
+        elif not force and _done(folder, record, key):
+            say(f"[{stage.number}] {stage.notebook.stem}: unchanged, skipped")
+        else:
+            force = True  # a stage that ran again makes the later ones run again
+            execute(stage, params, folder, key, record, say)
+        before = key
+
+
+def _left(record: Path, key: str, before: str) -> str:
+    """What the stages after one that is not asked for read: its result under these settings, or else whatever is there."""
+    found = _recorded(record)
+    return key if (found.get("key"), found.get("status")) == (key, "ok") else digest([found.get("key"), found.get("status"), before])
+
+
+def _done(folder: Path, record: Path, key: str) -> bool:
+    """Did the stage end well under this key, and is all that it wrote still there?"""
+    found = _recorded(record)
+    if (found.get("key"), found.get("status")) != (key, "ok") or not record.with_suffix("").with_suffix(".ipynb").exists():
+        return False
+    return all(whole(folder / name) for name in found.get("files") or ())
+
+
+def _recorded(record: Path) -> dict:
+    """What a stage's record says; nothing where there is none or it cannot be read."""
+    try:
+        found = json.loads(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def written(folder: Path) -> dict[str, tuple[int, int]]:
+    """Results in a run's folder and what tells that one was written again; not what the harness keeps for itself."""
+    found = {}
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder)
+        if name.parts[0] not in OWN and not path.name.startswith((".", "journal.sqlite")) and path.is_file():
+            found[name.as_posix()] = (path.stat().st_mtime_ns, path.stat().st_ino)
+    return found
+
+
+def execute(stage: Stage, params: Params, folder: Path, key: str, record: Path, say: Callable[[str], None]) -> None:
+    """Run one notebook; its record says ok only after papermill returned without an exception.
+
+    After a dead kernel papermill leaves a file that looks finished, so the output is written under another name first.
+    """
+    import papermill
+
+    out = folder / "notebooks" / stage.notebook.name
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = out.with_suffix(".part.ipynb")
+    earlier, there = _recorded(record).get("files") or [], written(folder)
+    entry = {"notebook": stage.notebook.name, "key": key, "status": "failed", "files": earlier}
+    clock = time.time()
+    say(f"[{stage.number}] {stage.notebook.stem} ...")
+    try:
+        with _watch(folder / "progress.json", stage.number, say), _this_library():
+            given = {k: v for k, v in dump(params).items() if k != "card" or k in PART[stage.number]}  # 03 and 07 take it
+            papermill.execute_notebook(str(stage.notebook), str(part), parameters=given, cwd=str(NOTEBOOKS), **_engine())
+        entry["status"] = "ok"
+        entry["files"] = _results(folder, there, earlier)
+        os.replace(part, out)
+    except papermill.PapermillExecutionError as e:
+        os.replace(part, out.with_suffix(".failed.ipynb"))
+        entry["error"] = f"{e.ename}: {e.evalue}"
+        where = f"{stage.notebook.name}, cell {e.exec_count}"
+        raise UserError(
+            f"{e.evalue}" if e.ename == "UserError" else f"{where}: {e.ename}: {e.evalue} (see {out.with_suffix('.failed.ipynb')})"
+        ) from None
+    finally:
+        entry["seconds"] = round(time.time() - clock, 1)
+        write_json(record, entry)
+    say(f"[{stage.number}] {stage.notebook.stem}: done in {entry['seconds']} s")
+
+
+@contextmanager
+def _this_library() -> Iterator[None]:
+    """Kernels started meanwhile import the library of this checkout, whichever one is installed."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), before]))
+    try:
+        yield
+    finally:
+        os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
+
+
+def _results(folder: Path, before: dict[str, tuple[int, int]], earlier: list[str]) -> list[str]:
+    """Files that a stage has just written, and those of its earlier run that it took as they are."""
+    now = written(folder)
+    made = {name for name, mark in now.items() if before.get(name) != mark} | (set(earlier) & set(now))
+    return sorted(name for name in made if whole(folder / name))
+
+
+def _engine() -> dict:
+    from traitlets.config import Config
+
+    kernel = Config({"AsyncKernelManager": {"transport_encryption": "auto"}})
+    return {
+        "progress_bar": False,
+        "coalesce_streams": True,
+        "store_widget_state": False,
+        "iopub_timeout": 120,
+        "config": kernel,
+        "kernel_name": "python3",
+    }
+
+
+@contextmanager
+def _watch(path: Path, number: str, say: Callable[[str], None]) -> Iterator[None]:
+    """Print what the notebook writes to `progress.json` while it runs."""
+    stop, seen = threading.Event(), [""]
+    path.unlink(missing_ok=True)
+
+    def look() -> None:
+        if path.exists():
+            text = path.read_text()
+            if text != seen[0] and text:
+                seen[0] = text
+                p = json.loads(text)
+                say(f"[{number}]   {p['what']}: {p['done']}" + (f"/{p['total']}" if p["total"] else ""))
+
+    def loop() -> None:
+        while not stop.wait(1.0):
+            look()
+
+    thread = threading.Thread(target=loop, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def progress_writer(folder: Path) -> Callable[[str, int, int], None]:
+    """progress(what, done, total) for a notebook: `run` shows it on the terminal, a person sees it in the file."""
+    from parallax_lib.core.storage import write_atomic
+
+    def progress(what: str, done: int, total: int) -> None:
+        write_atomic(folder / "progress.json", json.dumps({"what": what, "done": done, "total": total}).encode())
+
+    return progress
+
+
+def manifest(params: Params) -> dict:
+    """What made this run: every parameter, library and package versions, machine."""
+    import platform
+    from importlib.metadata import distributions
+
+    wanted = ("torch", "transformers", "peft", "papermill", "pandas", "plotly")
+    packages = {d.name: d.version for d in distributions() if d.name in wanted}
+    return {
+        "params": dump(params),
+        "library": library_digest()[:12],
+        "python": platform.python_version(),
+        "packages": packages,
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+    }

@@ -1,0 +1,121 @@
+"""An open run: its parameters, folder and journal, its tasks, and the verdicts on what was written for them.
+
+Knows suites and verdicts.  Knows nothing of models, latents or arms.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from parallax_lib.core.config import ROOT, Params, load
+from parallax_lib.core.errors import UserError
+from parallax_lib.core.storage import Journal, read_table, run_folder, write_table
+from parallax_lib.prm import labels as reward_labels
+from parallax_lib.sandbox import sandbox
+from parallax_lib.study.pipeline import progress_writer
+from parallax_lib.tasks import suites
+from parallax_lib.tasks.task import Task, tasks
+from parallax_lib.translator.models import pick_device
+from parallax_lib.verdict import batch as judge_batch
+from parallax_lib.verdict import toolchain, validate
+
+JUDGES = 2  # batches judged at once, by half of the workers each: the last slow programs of one do not hold up the next
+
+@dataclass(frozen=True)
+class Run:
+    """An open run folder."""
+
+    params: Params
+    folder: Path
+    journal: Journal
+    progress: Callable[[str, int, int], None]
+
+    def table(self, name: str) -> pd.DataFrame:
+        return read_table(self.folder, name)
+
+    def keep(self, name: str, frame: pd.DataFrame) -> pd.DataFrame:
+        write_table(self.folder, name, frame)
+        return frame
+
+
+def open_run(run: str, seed: int = 0, **sections: dict) -> Run:
+    """The run of a notebook's parameters cell: `params/<run>.yaml` with the cell's sections laid on top.
+
+    A name that no file and no folder has is taken for a new run only with settings of its own; alone it is a misspelt one.
+    """
+    known = known_runs()
+    if run not in known and not any(sections.values()):
+        near = "".join(f"; did you mean {name!r}?" for name in difflib.get_close_matches(run, known, n=1))
+        raise UserError(f"run {run!r}: no params/{run}.yaml and no data/runs/{run}{near}; known are {', '.join(known)}")
+    return open_params(load(run, seed=seed, **sections))
+
+
+def known_runs() -> list[str]:
+    """Names of the parameter files and of the folders of runs."""
+    made = (path.name for path in (ROOT / "data" / "runs").glob("*") if path.is_dir())
+    return sorted({path.stem for path in (ROOT / "params").glob("*.yaml")} | set(made))
+
+
+def open_params(params: Params, say: bool = False) -> Run:
+    """The run of these parameters; progress goes to its folder, or to the terminal."""
+    folder = run_folder(params.run)
+    return Run(params, folder, Journal(folder / "journal.sqlite"), _say if say else progress_writer(folder))
+
+
+def _say(what: str, done: int, total: int) -> None:
+    print(f"{what}: {done}/{total}", flush=True)
+
+
+def all_tasks(run: Run) -> list[Task]:
+    return tasks(suites.load_suite(run.params.suite), run.params.suite.directions)
+
+
+def open_bench(run: Run) -> tuple:
+    """(toolchains, sandbox level, limits, journal): what `validate.judge(code, task, *bench)` takes besides the program."""
+    v = run.params.validation
+    return toolchain.detect(v.cuda), sandbox.probe(unsafe=v.unsafe), run_limits(run.params), run.journal
+
+
+def run_limits(params: Params) -> sandbox.Limits:
+    """Of one run of a judged program."""
+    v = params.validation
+    return sandbox.Limits(cpu_s=v.cpu_s, wall_s=10 * v.cpu_s, memory_mb=v.memory_mb, processes=v.processes)
+
+
+def judge_frame(run: Run, frame: pd.DataFrame, chosen: Sequence[Task], what: str = "validate") -> pd.DataFrame:
+    """The rows with their verdict columns, `validated` and `reward`."""
+    by_id = {t.id: t for t in chosen}
+    items = [(code if isinstance(code, str) else None, by_id[task]) for code, task in zip(frame["code"], frame["task"], strict=True)]
+    v = run.params.validation
+    more = {"workers": v.workers, "races": v.races, "timing": v.timing, "progress": lambda done, total: run.progress(what, done, total)}
+    verdicts = judge_batch.judge_many(items, *open_bench(run), **more)
+    table = pd.DataFrame([validate.to_row(v) for v in verdicts], index=frame.index)
+    out = frame.drop(columns=[c for c in table if c in frame]).join(table)
+    return out.assign(reward=reward_labels.rewards(out, run.params.reward.spec))
+
+
+@contextmanager
+def beside(run: Run, chosen: Sequence[Task]) -> Iterator[Callable[[list[dict]], None]]:
+    """judge(rows): programs just written are compiled and run while a GPU writes the next ones; their verdicts are kept.
+
+    Nothing is judged early where a CPU writes: the two would only slow each other.  Whoever wants the verdicts judges all
+    rows afterwards and finds those that are there in the journal.
+    """
+    if pick_device(run.params.translator.device) == "cpu":
+        yield lambda rows: None
+        return
+    v = run.params.validation
+    each = run.params.model_copy(update={"validation": v.model_copy(update={"workers": max(1, v.workers // JUDGES)})})
+    quiet = replace(run, params=each, progress=lambda what, done, total: None)
+    pool = ThreadPoolExecutor(max_workers=JUDGES)
+    try:
+        yield lambda rows: pool.submit(judge_frame, quiet, pd.DataFrame(rows), chosen)
+    finally:
+        pool.shutdown(cancel_futures=True)  # waits for the batches in hand only

@@ -1,0 +1,201 @@
+"""A HeCBench checkout as it is: its programs as kernels, and an index that says what can be used and why not.
+
+Knows the layout src/NAME-API/, Makefiles as text, and this repository's own manifest of arguments and labels.
+Knows nothing of compilers, sandboxes or verdicts; nothing of the checkout is executed or copied here.
+
+Its programs have fixed inputs and partly check themselves, so a translation is compared line by line with the output of
+its own source program.  There are no serial programs: one is the OpenMP program without its pragmas, offered where the
+manifest says that it was seen to print what the OpenMP program prints.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import yaml
+
+from parallax_lib.core.errors import UserError
+from parallax_lib.tasks.hecbench import makefile
+from parallax_lib.tasks.hecbench import sources as hecbench_sources
+from parallax_lib.tasks.task import Kernel
+
+MANIFEST = Path(__file__).parent / "manifest.yaml"
+GIVEN = {"DEVICE": "cpu", "OPTIMIZE": "yes", "DEBUG": "no", "LAUNCHER": "", "VERIFY": "yes"}
+MAKEFILES = {"omp": ("Makefile.aomp", "Makefile"), "cuda": ("Makefile",)}
+MAX_RUNS = 3
+MAX_INPUT = 4 << 20  # bytes of input files shown to one program, together
+INPUT_SUFFIX = ("", ".bin", ".bmp", ".csv", ".dat", ".egr", ".fa", ".fasta", ".gr", ".in", ".json", ".mtx", ".pgm", ".ppm", ".raw", ".txt")
+OUTPUT_NAME = re.compile(r"out|result|\.m8$", re.I)
+NUMBER = re.compile(r"[-+]?[\d.]+(?:e[-+]?\d+)?f?", re.I)
+SHOWN = "../job/inputs/"  # where the sandbox has the input files
+
+
+@dataclass(frozen=True)
+class Program:
+    """One API's program.  text: "" when it cannot be used, then `why` says so; foreign: other folders' files in it."""
+
+    api: str
+    text: str
+    flags: tuple[str, ...] = ()
+    runs: tuple[tuple[str, ...], ...] = ()
+    files: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One name of the checkout.  inputs: name -> bytes of the files its arguments name; why: why it is not a kernel."""
+
+    name: str
+    programs: dict[str, Program]
+    runs: tuple[tuple[str, ...], ...]
+    inputs: dict[str, bytes]
+    facts: dict
+    why: str = ""
+
+
+def kernels(root: Path) -> list[Kernel]:
+    """Every usable kernel of the checkout.  Raises UserError when `root` is no HeCBench checkout or nothing is usable."""
+    found = [made for entry in entries(root) if (made := as_kernel(entry)) is not None]
+    if not found:
+        raise UserError(f"{root}: no usable kernel under src/; suite.root must name a HeCBench checkout")
+    return found
+
+
+def entries(root: Path, names: tuple[str, ...] = (), manifest: Path | None = None) -> list[Entry]:
+    """What is known of each name, or of `names`, in alphabetical order.  Reads only; a few seconds for all 530."""
+    src = root.expanduser() / "src"
+    if not src.is_dir():
+        raise UserError(f"{root}: no src/ folder; suite.root must name a HeCBench checkout")
+    known = sorted({p.name.rsplit("-", 1)[0] for api in MAKEFILES for p in src.glob(f"*-{api}") if p.is_dir()})
+    unknown = [n for n in names if n not in known]
+    if unknown:
+        raise UserError(f"{src}: no kernel {unknown[0]!r}")
+    facts = read_manifest(manifest or MANIFEST)
+    return [_entry(src, name, facts.get(name, {})) for name in (names or known)]
+
+
+def read_manifest(path: Path) -> dict[str, dict]:
+    """kernel -> args, serial, strength, note; {} without the file."""
+    return (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.exists() else {}
+
+
+def as_kernel(entry: Entry) -> Kernel | None:
+    """The entry as a kernel with at least one task, None when `entry.why` or missing sources speak against it."""
+    usable = {api: p for api, p in entry.programs.items() if p.text}
+    if entry.why or len(usable) < 2:
+        return None
+    return Kernel(
+        entry.name,
+        entry.name,  # its family: no published families exist
+        "hecbench",
+        {api: usable[api].text for api in ("serial", "omp", "cuda") if api in usable},
+        entry.runs[0],
+        entry.runs,
+        {api: p.flags for api, p in usable.items() if p.flags},
+        oracle="own",
+        strength=entry.facts.get("strength", "unknown"),
+        unshown=tuple(api for api, p in usable.items() if p.foreign),
+        inputs=entry.inputs,
+    )
+
+
+def fingerprint(text: str) -> str:
+    """What the manifest remembers of a program, to notice that a checkout holds another one."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _entry(src: Path, name: str, facts: dict) -> Entry:
+    programs = {api: _program(src, name, api) for api in MAKEFILES if (src / f"{name}-{api}").is_dir()}
+    omp = programs.get("omp")
+    if omp and omp.text and facts.get("omp") not in (None, fingerprint(omp.text)):
+        facts = {"note": "the omp program is not the one the manifest was made from: its arguments and labels are not used"}
+    if omp:
+        programs = {"serial": _serial(omp, facts), **programs}
+    own = next((programs[api].runs for api in MAKEFILES if api in programs and programs[api].runs), ((),))
+    runs, inputs, why = _resolve(src, name, own)
+    reduced = tuple(tuple(map(str, run)) for run in facts.get("args", ()))
+    fixed = sorted({f for p in programs.values() for f in hecbench_sources.fixed_inputs(p.text)})
+    if not why and fixed:
+        why = _fixed(src, name, fixed[0])
+    return Entry(name, programs, reduced or runs[:MAX_RUNS], inputs, facts, why or facts.get("left_out", ""))
+
+
+def _program(src: Path, name: str, api: str) -> Program:
+    folder = src / f"{name}-{api}"
+    path = next((folder / f for f in MAKEFILES[api] if (folder / f).is_file()), None)
+    if path is None:
+        return Program(api, "", why="no Makefile")
+    made = makefile.read(path.read_text(encoding="utf-8", errors="replace"), GIVEN)
+    units = made.sources or tuple(sorted(p.name for p in folder.iterdir() if p.suffix in makefile.UNIT))
+    if not units:
+        return Program(api, "", why="no source file in its folder")
+    units = tuple(_found(folder, src / f"{name}-cuda", unit) for unit in units)
+    search = (folder, *(folder / f[2:] for f in made.flags if f.startswith("-I")))
+    flat = hecbench_sources.flatten(src.parent, folder, units, search, tuple(f for f in made.flags if f.startswith("-D")))
+    flags = tuple(f for f in made.flags if not f.startswith(("-I", "-D")))
+    if flat.text and "main" not in flat.text:
+        return Program(api, "", why="no main in the sources that the Makefile names")
+    if flat.text and api == "omp" and hecbench_sources.simt(flat.text):
+        return Program(api, "", flags, made.runs, flat.files, flat.foreign, "SIMT-style: thread and team numbers stand for CUDA indices")
+    return Program(api, flat.text, flags, made.runs, flat.files, flat.foreign, flat.why)
+
+
+def _found(folder: Path, twin: Path, unit: str) -> str:
+    """The unit as named, or the twin's file of that name, which some Makefiles compile by a pattern rule."""
+    return f"../{twin.name}/{unit}" if not (folder / unit).exists() and (twin / unit).exists() else unit
+
+
+def _serial(omp: Program, facts: dict) -> Program:
+    """The OpenMP program without its pragmas, if the manifest knows it to print the same."""
+    if not omp.text:
+        return replace(omp, api="serial")
+    said = facts.get("serial", "not measured: not in the manifest")
+    text = hecbench_sources.strip_omp(omp.text)
+    return replace(omp, api="serial", text=text if said == "ok" else "", why="" if said == "ok" else said)
+
+
+def _resolve(src: Path, name: str, runs) -> tuple[tuple[tuple[str, ...], ...], dict[str, bytes], str]:
+    """(arguments with input files where the sandbox shows them, those files, why the program cannot run)."""
+    inputs: dict[str, bytes] = {}
+    made = []
+    for run in runs:
+        args = []
+        for i, arg in enumerate(run):
+            place, why = _input(src, name, arg, run[i - 1] if i else "", inputs)
+            if why:
+                return runs, {}, why
+            args.append(place)
+        made.append(tuple(args))
+    if sum(map(len, inputs.values())) > MAX_INPUT:
+        return tuple(made), {}, f"input files over {MAX_INPUT >> 20} MiB"
+    return tuple(dict.fromkeys(made)), inputs, ""
+
+
+def _input(src: Path, name: str, arg: str, before: str, inputs: dict[str, bytes]) -> tuple[str, str]:
+    """(the argument for the sandboxed run, why it cannot be had); a file it names is added to `inputs`."""
+    if NUMBER.fullmatch(arg) or arg.startswith("-"):
+        return arg, ""
+    path = next((p for api in MAKEFILES if (p := (src / f"{name}-{api}" / arg).resolve()).exists()), None)
+    if path is None:
+        wanted = ("/" in arg or re.search(r"\.[a-z]\w{1,4}$", arg, re.I)) and before != "-o" and not OUTPUT_NAME.search(Path(arg).name)
+        return arg, f"missing input: {arg}" if wanted else ""
+    if not path.is_relative_to(src.parent.resolve()):
+        return arg, f"input outside the checkout: {arg}"
+    if path.is_dir() or path.suffix.lower() not in INPUT_SUFFIX:
+        return arg, f"input is a folder or of no known kind: {arg}"
+    if path.stat().st_size > MAX_INPUT:
+        return arg, f"input file over {MAX_INPUT >> 20} MiB: {arg}"
+    shown, data = "-".join(path.relative_to(src.resolve()).parts), path.read_bytes()
+    while inputs.setdefault(shown, data) != data:  # a-b/c and a/b-c
+        shown = f"other-{shown}"
+    return SHOWN + shown, ""
+
+
+def _fixed(src: Path, name: str, file: str) -> str:
+    there = any((src / f"{name}-{api}" / file).exists() for api in MAKEFILES)
+    return f"reads {file}, a name written in the program" + ("" if there else "; missing from the checkout")

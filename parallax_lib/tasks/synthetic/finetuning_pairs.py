@@ -1,0 +1,54 @@
+"""Training pairs from forge programs: a right source, and a target that follows the corpus's habits, right or wrong.
+
+Knows how often which strategy word is planned.  Knows nothing of tokenizers or models.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from parallax_lib.tasks.synthetic import generator
+from parallax_lib.tasks.synthetic.augment import dress, rename
+from parallax_lib.tasks.synthetic.codegen import Spec
+
+RIGHT_SHARE = 0.76  # of the plan words that are not written out of habit
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One training example: translate `source` into `target`, which follows `plan`; `right` says if that works."""
+
+    source: str
+    target: str
+    plan: tuple[str, ...]
+    right: bool
+
+
+def habit_plan(spec: Spec, source_api: str, target_api: str, rng: random.Random, habit: float = 0.5) -> tuple[str, ...]:
+    """The corpus's plan: per function `parallel` out of habit, else mostly a right strategy, sometimes any other."""
+    assert source_api != target_api, (source_api, target_api)
+    plan = []
+    for stage in spec.stages:
+        draw, right = rng.random(), generator.right_words(stage, target_api)
+        others = [w for w in generator.strategies(stage, target_api) if w not in right and w != "parallel"]
+        if draw < habit:
+            plan.append("parallel")
+        elif draw < habit + RIGHT_SHARE * (1 - habit) or not others:
+            plan.append(rng.choice(right))
+        else:
+            plan.append(rng.choice(others))
+    return tuple(plan)
+
+
+def training_pair(
+    spec: Spec, source_api: str, target_api: str, rng: random.Random, habit: float = 0.5, dressed: bool = False
+) -> Pair:
+    """A source that is right and a target that follows the corpus's habits; `dressed`: in other names and with helpers."""
+    first = None if source_api == "serial" else generator.source_plan(spec, source_api, rng)
+    plan = habit_plan(spec, source_api, target_api, rng, habit)
+    guise = random.Random(f"{spec.name} guise")
+    spec = dress(spec, guise) if dressed else spec
+    texts = generator.render(spec, source_api, first), generator.render(spec, target_api, plan)
+    texts = rename(texts, spec, guise, source_api == "cuda") if dressed else texts
+    return Pair(*texts, plan, generator.is_right(spec, target_api, plan))

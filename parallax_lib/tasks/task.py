@@ -1,0 +1,99 @@
+"""Kernels and tasks: what is translated, in which directions, on which side of the split.
+
+Knows sources, arguments and families.  Knows nothing of files, models, compilers or verdicts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from parallax_lib.core.config import Suite
+from parallax_lib.core.errors import UserError
+
+APIS = ("serial", "omp", "cuda")
+FILE = {"serial": "main.cpp", "omp": "main.cpp", "cuda": "main.cu"}
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One benchmark program in up to three APIs, each a single file, with the arguments its oracle uses.
+
+    oracle: "shared" compares numbers with the kernel's serial (else omp) program, "own" line by line with the task's own
+    source.  strength: what the oracle can tell, where it is known.  unshown: APIs whose text is for references only and
+    never a task's source.  inputs: files that a run sees read-only in ../job/inputs/.
+    """
+
+    name: str
+    family: str
+    suite: str
+    sources: dict[str, str]
+    public_args: tuple[str, ...]
+    hidden_args: tuple[tuple[str, ...], ...]
+    flags: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    oracle: str = "shared"
+    strength: str = ""
+    unshown: tuple[str, ...] = ()
+    inputs: dict[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Task:
+    """Translate `kernel` from one API to another."""
+
+    kernel: Kernel
+    source: str
+    target: str
+
+    @property
+    def direction(self) -> str:
+        return f"{self.source}-{self.target}"
+
+    @property
+    def id(self) -> str:
+        return f"{self.kernel.name}.{self.direction}"
+
+    @property
+    def source_code(self) -> str:
+        return self.kernel.sources[self.source]
+
+
+def tasks(kernels: list[Kernel], directions: tuple[str, ...]) -> list[Task]:
+    """Every (kernel, direction) whose two APIs the kernel has; a suite with none is refused."""
+    made = []
+    for kernel in kernels:
+        for direction in directions:
+            source, target = direction.split("-")
+            if source in kernel.sources and target in kernel.sources and source not in kernel.unshown:
+                made.append(Task(kernel, source, target))
+    if not made:
+        raise UserError(f"suite: no kernel has the sources that {', '.join(directions)} need; check suite.root and suite.directions")
+    return made
+
+
+def split_of(family: str, params: Suite, seen: Collection[str] = ()) -> str:
+    """ "train", "valid" or "test" of a kernel family: a hash decides, so adding families moves none.
+
+    `seen` families (those the translator itself was trained on) are always "train".
+    """
+    if family in seen:
+        return "train"
+    text = f"{params.split_seed}:{family}".encode()
+    place = int(hashlib.sha256(text).hexdigest()[:8], 16) / 16**8
+    if place < params.test_fraction:
+        return "test"
+    return "valid" if place < params.test_fraction + params.valid_fraction else "train"
+
+
+def spread(chosen: list[Task], limit: int, seed: int = 0) -> list[Task]:
+    """At most `limit` tasks, directions and kernels taken in turn, the same ones for the same seed."""
+    by_direction: dict[str, list[Task]] = {}
+    for task in chosen:
+        by_direction.setdefault(task.direction, []).append(task)
+    for direction, group in sorted(by_direction.items()):
+        random.Random(f"{seed}:{direction}").shuffle(group)
+    rounds = max((len(g) for g in by_direction.values()), default=0)
+    turn = [g[i] for i in range(rounds) for _, g in sorted(by_direction.items()) if i < len(g)]
+    return turn[:limit]

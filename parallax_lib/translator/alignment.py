@@ -1,0 +1,56 @@
+"""Alignments: from a hidden state back to an input embedding, and what a PRM reads of a state.
+
+Knows the translator's two embedding matrices.  Knows nothing of candidates or rewards.
+
+D translator width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from parallax_lib.core.config import Latent
+from parallax_lib.translator.models import Translator
+
+Align = Callable[[torch.Tensor], torch.Tensor]
+
+
+def aligner(translator: Translator, params: Latent) -> Align:
+    """State (..., D) -> input embedding (..., D).
+
+    identity: Coconut (2412.06769).  ridge: W_a = (W_out' W_out + r I)^-1 W_out' W_in, rescaled to the mean embedding
+    norm, as LatentMAS (2511.20639) does for frozen models.  soft: softmax(logits / tau) @ W_in.
+    """
+    w_in = translator.model.get_input_embeddings().weight  # (V, D)
+    head = translator.model.get_output_embeddings()
+    if params.align == "identity":
+        return lambda h: h
+    if params.align == "soft":
+        return lambda h: (head(h).float() / params.tau).softmax(-1).to(w_in.dtype) @ w_in
+    matrix = ridge_map(head.weight, w_in, params.ridge)
+    norm = w_in.float().norm(dim=-1).mean()
+
+    def ridge(h: torch.Tensor) -> torch.Tensor:
+        z = h.float() @ matrix
+        return (z * (norm / z.norm(dim=-1, keepdim=True).clamp(min=1e-6))).to(h.dtype)
+
+    return ridge
+
+
+def reader(align: Align, reads: str) -> Align:
+    """State (..., D) -> what a PRM reads of it.
+
+    states: the state.  words: the input embedding that it is aligned to, which the translator is fed.  both: (..., 2 D).
+    """
+    if reads == "states":
+        return lambda h: h
+    return align if reads == "words" else lambda h: torch.cat([h, align(h)], dim=-1)
+
+
+def ridge_map(w_out: torch.Tensor, w_in: torch.Tensor, ridge: float) -> torch.Tensor:
+    """(D, D) map from output space to input space; the identity, up to `ridge`, when the embeddings are tied."""
+    out, inp = w_out.double(), w_in.double()
+    gram = out.T @ out
+    return torch.linalg.solve(gram + ridge * torch.eye(len(gram), dtype=gram.dtype, device=gram.device), out.T @ inp).float()

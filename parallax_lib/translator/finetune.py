@@ -1,0 +1,257 @@
+"""LoRA-trains a translator on forge programs to plan in K latent words and then write the program.
+
+`python -m parallax_lib adapt --out data/adapter ...` made the adapter that ships.  Knows forge and the prompt form;
+knows no reward.  A sample is: prompt, K plan words, opening fence, program, closing fence, end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import random
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+
+from parallax_lib.core import hardware
+from parallax_lib.core.config import DIRECTIONS
+from parallax_lib.core.errors import UserError
+from parallax_lib.core.storage import derive_seed, writable_folder, write_json
+from parallax_lib.tasks import prompts
+from parallax_lib.tasks.synthetic import composed_patterns, finetuning_pairs, generator
+from parallax_lib.translator import models
+
+PLAN_LENGTHS = (4, 4, 4, 4, 4, 4, 3, 6, 2, 0)  # K varies, so that K stays free at inference
+IGNORE = -100
+
+
+@dataclass(frozen=True)
+class AdaptConfig:
+    """What the adapter's training used; written beside it."""
+
+    samples: int = 37_000
+    rank: int = 24
+    lr: float = 1e-3
+    tokens_per_step: int = 49_152
+    max_tokens: int = 2_600  # longer samples are left out
+    warmup: float = 0.05
+    habit: float = 0.3  # share of functions whose plan word is `parallel` whatever the loop needs
+    dressed: float = 0.7  # share of samples in other names and with helper functions (forge_guise)
+    wide: float = 0.0  # share of samples from forge_wide: uneven bounds, bodies put together by a seed
+    seed: int = 0
+    minutes: float = 0.0  # 0: no time limit; else the schedule ends when the time does
+    workers: int = 8
+
+
+def sample_ids(tokenizer, seed: int, habit: float, dressed: float = 0.0, wide: float = 0.0) -> tuple[list[int], list[int]]:
+    """(token ids, labels) of one training sample; labels are IGNORE where nothing is learnt."""
+    rng = random.Random(seed)
+    source, target = rng.choice(DIRECTIONS).split("-")
+    guise = random.Random(f"guise {seed}").random() < dressed
+    families = composed_patterns.FAMILIES if random.Random(f"wide {seed}").random() < wide else generator.TRAIN_FAMILIES
+    pair = finetuning_pairs.training_pair(generator.sample(seed, families), source, target, rng, habit, guise)
+    length = rng.choice(PLAN_LENGTHS)
+    words = (*pair.plan, *["none"] * length)[:length]
+    ask = tokenizer(prompts.prompt(tokenizer, source, target, pair.source)).input_ids
+    plan = [plan_token(tokenizer, word) for word in words]
+    fence = tokenizer(prompts.OPENING).input_ids
+    code = tokenizer(pair.target.strip() + prompts.CLOSING).input_ids + [tokenizer.eos_token_id]
+    ids = ask + plan + fence + code
+    labels = [IGNORE] * len(ask) + plan + [IGNORE] * len(fence) + code
+    return ids, labels
+
+
+def plan_token(tokenizer, word: str) -> int:
+    """A strategy word is one token, with its leading space."""
+    ids = tokenizer(" " + word).input_ids
+    assert len(ids) == 1, f"plan word {word!r} is {len(ids)} tokens"
+    return ids[0]
+
+
+def _make(job: tuple[str, int, int, tuple[float, ...]]) -> list[tuple[list[int], list[int]]]:
+    folder, start, count, shares = job
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    return [sample_ids(tokenizer, seed, *shares) for seed in range(start, start + count)]
+
+
+def corpus(folder: str, config: AdaptConfig) -> list[tuple[list[int], list[int]]]:
+    """All samples, made by `workers` processes; sample i depends on the seed and i only."""
+    chunk = 250
+    start = derive_seed("adapt", config.seed) % 10**9 * 10
+    shares = (config.habit, config.dressed, config.wide)
+    jobs = [(folder, start + i, min(chunk, config.samples - i), shares) for i in range(0, config.samples, chunk)]
+    with get_context("spawn").Pool(config.workers) as pool:
+        made = [s for part in pool.imap(_make, jobs) for s in part]
+    return [s for s in made if len(s[0]) <= config.max_tokens]
+
+
+def batches(samples: list, tokens: int, seed: int) -> Iterator[list]:
+    """Batches of similar length in random order: at most `tokens` if all samples were as long as a batch's last one, which is
+    at most 60 tokens shorter than its longest.  A sample of more than `tokens` is alone.
+    """
+    rng = random.Random(seed)
+    order = sorted(samples, key=lambda s: len(s[0]) + rng.random() * 60)
+    groups: list[list] = [[]]
+    for sample in order:
+        if (len(groups[-1]) + 1) * len(sample[0]) > tokens:
+            groups.append([])
+        groups[-1].append(sample)
+    rng.shuffle(groups)
+    yield from (g for g in groups if g)
+
+
+def collate(group: list, device) -> tuple[torch.Tensor, torch.Tensor]:
+    """(ids, labels), both (B, T), padded on the right: under a causal mask padding changes nothing before it."""
+    width = max(len(ids) for ids, _ in group)
+    ids = torch.zeros(len(group), width, dtype=torch.long)
+    labels = torch.full((len(group), width), IGNORE)
+    for row, (i, y) in enumerate(group):
+        ids[row, : len(i)] = torch.tensor(i)
+        labels[row, : len(y)] = torch.tensor(y)
+    return ids.to(device), labels.to(device)
+
+
+def loss_of(model, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy over labelled tokens; logits are made for those positions only."""
+    inner = model.get_base_model()
+    hidden = inner.base_model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
+    wanted = labels[:, 1:]
+    at = wanted != IGNORE
+    return F.cross_entropy(inner.get_output_embeddings()(hidden[at]).float(), wanted[at])
+
+
+def train(config: AdaptConfig, base: str, out: Path) -> dict:
+    """Train and save the adapter with its record, on every GPU of this machine; returns the record."""
+    writable_folder(out)
+    folder = str(models.small_lm() if base == "smollm2" else base)
+    clock = time.time()
+    samples = corpus(folder, config)
+    if not samples:
+        raise UserError("adapt: no sample fits --max-tokens; raise it")
+    plan = list(batches(samples, config.tokens_per_step, config.seed))
+    world = max(1, min(len(hardware.visible_gpus()), len(plan))) if torch.version.cuda else 1
+    plan = plan[: len(plan) // world * world]  # as many batches for each
+    size = f"{len(samples)} samples, {sum(len(s[0]) for s in samples):,} tokens"
+    print(f"{size}, {len(plan)} batches, {world} devices, made in {time.time() - clock:.0f} s", flush=True)
+    card = (out / "README.md").read_text() if (out / "README.md").exists() else None
+    if world == 1:
+        history = _train_one(0, 1, folder, plan, config, out)
+    else:  # forked, so that the samples are not copied; nothing has used a GPU yet
+        with tempfile.TemporaryDirectory() as meet:
+            job = (world, folder, plan, config, out, Path(meet))
+            torch.multiprocessing.start_processes(_train_rank, job, world, start_method="fork")
+            history = json.loads((Path(meet) / "history.json").read_text())
+    record = {
+        "config": asdict(config),
+        "base": models.WHEEL if base == "smollm2" else base,
+        "samples": len(samples),
+        "families": [*generator.TRAIN_FAMILIES, *(composed_patterns.FAMILIES if config.wide else ())],
+        "devices": world,
+        "seconds": round(time.time() - clock),
+        "history": history,
+    }
+    write_json(out / "training.json", record)
+    _describe(out, base, card)
+    return record
+
+
+def _train_rank(rank: int, world: int, folder: str, plan: list, config: AdaptConfig, out: Path, meet: Path) -> None:
+    join(rank, world, meet)
+    history = _train_one(rank, world, folder, plan, config, out)
+    if rank == 0:
+        write_json(meet / "history.json", history)
+    dist.destroy_process_group()
+
+
+def join(rank: int, world: int, folder: Path) -> None:
+    """Make this process one of `world`, which meet through a file in `folder`; each takes the GPU of its rank."""
+    if torch.cuda.is_available():
+        torch.cuda.set_device(rank)
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, init_method=f"file://{(folder / 'meet').resolve()}", rank=rank, world_size=world)
+
+
+def _train_one(rank: int, world: int, folder: str, plan: list, config: AdaptConfig, out: Path) -> list[dict]:
+    """This process's share of the training; rank 0 saves the adapter."""
+    from peft import LoraConfig, get_peft_model
+
+    device = models.pick_device("auto")
+    model, _ = models._load(folder, torch.float32)
+    lora = LoraConfig(r=config.rank, lora_alpha=2 * config.rank, target_modules="all-linear", lora_dropout=0.0)
+    torch.manual_seed(config.seed)
+    model = get_peft_model(model, lora).to(device).train()
+    history = _loop(model, plan[rank::world], config, device, world)
+    if rank == 0:
+        model.to(torch.bfloat16).save_pretrained(str(out))
+    return history
+
+
+def _describe(out: Path, base: str, card: str | None) -> None:
+    """Mend what peft wrote beside the weights: the base model's name, not where it lies on this machine; the card that was there."""
+    settings = json.loads((out / "adapter_config.json").read_text())
+    write_json(out / "adapter_config.json", settings | {"base_model_name_or_path": base})
+    if card is None:
+        (out / "README.md").unlink(missing_ok=True)
+    else:
+        (out / "README.md").write_text(card)
+
+
+def _loop(model, plan: list, config: AdaptConfig, device: str, world: int = 1) -> list[dict]:
+    """Train on the batches; with several processes a step takes one batch of each, and all keep the same weights."""
+    weights = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(weights, lr=config.lr, betas=(0.9, 0.98), weight_decay=0.0)
+    start, history, seen, elapsed = time.time(), [], 0, 0.0
+    for step, group in enumerate(plan):
+        done = max(step / len(plan), elapsed / (60 * config.minutes) if config.minutes else 0.0)
+        if done >= 1:
+            break
+        for g in optimizer.param_groups:
+            g["lr"] = config.lr * min(1.0, (step + 1) / max(1, config.warmup * len(plan))) * 0.5 * (1 + math.cos(math.pi * done))
+        ids, labels = collate(group, device)
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=device != "cpu"):
+            loss = loss_of(model, ids, labels)
+        loss.backward()
+        elapsed = shared(weights, time.time() - start, world)
+        torch.nn.utils.clip_grad_norm_(weights, 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        seen += ids.numel() * world
+        if step % 20 == 0 or step == len(plan) - 1:
+            row = {"step": step, "loss": round(loss.item(), 4), "tokens": seen, "seconds": round(time.time() - start, 1)}
+            history.append(row)
+            if world == 1 or dist.get_rank() == 0:
+                print(json.dumps(row), flush=True)
+    return history
+
+
+def shared(weights: list, elapsed: float, world: int) -> float:
+    """Gradients become the mean over all processes; returns the mean of `elapsed`, so that all stop at one step."""
+    if world == 1:
+        return elapsed
+    flat = torch.cat([*(p.grad.flatten() for p in weights), weights[0].new_tensor([elapsed])])
+    dist.all_reduce(flat)
+    flat /= world
+    for p, mean in zip(weights, flat[:-1].split([p.numel() for p in weights]), strict=True):
+        p.grad.copy_(mean.view_as(p))
+    return flat[-1].item()
+
+
+def main(argv: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m parallax_lib adapt", description="LoRA-train the translator on forge programs")
+    parser.add_argument("--base", default="smollm2", help="smollm2, or a causal LM's folder")
+    parser.add_argument("--out", required=True, type=Path)
+    for name, value in asdict(AdaptConfig()).items():
+        parser.add_argument("--" + name.replace("_", "-"), type=type(value), default=value)
+    args = vars(parser.parse_args(argv))
+    base, out = args.pop("base"), args.pop("out")
+    train(AdaptConfig(**args), base, out)

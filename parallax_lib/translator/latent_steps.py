@@ -1,0 +1,93 @@
+"""Latent steps: propose candidate states, let the caller choose one, align it into the input space, feed it.
+
+Knows states and the translator.  Knows nothing of rewards: who chooses is a function given by the caller.
+
+B rows, N candidates, K latent steps, D translator width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from parallax_lib.core.config import Latent
+from parallax_lib.core.storage import derive_seed
+from parallax_lib.translator import engine
+from parallax_lib.translator.alignment import Align
+from parallax_lib.translator.models import Translator
+from parallax_lib.translator.proposals import directions, propose
+
+# (step, candidates (B, N, D)[, states (B, N, D) that they lead to]) -> index (B,), or (parents (B,), index (B,)) where row
+# b goes on with a candidate of row parents[b]
+Choose = Callable[..., torch.Tensor | tuple[torch.Tensor, torch.Tensor]]
+
+
+@dataclass(frozen=True)
+class Thought:
+    """K latent steps of B rows: the chosen states before alignment, which candidate each was, the nearest words."""
+
+    latents: torch.Tensor  # (B, K, D)
+    picks: torch.Tensor  # (B, K) long, 0 is the unperturbed state
+    words: list[list[str]]  # B x K, argmax token of every chosen state: what the plan reads like
+    state: engine.State
+
+
+def always_original(step: int, candidates: torch.Tensor) -> torch.Tensor:
+    return torch.zeros(len(candidates), dtype=torch.long, device=candidates.device)
+
+
+@torch.inference_mode()
+def think(
+    translator: Translator,
+    state: engine.State,
+    align: Align,
+    params: Latent,
+    *,
+    candidates: int,
+    choose: Choose,
+    row_seeds: list[int],
+    sigmas: torch.Tensor | None = None,
+    lookahead: bool = False,
+) -> Thought:
+    """K latent steps from a prefilled state.  The translator consumes K positions whatever N is.
+
+    lookahead: before every step but the last, all N candidates are consumed and `choose` sees the states they lead to.
+    sigmas (B,): noise of each row instead of `params.sigma`.
+    row_seeds: one a row; step t draws with a seed derived from it, so resuming and regrouping change no draw.
+    """
+    rows = torch.arange(state.rows, device=state.hidden.device)
+    head, basis = directions(translator, params)
+    latents, picks = [], []
+    for t in range(params.steps):
+        rivals = propose(state.hidden, candidates, params, [derive_seed(s, t) for s in row_seeds], sigmas, head, basis)
+        ahead = engine.step_candidates(translator, state, align(rivals)) if lookahead and t + 1 < params.steps else None
+        made = choose(t, rivals) if ahead is None else choose(t, rivals, ahead)
+        parents, pick = made if isinstance(made, tuple) else (None, made)
+        if parents is not None:
+            state, rivals = engine.select(state, parents), rivals[parents]
+            latents, picks = [x[parents] for x in latents], [x[parents] for x in picks]
+            ahead = None if ahead is None else ahead[parents]
+        chosen = rivals[rows, pick]
+        latents.append(chosen)
+        picks.append(pick)
+        state = engine.step(translator, state, align(chosen)) if ahead is None else engine.keep_candidate(state, ahead, pick)
+    if not latents:
+        empty = state.hidden.new_zeros(state.rows, 0, state.hidden.shape[-1])
+        return Thought(empty, empty[..., 0].long(), [[] for _ in row_seeds], state)
+    path = torch.stack(latents, dim=1)
+    return Thought(path, torch.stack(picks, dim=1), read_plan(translator, path), state)
+
+
+def take(thought: Thought, rows: list[int]) -> Thought:
+    """Some rows of a thought, none twice; the others' cache is given up."""
+    index = torch.tensor(rows, dtype=torch.long, device=thought.picks.device)
+    return Thought(thought.latents[index], thought.picks[index], [thought.words[i] for i in rows], engine.drop(thought.state, index))
+
+
+@torch.inference_mode()
+def read_plan(translator: Translator, latents: torch.Tensor) -> list[list[str]]:
+    """The nearest word of every latent (B, K, D): B lists of K."""
+    tokens = translator.model.get_output_embeddings()(latents).argmax(-1)
+    return [[translator.tokenizer.decode([t]).strip() or "·" for t in row] for row in tokens.tolist()]

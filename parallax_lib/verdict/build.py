@@ -1,0 +1,293 @@
+"""Compile one program inside the sandbox, see whether it really uses its API, run it and prove that it ended.
+
+Knows compilers' diagnostics, symbols and the end marker.  Knows nothing of references, tolerances or verdict levels.
+
+The end marker: an object of the harness reads a nonce from stdin before any constructor of the program runs and prints
+it after the last destructor.  `_exit`, `abort` or a kill leave no marker, and nothing that the program prints can stand
+for one unless it searches its own memory.
+
+The proof line stands just before the end marker and carries the same nonce.  It tells the wall time of the program itself,
+without the sandbox's start; and whatever part of the harness is linked into
+the program and defines `parallax_proof(buffer, size)` fills it with `name=value` words and returns their length.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import secrets
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from parallax_lib.sandbox import sandbox
+from parallax_lib.sandbox.sandbox import JOB, Level, Limits, Outcome
+from parallax_lib.verdict import emulated_build
+from parallax_lib.verdict.llvm import OFFLOAD, REGISTER, Llvm
+from parallax_lib.verdict.toolchain import BASE, LANGUAGE, Toolchain, describe
+
+BUILD_LIMITS = Limits(cpu_s=60, wall_s=600, memory_mb=4096, output_bytes=1 << 20, processes=64, tmp_mb=256)
+KEPT = 24  # programs
+RECENT: dict[tuple, Built] = {}  # the last ones that were built, by all that they were built from
+PROGRAM, SYMBOLS, PREPROCESSED, RUNTIME = "program", "symbols", "main.ii", "runtime"
+PROBES = Path(__file__).parent / "probes"
+PROOFS = {"omp": ("ompt.cpp",), "cuda": ("seen.cpp", "launches.cpp", "poison.cpp")}  # one text each
+OFFLOADED = ("seen.cpp", "offloaded.cpp")
+TARGET = re.compile(r"\bomp\b(?:\\\n|[^\n])*?\btarget\b")
+INSCAN = re.compile(r"\binscan\b")  # the one feature that LLVM's runtime refuses in programs that g++ built
+UNIFIED = r"pragma +omp +requires.*(unified_shared_memory|self_maps)"
+HOST, DEVICE, GPU = (f"target regions: {where}" for where in ("host fallback", "x86_64 offload device", "GPU"))
+KILLED = re.compile(  # in a message of the compiler's, not in a line that it quotes (those are indented)
+    r"^(?!\s).*(internal compiler error: (Killed|Segmentation|CPU time|File size)|Killed signal terminated|"
+    r"died due to signal|CPU time limit|File size limit|virtual memory exhausted|cannot allocate memory|out of memory|"
+    r"No space left on device|Resource temporarily unavailable)",
+    re.I | re.M,
+)
+OMP_PRAGMA = re.compile(
+    r"^\s*#\s*pragma\s+omp\b.*\b(parallel|task|taskloop|teams|target)\b|omp::(directive|sequence)", re.M
+)
+OMP_SYMBOL = re.compile(r"\bU (GOMP_(?:parallel|task|teams|target)\w*|__kmpc_(?:fork|omp_task)\w*|__tgt_target\w*)")
+CUDA_KERNEL, CUDA_LAUNCH = (
+    re.compile(r"\bU __cudaRegisterFunction\b"),
+    re.compile(r"\bU (__cudaPushCallConfiguration|cudaLaunch\w+Kernel\w*)\b"),
+)
+BY_CALL, COMMENT = re.compile(r"\bcudaLaunch\w*Kernel\w*\s*[<(]"), re.compile(r"//[^\n]*|/\*.*?\*/", re.S)
+PARTS = rf"""{{ objdump -h main.o | sed -n 's/^ *[0-9]* \(\.[^ ]*\) .*/@section \1/p'
+objdump -d --no-show-raw-insn main.o | sed -n 's/^ *[0-9a-f]*:[ \t]*\(syscall\|sysenter\|int  *$0x80\|svc\)/@instruction \1/p
+s/^ *[0-9a-f]*:[ \t]*\(lock\|xchg .*(\|ld[a-z]*xr\|ldadd\|ldset\|ldclr\|cas\|swp\).*/@atomic/p' | uniq
+}} >> {SYMBOLS}"""  # for gates and ablation: the object file's sections, raw system calls and atomic updates of memory, after
+LOOK = f"nm main.o > {SYMBOLS}\n{PARTS}"  # what it defines and needs
+LAUNCHES = "cudaLaunchKernel __cudaLaunchKernel cudaLaunchKernelExC cudaLaunchCooperativeKernel cudaGraphLaunch"
+ONCE = "cudaDeviceReset cudaMalloc cudaFree cudaMallocPitch cudaMalloc3D cudaMallocHost cudaHostAlloc"
+IN_STREAM = f"{LAUNCHES} cudaMallocAsync cudaMallocFromPoolAsync cudaFreeAsync"
+WRAPPED = (*(f"{name}{stream}" for name in IN_STREAM.split() for stream in ("", "_ptsz")), *ONCE.split())
+SHOWN = ("-Xlinker", "--export-dynamic-symbol=parallax_device")  # to parallax_lib/verdict/probes/cupti.cpp
+
+
+@dataclass(frozen=True)
+class Built:
+    """A compiled program, or the reason there is none.
+
+    reason: ok, compile_error, compile_limit, infra_error, or not_checkable for what only the emulator cannot compile.
+    """
+
+    reason: str
+    program: bytes
+    log: str
+    symbols: str
+    source: str  # preprocessed; "" where the compiler does not give it
+    outcome: Outcome
+    tool: str = ""  # compiler and flags that made it
+    runtime: str = ""  # OpenMP runtime it is linked with: libomp, libgomp, "" for other programs
+    regions: str = ""  # of a program with target regions: HOST, DEVICE or GPU
+
+
+@dataclass(frozen=True)
+class Ran:
+    """One run.  reason: ok, incomplete (no end marker), or the status of its Outcome.  proof: what the harness counted."""
+
+    reason: str
+    text: str
+    log: str
+    outcome: Outcome
+    proof: dict[str, str] = field(default_factory=dict)
+
+
+def build(code: str, toolchain: Toolchain, extra: tuple[str, ...], level: Level) -> Built:
+    """Compile a single-file program with the harness's end marker and proof.  `extra`: the kernel's own flags.
+
+    What was built last is not built again: a suite's programs are references, translations and originals of mutants.
+    """
+    key = (code, toolchain, extra, level)
+    built = RECENT.get(key) or _first_that_builds(code, toolchain, extra, level)
+    if built.reason == "ok":
+        RECENT[key] = built
+        for old in list(RECENT)[: max(0, len(RECENT) - KEPT)]:
+            RECENT.pop(old, None)
+    return built
+
+
+def _first_that_builds(code: str, toolchain: Toolchain, extra: tuple[str, ...], level: Level) -> Built:
+    """OpenMP target regions are built by clang for the offload device where there is one; what only g++ accepts is built by
+    g++, whose target regions run on the host.
+    """
+    first, *others = _ways(code, toolchain)
+    built = _build(code, first, toolchain, extra, level)
+    for way in others if built.reason == "compile_error" else []:
+        again = _build(code, way, toolchain, extra, level)
+        spent = {name: getattr(built.outcome, name) + getattr(again.outcome, name) for name in ("cpu_s", "wall_s")}
+        built = replace(again, outcome=replace(again.outcome, **spent))
+    return built
+
+
+def same_code(one: str, other: str, toolchain: Toolchain, extra: tuple[str, ...], level: Level) -> bool:
+    """Whether two programs compile to the same bytes; target regions for the host: clang puts random names into device images."""
+    plain = replace(toolchain, llvm=Llvm(), offloaded=None)
+    return build(one, plain, extra, level).program == build(other, plain, extra, level).program
+
+
+def proof_source(toolchain: Toolchain) -> bytes:
+    """What the harness links into this toolchain's programs to count what they do; b"" for none."""
+    able = {"omp": bool(toolchain.llvm.libomp), "cuda": toolchain.compiler.endswith("/nvcc")}
+    return b"".join(_read(name) for name in PROOFS[toolchain.api]) if able.get(toolchain.api) else b""
+
+
+def guard_source(toolchain: Toolchain) -> bytes:
+    """What it links beside that into programs with target regions: on a GPU their count, on the x86_64 device what shows missing maps."""
+    if toolchain.api != "omp" or not toolchain.llvm.offload:
+        return b""
+    return b"".join(map(_read, OFFLOADED)) + REGISTER.encode() if toolchain.gpu else _read("device.cpp")
+
+
+@functools.cache
+def _read(name: str) -> bytes:
+    return (PROBES / name).read_bytes()
+
+
+def _ways(code: str, toolchain: Toolchain) -> list[tuple[str, str, tuple[str, ...]]]:
+    """(target regions, compiler, flags) in the order to try."""
+    native = ("", toolchain.compiler, toolchain.flags)
+    clang, targets = toolchain.llvm.clang, TARGET.search(code) is not None
+    if toolchain.api != "omp" or not (targets or INSCAN.search(code)):
+        return [native]
+    flags = tuple(f for f in toolchain.flags if not f.startswith("-foffload"))
+    if targets and toolchain.gpu:
+        return [(GPU, clang, (*flags, *toolchain.llvm.gpu))]
+    if targets and toolchain.llvm.offload:
+        first = [(DEVICE, clang, (*flags, OFFLOAD))]
+    else:
+        first = [(HOST if targets else "", clang, flags)] if clang else []
+    return [*first, (HOST, toolchain.compiler, (*toolchain.flags, "-foffload=disable")) if targets else native]
+
+
+def _build(code: str, way: tuple[str, str, tuple[str, ...]], toolchain: Toolchain, extra: tuple[str, ...], level: Level) -> Built:
+    regions, compiler, flags = way
+    name = f"main.{'cu' if LANGUAGE[toolchain.api] == 'cu' else 'cpp'}"
+    proof = proof_source(toolchain)
+    files = {name: code.encode("utf-8", errors="replace"), "marker.cpp": _read("marker.cpp"), "proof.cpp": proof}
+    files["device.cpp"] = guard_source(toolchain)
+    outputs = (PROGRAM, SYMBOLS, RUNTIME) + (() if name == "main.cu" else (PREPROCESSED,))
+    used = replace(toolchain, compiler=compiler, flags=flags)
+    script = _script(used, extra, name, bool(proof))
+    if toolchain.emulated:
+        script, more = emulated_build.job(code, toolchain, extra, BUILD_LIMITS, level)
+        script, files = f"{script}\n{PARTS}", files | more
+    command = ["/bin/sh", "-ec", script]
+    out = sandbox.run(command, files, BUILD_LIMITS, level, env=_env(toolchain), outputs=outputs, roots=toolchain.roots)
+    log = out.stderr.replace(f"{JOB}/", "")
+    texts = {n: out.files.get(n, b"").decode("utf-8", errors="replace") for n in (SYMBOLS, PREPROCESSED, RUNTIME)}
+    tool = replace(used, version=toolchain.llvm.version) if compiler == toolchain.llvm.clang else used
+    program, bare = out.files.get(PROGRAM, b""), replace(out, files={})
+    runtime = texts[RUNTIME].strip()
+    return Built(_build_reason(out), program, log, texts[SYMBOLS], texts[PREPROCESSED], bare, describe(tool), runtime, regions)
+
+
+def _script(toolchain: Toolchain, extra: tuple[str, ...], name: str, proof: bool) -> str:
+    """Fixed file names and this machine's own flags; nothing of the program reaches the shell."""
+    flags = [toolchain.compiler, *toolchain.flags, *extra]
+    plain = [toolchain.compiler, *(f for f in toolchain.flags if f in BASE or f.startswith("-arch"))]
+    source = f"{JOB}/{name}"
+    steps = []
+    if name != "main.cu":
+        steps.append([*flags, "-E", source, "-o", PREPROCESSED])
+        source = source if _offloads(flags) else PREPROCESSED  # clang makes no device code of preprocessed text
+    steps += [[*flags, "-c", source, "-o", "main.o"], [*plain, "-c", f"{JOB}/marker.cpp", "-o", "marker.o"]]
+    if proof and toolchain.api == "omp":
+        steps.append([*plain, "-c", f"{JOB}/proof.cpp", "-o", "proof.o"])
+    guard = ""
+    if proof and _offloads(flags):
+        compiled = shlex.join([*plain, "-c", f"{JOB}/device.cpp", "-o", "device.o"])
+        guard = f"U=; if grep -Eq '{UNIFIED}' {PREPROCESSED}; then U=-DUNIFIED; fi\n{compiled} $U"
+    link = shlex.join([*flags, "marker.o", "main.o", "-o", PROGRAM, *extra])
+    if toolchain.api == "omp":
+        link = _omp_link(toolchain, extra, proof, link)
+    elif proof:
+        link = _cuda_link(flags, extra, plain)
+    link += "" if toolchain.api == "omp" else f"\n: > {RUNTIME}"
+    return "\n".join([*map(shlex.join, steps), guard, LOOK, link])
+
+
+def _cuda_link(flags: list[str], extra: tuple[str, ...], plain: list[str]) -> str:
+    """Link with a wrapper around every launch and allocation that the program makes (toolkits differ in which of them exist)."""
+    compile_ = shlex.join([*plain, "-c", f"{JOB}/proof.cpp", "-o", "proof.o"])
+    link = shlex.join([*flags, "marker.o", "proof.o", "main.o", "-o", PROGRAM, *SHOWN, *extra])
+    used = f'for n in {" ".join(WRAPPED)}; do if grep -qw "$n" {SYMBOLS}; then D="$D -DUSES_$n"; W="$W -Xlinker --wrap=$n"; fi; done'
+    return f"D= W=\n{used}\n{compile_} $D\n{link} $W"
+
+
+def _omp_link(toolchain: Toolchain, extra: tuple[str, ...], proof: bool, native: str) -> str:
+    """Link with LLVM's runtime and the proof; what its runtime lacks is linked with g++'s own, without a proof."""
+    if not proof:
+        return f"{native}\necho libgomp > {RUNTIME}"
+    lib = toolchain.llvm
+    clang = toolchain.compiler == lib.clang
+    flags = toolchain.flags if clang else tuple(f for f in toolchain.flags if f != "-fopenmp" and not f.startswith("-foffload"))
+    theirs = [f"-Wl,-rpath,{lib.folder}", *([] if clang else [lib.libomp]), "-lpthread", "-ldl"]
+    proofs = ["proof.o", "device.o"] if _offloads(flags) else ["proof.o"]
+    theirs += SHOWN if toolchain.gpu else ()
+    ours = shlex.join([toolchain.compiler, *flags, *extra, "marker.o", *proofs, "main.o", "-o", PROGRAM, *extra, *theirs])
+    if clang:
+        return f"{ours}\necho libomp > {RUNTIME}"
+    absent = f"! grep -Eq 'pragma +omp.*(inscan|ordered *\\()' {PREPROCESSED}"
+    return f"if {absent} && {ours} 2> /dev/null; then echo libomp > {RUNTIME}; else\n{native}\necho libgomp > {RUNTIME}; fi"
+
+
+def _offloads(flags: Iterable[str]) -> bool:
+    return any(flag.startswith("-fopenmp-targets=") for flag in flags)
+
+
+def _build_reason(out: Outcome) -> str:
+    if out.status == "ok":
+        return "ok" if out.files.get(PROGRAM) else "infra_error"
+    if out.status == "infra_error" or out.returncode == emulated_build.OURS:
+        return "infra_error"
+    if out.status != "crash" or KILLED.search(out.stderr):
+        return "compile_limit"
+    return "not_checkable" if out.returncode == emulated_build.UNABLE else "compile_error"
+
+
+def unused_api(built: Built, api: str, code: str = "") -> str:
+    """Why the program does not use its API, "" when it does: comments, strings and #if 0 cannot fool object code.
+
+    Every kernel's stub calls cudaLaunchKernel, so `code` tells whether the program itself does.
+    """
+    if api == "omp":
+        if not OMP_PRAGMA.search(built.source):
+            return "no '#pragma omp parallel', 'task', 'teams' or 'target' is left after preprocessing"
+        if not OMP_SYMBOL.search(built.symbols):
+            return "the object code calls no OpenMP region (no GOMP_parallel, task, teams or target symbol)"
+    if api == "cuda":
+        if not CUDA_KERNEL.search(built.symbols):
+            return "the object code holds no __global__ function"
+        if not CUDA_LAUNCH.search(built.symbols) and not BY_CALL.search(COMMENT.sub(" ", code)):
+            return "the object code launches no kernel"
+    return ""
+
+
+def execute(
+    program: bytes, toolchain: Toolchain, args: tuple[str, ...], limits: Limits, level: Level, env: dict[str, str],
+    files: dict[str, bytes] | None = None,
+) -> Ran:  # fmt: skip
+    """Run a built program once on one input.  `files` lie beside it."""
+    nonce = secrets.token_hex(16)
+    out = sandbox.run([f"{JOB}/{PROGRAM}", *args], {PROGRAM: program, **(files or {})}, limits, level, env={**_env(toolchain), **env},
+                      stdin=nonce.encode(), roots=toolchain.roots, gpu=toolchain.gpu)  # fmt: skip
+    end = f"\n@end {nonce}\n"
+    if out.status != "ok":
+        return Ran(out.status, "", _ending(out), out)
+    if out.stdout.count(end) != 1 or not out.stdout.endswith(end):
+        return Ran("incomplete", "", "the program did not return from main or call exit", out)
+    text, _, proof = out.stdout.removesuffix(end).partition(f"\n@proof {nonce} ")
+    return Ran("ok", text, out.stderr, out, dict(word.split("=", 1) for word in proof.split() if "=" in word))
+
+
+def _ending(out: Outcome) -> str:
+    said = out.stderr.strip()[-1000:]
+    return f"ended with code {out.returncode}" + (f": {said}" if said else "")
+
+
+def _env(toolchain: Toolchain) -> dict[str, str]:
+    env = {"LD_LIBRARY_PATH": ":".join(toolchain.libraries)} if toolchain.libraries else {}
+    folder = toolchain.compiler.rpartition("/")[0]
+    return {**env, "PATH": ":".join((folder, *toolchain.path, sandbox.BASE_ENV["PATH"]))}

@@ -1,0 +1,144 @@
+"""Does a correct program race?  Built again with a sanitizer and run once, on one input, with four threads.
+
+Knows clang's ThreadSanitizer with Archer (OpenMP) and compute-sanitizer (CUDA).  Knows nothing of oracles or levels.
+
+Only a run in which Archer announced itself says anything: without it ThreadSanitizer does not see OpenMP's own
+synchronisation.  g++'s ThreadSanitizer is never used, since it reports races in correct programs.  A run that ends badly
+for another reason says "not checked".
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from dataclasses import dataclass, replace
+
+from parallax_lib.sandbox import sandbox
+from parallax_lib.sandbox.sandbox import JOB, Outcome
+from parallax_lib.verdict.build import BUILD_LIMITS, TARGET
+from parallax_lib.verdict.reference import Bench, beside, run_env
+from parallax_lib.verdict.toolchain import Toolchain
+
+THREADS = 4
+FLAGS = ("-fsanitize=thread", "-g", "-O1", "-std=c++17", "-fopenmp")
+BANNER = "Archer detected OpenMP application with TSan"
+LEAGUE = b"__kmpc_fork_teams"  # Archer does not follow the start and end of its teams
+RACE = re.compile(r"WARNING: ThreadSanitizer: data race")
+PLACE = re.compile(r"main\.cpp:(\d+)")
+SLOWER, LARGER = 8, 6  # CPU time and memory of a sanitized run against the plain one's limits
+THREADS_A_CORE = 4
+TSAN = "ignore_noninstrumented_modules=1:halt_on_error=0:exitcode=66:report_signal_unsafe=0:history_size=4"
+COUNTED = re.compile(r"(?:ERROR|RACECHECK) SUMMARY: (\d+) (?:errors?|hazards? displayed)")
+CUDA_PLACE = re.compile(r"main\.cu:(\d+)")
+
+
+@dataclass(frozen=True)
+class Checked:
+    """race_free: yes, no or not checked; `evidence` says where or why not; what the stage cost."""
+
+    race_free: str
+    evidence: str
+    cpu_s: float = 0.0
+    seconds: float = 0.0
+
+
+def wanted(bench: Bench, api: str) -> bool:
+    """Whether the stage is to run: "auto" asks for it only where its tools are."""
+    return bench.races == "on" or bench.races == "auto" and not why_not(bench.toolchains[api])
+
+
+def why_not(toolchain: Toolchain) -> str:
+    """What is missing on this machine, "" when the stage can run."""
+    if toolchain.api == "omp":
+        lib = toolchain.llvm
+        return "" if lib.tsan and lib.archer else "clang++ with ThreadSanitizer and Archer are not installed"
+    if toolchain.api == "cuda":
+        return "" if toolchain.can_run and toolchain.compiler.endswith("/nvcc") else "compute-sanitizer needs a GPU"
+    return f"no race stage for {toolchain.api}"
+
+
+def check(
+    code: str, api: str, args: tuple[str, ...], flags: tuple[str, ...], bench: Bench, files: dict[str, bytes] | None = None
+) -> Checked:
+    """Race check of a correct program on one input, in the sandbox; it sees the kernel's input `files` as in every judged run.
+
+    Failures of the stage come back as "not checked".
+    """
+    toolchain = bench.toolchains[api]
+    missing = why_not(toolchain)
+    if missing:
+        return Checked("not checked", missing)
+    stage = _cuda if api == "cuda" else _openmp
+    return stage(code, args, flags, bench, beside(files))
+
+
+def _openmp(code: str, args: tuple[str, ...], flags: tuple[str, ...], bench: Bench, given: dict[str, bytes]) -> Checked:
+    lib = bench.toolchains["omp"].llvm
+    command = [lib.clang, *FLAGS, *flags, f"{JOB}/main.cpp", f"-Wl,-rpath,{lib.folder}", "-o", "program", *flags]
+    files = {"main.cpp": code.encode("utf-8", errors="replace")}
+    built = sandbox.run(["/bin/sh", "-ec", shlex.join(command)], files, BUILD_LIMITS, bench.level, outputs=("program",))
+    if "program" not in built.files:
+        return _spent("not checked", "does not build with clang and ThreadSanitizer", built)
+    env = {**run_env(THREADS), "OMP_TOOL_LIBRARIES": lib.archer, "TSAN_OPTIONS": TSAN}
+    env |= {"ARCHER_OPTIONS": "verbose=1", "OMP_TARGET_OFFLOAD": "DISABLED"}
+    limits = replace(bench.limits, cpu_s=SLOWER * bench.limits.cpu_s, wall_s=0.0, memory_mb=LARGER * bench.limits.memory_mb)
+    ran = sandbox.run([f"{JOB}/program", *args], {"program": built.files["program"], **given}, limits, bench.level, env=env)
+    on_host = "; target regions on the host" if TARGET.search(code) else ""
+    said = ran.stdout + ran.stderr
+    if BANNER not in said:
+        return _spent("not checked", f"Archer did not announce itself ({ran.status})", built, ran)
+    if RACE.search(said) and LEAGUE in built.files["program"]:
+        return _spent("not checked", "Archer reports races between the teams of a league that are none", built, ran)
+    if RACE.search(said):
+        return _spent("no", f"ThreadSanitizer with Archer: data race at {first_place(said)}{on_host}", built, ran)
+    if ran.status != "ok":
+        return _spent("not checked", f"the run under ThreadSanitizer ended with {ran.status}", built, ran)
+    return _spent("yes", f"ThreadSanitizer with Archer: no race seen in one run with {THREADS} threads{on_host}", built, ran)
+
+
+def _cuda(code: str, args: tuple[str, ...], flags: tuple[str, ...], bench: Bench, given: dict[str, bytes]) -> Checked:
+    """memcheck, then racecheck, which sees shared memory only."""
+    toolchain = bench.toolchains["cuda"]
+    command = [toolchain.compiler, *toolchain.flags, "-lineinfo", *flags, f"{JOB}/main.cu", "-o", "program", *flags]
+    files = {"main.cu": code.encode("utf-8", errors="replace")}
+    env = {"PATH": f"{toolchain.compiler.rpartition('/')[0]}:{sandbox.BASE_ENV['PATH']}"}
+    shown = {"roots": toolchain.roots, "env": env}
+    built = sandbox.run(["/bin/sh", "-ec", shlex.join(command)], files, BUILD_LIMITS, bench.level, outputs=("program",), **shown)
+    if "program" not in built.files:
+        return _spent("not checked", "does not build with -lineinfo", built)
+    env |= {"LD_LIBRARY_PATH": ":".join(toolchain.libraries), "OMP_NUM_THREADS": "1"}
+    threads = bench.limits.processes + THREADS_A_CORE * (os.cpu_count() or 1)  # racecheck's own analysis
+    limits = replace(bench.limits, cpu_s=SLOWER * bench.limits.cpu_s, wall_s=0.0, processes=threads)
+    limits = replace(limits, memory_mb=LARGER * bench.limits.memory_mb)
+    outcomes = [built]
+    for tool in ("memcheck", "racecheck"):
+        argv = ["compute-sanitizer", "--tool", tool, f"{JOB}/program", *args]
+        ran = sandbox.run(argv, {"program": built.files["program"], **given}, limits, bench.level, gpu=True, **shown)
+        outcomes.append(ran)
+        race_free, evidence = sanitizer_says(tool, ran.status, ran.stdout + ran.stderr)
+        if race_free != "yes":
+            return _spent(race_free, evidence, *outcomes)
+    return _spent("yes", "memcheck: no error; racecheck (shared memory only): no hazard", *outcomes)
+
+
+def sanitizer_says(tool: str, status: str, said: str) -> tuple[str, str]:
+    """(race_free, evidence) of one run under compute-sanitizer.  A run that ended badly has found nothing: not checked."""
+    found = COUNTED.search(said)
+    if found and int(found[1]):
+        place = CUDA_PLACE.search(said)
+        return "no", f"{tool}: {found[1]} errors, first at {place[0] if place else 'an unknown line'}"
+    if found and status == "ok":
+        return "yes", f"{tool}: none found"
+    last = (said.strip().splitlines() or ["it said nothing"])[-1][:120]
+    return "not checked", f"{tool} did not end well ({status}: {last})"
+
+
+def first_place(said: str) -> str:
+    """main.cpp:LINE of the first frame of the first report that lies in the program."""
+    place = PLACE.search(said[RACE.search(said).start() :])
+    return place[0] if place else "a place outside the program's file"
+
+
+def _spent(race_free: str, evidence: str, *outcomes: Outcome) -> Checked:
+    return Checked(race_free, evidence, sum(o.cpu_s for o in outcomes), sum(o.wall_s for o in outcomes))

@@ -1,0 +1,181 @@
+"""What a kernel's own programs print on the hidden inputs: the numbers that a translation is compared with.
+
+Knows kernels, inputs and reference runs.  Knows nothing of translations or verdicts.
+
+References run in the same sandbox, under the same limits, as what they judge.  A reference that fails is a failure on
+our side: nothing is scored by it, and it is not kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import asdict, astuple, dataclass, field
+
+from parallax_lib.core.storage import Journal, digest
+from parallax_lib.sandbox.sandbox import Level, Limits
+from parallax_lib.tasks.task import Kernel
+from parallax_lib.verdict import cupti, output_comparison, parallel_evidence
+from parallax_lib.verdict.build import BUILD_LIMITS, PROBES, Ran, build, execute, guard_source, proof_source
+from parallax_lib.verdict.llvm import MANDATORY
+from parallax_lib.verdict.toolchain import Toolchain
+
+HARNESS_VERSION = 12  # part of every cache key: raise it when a change here or in what this imports can change a verdict
+RETRIES = 2  # of what fails on our side
+RUN_ENV = {"OMP_DYNAMIC": "false", "OMP_STACKSIZE": "16M", "OMP_WAIT_POLICY": "passive", "CUDA_CACHE_DISABLE": "1"}
+RUN_ENV["MALLOC_PERTURB_"] = "165"  # fresh heap memory is never zero by luck
+RUN_ENV |= {"KMP_LOCK_KIND": "tas"}  # LLVM's default lock took 8 s CPU where this takes 0.09 s and g++'s runtime 0.03 s
+ONE_QUEUE = {"CUDA_DEVICE_MAX_CONNECTIONS": "1"}  # instead of 8 to the GPU: an H200 starts 14 processes a second instead of 5
+RUN_ENV |= ONE_QUEUE
+RUN_ENV |= {"LIBOMP_USE_HIDDEN_HELPER_TASK": "false"}  # in helper threads a target region with nowait is serial
+THREADS = {"serial": (1, 1), "omp": (1, 4), "cuda": (1, 2)}  # of the reference runs on each input
+UNSEEN = re.compile(r"[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where verdicts are made: compilers, sandbox level, limits of a run, the journal that remembers, optional stages."""
+
+    toolchains: dict[str, Toolchain]
+    level: Level
+    limits: Limits = field(default_factory=Limits)
+    journal: Journal | None = None
+    races: str = "off"  # on | auto: where the tools are | off
+    timing: str = "off"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Expected numbers of every hidden input, and the OMPT coverage of the kernel's own OpenMP program (0: unknown).
+
+    `failure` says what went wrong on our side (infra_error), `unable` why nothing can be checked here (not_checkable).
+    """
+
+    cases: tuple[output_comparison.Expected, ...] = ()
+    failure: str = ""
+    unable: str = ""
+    coverage: float = 0.0
+
+
+def make_reference(kernel: Kernel, source: str, bench: Bench) -> Reference:
+    """The kernel's reference, from the journal when known.  `source` stands in for a missing serial or omp program."""
+    key = reference_key(kernel, source, bench)
+    known = bench.journal.get("reference", key) if bench.journal else None
+    if known:
+        return Reference(tuple(_expected(case) for case in known["cases"]), unable=known["unable"], coverage=known["coverage"])
+    made = Reference()
+    for _ in range(1 + RETRIES):
+        made = _make(kernel, reference_apis(kernel, source), bench)
+        if not made.failure.startswith("infra_error"):
+            break
+    if bench.journal and not made.failure:
+        row = {"kernel": kernel.name, "cases": [asdict(case) for case in made.cases], "unable": made.unable, "coverage": made.coverage}
+        bench.journal.put("reference", key, row)
+    return made
+
+
+def reference_key(kernel: Kernel, source: str, bench: Bench) -> str:
+    """sha256 of everything that can change the reference: programs, compilers, inputs, limits, level, version."""
+    parts = [
+        [api, kernel.sources[api], tool_facts(bench.toolchains[api]), kernel.flags.get(api, ())]
+        for api in reference_apis(kernel, source)
+    ]
+    limits = [asdict(bench.limits), asdict(BUILD_LIMITS)]
+    own = []
+    if kernel.oracle == "own":
+        own = [kernel.oracle, kernel.strength, {name: digest(data.hex()) for name, data in kernel.inputs.items()}]
+    return digest([HARNESS_VERSION, parts, inputs(kernel), limits, asdict(bench.level), *own])
+
+
+def reference_apis(kernel: Kernel, source: str) -> list[str]:
+    """The program that says what is right, then one whose differences widen the tolerance."""
+    if kernel.oracle == "own":
+        return [source]
+    first = next((api for api in ("serial", "omp") if api in kernel.sources), source)
+    return [first] + (["omp"] if first == "serial" and "omp" in kernel.sources else [])
+
+
+def inputs(kernel: Kernel) -> tuple[tuple[str, ...], ...]:
+    """Arguments of every checked run: the hidden ones, or the program's own where a suite fixes them."""
+    return tuple(map(tuple, kernel.hidden_args)) or (tuple(kernel.public_args),)
+
+
+def tool_facts(toolchain: Toolchain) -> list:
+    watched = [*toolchain.cupti, digest((PROBES / "cupti.cpp").read_text())] if any(toolchain.cupti) else []
+    watched += tool_facts(toolchain.offloaded) if toolchain.offloaded else []
+    return [toolchain.compiler, toolchain.version, toolchain.flags, toolchain.can_build, toolchain.can_run,
+            astuple(toolchain.llvm), hashlib.sha256(proof_source(toolchain) + guard_source(toolchain)).hexdigest(), *watched]  # fmt: skip
+
+
+def run_once(
+    program: bytes, api: str, args: tuple[str, ...], threads: int, bench: Bench, files: dict[str, bytes] | None = None, timed: bool = False
+) -> Ran:
+    """One run of a built program on one input with that many OpenMP threads; emulated CUDA: in schedule 1 or 2.
+
+    The program sees `files` read-only in ../job/inputs/.  On a GPU CUPTI watches where it can, and target regions run there or nowhere.
+    `timed`: with as many queues to the GPU as the driver gives, since with one its streams wait for each other.
+    """
+    toolchain = bench.toolchains[api]
+    watch, library = cupti.given(toolchain, bench.level) if toolchain.gpu else ({}, {})
+    watch = {**watch, **MANDATORY} if toolchain.gpu and api == "omp" else watch
+    env = {**run_env(threads), **watch, "CUDACPU_SCHEDULE": str(threads)}
+    env = {name: value for name, value in env.items() if not (timed and name in ONE_QUEUE)}
+    return execute(program, toolchain, args, bench.limits, bench.level, env, {**library, **beside(files)})
+
+
+def run_env(threads: int) -> dict[str, str]:
+    """RUN_ENV with that many OpenMP threads, in a league as well: its teams times their threads, before a num_threads clause.
+
+    LLVM gives a league the machine's cores: on one core no region with teams is parallel, and on many, where each team then asks
+    for hundreds of threads, its runtime aborts.
+    """
+    return {**RUN_ENV, **dict.fromkeys(("OMP_NUM_THREADS", "OMP_TEAMS_THREAD_LIMIT", "KMP_TEAMS_THREAD_LIMIT"), str(threads))}
+
+
+def beside(files: dict[str, bytes] | None) -> dict[str, bytes]:
+    return {f"inputs/{name}": data for name, data in (files or {}).items()}
+
+
+def visible(text: str) -> str:
+    """Control and bidirectional characters as \\u escapes, so that a log cannot hide or reorder what it shows."""
+    return UNSEEN.sub(lambda m: f"\\u{ord(m[0]):04x}", text)
+
+
+def _make(kernel: Kernel, apis: list[str], bench: Bench) -> Reference:
+    runs: list[list[list[tuple[output_comparison.Line, ...]]]] = []  # program -> input -> runs
+    counted: list[dict[str, str]] = []  # of the runs with several threads
+    for api in apis:
+        toolchain = bench.toolchains[api]
+        if not (toolchain.can_build and toolchain.can_run):
+            return Reference(unable=f"the reference needs {api}: {toolchain.why_not}")
+        built = build(kernel.sources[api], toolchain, kernel.flags.get(api, ()), bench.level)
+        if built.reason != "ok":
+            return Reference(failure=f"{built.reason}: {kernel.name}, its {api} program: {visible(built.log)[:500]}")
+        runs.append([])
+        for i, args in enumerate(inputs(kernel), 1):
+            ran = [run_once(built.program, api, args, n, bench, kernel.inputs) for n in THREADS[api]]
+            bad = next((r for r in ran if r.reason != "ok"), None)
+            if bad:
+                where = f"{kernel.name}, its {api} program on input {i}"
+                return Reference(failure=f"{bad.reason}: {where}: {visible(bad.log)[:500]}")
+            nothing = _nothing_to_compare(ran[0].text, args) if kernel.oracle == "own" else ""
+            if nothing:
+                return Reference(unable=f"the {api} program {visible(nothing)}")
+            runs[-1].append([output_comparison.READ[kernel.oracle](r.text) for r in ran])
+            counted += [r.proof for r, n in zip(ran, THREADS[api], strict=True) if n > 1]
+    relative = output_comparison.OWN_RELATIVE if kernel.oracle == "own" else output_comparison.RELATIVE
+    learned = [output_comparison.learn(own, other, relative) for own, other in zip(runs[0], runs[-1], strict=True)]
+    unable = next((case for case in learned if isinstance(case, str)), "")
+    return Reference(unable=unable) if unable else Reference(tuple(learned), coverage=round(parallel_evidence.coverage(counted), 4))
+
+
+def _nothing_to_compare(text: str, args: tuple[str, ...]) -> str:
+    """Why a program's own output cannot decide anything, "" when it can."""
+    failed = output_comparison.own_check(text)
+    if failed:
+        return f"fails its own check: {failed}"
+    return "prints nothing but times and its arguments" if output_comparison.strength([text], args) == "none" else ""
+
+
+def _expected(case: dict) -> output_comparison.Expected:
+    return output_comparison.Expected(*(tuple(map(tuple, case[name])) for name in ("words", "values", "tolerances")))
