@@ -21,7 +21,9 @@ def main(argv: list[str] | None = None) -> int:
 
             finetune.main(argv[1:])
             return 0
-        args = parser().parse_args(argv)
+        cut = argv.index("--") if argv[:1] == ["emulate"] and "--" in argv else len(argv)
+        args = parser().parse_args(argv[:cut])
+        args.program_args = argv[cut + 1 :]
         return args.go(args) or 0
     except UserError as e:
         print(f"parallax: {e}", file=sys.stderr)
@@ -86,6 +88,7 @@ def parser() -> argparse.ArgumentParser:
     strength.add_argument("--out", type=Path, default=None, metavar="audit.json")
     strength.set_defaults(go=_audit)
     _hecbench_options(sub)
+    _judge_options(sub)
     sub.add_parser("adapt", help="LoRA-train the translator on forge programs (adapt --help)")
     return top
 
@@ -105,6 +108,45 @@ def _hecbench_options(sub) -> None:
     hec.add_argument("--journal", type=Path, help="file that keeps verdicts, so that a stopped check goes on; default data/runs/hecbench/")
     hec.add_argument("--out", type=Path, metavar="check.json", help="write every row here")
     hec.set_defaults(go=_hecbench)
+
+
+def _judge_options(sub) -> None:
+    one = sub.add_parser("judge", help="judge one program as a translation of another; prints the verdict as a JSON object")
+    one.add_argument("reference", type=Path)
+    one.add_argument("candidate", type=Path)
+    one.add_argument("--source", required=True, choices=APIS, help="API of the reference")
+    one.add_argument("--target", required=True, choices=APIS, help="API of the candidate")
+    one.add_argument("--args", default="", metavar="'1000'", help="command line of the runs where no --hidden is given")
+    one.add_argument("--hidden", action="append", default=[], metavar="'1500 7'", help="command line of a checked run; repeat for more")
+    one.add_argument("--flags", default="", metavar="'-lm -DN=8'", help="further compiler flags, of both programs")
+    one.add_argument("--compare", choices=("numbers", "lines"), default="numbers")
+    one.add_argument("--cpu-s", type=float, default=10.0, help="CPU seconds of one run")
+    one.add_argument("--memory-mb", type=at_least(1), default=2048)
+    one.add_argument("--races", choices=("off", "on", "auto"), default="auto")
+    one.add_argument("--timing", choices=("off", "on"), default="off")
+    one.add_argument("--cuda", choices=("auto", "gpu", "emulated", "compile"), default="auto")
+    one.add_argument("--unsafe", action="store_true", help="run without a sandbox")
+    one.set_defaults(go=_judge)
+    cpu = sub.add_parser("emulate", help="build one's own CUDA program for the CPU and run it with what follows --; exits with its status")
+    cpu.add_argument("file", type=Path)
+    cpu.add_argument("--schedule", type=int, choices=(1, 2), default=1, help="2: threads backwards and interleaved")
+    cpu.set_defaults(go=_emulate)
+
+
+def _judge(args) -> None:
+    import json
+
+    from parallax_lib.verdict import judge_files
+
+    given = {name: value for name, value in vars(args).items() if name not in ("go", "program_args")}
+    verdict = judge_files.judge_files(**given | {"flags": args.flags.split()})
+    print(json.dumps(judge_files.as_json(verdict), indent=2, ensure_ascii=False))
+
+
+def _emulate(args) -> int:
+    from parallax_lib.cuda_emulation.emulate import emulate
+
+    return emulate(args.file, args.program_args, args.schedule)
 
 
 def _run(args) -> None:
