@@ -5,8 +5,6 @@ import random
 import re
 from pathlib import Path
 
-import pytest
-
 from parallax_lib.core.config import Params, Suite
 from parallax_lib.study import collection
 from parallax_lib.study.run import Run, all_tasks
@@ -92,18 +90,18 @@ def conflict(turns: list, same, differ) -> bool:
     return False
 
 
-@pytest.mark.parametrize("block", [*BLOCKS, *WIDE], ids=[b.split()[0] for b in [*BLOCKS, *WIDE]])
-def test_labels_follow_from_what_iterations_touch(block):
-    pattern, turns = parse(block, Path("block")), walk(block)
-    assert len(turns) >= 3
-    free = not conflict(turns, lambda a: 0, lambda a: a[0])
-    for api in ("omp", "cuda"):
-        assert pattern.options[api]["parallel"].right == free, (api, "parallel")
-        if "collapse" in pattern.options[api]:
-            assert pattern.options[api]["collapse"].right == (not conflict(turns, lambda a: 0, lambda a: a))
-    inner = pattern.options["omp"].get("inner")
-    if inner and "reduction" not in str(inner.pragmas):
-        assert inner.right == (not conflict(turns, lambda a: a[0], lambda a: a[1]))
+def test_labels_follow_from_what_iterations_touch():
+    for block in [*BLOCKS, *WIDE]:
+        pattern, turns = parse(block, Path("block")), walk(block)
+        assert len(turns) >= 3
+        free = not conflict(turns, lambda a: 0, lambda a: a[0])
+        for api in ("omp", "cuda"):
+            assert pattern.options[api]["parallel"].right == free, (api, "parallel")
+            if "collapse" in pattern.options[api]:
+                assert pattern.options[api]["collapse"].right == (not conflict(turns, lambda a: 0, lambda a: a))
+        inner = pattern.options["omp"].get("inner")
+        if inner and "reduction" not in str(inner.pragmas):
+            assert inner.right == (not conflict(turns, lambda a: a[0], lambda a: a[1]))
 
 
 def test_every_nest_walks_what_it_says():

@@ -1,6 +1,7 @@
 """Losses against naive loops in double precision and the published formula."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -90,49 +91,53 @@ def example(seed=0, rows=9, steps=5):
     return scores, targets, weights, torch.randint(0, 3, (rows,), generator=make)
 
 
-@pytest.mark.parametrize("name", LOSSES)
-@pytest.mark.parametrize("seed", range(4))
-def test_every_loss_equals_its_naive_loop(name, seed):
-    scores, targets, weights, group = example(seed)
-    want = NAIVE[name](scores.tolist(), targets.tolist(), weights.tolist(), group.tolist())
-    assert LOSSES[name](scores, targets, weights, group, **OPTIONS).item() == pytest.approx(want, rel=1e-12)
+def test_every_loss_equals_its_naive_loop():
+    for name in LOSSES:
+        for seed in range(4):
+            scores, targets, weights, group = example(seed)
+            want = NAIVE[name](scores.tolist(), targets.tolist(), weights.tolist(), group.tolist())
+            assert LOSSES[name](scores, targets, weights, group, **OPTIONS).item() == pytest.approx(want, rel=1e-12)
 
 
-@pytest.mark.parametrize("name", LOSSES)
-def test_gradients_match_finite_differences(name):
-    scores, targets, weights, group = example(5, rows=5, steps=4)
-    scores.requires_grad_()
-    assert torch.autograd.gradcheck(lambda s: LOSSES[name](s, targets, weights, group, **OPTIONS), scores)
+def _of_scores(loss, rest, scores):
+    return loss(scores, *rest, **OPTIONS)
 
 
-@pytest.mark.parametrize("name", LOSSES)
-def test_ignored_positions_may_hold_nan(name):
-    scores, targets, weights, group = example(6)
-    clean = LOSSES[name](scores, targets, weights, group)
-    dirty = torch.where(weights > 0, scores, torch.nan).requires_grad_()
-    loss = LOSSES[name](dirty, torch.where(weights > 0, targets, torch.nan), weights, group)
-    loss.backward()
-    assert loss.item() == clean.item()
-    assert dirty.grad.isfinite().all() and (dirty.grad[weights == 0] == 0).all() and dirty.grad.abs().sum() > 0
+def test_gradients_match_finite_differences():
+    for name in LOSSES:
+        scores, *rest = example(5, rows=5, steps=4)
+        scores.requires_grad_()
+        assert torch.autograd.gradcheck(partial(_of_scores, LOSSES[name], rest), scores)
 
 
-@pytest.mark.parametrize("name", LOSSES)
-def test_nothing_to_learn_from_is_zero_not_nan(name):
-    scores, targets, weights, group = example(7)
-    scores.requires_grad_()
-    loss = LOSSES[name](scores, targets, 0 * weights, group)
-    loss.backward()
-    assert loss.item() == 0 and (scores.grad == 0).all()
+def test_ignored_positions_may_hold_nan():
+    for name in LOSSES:
+        scores, targets, weights, group = example(6)
+        clean = LOSSES[name](scores, targets, weights, group)
+        dirty = torch.where(weights > 0, scores, torch.nan).requires_grad_()
+        loss = LOSSES[name](dirty, torch.where(weights > 0, targets, torch.nan), weights, group)
+        loss.backward()
+        assert loss.item() == clean.item()
+        assert dirty.grad.isfinite().all() and (dirty.grad[weights == 0] == 0).all() and dirty.grad.abs().sum() > 0
 
 
-@pytest.mark.parametrize("name", LOSSES)
-def test_terms_of_parts_add_up_to_the_whole(name):
-    scores, targets, weights, group = example(8)
-    order = group.argsort(stable=True)  # a sibling list is never cut
-    cut = int((group[order] == 0).sum())
-    parts = [LOSSES[name].terms(scores[i], targets[i], weights[i], group[i]) for i in (order[:cut], order[cut:])]
-    total, count = (sum(p) for p in zip(*parts, strict=True))
-    assert (total / count).item() == pytest.approx(LOSSES[name](scores, targets, weights, group).item(), rel=1e-12)
+def test_nothing_to_learn_from_is_zero_not_nan():
+    for name in LOSSES:
+        scores, targets, weights, group = example(7)
+        scores.requires_grad_()
+        loss = LOSSES[name](scores, targets, 0 * weights, group)
+        loss.backward()
+        assert loss.item() == 0 and (scores.grad == 0).all()
+
+
+def test_terms_of_parts_add_up_to_the_whole():
+    for name in LOSSES:
+        scores, targets, weights, group = example(8)
+        order = group.argsort(stable=True)  # a sibling list is never cut
+        cut = int((group[order] == 0).sum())
+        parts = [LOSSES[name].terms(scores[i], targets[i], weights[i], group[i]) for i in (order[:cut], order[cut:])]
+        total, count = (sum(p) for p in zip(*parts, strict=True))
+        assert (total / count).item() == pytest.approx(LOSSES[name](scores, targets, weights, group).item(), rel=1e-12)
 
 
 def test_rank_equals_the_published_expression_on_the_papers_example():
@@ -186,14 +191,14 @@ def test_listwise_takes_sibling_ids_per_depth():
     assert got == pytest.approx(LOSSES["listwise"](scores, targets, muted, group).item(), rel=1e-12)
 
 
-@pytest.mark.parametrize("name", LOSSES)
-def test_probabilities_keep_order_and_range(name):
-    scores = torch.linspace(-1.5, 2.5, 81, dtype=torch.float64)
-    p = to_probability(name, scores)
-    assert (p > 0).all() and (p < 1).all() and (p.diff() > 0).all()
-    if ACTIVATIONS[name] == "clip":
-        inside = (scores >= 0.05) & (scores <= 0.95)
-        assert torch.equal(p[inside], scores[inside])
+def test_probabilities_keep_order_and_range():
+    for name in LOSSES:
+        scores = torch.linspace(-1.5, 2.5, 81, dtype=torch.float64)
+        p = to_probability(name, scores)
+        assert (p > 0).all() and (p < 1).all() and (p.diff() > 0).all()
+        if ACTIVATIONS[name] == "clip":
+            inside = (scores >= 0.05) & (scores <= 0.95)
+            assert torch.equal(p[inside], scores[inside])
 
 
 def test_soft_clip_has_no_jump_and_keeps_float32_ties_apart():

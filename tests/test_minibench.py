@@ -21,7 +21,6 @@ LONGEST = {"serial": 2900, "omp": 3200, "cuda": 4800}  # characters; about 3.2 a
 RTOL = 1e-6
 GUARD = re.compile(r"reduction\((?:[^()\[\]]|\[[^\]]*\])*\)|^ *#pragma omp (?:atomic|critical).*\n", re.MULTILINE)
 
-each_kernel = pytest.mark.parametrize("name", KERNELS)
 need_nvcc = pytest.mark.skipif(not shutil.which("nvcc"), reason="nvcc is not on PATH")
 
 
@@ -110,76 +109,77 @@ def test_every_folder_belongs_to_a_listed_kernel():
     assert {p.name for p in (ROOT / "src").iterdir()} == {f"{name}-{api}" for name in KERNELS for api in APIS}
 
 
-@each_kernel
-def test_entry_has_hidden_inputs_of_other_sizes_and_seeds(name):
-    assert set(KERNELS[name]) == {"family", "public", "hidden"}
-    args = all_args(name)
-    assert len(args) >= 3 and all(isinstance(word, str) for words in args for word in words)
-    for position in (0, 1):
-        assert len({words[position] for words in args}) == len(args), f"argument {position} repeats in {args}"
+def test_entry_has_hidden_inputs_of_other_sizes_and_seeds():
+    for name in KERNELS:
+        assert set(KERNELS[name]) == {"family", "public", "hidden"}
+        args = all_args(name)
+        assert len(args) >= 3 and all(isinstance(word, str) for words in args for word in words)
+        for position in (0, 1):
+            assert len({words[position] for words in args}) == len(args), f"argument {position} repeats in {args}"
 
 
-@each_kernel
-@pytest.mark.parametrize("api", APIS)
-def test_makefile_builds_and_runs_the_public_input(name, api):
-    folder = ROOT / "src" / f"{name}-{api}"
-    dry = subprocess.run(["make", "--no-print-directory", "-n", "run"], cwd=folder, capture_output=True, text=True, check=True).stdout
-    assert dry.splitlines()[-1].split() == ["./main", *KERNELS[name]["public"]]
-    compiler = "nvcc" if api == "cuda" else "g++"
-    assert compiler in dry or (folder / "main").exists()
+def test_makefile_builds_and_runs_the_public_input():
+    for name in KERNELS:
+        for api in APIS:
+            folder = ROOT / "src" / f"{name}-{api}"
+            make = ["make", "--no-print-directory", "-n", "run"]
+            dry = subprocess.run(make, cwd=folder, capture_output=True, text=True, check=True).stdout
+            assert dry.splitlines()[-1].split() == ["./main", *KERNELS[name]["public"]]
+            compiler = "nvcc" if api == "cuda" else "g++"
+            assert compiler in dry or (folder / "main").exists()
 
 
-@each_kernel
-def test_programs_are_short_and_speak_their_own_api(name):
-    serial, omp, cuda = (text(name, api) for api in APIS)
-    assert "omp" not in serial and "__global__" not in serial
-    assert "#pragma omp parallel" in omp and "__global__" not in omp
-    assert "__global__" in cuda and "<<<" in cuda and "#pragma" not in cuda
-    assert not re.search(r"thrust|cub/|cooperative_groups", cuda)
-    for api, limit in LONGEST.items():
-        assert len(text(name, api)) <= limit, f"{name}-{api} has {len(text(name, api))} characters"
+def test_programs_are_short_and_speak_their_own_api():
+    for name in KERNELS:
+        serial, omp, cuda = (text(name, api) for api in APIS)
+        assert "omp" not in serial and "__global__" not in serial
+        assert "#pragma omp parallel" in omp and "__global__" not in omp
+        assert "__global__" in cuda and "<<<" in cuda and "#pragma" not in cuda
+        assert not re.search(r"thrust|cub/|cooperative_groups", cuda)
+        for api, limit in LONGEST.items():
+            assert len(text(name, api)) <= limit, f"{name}-{api} has {len(text(name, api))} characters"
 
 
-@each_kernel
-def test_openmp_prints_what_serial_prints(name, program, reference):
-    for args in all_args(name):
-        want = reference(name, args)
-        assert want and all(map(math.isfinite, sum(want.values(), ())))
-        for threads in (1, 3, 4):
-            got = run_program(program(name, "omp"), args, threads)
-            assert same(want, got), f"{args} on {threads} threads: {got} instead of {want}"
+def test_openmp_prints_what_serial_prints(program, reference):
+    for name in KERNELS:
+        for args in all_args(name):
+            want = reference(name, args)
+            assert want and all(map(math.isfinite, sum(want.values(), ())))
+            for threads in (1, 3, 4):
+                got = run_program(program(name, "omp"), args, threads)
+                assert same(want, got), f"{name} {args} on {threads} threads: {got} instead of {want}"
 
 
-@each_kernel
-def test_seed_decides_the_output(name, program, reference):
-    size, seed = KERNELS[name]["public"]
-    assert not same(reference(name, (size, seed)), reference(name, (size, str(int(seed) + 1))))
+def test_seed_decides_the_output(program, reference):
+    for name in KERNELS:
+        size, seed = KERNELS[name]["public"]
+        assert not same(reference(name, (size, seed)), reference(name, (size, str(int(seed) + 1))))
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="a race needs two processors to show")
-@pytest.mark.parametrize("name, number", [(name, k) for name in KERNELS for k in range(len(guards(name)))])
-def test_hidden_input_shows_a_missing_guard(name, number, reference, tmp_path):
-    code, (start, end) = text(name, "omp"), guards(name)[number]
-    (tmp_path / "main.cpp").write_text(code[:start] + code[end:])
-    binary = compile_program("omp", tmp_path / "main.cpp", tmp_path / "main")
-    args = all_args(name)[1]
-    spread = {"OMP_PROC_BIND": "spread"}  # else a busy machine runs all four threads in turn on one processor
-    runs = (run_program(binary, args, threads=4, **spread) for _ in range(5))
-    assert not all(same(reference(name, args), got) for got in runs), f"without {code[start:end]!r} nothing changes"
+def test_hidden_input_shows_a_missing_guard(reference, tmp_path):
+    for name, (start, end) in [(kernel, guard) for kernel in KERNELS for guard in guards(kernel)]:
+        code = text(name, "omp")
+        (tmp_path / "main.cpp").write_text(code[:start] + code[end:])
+        binary = compile_program("omp", tmp_path / "main.cpp", tmp_path / "main")
+        args = all_args(name)[1]
+        spread = {"OMP_PROC_BIND": "spread"}  # else a busy machine runs all four threads in turn on one processor
+        runs = (run_program(binary, args, threads=4, **spread) for _ in range(5))
+        assert not all(same(reference(name, args), got) for got in runs), f"{name} without {code[start:end]!r} nothing changes"
 
 
 @need_nvcc
-@each_kernel
 @pytest.mark.slow
-def test_cuda_compiles(name, program):
-    assert program(name, "cuda").exists()
+def test_cuda_compiles(program):
+    for name in KERNELS:
+        assert program(name, "cuda").exists()
 
 
 @need_nvcc
-@each_kernel
-def test_cuda_prints_what_serial_prints(name, program, reference):
+def test_cuda_prints_what_serial_prints(program, reference):
     if not gpu_arch():
         pytest.skip("no GPU answers nvidia-smi: CUDA programs were compiled, not run")
-    for args in all_args(name):
-        got = run_program(program(name, "cuda"), args)
-        assert same(reference(name, args), got), f"{args}: {got} instead of {reference(name, args)}"
+    for name in KERNELS:
+        for args in all_args(name):
+            got = run_program(program(name, "cuda"), args)
+            assert same(reference(name, args), got), f"{name} {args}: {got} instead of {reference(name, args)}"
