@@ -63,13 +63,14 @@ def test_the_bundled_adapter_is_the_one_that_wrote_the_shipped_rollouts():
 
 def test_every_file_that_a_run_reads_changes_the_first_stages_key(tmp_path, monkeypatch):
     copy = tmp_path / "root"
-    for name in fingerprint.DATA:
-        shutil.copytree(ROOT / "data" / name, copy / "data" / name)
-    monkeypatch.setattr(fingerprint, "ROOT", copy)
+    copies = [copy / folder.relative_to(ROOT) for folder in fingerprint.ASKED_AND_JUDGED]
+    for folder, to in zip(fingerprint.ASKED_AND_JUDGED, copies, strict=True):
+        shutil.copytree(folder, to)
+    monkeypatch.setattr(fingerprint, "ASKED_AND_JUDGED", copies)
     params = given(adapter(tmp_path / "adapter", 1), collect={"shipped": str(adapter(tmp_path / "shipped", 1))})
     seen = {fingerprint.inputs(params)}
     assert fingerprint.inputs(params) in seen
-    changed = [copy / "data" / name for name in fingerprint.DATA] + [tmp_path / "adapter", tmp_path / "shipped"]
+    changed = [*copies, tmp_path / "adapter", tmp_path / "shipped"]
     for folder in changed:
         file = next(path for path in sorted(folder.rglob("*")) if path.is_file())
         file.write_bytes(file.read_bytes() + b" ")
