@@ -8,7 +8,7 @@ import torch
 
 from parallax_lib.core.errors import UserError
 from parallax_lib.tasks.synthetic import composed_patterns, generator
-from parallax_lib.translator import finetune, models
+from parallax_lib.translator import finetune, models, weights
 
 CONFIG = finetune.AdaptConfig(lr=0.1, warmup=0.0)
 
@@ -79,7 +79,7 @@ def test_a_folder_of_adapters_names_them(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "adapter_config.json").write_text("{}")
     with pytest.raises(UserError, match="has no adapter_config.json; it holds v1, v2; name a LoRA adapter's own folder"):
-        models._merge_adapter(None, tmp_path)
+        weights.merge_adapter(None, tmp_path)
 
 
 def test_wide_samples_come_from_the_wide_families_and_the_others_stay_as_they_were(monkeypatch):
@@ -91,13 +91,13 @@ def test_wide_samples_come_from_the_wide_families_and_the_others_stay_as_they_we
         return spec
 
     class Words:
-        eos_token_id = 0
+        bos_token_id, eos_token_id = None, 0
 
-        def __call__(self, text):
+        def __call__(self, text, add_special_tokens=True):
             return type("Ids", (), {"input_ids": [ord(c) for c in text] if " " not in text[:1] else [1]})
 
     monkeypatch.setattr(generator, "sample", watch)
-    monkeypatch.setattr(finetune.prompts, "prompt", lambda tokenizer, source, target, code: f"{source} {target}\n{code}")
+    monkeypatch.setattr(finetune.prompts, "prompt", lambda tokenizer, source, target, code, past: f"{source} {target}\n{code}")
     plain, mixed = [[finetune.sample_ids(Words(), seed, 0.3, 0.7, wide) for seed in range(40)] for wide in (0.0, 0.5)]
     families = [spec.family for spec in drawn]
     assert set(families[:40]) <= set(generator.TRAIN_FAMILIES)

@@ -89,7 +89,7 @@ def too_long(tasks: list[Task], params: Params) -> dict[str, int]:
     for task in tasks:
         if len(task.source_code.encode()) + 1000 > most:  # else no need to count: a token is a byte at least
             tokenizer = load_tokenizer(params.translator)
-            tokens = len(tokenizer(prompts.prompt(tokenizer, task.source, task.target, task.source_code)).input_ids)
+            tokens = len(prompts.prompt_tokens(tokenizer, task.source, task.target, task.source_code))
             if tokens > most:
                 out[task.id] = tokens
     return out
@@ -102,7 +102,7 @@ def has_room(task: Task, params: Params, past: tuple[str, str]) -> bool:
         return True  # no need to count
     tokenizer = load_tokenizer(params.translator)
     asked, whole = (
-        len(tokenizer(prompts.prompt(tokenizer, task.source, task.target, task.source_code, before)).input_ids) for before in (None, past)
+        len(prompts.prompt_tokens(tokenizer, task.source, task.target, task.source_code, before)) for before in (None, past)
     )
     return whole + token_limit(asked, params) <= _positions(params)
 
@@ -122,8 +122,7 @@ def none_left(params: Params) -> str:
 
 def ask(translator: Translator, tasks: list[Task]) -> list[list[int]]:
     """Prompt token ids of each task."""
-    text = [prompts.prompt(translator.tokenizer, t.source, t.target, t.source_code) for t in tasks]
-    return [translator.tokenizer(p).input_ids for p in text]
+    return [prompts.prompt_tokens(translator.tokenizer, t.source, t.target, t.source_code) for t in tasks]
 
 
 @torch.inference_mode()
@@ -131,7 +130,7 @@ def prompt_states(translator: Translator, rows: pd.DataFrame, batch: int = 16) -
     """Mean state of each row's prompt, float32 [n, D]; rows need task, direction, source_code."""
     asked = rows.drop_duplicates(["task", "source_code"])
     ids = [
-        translator.tokenizer(prompts.prompt(translator.tokenizer, *direction.split("-"), source)).input_ids
+        prompts.prompt_tokens(translator.tokenizer, *direction.split("-"), source)
         for direction, source in zip(asked["direction"], asked["source_code"], strict=True)
     ]
     parts = [engine.prefill(translator, ids[i : i + batch]).pooled for i in range(0, len(ids), batch)]
@@ -151,7 +150,7 @@ def write_answers(
     limits: list[int] | None = None,
 ) -> list[dict]:
     """Decode every row of a thought; code is None where the answer holds no program.  `limits`: most tokens of each."""
-    start = translator.tokenizer(prompts.OPENING).input_ids
+    start = prompts.tokens(translator.tokenizer, prompts.OPENING)
     limits = limits or [token_limit(len(row), params) for row in ids]
     answers = decoding.decode(
         translator,

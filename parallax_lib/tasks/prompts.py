@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 
+from parallax_lib.core.errors import UserError
+
 NAMES = {"serial": "serial C++", "omp": "OpenMP", "cuda": "CUDA"}
 SYSTEM = "You translate programs between serial C++, OpenMP and CUDA."
 OPENING = "```cpp\n"  # what decoding starts from, after the latent steps
@@ -26,11 +28,42 @@ def messages(source_api: str, target_api: str, source: str, past: tuple[str, str
 
 
 def prompt(tokenizer, source_api: str, target_api: str, source: str, past: tuple[str, str] | None = None) -> str:
-    """The prompt up to where the answer starts, in the model's own chat form if it has one."""
+    """The prompt up to where the answer starts, in the model's own chat form if it has one.
+
+    A chat form that refuses or leaves out a system turn gets its text in the user's first turn; one that refuses several
+    turns gets all in one.  UserError in one line where it takes none of these.
+    """
     turns = messages(source_api, target_api, source, past)
-    if tokenizer.chat_template:
-        return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-    return "\n\n".join(t["content"] for t in turns) + "\n\n"
+    if not tokenizer.chat_template:
+        return "\n\n".join(t["content"] for t in turns) + "\n\n"
+    told = [t["content"] for t in turns if t["role"] != "assistant"]
+    why = "it leaves out what the user asks"
+    for form in (turns, _folded(turns, 2), _folded(turns, len(turns))):
+        try:
+            text = tokenizer.apply_chat_template(form, tokenize=False, add_generation_prompt=True)
+        except Exception as e:  # any: a template is a foreign program
+            why = " ".join(f"{type(e).__name__}: {e}".split())[:160]
+            continue
+        if all(content in text for content in told):
+            return text
+    raise UserError(f"translator.model: its chat template takes no translation ({why}); mend or remove chat_template.jinja in its folder")
+
+
+def _folded(turns: list[dict[str, str]], count: int) -> list[dict[str, str]]:
+    """The first `count` turns as one of the user's."""
+    return [{"role": "user", "content": "\n\n".join(t["content"] for t in turns[:count])}, *turns[count:]]
+
+
+def tokens(tokenizer, text: str) -> list[int]:
+    """Ids of a text that goes on after others: no mark of a beginning or an end is added."""
+    return tokenizer(text, add_special_tokens=False).input_ids
+
+
+def prompt_tokens(tokenizer, source_api: str, target_api: str, source: str, past: tuple[str, str] | None = None) -> list[int]:
+    """Ids of `prompt`.  A tokenizer that puts a mark before every text puts one here, if the chat form has not written it."""
+    ids, mark = tokens(tokenizer, prompt(tokenizer, source_api, target_api, source, past)), tokenizer.bos_token_id
+    marked = mark is not None and tokenizer("x").input_ids[:1] == [mark]
+    return [mark, *ids] if marked and ids[:1] != [mark] else ids
 
 
 def repair_turn(log: str) -> str:

@@ -10,6 +10,7 @@ import argparse
 import json
 import math
 import random
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -60,27 +61,26 @@ def sample_ids(tokenizer, seed: int, habit: float, dressed: float = 0.0, wide: f
     pair = finetuning_pairs.training_pair(generator.sample(seed, families), source, target, rng, habit, guise)
     length = rng.choice(PLAN_LENGTHS)
     words = (*pair.plan, *["none"] * length)[:length]
-    ask = tokenizer(prompts.prompt(tokenizer, source, target, pair.source)).input_ids
+    ask = prompts.prompt_tokens(tokenizer, source, target, pair.source)
     plan = [plan_token(tokenizer, word) for word in words]
-    fence = tokenizer(prompts.OPENING).input_ids
-    code = tokenizer(pair.target.strip() + prompts.CLOSING).input_ids + [tokenizer.eos_token_id]
+    fence = prompts.tokens(tokenizer, prompts.OPENING)
+    code = prompts.tokens(tokenizer, pair.target.strip() + prompts.CLOSING) + [tokenizer.eos_token_id]
     ids = ask + plan + fence + code
     labels = [IGNORE] * len(ask) + plan + [IGNORE] * len(fence) + code
     return ids, labels
 
 
 def plan_token(tokenizer, word: str) -> int:
-    """A strategy word is one token, with its leading space."""
-    ids = tokenizer(" " + word).input_ids
-    assert len(ids) == 1, f"plan word {word!r} is {len(ids)} tokens"
+    """A plan word is one token, with its leading space.  UserError where the tokenizer cuts it."""
+    ids = prompts.tokens(tokenizer, " " + word)
+    if len(ids) != 1:
+        raise UserError(f"adapt: --base: its tokenizer makes {len(ids)} tokens of the plan word {word!r}; take a base that has it as one")
     return ids[0]
 
 
 def _make(job: tuple[str, int, int, tuple[float, ...]]) -> list[tuple[list[int], list[int]]]:
     folder, start, count, shares = job
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = models.read_tokenizer(folder)
     return [sample_ids(tokenizer, seed, *shares) for seed in range(start, start + count)]
 
 
@@ -90,7 +90,7 @@ def corpus(folder: str, config: AdaptConfig) -> list[tuple[list[int], list[int]]
     start = derive_seed("adapt", config.seed) % 10**9 * 10
     shares = (config.habit, config.dressed, config.wide)
     jobs = [(folder, start + i, min(chunk, config.samples - i), shares) for i in range(0, config.samples, chunk)]
-    with get_context("spawn").Pool(config.workers) as pool:
+    with get_context("spawn").Pool(config.workers, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:  # Ctrl-C is the parent's
         made = [s for part in pool.imap(_make, jobs) for s in part]
     return [s for s in made if len(s[0]) <= config.max_tokens]
 
@@ -124,10 +124,11 @@ def collate(group: list, device) -> tuple[torch.Tensor, torch.Tensor]:
 def loss_of(model, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Mean cross-entropy over labelled tokens; logits are made for those positions only."""
     inner = model.get_base_model()
-    hidden = inner.base_model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
+    translator = models.Translator(inner, None, "in training")
+    hidden = translator.body(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
     wanted = labels[:, 1:]
     at = wanted != IGNORE
-    return F.cross_entropy(inner.get_output_embeddings()(hidden[at]).float(), wanted[at])
+    return F.cross_entropy(translator.logits(hidden[at]).float(), wanted[at])
 
 
 def train(config: AdaptConfig, base: str, out: Path) -> dict:
@@ -186,7 +187,7 @@ def _train_one(rank: int, world: int, folder: str, plan: list, config: AdaptConf
     from peft import LoraConfig, get_peft_model
 
     device = models.pick_device("auto")
-    model, _ = models._load(folder, torch.float32)
+    model, _ = models.read_pair(folder, torch.float32)
     lora = LoraConfig(r=config.rank, lora_alpha=2 * config.rank, target_modules="all-linear", lora_dropout=0.0)
     torch.manual_seed(config.seed)
     model = get_peft_model(model, lora).to(device).train()
