@@ -90,7 +90,7 @@ def test_candidates_that_see_each_other_are_caught(translator, ids):
     vectors = torch.randn(len(ids), 4, translator.width, generator=torch.Generator().manual_seed(0))
     state = engine.prefill(translator, ids)
     with torch.inference_mode():
-        wrong = engine.forward(translator.model, state, vectors, torch.ones(len(ids), 4, dtype=torch.bool))
+        wrong = engine.forward(translator, state, vectors, torch.ones(len(ids), 4, dtype=torch.bool))
     _, _, alone = candidates_three_ways(translator, ids, vectors)
     assert (wrong[:, 1:] - alone[:, 1:]).abs().max() > 1e-2
 
@@ -206,9 +206,9 @@ def test_what_a_forward_costs_besides_its_columns_on_a_gpu(layers, width):
     """Layers are launched one by one, and a column takes as long as the body has parameters: its layers and the last norm."""
     model, _ = models.random_model(layers=layers, width=width)
     body = sum(p.numel() for p in [*model.model.layers.parameters(), *model.model.norm.parameters()])
-    there = SimpleNamespace(model=model, device=torch.device("cuda"))
+    there = SimpleNamespace(model=model, body=model.model, device=torch.device("cuda"))
     assert decoding.overhead(there) == decoding.GPU_OVERHEAD + int(decoding.GPU_LAUNCH * layers / body)
-    here = SimpleNamespace(model=model, device=torch.device("cpu"))
+    here = SimpleNamespace(model=model, body=model.model, device=torch.device("cpu"))
     assert decoding.overhead(here) == decoding.CPU_OVERHEAD
 
 

@@ -302,7 +302,7 @@ def test_foreign_description_and_weights_of_another_model_are_one_line(tmp_path)
 
 
 @pytest.mark.parametrize(("change", "words"), [
-    ({"backbone": "/no/such/model"}, "'/no/such/model' is not 'transformer', 'gru', 'ridge'"),
+    ({"backbone": "/no/such/model"}, "prm.kind: cannot load '/no/such/model'"),
     ({"loss": "hinge"}, "mse, huber, bce, orm, rank, listwise"),
     ({"heads": 3}, "width 32 must be an even multiple of its 3 heads"),
     ({"context": "all"}, "'none' or 'pooled'"),

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from parallax_lib.core.config import id_or_folder
 from parallax_lib.core.errors import UserError
+from parallax_lib.translator import weights
 
 
 class CausalBody(nn.Module):
@@ -100,18 +101,15 @@ def pretrained(name: str, lora_rank: int = 0) -> CausalBody:
     """The body of a causal LM by id or folder.  Without LoRA in float32: bf16 weights do not move at fine-tuning learning rates."""
     from transformers import AutoModel
 
-    try:
-        return CausalBody(AutoModel.from_pretrained(id_or_folder(name), dtype="auto" if lora_rank else torch.float32), lora_rank)
-    except (OSError, ValueError) as e:
-        known = "'transformer', 'gru', 'ridge' or a causal LM by id or folder"
-        raise UserError(f"PRM backbone {name!r} is not {known}: {' '.join(str(e).split())[:160]}") from None
+    source, dtype = id_or_folder(name), "auto" if lora_rank else torch.float32
+    return CausalBody(weights.read(AutoModel, source, dtype, "prm.kind", spare=("lm_head.",)), lora_rank)
 
 
 def described(name: str, lora_rank: int = 0) -> CausalBody:
     """`pretrained` in shape and precision; its weights are not read."""
     from transformers import AutoConfig, AutoModel
 
-    config = AutoConfig.from_pretrained(id_or_folder(name))
+    config = AutoConfig.from_pretrained(id_or_folder(name), trust_remote_code=False)
     return CausalBody(AutoModel.from_config(config, dtype=(config.dtype or torch.float32) if lora_rank else torch.float32), lora_rank)
 
 
@@ -126,4 +124,4 @@ def from_saved_config(folder: Path) -> CausalBody:
     """The architecture written in `folder`/config.json, weights still to be filled in."""
     from transformers import AutoConfig, AutoModel
 
-    return CausalBody(AutoModel.from_config(AutoConfig.from_pretrained(folder), dtype=torch.float32))
+    return CausalBody(AutoModel.from_config(AutoConfig.from_pretrained(folder, trust_remote_code=False), dtype=torch.float32))

@@ -28,6 +28,7 @@ from parallax_lib.core.config import SMALL_PRMS
 from parallax_lib.core.errors import UserError
 from parallax_lib.prm.backbones import CausalBody, Recurrent, described, from_saved_config, pretrained, small_llama
 from parallax_lib.prm.losses import find_loss, to_probability
+from parallax_lib.translator import weights
 
 
 @dataclass(frozen=True)
@@ -249,13 +250,16 @@ def load(folder: str | Path, latent_width: int | None = None, device: str = "cpu
     """
     folder = Path(folder)
     config = read_config(folder, latent_width)
+    weights.refuse_pointers(folder, "prm.checkpoint")
     try:
         whole = config.backbone not in ("ridge", "gru") and not config.lora_rank  # else its own files suffice, or `backbone` lies beneath
         model = PRM(config, from_saved_config(folder)) if whole else build(config)
         if model.config.base != config.base:
             told = f"{folder}: {config.backbone} has other weights than this PRM was trained on"
             raise UserError(f"{told}; put those back, or train a PRM on these")
-        restore(model, load_file(folder / "model.safetensors"))
+        given = load_file(folder / "model.safetensors")
+        weights.refuse_broken(str(folder), given.items())
+        restore(model, given)
     except FileNotFoundError:
         raise UserError(f"{folder}: model.safetensors is missing; copy the whole folder") from None
     except SafetensorError as e:

@@ -46,8 +46,11 @@ class LM:
     def column_bytes(self) -> int:
         """Keys and values of one token of one row: 2 layers kv_heads d."""
         c = self.model.config.get_text_config()
+        if rank := getattr(c, "kv_lora_rank", None):  # latent attention keeps one compressed vector and the rotated part of a key
+            return c.num_hidden_layers * (rank + c.qk_rope_head_dim) * self.dtype.itemsize
         head = getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads
-        return 2 * c.num_hidden_layers * c.num_key_value_heads * head * self.dtype.itemsize
+        heads = getattr(c, "num_key_value_heads", None) or c.num_attention_heads
+        return 2 * c.num_hidden_layers * heads * head * self.dtype.itemsize
 
 
 def describe(params: TranslatorParams) -> LM:
@@ -59,7 +62,8 @@ def describe(params: TranslatorParams) -> LM:
         return LM(*models.random_model(width=models.SMALL_WIDTH), dtype)
     folder = models.folder_of(params)
     with models.one_line(folder), torch.device("meta"):
-        return LM(AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder)), models.load_tokenizer(params), dtype)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        return LM(AutoModelForCausalLM.from_config(config), models.load_tokenizer(params), dtype)
 
 
 def prm_bytes(params: Params, kind: str, width: int) -> tuple[int, int]:

@@ -1,6 +1,6 @@
 """Alignments: from a hidden state back to an input embedding, and what a PRM reads of a state.
 
-Knows the translator's two embedding matrices.  Knows nothing of candidates or rewards.
+Knows the translator's two ends.  Knows nothing of candidates or rewards.
 
 D translator width, V vocabulary.
 """
@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 
 from parallax_lib.core.config import Latent
-from parallax_lib.translator.models import Translator
+from parallax_lib.translator.language_model import Translator
 
 Align = Callable[[torch.Tensor], torch.Tensor]
 
@@ -23,14 +23,13 @@ def aligner(translator: Translator, params: Latent) -> Align:
     identity: Coconut (2412.06769).  ridge: W_a = (W_out' W_out + r I)^-1 W_out' W_in, rescaled to the mean embedding
     norm, as LatentMAS (2511.20639) does for frozen models.  soft: softmax(logits / tau) @ W_in.
     """
-    w_in = translator.model.get_input_embeddings().weight  # (V, D)
-    head = translator.model.get_output_embeddings()
+    w_in, scale = translator.model.get_input_embeddings().weight, translator.embedding_scale  # (V, D)
     if params.align == "identity":
         return lambda h: h
     if params.align == "soft":
-        return lambda h: (head(h).float() / params.tau).softmax(-1).to(w_in.dtype) @ w_in
-    matrix = ridge_map(head.weight, w_in, params.ridge)
-    norm = w_in.float().norm(dim=-1).mean()
+        return lambda h: (translator.logits(h).float() / params.tau).softmax(-1).to(w_in.dtype) @ w_in * scale
+    matrix = ridge_map(translator.model.get_output_embeddings().weight, w_in, params.ridge)
+    norm = w_in.float().norm(dim=-1).mean() * scale  # which is why the map itself needs no scale
 
     def ridge(h: torch.Tensor) -> torch.Tensor:
         z = h.float() @ matrix

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import torch
 
 from parallax_lib.translator import engine
-from parallax_lib.translator.models import Translator
+from parallax_lib.translator.language_model import Translator
 
 NGRAM = 3  # tokens that must agree before the continuation is copied
 CPU_OVERHEAD, GPU_OVERHEAD = 28, 200  # columns that cost what a forward costs besides its own (CPU: 135 M parameters)
@@ -129,7 +129,7 @@ def decode(
     assert start, "decode: start must hold at least one token"
     answers = [Answer() for _ in prompts]
     for token in start[:-1]:
-        state = engine.step(translator, state, _embed(translator, torch.full((state.rows,), token, device=translator.device)))
+        state = engine.step(translator, state, translator.embed(torch.full((state.rows,), token, device=translator.device)))
     temperatures = temperatures or [0.0] * len(prompts)
     heat = torch.tensor(temperatures)
     noise = uniforms(seeds or [0] * len(prompts), temperatures, max(limits) + draft + 1)  # (B, T)
@@ -165,15 +165,11 @@ def _keep(state: engine.State, rows: list[int]) -> engine.State:
     return state
 
 
-def _embed(translator: Translator, tokens: torch.Tensor) -> torch.Tensor:
-    return translator.model.get_input_embeddings()(tokens)
-
-
 def overhead(translator: Translator) -> int:
     """What one forward costs besides its columns, in columns."""
     if translator.device.type == "cpu":
         return CPU_OVERHEAD
-    body, words = translator.model.base_model, translator.model.get_input_embeddings()
+    body, words = translator.body, translator.model.get_input_embeddings()
     size = sum(p.numel() for p in body.parameters()) - words.weight.numel()
     return GPU_OVERHEAD + int(GPU_LAUNCH * body.config.get_text_config().num_hidden_layers / size)
 
@@ -205,8 +201,8 @@ def _check(translator, state, last, drafts, temperatures, uniform):
     counts = torch.tensor(sizes)
     live = torch.arange(width)[None] < counts[:, None]
     heat, uniform, live = temperatures.repeat_interleave(counts).to(device), uniform[live].to(device), live.to(device)
-    hidden = engine.forward(translator.model, state, _embed(translator, tokens.to(device)), live)
-    logits = translator.model.get_output_embeddings()(hidden[live]).float()  # (live columns, V): padding costs no logits
+    hidden = engine.forward(translator, state, translator.embed(tokens.to(device)), live)
+    logits = translator.logits(hidden[live]).float()  # (live columns, V): padding costs no logits
     chosen = draw(logits, heat, uniform)
     logprobs = logits.gather(-1, chosen[:, None]).squeeze(-1) - logits.logsumexp(-1)
     return _split(chosen.tolist(), sizes), _split(logprobs.tolist(), sizes)

