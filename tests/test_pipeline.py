@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -205,3 +206,69 @@ def test_a_stage_runs_this_checkouts_library_whichever_is_installed(tmp_path, mo
     said = (tmp_path / "notebooks" / "01_x.ipynb").read_text()
     assert str(ROOT / "parallax_lib") in said and str(other) not in said
     assert os.environ["PYTHONPATH"] == str(other.parent)
+
+
+def stage_of(folder, code):
+    """A stage whose notebook has one cell."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, folder / "01_x.ipynb")
+    return pipeline.Stage("01", folder / "01_x.ipynb")
+
+
+def test_a_kernel_that_dies_is_told_in_one_line(tmp_path, monkeypatch):
+    """Killed in a cell, as by the system when memory runs out; ended before it answers; not installed."""
+    record = tmp_path / "notebooks" / "01_x.json"
+    deaths = (
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", {}, "DeadKernelError"),
+        ("1", {"PYTHONHOME": str(tmp_path)}, "Kernel died before replying"),
+        ("1", {"kernel_name": "none-such"}, "NoSuchKernel"),
+    )
+    engine = pipeline._engine()
+    for code, change, words in deaths:
+        with monkeypatch.context() as patch:
+            patch.setattr(pipeline, "_engine", lambda change=change: engine | {k: v for k, v in change.items() if k == "kernel_name"})
+            if "PYTHONHOME" in change:
+                patch.setenv("PYTHONHOME", change["PYTHONHOME"])
+            with pytest.raises(UserError) as refused:
+                pipeline.execute(stage_of(tmp_path, code), Params(), tmp_path, "key", record, lambda text: None)
+        said = str(refused.value)
+        assert said.startswith("01_x.ipynb: its Jupyter kernel is dead (") and words in said and "\n" not in said
+        assert json.loads(record.read_text())["status"] == "failed"
+
+
+STOPPED = """
+import sys
+from pathlib import Path
+from parallax_lib import __main__
+from parallax_lib.core.config import Params
+from parallax_lib.study import pipeline
+
+def go(args):
+    stage, folder = pipeline.Stage("01", Path(sys.argv[1]) / "01_x.ipynb"), Path(sys.argv[1])
+    pipeline.execute(stage, Params(), folder, "key", folder / "notebooks" / "01_x.json", lambda text: None)
+
+__main__._run = go
+raise SystemExit(__main__.main(["run", "params/tiny.yaml"]))
+"""
+
+
+def test_ctrl_c_while_a_notebook_runs_is_one_line(tmp_path):
+    """The signal reaches the command as it does from a terminal, after the notebook's cell has begun."""
+    begun = tmp_path / "begun"
+    stage_of(tmp_path, f"import os, time; open({str(begun)!r}, 'w').write(str(os.getpid())); time.sleep(600)")
+    command = [sys.executable, "-c", STOPPED, str(tmp_path)]
+    there = os.environ | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=there, start_new_session=True)
+    try:
+        while not (begun.exists() and begun.read_text()):
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGINT)
+        said = process.communicate(timeout=120)[1]
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert said.splitlines()[-1] == "parallax: stopped; run the same command again to go on" and "Traceback" not in said
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(begun.read_text()), 0)  # the notebook's kernel has ended, too

@@ -136,6 +136,7 @@ def execute(stage: Stage, params: Params, folder: Path, key: str, record: Path, 
     After a dead kernel papermill leaves a file that looks finished, so the output is written under another name first.
     """
     import papermill
+    from jupyter_client.kernelspec import NoSuchKernel
 
     out = folder / "notebooks" / stage.notebook.name
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -151,8 +152,16 @@ def execute(stage: Stage, params: Params, folder: Path, key: str, record: Path, 
         entry["status"] = "ok"
         entry["files"] = _results(folder, there, earlier)
         os.replace(part, out)
+    except (RuntimeError, TimeoutError, NoSuchKernel) as e:  # of nbclient and jupyter_client: a kernel that died or never came
+        if part.exists():
+            os.replace(part, out.with_suffix(".failed.ipynb"))
+        entry["error"] = " ".join(f"{type(e).__name__}: {e}".split())[:200]
+        remedy = "if memory ran out (dmesg tells), lower decode.batch or executor.workers; the same command goes on from here"
+        raise UserError(f"{stage.notebook.name}: its Jupyter kernel is dead ({entry['error']}); {remedy}") from None
     except papermill.PapermillExecutionError as e:
         os.replace(part, out.with_suffix(".failed.ipynb"))
+        if e.ename == "KeyboardInterrupt":
+            raise KeyboardInterrupt from None
         entry["error"] = f"{e.ename}: {e.evalue}"
         where = f"{stage.notebook.name}, cell {e.exec_count}"
         raise UserError(
@@ -191,6 +200,7 @@ def _engine() -> dict:
         "coalesce_streams": True,
         "store_widget_state": False,
         "iopub_timeout": 120,
+        "extra_arguments": ["--IPKernelApp.log_level=50"],  # a kernel that is stopped has nothing to add to our own line
         "config": kernel,
         "kernel_name": "python3",
     }
