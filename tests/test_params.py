@@ -2,7 +2,7 @@
 
 import pytest
 
-from parallax_lib.core.config import ROOT, Params, load, load_file
+from parallax_lib.core.config import ROOT, Params, check, id_or_folder, load, load_file
 from parallax_lib.core.errors import UserError
 
 
@@ -154,3 +154,19 @@ def test_a_model_of_nearly_that_name_is_not_misspelt(name):
 def test_sets_that_only_fit_together_are_taken_together():
     params = load_file(ROOT / "params" / "tiny.yaml", ("search.beam=6", "search.branches=8"))
     assert (params.search.beam, params.search.branches) == (6, 8)
+
+
+def test_a_run_s_name_is_that_of_one_folder(tmp_path):
+    for name in ("", "a" * 101, "a" * 5000, "é" * 60, "a/b", "..", ".x", " ", "a\nb", "a\\b", "a\0b", "\ud800"):
+        for act in (lambda name=name: check({"run": name}, {}, tmp_path / "x.yaml"), lambda name=name: load(name)):
+            with pytest.raises(UserError, match="must be a plain name of 1 to 100 bytes") as refused:
+                act()
+            assert "\n" not in str(refused.value) and len(str(refused.value)) < 250
+    for name in ("demo", "7b v1.2", "é" * 50):
+        assert load(name).run == name
+
+
+def test_paths_of_any_length_are_looked_for(tmp_path):
+    with pytest.raises(UserError, match="no such parameter file"):
+        load_file("a" * 5000)
+    assert id_or_folder("a" * 5000) == "a" * 5000

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -179,14 +180,14 @@ def load(run: str = "demo", **overrides: Any) -> Params:
     Raises UserError naming file, line, key and the nearest valid key.
     """
     file = ROOT / "params" / f"{run}.yaml"
-    values, lines = read_yaml(file) if file.exists() else ({}, {})
+    values, lines = read_yaml(file) if os.path.exists(file) else ({}, {})  # which takes a name of any length
     return check(merge(merge(values, overrides), {"run": run}), lines, file)
 
 
 def load_file(path: str | Path, sets: tuple[str, ...] = ()) -> Params:
     """Parameters of a YAML file; `sets` are command-line overrides such as `search.branches=8`."""
     path = Path(path)
-    if not path.exists():
+    if not os.path.exists(path):
         known = ", ".join(sorted(p.name for p in (ROOT / "params").glob("*.yaml")))
         raise UserError(f"{path}: no such parameter file; params/ holds {known}")
     values, lines = read_yaml(path)
@@ -219,15 +220,16 @@ def check(values: dict, lines: dict[tuple, int], file: Path) -> Params:
             needed = "the arm guided, search.choose thoughts, search.samples of at least search.branches and no margin"
             raise UserError(f"{file.name}: search.arms: guided_filter needs {needed}; set them, or leave it out")
     for key, name in (("prm.kind", params.prm.kind), *(("prm.baselines", kind) for kind in params.prm.baselines)):
-        plain = name not in SMALL_PRMS and "/" not in name and not resolve(name).exists()
+        plain = name not in SMALL_PRMS and "/" not in name and not os.path.exists(resolve(name))
         if plain and (close := difflib.get_close_matches(name, SMALL_PRMS, n=1, cutoff=0.75)):
             raise UserError(f"{file.name}: {key}: {name!r} is no kind of PRM; did you mean {close[0]!r}?")
     if params.executor.kind == "dask" and not params.executor.address:
         raise UserError(f"{file.name}: executor.address: name the Dask scheduler, tcp://host:8786 or the file of its --scheduler-file")
     if params.search.beam > params.search.branches:
         raise UserError(f"{file.name}: search.beam {params.search.beam} is over search.branches {params.search.branches}; lower it")
-    if "/" in params.run or params.run.startswith("."):
-        raise UserError(f"{file.name}: run: {params.run!r} must be a plain name, it becomes a folder under data/runs")
+    if not re.fullmatch(r"[^\s./\\\x00-\x1f\ud800-\udfff][^/\\\x00-\x1f\ud800-\udfff]*", params.run) or len(params.run.encode()) > 100:
+        asked = "a plain name of 1 to 100 bytes, it becomes a folder under data/runs"
+        raise UserError(f"{short(file.name)[1:-1]}: run: {short(params.run)} must be {asked}")
     return params
 
 
@@ -242,13 +244,13 @@ def _fields(values: dict, lines: dict[tuple, int], name: str) -> Params:
 def resolve(path: str) -> Path:
     """A path as given, or relative to the repository."""
     given = Path(path).expanduser()
-    return given if given.is_absolute() or given.exists() else ROOT / path
+    return given if given.is_absolute() or os.path.exists(given) else ROOT / path
 
 
 def id_or_folder(name: str) -> str:
     """A model's folder by its full path, wherever it is read from; a model-hub id as it is."""
     found = resolve(name)
-    return str(found.resolve()) if found.is_dir() else name
+    return str(found.resolve()) if os.path.isdir(found) else name
 
 
 def merge(base: dict, over: dict) -> dict:

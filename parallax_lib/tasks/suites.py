@@ -6,16 +6,21 @@ Knows folders and indexes.  Knows nothing of models, compilers or verdicts.
 from __future__ import annotations
 
 from pathlib import Path
-
-import yaml
+from typing import Any
 
 from parallax_lib.core.config import ROOT, Suite
-from parallax_lib.core.errors import UserError
+from parallax_lib.core.errors import UserError, short
+from parallax_lib.core.yaml_files import read_yaml
 from parallax_lib.tasks.hecbench import checkout as hecbench
 from parallax_lib.tasks.synthetic import composed_patterns, generator
 from parallax_lib.tasks.task import APIS, FILE, Kernel
 
 MINIBENCH = ROOT / "data" / "minibench"
+KEYS = {  # of a kernel in kernels.yaml
+    "family": "a name that kernels of one kind share",
+    "public": "a list of arguments that translations are shown to work with",
+    "hidden": "a list of lists of arguments that they are judged with",
+}
 
 
 def load_suite(params: Suite) -> list[Kernel]:
@@ -59,8 +64,34 @@ def read_folder(folder: Path, suite: str) -> list[Kernel]:
     index = folder / "kernels.yaml"
     if not index.exists():
         raise UserError(f"{index}: not found; a suite folder holds kernels.yaml and src/NAME-API/")
-    rows = yaml.safe_load(index.read_text(encoding="utf-8"))
+    rows, _ = read_yaml(index)
+    if not rows:
+        raise UserError(f"{index}: names no kernel; each is 'NAME: {{family: ..., public: [...], hidden: [[...]]}}'")
+    for name, row in rows.items():
+        _check_row(f"{index}: kernel {name!r}", row)
     return [_read_kernel(folder / "src", name, row, suite) for name, row in sorted(rows.items())]
+
+
+def _check_row(where: str, row: Any) -> None:
+    """UserError that names the first key of a kernel that is missing or of another form."""
+    if not isinstance(row, dict):
+        raise UserError(f"{where}: expected the keys {', '.join(KEYS)}, got {short(row)}")
+    for key, form in KEYS.items():
+        if key not in row:
+            raise UserError(f"{where}: key {key!r} is missing; it is {form}")
+        value = row[key]
+        listed = isinstance(value, str) if key == "family" else isinstance(value, list)
+        if not listed or (key == "hidden" and not (value and all(isinstance(case, list) for case in value))):
+            raise UserError(f"{where}: {key}: expected {form}, got {short(value)}")
+
+
+def _read_source(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as e:
+        raise UserError(f"{path}: not a text in UTF-8 ({e.reason} at byte {e.start}); save it as UTF-8") from None
+    except OSError as e:
+        raise UserError(f"{path}: cannot be read ({e.strerror})") from None
 
 
 def _read_kernel(src: Path, name: str, row: dict, suite: str) -> Kernel:
@@ -68,7 +99,7 @@ def _read_kernel(src: Path, name: str, row: dict, suite: str) -> Kernel:
     for api in APIS:
         path = src / f"{name}-{api}" / FILE[api]
         if path.exists():
-            sources[api] = path.read_text(encoding="utf-8")
+            sources[api] = _read_source(path)
     if len(sources) < 2:
         raise UserError(f"{src}: kernel {name!r} needs sources in at least two APIs, found {sorted(sources) or 'none'}")
     hidden = tuple(tuple(map(str, case)) for case in row["hidden"])
