@@ -34,7 +34,8 @@ def rooms(folder: Path) -> list[Path]:
 
 def section(folder: Path) -> str:
     rows = "".join(f"| `{path.stem}` | {summary(path).replace('|', chr(92) + '|')} |\n" for path in modules(folder))
-    return f"\n## {folder.relative_to(LIBRARY).as_posix()}\n{docstring(folder / '__init__.py')}\n\n| module | what it is |\n|---|---|\n{rows}"
+    head = f"## {folder.relative_to(LIBRARY).as_posix()}\n{docstring(folder / '__init__.py')}"
+    return f"\n{head}\n\n| module | what it is |\n|---|---|\n{rows}"
 
 
 def modules(folder: Path) -> list[Path]:
