@@ -24,6 +24,7 @@ from parallax_lib.translator.slab import GROW, Slab
 
 BACKENDS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]  # cuDNN plans 40 ms for every new length
 SCORES = 2**27  # attention scores that are held at once where SDPA cannot be used: 512 MiB in float32
+FEW = 32  # rows times key heads, and columns, up to which a product of matrices is faster than SDPA on a GPU
 PREFILL = 4096  # prompt columns read in one forward: its attention mask and activations grow with them
 
 
@@ -38,7 +39,8 @@ def grouped_attention(module, query, key, value, attention_mask, scaling=None, s
     groups = heads // key.shape[1]
     folded = query.reshape(B, key.shape[1], groups * Q, d)
     mask = fold(attention_mask, groups, sliding_window)
-    if softcap is None and s_aux is None:
+    few = query.is_cuda and B * key.shape[1] <= FEW and Q <= FEW  # SDPA reads a long cache by one block for each of them
+    if softcap is None and s_aux is None and not few:
         out = F.scaled_dot_product_attention(folded, key, value, attn_mask=mask, scale=scaling)
     else:
         sinks = None if s_aux is None else s_aux.view(1, key.shape[1], groups, 1, 1).expand(B, -1, -1, Q, 1).reshape(B, -1, groups * Q, 1)
