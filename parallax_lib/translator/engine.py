@@ -11,17 +11,20 @@ B rows, Q new columns, L cached columns, P prompt tokens, T decoded tokens, D wi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import AttentionInterface
 
+from parallax_lib.translator.captured import COLUMNS, Captured
 from parallax_lib.translator.language_model import Translator
+from parallax_lib.translator.slab import GROW, Slab
 
-GROW = 256  # columns added when the slab is full
 BACKENDS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]  # cuDNN plans 40 ms for every new length
 SCORES = 2**27  # attention scores that are held at once where SDPA cannot be used: 512 MiB in float32
+FEW = 32  # rows times key heads, and columns, up to which a product of matrices is faster than SDPA on a GPU
 PREFILL = 4096  # prompt columns read in one forward: its attention mask and activations grow with them
 
 
@@ -36,7 +39,8 @@ def grouped_attention(module, query, key, value, attention_mask, scaling=None, s
     groups = heads // key.shape[1]
     folded = query.reshape(B, key.shape[1], groups * Q, d)
     mask = fold(attention_mask, groups, sliding_window)
-    if softcap is None and s_aux is None:
+    few = query.is_cuda and B * key.shape[1] <= FEW and Q <= FEW  # SDPA reads a long cache by one block for each of them
+    if softcap is None and s_aux is None and not few:
         out = F.scaled_dot_product_attention(folded, key, value, attn_mask=mask, scale=scaling)
     else:
         sinks = None if s_aux is None else s_aux.view(1, key.shape[1], groups, 1, 1).expand(B, -1, -1, Q, 1).reshape(B, -1, groups * Q, 1)
@@ -88,42 +92,6 @@ def aligned(columns: int) -> int:
 AttentionInterface.register("parallax_grouped", grouped_attention)
 
 
-class Slab:
-    """Keys (B, kv_heads, capacity, d) and values (B, kv_heads, capacity, e) of all layers; the first `length` columns are in use.
-
-    In latent attention (DeepSeek-V2) they are the compressed keys and values, and the rotated part of the keys.
-    """
-
-    is_compileable = False
-
-    def __init__(self):
-        self.layers: list[tuple[torch.Tensor, torch.Tensor]] = []
-        self.length = 0
-
-    def update(self, key, value, layer_idx, *_, **__):
-        """What HF attention calls: append Q columns to one layer, return all columns of it."""
-        end = self.length + key.shape[2]
-        if layer_idx == len(self.layers):
-            self.layers.append(tuple(x.new_zeros(*x.shape[:2], end + GROW, x.shape[3]) for x in (key, value)))
-        keys, values = self.layers[layer_idx]
-        if end > keys.shape[2]:
-            extra = max(GROW, keys.shape[2] // 4)
-            keys, values = (F.pad(x, (0, 0, 0, end - x.shape[2] + extra)) for x in (keys, values))
-            self.layers[layer_idx] = keys, values
-        keys[:, :, self.length : end] = key
-        values[:, :, self.length : end] = value
-        return keys[:, :, :end], values[:, :, :end]
-
-    def get_seq_length(self, layer_idx: int = 0) -> int:
-        return self.length
-
-    def select(self, rows: torch.Tensor) -> Slab:
-        out = Slab()
-        out.layers = [(k.index_select(0, rows), v.index_select(0, rows)) for k, v in self.layers]
-        out.length = self.length
-        return out
-
-
 @dataclass
 class State:
     """Where B rows stand: cache, which columns each row sees and where they stand, its next position, its last hidden state."""
@@ -149,18 +117,37 @@ def forward(translator: Translator, state: State, embeds: torch.Tensor, live: to
     positions = state.position[:, None] + ahead.clamp(min=0)
     places = torch.cat([state.places, positions], dim=1)
     mask = added(seen(state, live, packed), embeds.dtype)
+    graphs = captured(translator)
+    if graphs and state.slab.length and live.shape[1] <= COLUMNS[-1]:
+        state.slab = graphs.fix(state.slab, *live.shape)
+        hidden = graphs.forward(state.slab, embeds, mask, positions, places)
+    else:
+        hidden = run_body(translator.body, state.slab, embeds, mask, positions, places)
+    state.slab.length += live.shape[1]
+    state.visible, state.places = torch.cat([state.visible, live], dim=1), places
+    return hidden
+
+
+def run_body(body, slab: Slab, embeds: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    """Hidden states (B, Q, D) of the decoder; the slab's layers take the new columns."""
     mask.positions = positions, places
-    body = translator.body
     was = body.config._attn_implementation
     body.config._attn_implementation = "parallax_grouped"
     try:
         with sdpa_kernel(BACKENDS):
-            out = body(inputs_embeds=embeds, attention_mask=mask, position_ids=positions, past_key_values=state.slab, use_cache=True)
+            out = body(inputs_embeds=embeds, attention_mask=mask, position_ids=positions, past_key_values=slab, use_cache=True)
     finally:
         body.config._attn_implementation = was
-    state.slab.length += live.shape[1]
-    state.visible, state.places = torch.cat([state.visible, live], dim=1), places
     return out.last_hidden_state
+
+
+def captured(translator: Translator) -> Captured | None:
+    """Where a translator's forwards are captured: on a GPU; None elsewhere."""
+    known = translator.__dict__
+    if "captured" not in known:
+        able = translator.device.type == "cuda"
+        known["captured"] = Captured(partial(run_body, translator.body), translator.width) if able else None
+    return known["captured"]
 
 
 def seen(state: State, live: torch.Tensor, packed: bool) -> torch.Tensor:
@@ -234,34 +221,30 @@ def keep_candidate(state: State, hidden: torch.Tensor, winner: torch.Tensor) -> 
     return state
 
 
+@torch.inference_mode()
 def select(state: State, rows: torch.Tensor) -> State:
     """The given rows (repeats allowed: that is a fork), in that order."""
     pooled = None if state.pooled is None else state.pooled[rows]
     return State(state.slab.select(rows), state.visible[rows], state.places[rows], state.position[rows], state.hidden[rows], pooled)
 
 
+@torch.inference_mode()
 def drop(state: State, rows: torch.Tensor) -> State:
     """Keep only the given rows, in place, layer by layer: never a second copy of the whole cache."""
-    for i, (keys, values) in enumerate(state.slab.layers):
-        state.slab.layers[i] = keys.index_select(0, rows), values.index_select(0, rows)
+    state.slab.keep(rows)
     for name in ("visible", "places", "position", "hidden"):
         setattr(state, name, getattr(state, name)[rows])
     state.pooled = None if state.pooled is None else state.pooled[rows]
     return state
 
 
+@torch.inference_mode()
 def compact(state: State, room: int = GROW) -> State:
     """Squeeze out the columns nobody sees, in place, layer by layer; every row's columns move to the front in order."""
     count = state.visible.sum(1)
     length = int(count.max())
     order = state.visible.long().argsort(dim=1, descending=True, stable=True)[:, :length]  # (B, length)
 
-    def gather(x: torch.Tensor) -> torch.Tensor:
-        index = order[:, None, :, None].expand(-1, x.shape[1], -1, x.shape[3])
-        return F.pad(x.gather(2, index), (0, 0, 0, room))
-
-    for i, (keys, values) in enumerate(state.slab.layers):
-        state.slab.layers[i] = gather(keys), gather(values)
-    state.slab.length = length
+    state.slab.gather(order, room)
     state.visible, state.places = torch.arange(length, device=count.device)[None] < count[:, None], state.places.gather(1, order)
     return state

@@ -1,0 +1,90 @@
+"""Forwards over buffers that stay, in buckets, against the engine without them; a CUDA graph replays the same forward."""
+
+from functools import partial
+
+import pytest
+import torch
+
+from parallax_lib.translator import decoding, engine, models
+from parallax_lib.translator.captured import Captured, FixedSlab, bucket
+
+TEXTS = ["int main() { return 0; }", "#pragma omp parallel for\nfor (int i = 0; i < n; i++) a[i] = b[i] + b[i];", "x"]
+
+
+@pytest.fixture(scope="module")
+def translator():
+    model, tokenizer = models.random_model()
+    return models.Translator(model.eval().requires_grad_(False), tokenizer, "random")
+
+
+@pytest.fixture(scope="module")
+def ids(translator):
+    return [translator.tokenizer(t).input_ids for t in TEXTS]
+
+
+def twin(translator):
+    """The same weights, its forwards over buffers; as on a GPU, but not captured: a graph replays what is run here."""
+    other = models.Translator(translator.model, translator.tokenizer, translator.name)
+    other.__dict__["captured"] = Captured(partial(engine.run_body, other.body), other.width, graphs=False)
+    return other
+
+
+def test_a_bucket_is_the_least_that_is_enough():
+    sizes = (1, 2, 4, 8)
+    assert [bucket(n, sizes) for n in range(1, 18)] == [1, 2, 4, 4, 8, 8, 8, 8, *[16] * 8, 24]
+
+
+def walk(translator, ids):
+    """Hidden states of prefill, a fork, latent steps, rivals, dropped rows and a squeezed cache."""
+    draw = torch.Generator().manual_seed(5)
+    state = engine.select(engine.prefill(translator, ids), torch.tensor([0, 1, 1, 2, 0]))
+    out = [state.hidden]
+    for keep in ([0, 1, 2, 3, 4], [4, 1, 2], [1]):
+        state = engine.drop(state, torch.tensor(keep))
+        rivals = engine.step_candidates(translator, state, torch.randn(len(keep), 3, translator.width, generator=draw))
+        state = engine.keep_candidate(state, rivals, torch.randint(3, (len(keep),), generator=draw))
+        state = engine.compact(state)
+        state = engine.step(translator, state, torch.randn(len(keep), translator.width, generator=draw))
+        out += [rivals, state.hidden]
+    return out, state
+
+
+def test_every_move_of_the_engine_is_the_same_over_buffers(translator, ids):
+    fixed = twin(translator)
+    (plain, _), (made, state) = walk(translator, ids), walk(fixed, ids)
+    assert isinstance(state.slab, FixedSlab)
+    for a, b in zip(plain, made, strict=True):
+        torch.testing.assert_close(b, a, atol=1e-5, rtol=1e-4)
+
+
+def test_decoded_tokens_are_the_same_over_buffers(translator, ids):
+    settings = {"limits": [400, 30, 90], "temperatures": [0.0, 0.8, 0.8], "seeds": [1, 2, 3], "draft": 6}
+    plain, made = (
+        decoding.decode(who, engine.prefill(who, ids), ids, ids[2][:1], **settings) for who in (translator, twin(translator))
+    )
+    assert [a.tokens for a in made] == [a.tokens for a in plain]
+
+
+def test_buffers_are_used_again_once_their_holder_is_gone(translator, ids):
+    fixed = twin(translator)
+    first = walk(fixed, ids)[0]
+    one = [id(b) for b in fixed.captured.buffers]
+    second, state = walk(fixed, ids)
+    assert [id(b) for b in fixed.captured.buffers] == one and len(one) == 1
+    for a, b in zip(first, second, strict=True):
+        assert torch.equal(a, b)  # what the last holder left in them is seen by nobody
+    other = engine.step(fixed, engine.prefill(fixed, ids[:1]), torch.zeros(1, translator.width))
+    assert other.slab.buffers is not state.slab.buffers  # both are held
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a GPU")
+def test_a_captured_forward_is_the_eager_one(ids):
+    model, tokenizer = models.random_model()
+    translator = models.Translator(model.eval().requires_grad_(False).cuda(), tokenizer, "random")
+    eager = models.Translator(translator.model, tokenizer, "random")
+    eager.__dict__["captured"] = None
+    settings = {"limits": [200] * 3, "draft": 6}
+    for _ in range(3):
+        answers = [decoding.decode(who, engine.prefill(who, ids), ids, ids[2][:1], **settings) for who in (eager, translator)]
+        assert [a.tokens for a in answers[0]] == [a.tokens for a in answers[1]]
+    assert any(g.graph is not None for b in translator.captured.buffers for g in b.graphs.values())
