@@ -3,6 +3,7 @@
 from functools import partial
 
 import pytest
+import tiny_families
 import torch
 
 from parallax_lib.translator import decoding, engine, models
@@ -75,6 +76,22 @@ def test_buffers_are_used_again_once_their_holder_is_gone(translator, ids):
         assert torch.equal(a, b)  # what the last holder left in them is seen by nobody
     other = engine.step(fixed, engine.prefill(fixed, ids[:1]), torch.zeros(1, translator.width))
     assert other.slab.buffers is not state.slab.buffers  # both are held
+
+
+def test_a_window_never_hides_all_columns_from_a_padded_query(ids):
+    """Rows and columns that only fill a bucket leave finite values in the buffers, also far behind a sliding window."""
+    model = tiny_families.build("mistral")
+    plain = models.Translator(model, None, "windowed")
+    fixed = twin(plain)
+    draw = torch.Generator().manual_seed(3)
+    rows = [torch.randint(1, tiny_families.VOCABULARY, (n,), generator=draw).tolist() for n in (40, 60, 23)]
+    states = [engine.prefill(who, rows) for who in (plain, fixed)]
+    for columns in (4, 3, 8, 5):  # each second one leaves columns of its bucket over
+        rivals = torch.randn(3, columns, plain.width, generator=draw)
+        hidden = [engine.step_candidates(who, state, rivals) for who, state in zip((plain, fixed), states, strict=True)]
+        torch.testing.assert_close(hidden[1], hidden[0], atol=1e-5, rtol=1e-4)
+        states = [engine.keep_candidate(state, h, torch.zeros(3, dtype=torch.long)) for state, h in zip(states, hidden, strict=True)]
+    assert all(x.isfinite().all() for pair in states[1].slab.layers for x in pair)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a GPU")

@@ -100,13 +100,14 @@ class Graph:
     graph: torch.cuda.CUDAGraph | None = None
 
     def fill(self, embeds: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, places: torch.Tensor, length: int) -> None:
-        """What is asked of B rows and q columns; a padded query sees the first column: no empty softmax."""
+        """What is asked of B rows and q columns; a padded query stands at position 0 and sees the first column: no empty softmax."""
         B, q = positions.shape
         self.embeds[:B, :q] = embeds
         self.mask.fill_(float("-inf"))
         self.mask[B:, :, :, 0] = 0.0
         self.mask[:, :, q:, 0] = 0.0
         self.mask[:B, :, :q, : mask.shape[-1]] = mask
+        self.positions.zero_()
         self.positions[:B, :q] = positions
         self.places[:B, : places.shape[1]] = places
         torch.arange(length, length + len(self.at), out=self.at)
