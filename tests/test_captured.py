@@ -92,6 +92,8 @@ def test_a_window_never_hides_all_columns_from_a_padded_query(ids):
         torch.testing.assert_close(hidden[1], hidden[0], atol=1e-5, rtol=1e-4)
         states = [engine.keep_candidate(state, h, torch.zeros(3, dtype=torch.long)) for state, h in zip(states, hidden, strict=True)]
     assert all(x.isfinite().all() for pair in states[1].slab.layers for x in pair)
+    (last,) = [graph for (_, columns, _), graph in states[1].slab.buffers.graphs.items() if columns == 8]
+    assert last.positions[:3, :5].min() >= 23 and not last.positions[:3, 5:].any()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a GPU")
