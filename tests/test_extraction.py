@@ -75,7 +75,8 @@ def test_the_program_of_an_answer():
 
 def test_a_fence_in_a_string_or_comment_does_not_cut():
     for program in (FENCE_IN_STRING, FENCE_IN_RAW, FENCE_IN_COMMENT, FENCE_SPLICED, DIGITS):
-        for answer in (f"```cpp\n{program}\n```", f"Now:\n```cpp\n{program}\n```\nIt's done.", f"```cpp\n{program}", f"~~~\n{program}\n~~~\nend"):
+        ended = f"~~~\n{program}\n~~~\nend"
+        for answer in (f"```cpp\n{program}\n```", f"Now:\n```cpp\n{program}\n```\nIt's done.", f"```cpp\n{program}", ended):
             assert extract(answer) == program + "\n", answer
 
 
@@ -98,7 +99,8 @@ def test_what_is_no_program():
 
 def test_a_function_is_enough_where_no_main_is_asked():
     kernel = "void scale(double *x, int n) {\n  for (int i = 0; i < n; i++) x[i] *= 2;\n}"
-    for answer in (f"```cpp\n{kernel}\n```", f"```bash\nls\n```\n```cpp\n{kernel}\n```", f"Here is the function:\n{kernel}\nIt doubles x.", kernel):
+    after_command = f"```bash\nls\n```\n```cpp\n{kernel}\n```"
+    for answer in (f"```cpp\n{kernel}\n```", after_command, f"Here is the function:\n{kernel}\nIt doubles x.", kernel):
         assert extract(answer) is None and extract(answer, needs_main=False) == kernel + "\n", answer
     assert extract(f"```cpp\n{PROGRAM}\n```", needs_main=False) == PROGRAM + "\n"
     assert extract("I am sorry, scale() cannot be written.", needs_main=False) is None

@@ -13,15 +13,15 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 TOKEN = re.compile(
-    r"""(?P<skip>(?://(?:[^\\\n]|\\(?:\r\n|.)?)*+|/\*.*?(?:\*/|\Z)|\s+|\\\r?\n)++)
+    r"""(?P<skip>(?://(?:[^\\\n]|\\(?:[ \t]*\r?\n|.)?)*+|/\*.*?(?:\*/|\Z)|\s+|\\[ \t]*\r?\n)++)
     |(?P<raw>(?:u8|[uUL])?R"(?P<tag>[^\s()\\"]{0,16})\(.*?(?:\)(?P=tag)"|\Z))
-    |(?P<text>(?:u8|[uUL])?(?:"(?:[^"\\\n]|\\(?:\r\n|.)?)*+"?|'(?:[^'\\\n]|\\(?:\r\n|.)?)*+'?))
+    |(?P<text>(?:u8|[uUL])?(?:"(?:[^"\\\n]|\\(?:[ \t]*\r?\n|.)?)*+"?|'(?:[^'\\\n]|\\(?:[ \t]*\r?\n|.)?)*+'?))
     |(?P<number>\.?\d(?:[eEpP][+-]|'(?=\w)|[\w.])*+)
     |(?P<name>[A-Za-z_]\w*+)
     |(?P<open><<<)|(?P<close>>>>)|(?P<sign>::|->|<<=|>>=|<=|>=|==|!=|&&|\|\||\+\+|--|[-+*/%&|^]=|.)""",
     re.X | re.S,
 )
-COMMENT = re.compile(r"//(?:[^\\\n]|\\(?:\r\n|.)?)*+|/\*.*?(?:\*/|\Z)", re.S)  # only inside a skip token
+COMMENT = re.compile(r"//(?:[^\\\n]|\\(?:[ \t]*\r?\n|.)?)*+|/\*.*?(?:\*/|\Z)", re.S)  # only inside a skip token
 LINE_END = re.compile(r"(?<!\\)(?<!\\\r)\n")
 QUOTED = re.compile(r'(?:u8|[uUL])?"')
 PAIRS = {"(": ")", "[": "]", "{": "}"}

@@ -25,7 +25,7 @@ OTHER_LANGUAGES = frozenset(
     "cs c# julia matlab perl ruby lua sql asm nasm ptx llvm diff patch output log csv tsv latex tex scala haskell".split()
 )
 TRANSPARENT = ("markdown", "md")  # such a block holds an answer, not a program
-PREFIX = r"((?:[ \t]|>|[-*+](?=[ \t])|\d{1,9}[.)](?=[ \t]))*+)"  # of a list or a quotation
+PREFIX = r"((?:[ \t]|>|[-*+](?=[ \t])|\d{1,9}[.)](?=[ \t]))*+)"  # of lists and quotations
 FENCE = re.compile(PREFIX + r"(`{3,}|~{3,})(.*)")
 LATE_FENCE = re.compile(r"(?<!`)(`{3,}+)([ \t]*+[\w+#.-]*+[ \t]*+)$")  # after text on its line
 LANGUAGE = re.compile(r"[ \t]*\{?\.?([\w+#-]*)[^ \t]*[ \t]*")
@@ -52,7 +52,7 @@ DEEPEST = 8  # quotations within each other
 SPECIAL = re.compile(r"<\|[^|<>\n]{1,40}\|>|</?s>")
 DIRECTIVE = re.compile(r"#[ \t]*(?:include|define|undef|pragma|if|ifdef|ifndef|elif|else|endif|error|line)\b")
 CODE_SIGN = re.compile(r'[;{}=<>#"&*|\[\]]')
-CODE_WORD = re.compile(r"(?:int|void|auto|double|float|char|long|unsigned|static|const|struct|class|template|typename|inline|extern|return)\b")
+CODE_WORD = re.compile(r"(?:int|void|auto|double|float|char|long|unsigned|static|const|struct|class|template|inline|extern|return)\b")
 WORD = re.compile(r"[A-Za-z][A-Za-z'’-]*")
 
 
