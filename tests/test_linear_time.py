@@ -72,9 +72,9 @@ REPEATED = (
     "@section .", "reduction(", "reduction(()", "map(", "error: ", "WARNING: ThreadSanitizer: data race ", "main.cpp:", "1'",
     "asm(", "\x1b[0m", "\ufeff", "é",
 )  # fmt: skip
-SHORT, LONG = 1200, 60_000  # characters
+SHORT, LONG = 1200, 40_000  # characters
 GROWTH = 2.6  # of the work when the text is twice as long; 4 for quadratic work
-LIMIT_S = 4.0  # CPU time of one reader on LONG characters; the slowest takes 0.2 s, and quadratic expressions take from 10 s to minutes
+LIMIT_S = 4.0  # CPU time of one reader on LONG characters; the slowest takes 0.25 s, and quadratic expressions take from 8 s on
 
 
 def lines_of(function, text) -> int:
