@@ -276,9 +276,6 @@ def _resume(line: str, mode: str, at: int = 0) -> int:
     return found + len(mark) if found >= 0 else -1
 
 
-# ---- text without fences ----------------------------------------------------------------------------------------------
-
-
 def _loose(lines: list[str]) -> list[Program]:
     """What may be a program in text outside blocks: the parts between tags, without the prose before and after."""
     found = []

@@ -244,9 +244,7 @@ def shift_index(parsed: list[Token]) -> Iterator[Edit]:
 
 def drop_condition(parsed: list[Token]) -> Iterator[Edit]:
     """An if's condition is always true: a bounds guard is gone."""
-    for i, end in calls(parsed, ("if",)):
-        if parsed[i].text == "if":
-            yield (parsed[i + 1].end, parsed[end].start, "true")
+    yield from ((parsed[i + 1].end, parsed[end].start, "true") for i, end in calls(parsed, ("if",)) if parsed[i].text == "if")
 
 
 def delete_statement(parsed: list[Token]) -> Iterator[Edit]:
