@@ -9,7 +9,7 @@ from programs import KERNEL, OMP, SERIAL, TASK, first, sandboxed
 from parallax_lib.sandbox import sandbox
 from parallax_lib.sandbox.sandbox import Limits
 from parallax_lib.tasks.task import Task
-from parallax_lib.verdict import build, llvm, offload, parallel_evidence, reference, timing, toolchain, validate
+from parallax_lib.verdict import build, llvm, offload, parallel_evidence, reference, timing, toolchain, validate, ways
 
 LLVM = llvm.detect()
 HOME = toolchain.cuda_home()
@@ -38,8 +38,8 @@ def judge(bench):
 
 def test_a_right_program_says_where_it_ran(judge):
     verdict = judge(TARGET)
-    assert verdict.reason == "ok" and build.DEVICE in verdict.parallel_evidence, verdict
-    assert verdict.checked.endswith(f"{build.GPU}: 1 to 1 regions a run; CUPTI: not checked (not installed)")
+    assert verdict.reason == "ok" and ways.DEVICE in verdict.parallel_evidence, verdict
+    assert verdict.checked.endswith(f"{ways.GPU}: 1 to 1 regions a run; CUPTI: not checked (not installed)")
 
 
 MISBEHAVES = {  # what a program does where regions must not fall back to the host: reason, level
@@ -148,7 +148,7 @@ def test_the_lane_runs_a_source_with_target_regions_on_the_gpu(bench, monkeypatc
     monkeypatch.setattr(timing, "LOCKS", tmp_path)
     kernel = replace(KERNEL, sources={**KERNEL.sources, "omp": TARGET})
     source, place = timing._source(Task(kernel, "omp", "serial"), bench)
-    assert source.regions == build.GPU and place.toolchains["omp"].gpu
+    assert source.regions == ways.GPU and place.toolchains["omp"].gpu
     plain, place = timing._source(Task(KERNEL, "omp", "serial"), bench)
     assert plain.regions == "" and place is bench
 
@@ -174,7 +174,7 @@ def test_programs_for_a_gpu_are_built_in_the_sandbox_and_show_cupti_their_counte
     roots = () if str(HOME).startswith("/usr/") else (str(HOME),)
     there = replace(bench.toolchains["omp"].offloaded, llvm=replace(LLVM, gpu=flags), roots=roots)
     built = build.build(TARGET, there, (), bench.level)
-    assert built.reason == "ok" and built.regions == build.GPU and b"sm_90" in built.program, built.log
+    assert built.reason == "ok" and built.regions == ways.GPU and b"sm_90" in built.program, built.log
     assert b"parallax_device" in built.program
     ran = build.execute(built.program, there, KERNEL.hidden_args[2], LIMITS, bench.level, {})
     assert toolchain.gpu_name() or (ran.reason == "ok" and ran.proof["targets"] == "0")  # on the host, since nothing else is there
@@ -199,4 +199,4 @@ def test_on_this_gpu_the_device_runs_them():
     if tools["omp"].offloaded is None:
         pytest.skip("clang cannot offload to this GPU")
     verdict = validate.judge(TARGET, TASK, tools, sandbox.probe(), LIMITS)
-    assert verdict.reason == "ok" and f"{build.GPU}: 1 to 1 regions a run" in verdict.checked, verdict
+    assert verdict.reason == "ok" and f"{ways.GPU}: 1 to 1 regions a run" in verdict.checked, verdict

@@ -14,7 +14,7 @@ from parallax_lib.core.config import ROOT
 from parallax_lib.sandbox import sandbox
 from parallax_lib.sandbox.sandbox import Limits
 from parallax_lib.tasks.task import Task
-from parallax_lib.verdict import build, llvm, parallel_evidence, races, reference, static_checks, timing, toolchain, validate
+from parallax_lib.verdict import build, llvm, parallel_evidence, races, reference, static_checks, timing, toolchain, validate, ways
 from parallax_lib.verdict.assurance import redteam
 from parallax_lib.verdict.reasons import REASONS
 
@@ -233,7 +233,7 @@ TARGET = SERIAL.replace(BODY, f"#pragma omp target teams distribute parallel for
 @needs_offload
 def test_target_regions_run_on_a_device_with_its_own_memory(judge):
     verdict = judge(TARGET)
-    assert verdict.reason == "ok" and build.DEVICE in verdict.parallel_evidence and "clang" in verdict.toolchain, verdict
+    assert verdict.reason == "ok" and ways.DEVICE in verdict.parallel_evidence and "clang" in verdict.toolchain, verdict
     back = "  int *f = (int *)malloc(4); *f = 0;\n#pragma omp target map({} : f[0 : 1])\n  f[0] = 1;\n  if (!*f) return 0;\n  double s"
     kept, lost = (TARGET.replace("  double s", back.format(way)) for way in ("from", "to"))
     assert (judge(kept).reason, judge(lost).reason) == ("ok", "wrong_output")
@@ -273,7 +273,7 @@ int main() {{
 def test_target_regions_without_a_device_run_on_the_host(judge, tools):
     bare = {**tools, "omp": replace(tools["omp"], llvm=llvm.Llvm())}
     verdict = judge(TARGET, tools=bare)
-    assert verdict.reason == "ok" and build.HOST in verdict.parallel_evidence
+    assert verdict.reason == "ok" and ways.HOST in verdict.parallel_evidence
 
 
 # ---- timing ----------------------------------------------------------------------------------------------------------

@@ -12,34 +12,40 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from functools import cache
+from itertools import accumulate
 from pathlib import Path
 
+from parallax_lib.core import cpp_text
+from parallax_lib.core.cpp_text import LINE_END, PAIRS, Token, pieces, tokenise
 from parallax_lib.cuda_emulation.interleaving import delay_stores
-from parallax_lib.cuda_emulation.lexer import PAIRS, closing, opening, solid, tokenise
 
 HEADERS = Path(__file__).parent / "include"
 UNSUPPORTED = re.compile(
-    r'^\s*#\s*include\s*[<"]((?:thrust|cub|cuda|nvtx3|mma|curand|cublas|cusparse|cusolver|cufft|cudnn|nccl|nvrtc|cuComplex'
+    r'^[ \t]*#\s*include\s*[<"]((?:thrust|cub|cuda|nvtx3|mma|curand|cublas|cusparse|cusolver|cufft|cudnn|nccl|nvrtc|cuComplex'
     r'|texture|surface|cuda_bf16|cuda_fp8|cuda_pipeline|cuda_awbarrier|cooperative_groups/(?!reduce))[\w/.]*)[>"]|\basm\s*(?:volatile\s*)?\(',
     re.M,
 )
-LINE_END = re.compile(r"(?<!\\)\n")
-IN_PART = re.compile(r'^\s*#\s*include\s*[<"]cub/', re.M)
+DEVICE = ("__device__", "__constant__")
+IN_PART = re.compile(r'^[ \t]*#\s*include\s*[<"]cub/', re.M)
 PROVIDED = {p.relative_to(HEADERS).as_posix() for p in HEADERS.rglob("*.*h")}
+
+
+SOURCES = (*sorted(Path(__file__).parent.glob("*.py")), Path(cpp_text.__file__))
 
 
 @cache
 def digest() -> str:
     """Twelve digits that change with the emulator's headers, library or rewriting."""
     files = sorted(p for p in HEADERS.rglob("*") if p.is_file())
-    data = b"".join(p.name.encode() + p.read_bytes() for p in [*files, *sorted(Path(__file__).parent.glob("*.py"))])
+    data = b"".join(p.name.encode() + p.read_bytes() for p in [*files, *SOURCES])
     return hashlib.sha256(data).hexdigest()[:12]
 
 
 def unsupported(code: str) -> str:
     """What `code` needs that the emulator does not have, "" when nothing is known to be missing."""
-    kept = (("\n" if "\n" in text else " ") if kind == "skip" else text for kind, text in tokenise(code))
+    kept = (("\n" if "\n" in text else " ") if kind == "skip" else text for kind, text in pieces(code))
     for match in UNSUPPORTED.finditer("".join(kept)):
         if match[1] not in PROVIDED:
             return f"the emulator has no {match[1]}" if match[1] else "the emulator runs no inline PTX"
@@ -50,8 +56,8 @@ def rewrite(code: str) -> str:
     """`code` as C++ that the host compiler accepts with parallax_lib/cuda_emulation/include/cuda_runtime.h included before it."""
     tokens = tokenise(code)
     kernels = _kernels(tokens)
-    defined = [name for name, _, end in kernels if end >= 0]
-    by_call = {name for name, simple, _ in kernels if not simple or defined.count(name) > 1}
+    defined = Counter(name for name, _, end in kernels if end >= 0)
+    by_call = {name for name, simple, _ in kernels if not simple or defined[name] > 1}
     out = _launches(tokens, by_call)
     delay_stores(tokens, out)
     for n, (name, _, end) in enumerate(kernels):
@@ -60,205 +66,218 @@ def rewrite(code: str) -> str:
     return '#line 1 "main.cu"\n' + "".join(out)
 
 
-def _kernels(tokens: list) -> list[tuple[str, bool, int]]:
+def _kernels(tokens: list[Token]) -> list[tuple[str, bool, int]]:
     """(name, plain, index of its last brace or -1) of __global__ functions; plain: no template, no default argument."""
-    found = []
+    found, templated = [], _templated(tokens)
+    equals = [0, *accumulate(token[:2] == ("sign", "=") for token in tokens)]  # how many before each token
     for i, token in enumerate(tokens):
-        if token != ("name", "__global__"):
+        if token[:2] != ("name", "__global__"):
             continue
-        at, name = i, ""
-        while at < len(tokens) and tokens[at][1] not in ("{", ";"):
-            at = solid(tokens, at, 1)
-            if at < len(tokens) and tokens[at][1] == "(":
-                end = closing(tokens, at)
-                after = solid(tokens, end, 1)
-                while after < len(tokens) and tokens[after][1] not in ("(", "{", ";"):
-                    after = solid(tokens, after, 1)
-                if after < len(tokens) and tokens[after][1] == "(":  # __launch_bounds__(...), or a macro of the program's own
-                    at = end
-                    continue
-                break
-            name = tokens[at][1] if at < len(tokens) and tokens[at][0] == "name" else name
-        if not name or at >= len(tokens) or tokens[at][1] != "(":
+        name, at = _name_and_arguments(tokens, i)
+        if not name or at >= len(tokens) or tokens[at].text != "(":
             continue
-        end = closing(tokens, at)
-        after = solid(tokens, end, 1)
-        body = after < len(tokens) and tokens[after][1] == "{"
-        plain = ("sign", "=") not in tokens[at:end] and not _templated(tokens, i)
-        found.append((name, plain, closing(tokens, after) if body else -1))
+        end = tokens[at].partner
+        after = tokens[end].after if end < len(tokens) else end
+        body = after < len(tokens) and tokens[after].text == "{"
+        plain = equals[end] == equals[at] and not templated[i]
+        found.append((name, plain, tokens[after].partner if body else -1))
     return found
 
 
-def _templated(tokens: list, at: int) -> bool:
-    """Whether the declaration that `at` stands in begins with template<...>."""
-    while (at := solid(tokens, at, -1)) >= 0 and tokens[at][1] not in (";", "}", "{"):
-        if tokens[at] == ("name", "template"):
-            return True
-    return False
+def _name_and_arguments(tokens: list[Token], at: int) -> tuple[str, int]:
+    """(name, index of the bracket before the arguments) of the function that the __global__ at `at` declares, up to the next one."""
+    name = ""
+    while (at := tokens[at].after) < len(tokens) and tokens[at].text not in ("{", ";", "__global__"):
+        if tokens[at].text == "(":
+            end = tokens[at].partner
+            after = tokens[end].after if end < len(tokens) else end
+            while after < len(tokens) and tokens[after].text not in ("(", "{", ";", "__global__"):
+                after = tokens[after].after
+            if after >= len(tokens) or tokens[after].text != "(":
+                break
+            at = end  # __launch_bounds__(...), or a macro of the program's own
+        elif tokens[at].kind == "name":
+            name = tokens[at].text
+    return name, at
 
 
-def _launches(tokens: list, by_call: set[str]) -> list[str]:
+def _templated(tokens: list[Token]) -> list[bool]:
+    """Of every token whether the declaration that it stands in begins with template<...>."""
+    inside, found = False, []
+    for kind, text, *_ in tokens:
+        found.append(inside)
+        inside = (inside or (kind, text) == ("name", "template")) and text not in (";", "}", "{")
+    return found
+
+
+def _launches(tokens: list[Token], by_call: set[str]) -> list[str]:
     """The tokens' texts with launches, __shared__ and device variables rewritten."""
-    out = [text for _, text in tokens]
-    scope = _Scope()
-    for i, (kind, text) in enumerate(tokens):
-        scope.step(kind, text, tokens, i)
+    out = [token.text for token in tokens]
+    scope, opened, shared = _Scope(), -1, -1  # the last <<< and the end of the last __shared__ declaration
+    closes = _closes(tokens)
+    for i, (kind, text, *_) in enumerate(tokens):
+        scope.step(tokens, i)
         if kind == "open":
-            _launch(tokens, out, i, by_call)
-        elif text == "__shared__" and kind == "name":
-            _shared(tokens, out, i)
-        elif text in ("__device__", "__constant__") and kind == "name" and scope.outside and _variable(tokens, i):
+            _launch(tokens, out, i, closes[i], opened, by_call)
+            opened = i
+        elif text == "__shared__" and kind == "name" and i > shared:
+            shared = _shared(tokens, out, i)
+        elif text in DEVICE and kind == "name" and scope.outside and not scope.device and _variable(tokens, i, scope.directive):
             out[i] = "__CUDACPU_VARIABLE"
         elif text == "__noinline__" and kind == "name":
             out[i] = "__attribute__((noinline))"
+        scope.device = scope.device or (kind == "name" and text in DEVICE)
     return out
 
 
+def _closes(tokens: list[Token]) -> list[int]:
+    """For every token the index of the next >>> before the next <<<, the count of tokens for none."""
+    found, close = [], len(tokens)
+    for i in range(len(tokens) - 1, -1, -1):
+        found.append(close)
+        close = i if tokens[i].kind == "close" else len(tokens) if tokens[i].kind == "open" else close
+    return found[::-1]
+
+
 class _Scope:
-    """Whether the place is outside functions and classes: only namespaces and extern "C" blocks are open."""
+    """Where the tokens up to now leave off.
+
+    outside: functions and classes, only namespaces and extern "C" blocks are open; device: a __device__ or __constant__ stands in this
+    declaration; directive: the line begins with #.
+    """
 
     def __init__(self):
         self.stack: list[bool] = []
+        self.inside = 0  # braces of functions and classes
+        self.device = self.directive = False
 
     @property
     def outside(self) -> bool:
-        return all(self.stack)
+        return not self.inside
 
-    def step(self, kind: str, text: str, tokens: list, at: int) -> None:
+    def step(self, tokens: list[Token], at: int) -> None:
+        kind, text = tokens[at][:2]
+        if text == "#" or (kind == "skip" and LINE_END.search(text)):
+            self.directive = text == "#"
+        if text in (";", "}", "{"):
+            self.device = False
         if kind == "sign" and text == "}" and self.stack:
-            self.stack.pop()
+            self.inside -= not self.stack.pop()
         if kind == "sign" and text == "{":
             words, i = [], at
-            while (i := solid(tokens, i, -1)) >= 0 and tokens[i][1] not in (";", "{", "}", ")", "="):
-                words.append(tokens[i][1])
+            while (i := tokens[i].before) >= 0 and tokens[i].text not in (";", "{", "}", ")", "="):
+                words.append(tokens[i].text)
             self.stack.append("namespace" in words or ("extern" in words and '"C"' in words and len(words) == 2))
+            self.inside += not self.stack[-1]
 
 
-def _ends_directive(tokens: list, at: int) -> bool:
-    """Whether the token is the last one of a line that begins with #: what a macro's __device__ stands before is not known."""
-    begun = next((text == "#" for kind, text in reversed(tokens[:at]) if text == "#" or (kind == "skip" and LINE_END.search(text))), False)
-    after = "".join(text for kind, text in tokens[at + 1 : solid(tokens, at, 1)])
-    return begun and bool(LINE_END.search(after))
-
-
-def _variable(tokens: list, at: int) -> bool:
-    """Whether the __device__ or __constant__ at `at` declares a variable that kernels may change: the first one only."""
-    if tokens[at][1] == "__device__" and _ends_directive(tokens, at):
-        return False
+def _variable(tokens: list[Token], at: int, directive: bool) -> bool:
+    """Whether the __device__ or __constant__ at `at`, the first of its declaration, declares a variable that kernels may change."""
+    after = tokens[at].after
+    if directive and tokens[at].text == "__device__" and after > at + 1 and LINE_END.search(tokens[at + 1].text):
+        return False  # the last one of a macro's line: what it will stand before is not known
     words, i, angle = [], at, 0
-    while (i := solid(tokens, i, 1)) < len(tokens):
-        text = tokens[i][1]
+    while (i := tokens[i].after) < len(tokens):
+        text = tokens[i].text
         angle += {"<": 1, ">": -1}.get(text, 0)
-        if text == "(" and words and words[-1] in ("__align__", "alignas", "__attribute__"):
-            i = closing(tokens, i)
+        if text == "(" and words and words[-1] in ("__align__", "alignas", "__attribute__") and tokens[i].partner < len(tokens):
+            i = tokens[i].partner
             continue
-        if angle <= 0 and text in ("(", "{", ";", "=", "["):
+        if (angle <= 0 and text in ("(", "{", ";", "=", "[")) or text in ("}", "{", ";"):
             break
         words.append(text)
-    before = []
-    j = at
-    while (j := solid(tokens, j, -1)) >= 0 and tokens[j][1] not in (";", "}", "{"):
-        before.append(tokens[j][1])
-    if i >= len(tokens) or tokens[i][1] not in (";", "=", "[", "{"):
-        return False
-    if {"__device__", "__constant__"} & set(before) or {"operator", "extern"} & {*words, *before}:
+    before, j = [], at
+    while (j := tokens[j].before) >= 0 and tokens[j].text not in (";", "}", "{"):
+        before.append(tokens[j].text)
+    if i >= len(tokens) or tokens[i].text not in (";", "=", "[", "{") or {"operator", "extern"} & {*words, *before}:
         return False
     return "*" in words or not {"const", "constexpr", "template", "struct", "class", "typedef", "using"} & {*words, *before}
 
 
-def _launch(tokens: list, out: list[str], at: int, by_call: set[str]) -> None:
-    """name<<<config>>>(arguments): the name is wrapped where it stands, <<< and >>> become the call's brackets."""
-    start = _name_start(tokens, at)
-    end = next((i for i in range(at, len(tokens)) if tokens[i][0] == "close"), None)
-    if start is None or end is None:
+def _launch(tokens: list[Token], out: list[str], at: int, end: int, earlier: int, by_call: set[str]) -> None:
+    """name<<<config>>>(arguments): the name is wrapped where it stands, <<< and >>> become the call's brackets.
+
+    end: index of the >>>; earlier: of the <<< before, which no launch reaches back over.
+    """
+    start = _name_start(tokens, at, earlier)
+    if start is None or end >= len(tokens):
         return
-    spelled = "".join(text for kind, text in tokens[start:at] if kind != "skip")
+    spelled = "".join(token.text for token in tokens[start:at] if token.kind != "skip")
     config = "".join(out[at + 1 : end])
-    for i in range(start, end + 1):
-        out[i] = ""
-    base = re.sub(r"<.*", "", spelled, flags=re.S).split("::")[-1].strip()
-    full = "".join(text for _, text in tokens[start:at]).strip()
+    out[start : end + 1] = [""] * (end + 1 - start)
+    base = spelled.partition("<")[0].split("::")[-1].strip()
+    full = "".join(token.text for token in tokens[start:at]).strip()
     call = f"cudacpu::deduced(cudacpu::config({config}), [=](auto... cudacpu_a) {{ {full}(cudacpu_a...); }})"
     out[start] = call if base in by_call else f"cudacpu::on(cudacpu::config({config}), {full})"
 
 
-def _name_start(tokens: list, at: int) -> int | None:
-    """Index of the first token of the kernel expression that ends before `at`."""
-    i = solid(tokens, at, -1)
-    if i >= 0 and tokens[i][1] in (">", ">>") or (i >= 0 and tokens[i][0] == "close"):
+def _name_start(tokens: list[Token], at: int, earlier: int) -> int | None:
+    """Index of the first token of the kernel expression that ends before `at`; None where there is none after `earlier`."""
+    i = tokens[at].before
+    if i >= 0 and tokens[i].text in (">", ">>", ">>>"):
         depth = 0
-        while i >= 0:
-            text = tokens[i][1]
-            depth += text.count(">") if tokens[i][0] in ("sign", "close") and text in (">", ">>", ">>>") else 0
-            if text in (")", "]"):
-                i = opening(tokens, i)
+        while i > earlier:
+            text = tokens[i].text
+            depth += text.count(">") if text in (">", ">>", ">>>") else 0
+            i = tokens[i].partner if text in (")", "]") else i
             depth -= text == "<"
             if depth == 0:
                 break
-            i = solid(tokens, i, -1)
-        i = solid(tokens, i, -1)
-    elif i >= 0 and tokens[i][1] in (")", "]"):
-        i = opening(tokens, i)
-        before = solid(tokens, i, -1)
-        if tokens[i][1] == "(" and not (before >= 0 and tokens[before][0] == "name"):
-            return i
+            i = tokens[i].before
+        i = tokens[i].before if i > earlier else i
+    elif i >= 0 and tokens[i].text in (")", "]"):
+        i = tokens[i].partner
+        before = tokens[i].before
+        if tokens[i].text == "(" and not (before >= 0 and tokens[before].kind == "name"):
+            return i if i > earlier else None
         i = before
-    if i < 0 or tokens[i][0] != "name":
+    if i <= earlier or tokens[i].kind != "name":
         return None
-    while True:
-        before = solid(tokens, i, -1)
-        if before < 0 or tokens[before][1] not in ("::", ".", "->"):
-            return i
-        left = solid(tokens, before, -1)
-        if left < 0 or tokens[left][0] != "name":
+    while (before := tokens[i].before) > earlier and tokens[before].text in ("::", ".", "->"):
+        left = tokens[before].before
+        if left <= earlier or tokens[left].kind != "name":
             return before
         i = left
+    return i
 
 
-def _shared(tokens: list, out: list[str], at: int) -> None:
-    """A __shared__ declaration: a type of each variable, and a reference to where the block's memory lies."""
+def _shared(tokens: list[Token], out: list[str], at: int) -> int:
+    """A __shared__ declaration: a type of each variable, and a reference to where the block's memory lies.  Index of its end."""
     start = at
-    while (before := solid(tokens, start, -1)) >= 0 and tokens[before][1] in ("extern", "static", "volatile", "const", "__device__"):
+    while (before := tokens[start].before) >= 0 and tokens[before].text in ("extern", "static", "volatile", "const", "__device__"):
         start = before
     end = at
-    while end < len(tokens) and tokens[end][1] != ";":
-        end = closing(tokens, end) if tokens[end][1] in PAIRS and tokens[end][0] == "sign" else end
+    while end < len(tokens) and tokens[end].text != ";":
+        end = tokens[end].partner if tokens[end].text in PAIRS and tokens[end].kind == "sign" else end
         end += 1
     names = _declared(tokens, at, end)
-    unsized = any(tokens[i][1] == "extern" for i in range(start, at))
+    unsized = any(tokens[i].text == "extern" for i in range(start, at))
     for i in range(start, min(end, len(tokens))):
-        if tokens[i][1] in ("extern", "static", "__shared__", "__device__") and tokens[i][0] == "name":
+        if tokens[i].text in ("extern", "static", "__shared__", "__device__") and tokens[i].kind == "name":
             out[i] = ""
     for i in names:
-        out[i] = f"cudacpu_type_{tokens[i][1]}"
+        out[i] = f"cudacpu_type_{tokens[i].text}"
     out[start] = "typedef " + out[start]
-    rest = ""
-    for i in names:
-        kind, name = out[i], tokens[i][1]
-        how = "dynamic" if unsized else "shared"
-        storage = "" if unsized else "static "
-        rest += f" {storage}{kind} &{name} = cudacpu::{how}_variable<{kind}>();"
+    how, storage = ("dynamic", "") if unsized else ("shared", "static ")
+    rest = [f" {storage}{out[i]} &{tokens[i].text} = cudacpu::{how}_variable<{out[i]}>();" for i in names]
     if end < len(tokens):
-        out[end] = ";" + rest
+        out[end] = "".join([";", *rest])
+    return end
 
 
-def _declared(tokens: list, at: int, end: int) -> list[int]:
+def _declared(tokens: list[Token], at: int, end: int) -> list[int]:
     """Token indices of the variables' names: the last name before [, a comma or the end, outside brackets."""
-    found, last, i, angle = [], None, at, 0
+    found, last, i, angle = [], -1, at, 0  # the names' indices grow
     while i < end:
-        kind, text = tokens[i]
+        kind, text = tokens[i][:2]
+        ends = kind == "sign" and (text == "[" or (text == "," and angle == 0))
+        if ends and last >= 0 and found[-1:] != [last]:
+            found.append(last)
         if kind == "sign" and text in PAIRS:
-            if text == "[" and last is not None and last not in found:
-                found.append(last)
-            i = min(closing(tokens, i), end)
+            i = min(tokens[i].partner, end)
         elif kind == "sign" and text in "<>":
             angle += 1 if text == "<" else -1
-        elif kind == "sign" and text == "," and angle == 0:
-            if last is not None and last not in found:
-                found.append(last)
         elif kind == "name" and angle == 0:
             last = i
         i += 1
-    if last is not None and last not in found:
-        found.append(last)
-    return found
+    return found + ([last] if last >= 0 and found[-1:] != [last] else [])

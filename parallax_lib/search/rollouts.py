@@ -21,7 +21,7 @@ from parallax_lib.core.config import Params, check, dump
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.executors import ExecutorConfig, run_map
 from parallax_lib.core.storage import Journal, derive_seed, digest, read_vectors, slug, write_vectors
-from parallax_lib.tasks import prompts
+from parallax_lib.tasks import extraction, prompts
 from parallax_lib.tasks.task import Task
 from parallax_lib.translator import alignment, decoding, engine, latent_steps
 from parallax_lib.translator.models import GPU_SHARE, Translator, leave_room, load_tokenizer, loaded_translator, positions_of
@@ -169,7 +169,7 @@ def write_answers(
         rows.append(
             {
                 "plan": " ".join(words),
-                "code": prompts.extract(text),
+                "code": extraction.extract(text),
                 "tokens": len(answer.tokens),
                 "mean_logprob": answer.mean_logprob,
                 "finished": answer.finished,

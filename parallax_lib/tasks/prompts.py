@@ -1,11 +1,9 @@
-"""Task -> prompt text; model answer -> program text.
+"""Task -> prompt text.
 
-Knows how a translation is asked for and how code is fenced.  Knows no model and no compiler.
+Knows how a translation is asked for and how code is fenced.  Knows no model, no compiler and no answer (extraction.py reads those).
 """
 
 from __future__ import annotations
-
-import re
 
 from parallax_lib.core.errors import UserError
 
@@ -69,11 +67,3 @@ def prompt_tokens(tokenizer, source_api: str, target_api: str, source: str, past
 def repair_turn(log: str) -> str:
     """What a repair round adds: compiler or run-time feedback, never the oracle's data."""
     return f"The program failed:\n{log.strip()[:1500]}\nWrite the corrected program."
-
-
-def extract(answer: str) -> str | None:
-    """The program in an answer: the first fenced block, or the text itself when decoding began inside one."""
-    fenced = re.search(r"```[a-zA-Z+]*\n(.*?)(?:\n?```|\Z)", answer, re.S)
-    code = fenced.group(1) if fenced else answer.split("```")[0]
-    code = code.strip()
-    return code + "\n" if "main" in code else None

@@ -21,11 +21,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from parallax_lib.core.cpp_text import BOM, without_comments
 from parallax_lib.sandbox import sandbox
 from parallax_lib.sandbox.sandbox import JOB, Level, Limits, Outcome
 from parallax_lib.verdict import emulated_build
-from parallax_lib.verdict.llvm import OFFLOAD, REGISTER, Llvm
-from parallax_lib.verdict.toolchain import BASE, LANGUAGE, Toolchain, describe
+from parallax_lib.verdict.llvm import REGISTER, Llvm
+from parallax_lib.verdict.toolchain import BASE, Toolchain, describe
+from parallax_lib.verdict.ways import UNIFIED, Way, in_language, may_be_c, ways
 
 BUILD_LIMITS = Limits(cpu_s=60, wall_s=600, memory_mb=4096, output_bytes=1 << 20, processes=64, tmp_mb=256)
 KEPT = 24  # programs
@@ -34,10 +36,6 @@ PROGRAM, SYMBOLS, PREPROCESSED, RUNTIME = "program", "symbols", "main.ii", "runt
 PROBES = Path(__file__).parent / "probes"
 PROOFS = {"omp": ("ompt.cpp",), "cuda": ("seen.cpp", "launches.cpp", "poison.cpp")}  # one text each
 OFFLOADED = ("seen.cpp", "offloaded.cpp")
-TARGET = re.compile(r"\bomp\b(?:\\\n|[^\n])*?\btarget\b")
-INSCAN = re.compile(r"\binscan\b")  # the one feature that LLVM's runtime refuses in programs that g++ built
-UNIFIED = r"pragma +omp +requires.*(unified_shared_memory|self_maps)"
-HOST, DEVICE, GPU = (f"target regions: {where}" for where in ("host fallback", "x86_64 offload device", "GPU"))
 KILLED = re.compile(  # in a message of the compiler's, not in a line that it quotes (those are indented)
     r"^(?!\s).*(internal compiler error: (Killed|Segmentation|CPU time|File size)|Killed signal terminated|"
     r"died due to signal|CPU time limit|File size limit|virtual memory exhausted|cannot allocate memory|out of memory|"
@@ -45,19 +43,20 @@ KILLED = re.compile(  # in a message of the compiler's, not in a line that it qu
     re.I | re.M,
 )
 OMP_PRAGMA = re.compile(
-    r"^\s*#\s*pragma\s+omp\b.*\b(parallel|task|taskloop|teams|target)\b|omp::(directive|sequence)", re.M
+    r"^[ \t]*#[ \t]*pragma[ \t]+omp\b.*\b(parallel|task|taskloop|teams|target)\b|omp::(directive|sequence)", re.M
 )
 OMP_SYMBOL = re.compile(r"\bU (GOMP_(?:parallel|task|teams|target)\w*|__kmpc_(?:fork|omp_task)\w*|__tgt_target\w*)")
 CUDA_KERNEL, CUDA_LAUNCH = (
     re.compile(r"\bU __cudaRegisterFunction\b"),
     re.compile(r"\bU (__cudaPushCallConfiguration|cudaLaunch\w+Kernel\w*)\b"),
 )
-BY_CALL, COMMENT = re.compile(r"\bcudaLaunch\w*Kernel\w*\s*[<(]"), re.compile(r"//[^\n]*|/\*.*?\*/", re.S)
+BY_CALL = re.compile(r"\bcudaLaunch(\w*+)\s*[<(]")
 PARTS = rf"""{{ objdump -h main.o | sed -n 's/^ *[0-9]* \(\.[^ ]*\) .*/@section \1/p'
 objdump -d --no-show-raw-insn main.o | sed -n 's/^ *[0-9a-f]*:[ \t]*\(syscall\|sysenter\|int  *$0x80\|svc\)/@instruction \1/p
 s/^ *[0-9a-f]*:[ \t]*\(lock\|xchg .*(\|ld[a-z]*xr\|ldadd\|ldset\|ldclr\|cas\|swp\).*/@atomic/p' | uniq
 }} >> {SYMBOLS}"""  # for gates and ablation: the object file's sections, raw system calls and atomic updates of memory, after
 LOOK = f"nm main.o > {SYMBOLS}\n{PARTS}"  # what it defines and needs
+LOCALISE = ["objcopy", "--keep-global-symbol=main", "main.o"]  # names in C are as written: so they replace nothing of the system's
 LAUNCHES = "cudaLaunchKernel __cudaLaunchKernel cudaLaunchKernelExC cudaLaunchCooperativeKernel cudaGraphLaunch"
 ONCE = "cudaDeviceReset cudaMalloc cudaFree cudaMallocPitch cudaMalloc3D cudaMallocHost cudaHostAlloc"
 IN_STREAM = f"{LAUNCHES} cudaMallocAsync cudaMallocFromPoolAsync cudaFreeAsync"
@@ -81,6 +80,7 @@ class Built:
     tool: str = ""  # compiler and flags that made it
     runtime: str = ""  # OpenMP runtime it is linked with: libomp, libgomp, "" for other programs
     regions: str = ""  # of a program with target regions: HOST, DEVICE or GPU
+    language: str = "c++"  # what its compiler took it for: c++, c or cuda
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,7 @@ def build(code: str, toolchain: Toolchain, extra: tuple[str, ...], level: Level)
 
     What was built last is not built again: a suite's programs are references, translations and originals of mutants.
     """
+    code = code.removeprefix(BOM)
     key = (code, toolchain, extra, level)
     built = RECENT.get(key) or _first_that_builds(code, toolchain, extra, level)
     if built.reason == "ok":
@@ -110,15 +111,25 @@ def build(code: str, toolchain: Toolchain, extra: tuple[str, ...], level: Level)
 
 def _first_that_builds(code: str, toolchain: Toolchain, extra: tuple[str, ...], level: Level) -> Built:
     """OpenMP target regions are built by clang for the offload device where there is one; what only g++ accepts is built by
-    g++, whose target regions run on the host.
+    g++, whose target regions run on the host.  What is no C++ may be C: then every way is tried again as C.
     """
-    first, *others = _ways(code, toolchain)
+    first, *others = every = ways(code, toolchain)
     built = _build(code, first, toolchain, extra, level)
     for way in others if built.reason == "compile_error" else []:
-        again = _build(code, way, toolchain, extra, level)
-        spent = {name: getattr(built.outcome, name) + getattr(again.outcome, name) for name in ("cpu_s", "wall_s")}
-        built = replace(again, outcome=replace(again.outcome, **spent))
+        built = _again(built, _build(code, way, toolchain, extra, level))
+    as_c = [way._replace(language="c") for way in every] if built.reason == "compile_error" and may_be_c(code, toolchain) else []
+    for way in as_c:
+        in_c = _again(built, _build(code, way, toolchain, extra, level))
+        if in_c.reason != "compile_error":
+            return in_c
+        built = replace(built, outcome=in_c.outcome, log=min(built.log, in_c.log, key=lambda log: log.count("error:")))
     return built
+
+
+def _again(before: Built, now: Built) -> Built:
+    """`now` with the time of both."""
+    spent = {name: getattr(before.outcome, name) + getattr(now.outcome, name) for name in ("cpu_s", "wall_s")}
+    return replace(now, outcome=replace(now.outcome, **spent))
 
 
 def same_code(one: str, other: str, toolchain: Toolchain, extra: tuple[str, ...], level: Level) -> bool:
@@ -145,31 +156,15 @@ def _read(name: str) -> bytes:
     return (PROBES / name).read_bytes()
 
 
-def _ways(code: str, toolchain: Toolchain) -> list[tuple[str, str, tuple[str, ...]]]:
-    """(target regions, compiler, flags) in the order to try."""
-    native = ("", toolchain.compiler, toolchain.flags)
-    clang, targets = toolchain.llvm.clang, TARGET.search(code) is not None
-    if toolchain.api != "omp" or not (targets or INSCAN.search(code)):
-        return [native]
-    flags = tuple(f for f in toolchain.flags if not f.startswith("-foffload"))
-    if targets and toolchain.gpu:
-        return [(GPU, clang, (*flags, *toolchain.llvm.gpu))]
-    if targets and toolchain.llvm.offload:
-        first = [(DEVICE, clang, (*flags, OFFLOAD))]
-    else:
-        first = [(HOST if targets else "", clang, flags)] if clang else []
-    return [*first, (HOST, toolchain.compiler, (*toolchain.flags, "-foffload=disable")) if targets else native]
-
-
-def _build(code: str, way: tuple[str, str, tuple[str, ...]], toolchain: Toolchain, extra: tuple[str, ...], level: Level) -> Built:
-    regions, compiler, flags = way
-    name = f"main.{'cu' if LANGUAGE[toolchain.api] == 'cu' else 'cpp'}"
+def _build(code: str, way: Way, toolchain: Toolchain, extra: tuple[str, ...], level: Level) -> Built:
+    regions, compiler, flags, language = way
+    name = "main.cu" if language == "cuda" else "main.cpp"
     proof = proof_source(toolchain)
     files = {name: code.encode("utf-8", errors="replace"), "marker.cpp": _read("marker.cpp"), "proof.cpp": proof}
     files["device.cpp"] = guard_source(toolchain)
     outputs = (PROGRAM, SYMBOLS, RUNTIME) + (() if name == "main.cu" else (PREPROCESSED,))
     used = replace(toolchain, compiler=compiler, flags=flags)
-    script = _script(used, extra, name, bool(proof))
+    script = _script(used, extra, language, bool(proof))
     if toolchain.emulated:
         script, more = emulated_build.job(code, toolchain, extra, BUILD_LIMITS, level)
         script, files = f"{script}\n{PARTS}", files | more
@@ -177,22 +172,28 @@ def _build(code: str, way: tuple[str, str, tuple[str, ...]], toolchain: Toolchai
     out = sandbox.run(command, files, BUILD_LIMITS, level, env=_env(toolchain), outputs=outputs, roots=toolchain.roots)
     log = out.stderr.replace(f"{JOB}/", "")
     texts = {n: out.files.get(n, b"").decode("utf-8", errors="replace") for n in (SYMBOLS, PREPROCESSED, RUNTIME)}
-    tool = replace(used, version=toolchain.llvm.version) if compiler == toolchain.llvm.clang else used
+    tool = replace(used, flags=tuple(in_language(language, flags)))
+    tool = replace(tool, version=toolchain.llvm.version) if compiler == toolchain.llvm.clang else tool
     program, bare = out.files.get(PROGRAM, b""), replace(out, files={})
     runtime = texts[RUNTIME].strip()
-    return Built(_build_reason(out), program, log, texts[SYMBOLS], texts[PREPROCESSED], bare, describe(tool), runtime, regions)
+    return Built(_build_reason(out), program, log, texts[SYMBOLS], texts[PREPROCESSED], bare, describe(tool), runtime, regions,
+                 language)  # fmt: skip
 
 
-def _script(toolchain: Toolchain, extra: tuple[str, ...], name: str, proof: bool) -> str:
+def _script(toolchain: Toolchain, extra: tuple[str, ...], language: str, proof: bool) -> str:
     """Fixed file names and this machine's own flags; nothing of the program reaches the shell."""
     flags = [toolchain.compiler, *toolchain.flags, *extra]
     plain = [toolchain.compiler, *(f for f in toolchain.flags if f in BASE or f.startswith("-arch"))]
-    source = f"{JOB}/{name}"
+    source, spoken, read = f"{JOB}/main.{'cu' if language == 'cuda' else 'cpp'}", in_language(language, flags), ("-x", "c")
     steps = []
-    if name != "main.cu":
-        steps.append([*flags, "-E", source, "-o", PREPROCESSED])
-        source = source if _offloads(flags) else PREPROCESSED  # clang makes no device code of preprocessed text
-    steps += [[*flags, "-c", source, "-o", "main.o"], [*plain, "-c", f"{JOB}/marker.cpp", "-o", "marker.o"]]
+    if language != "cuda":
+        steps.append([*spoken, "-E", source, "-o", PREPROCESSED])
+        if not _offloads(flags):  # clang makes no device code of preprocessed text
+            source, read = PREPROCESSED, ("-x", "cpp-output")
+    steps.append([*flags, "-c", source, "-o", "main.o"])
+    if language == "c":
+        steps[-2:] = [[*spoken, "-x", "c", *steps[0][len(spoken) :]], [*spoken, *read, "-c", source, "-o", "main.o"], LOCALISE]
+    steps.append([*plain, "-c", f"{JOB}/marker.cpp", "-o", "marker.o"])
     if proof and toolchain.api == "omp":
         steps.append([*plain, "-c", f"{JOB}/proof.cpp", "-o", "proof.o"])
     guard = ""
@@ -260,7 +261,7 @@ def unused_api(built: Built, api: str, code: str = "") -> str:
     if api == "cuda":
         if not CUDA_KERNEL.search(built.symbols):
             return "the object code holds no __global__ function"
-        if not CUDA_LAUNCH.search(built.symbols) and not BY_CALL.search(COMMENT.sub(" ", code)):
+        if not CUDA_LAUNCH.search(built.symbols) and not any("Kernel" in name for name in BY_CALL.findall(without_comments(code))):
             return "the object code launches no kernel"
     return ""
 

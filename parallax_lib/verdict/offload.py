@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from parallax_lib.sandbox.sandbox import Level, Limits, Outcome
 from parallax_lib.tasks.task import Task
 from parallax_lib.verdict import cupti, output_comparison, parallel_evidence, static_checks
-from parallax_lib.verdict.build import GPU, TARGET, UNIFIED, Built, Ran, build, execute
+from parallax_lib.verdict.build import Built, Ran, build, execute
 from parallax_lib.verdict.llvm import JIT, KNOWN, MANDATORY
 from parallax_lib.verdict.reference import Bench, Reference, inputs, run_once
 from parallax_lib.verdict.toolchain import Toolchain
+from parallax_lib.verdict.ways import GPU, has_target, shares_memory
 
 THREADS = 4  # on the host; the device chooses its own
 RUNS = 2  # of every input
@@ -50,12 +51,7 @@ def on_gpu(bench: Bench) -> Bench:
 
 def wanted(code: str, task: Task, bench: Bench) -> bool:
     """Whether the stage is to run: a program with target regions, where clang offloads to a GPU."""
-    return task.target == "omp" and bench.toolchains["omp"].offloaded is not None and TARGET.search(code) is not None
-
-
-def shares_memory(built: Built) -> bool:
-    """Whether it asks for memory shared with the host, by its preprocessed text: a comment does not."""
-    return re.search(UNIFIED, built.source) is not None
+    return task.target == "omp" and bench.toolchains["omp"].offloaded is not None and has_target(code)
 
 
 def build_there(code: str, flags: tuple[str, ...], bench: Bench) -> Built:
@@ -82,7 +78,7 @@ def check(code: str, task: Task, bench: Bench, reference: Reference, elsewhere: 
         return _told(spent, f"{GPU}: not built", built.log, 2, built.reason)
     if suspicion := static_checks.suspicion(built, code):
         return _told(spent, f"{GPU}: not run", f"built for the GPU, {suspicion}", 2, "cheat_suspected")
-    if shares_memory(built):
+    if shares_memory(built.source):
         return _told(spent, f"{NOT}: it asks for memory shared with the host")
     runs: list[Ran] = []
     for i, (args, case) in enumerate(zip(inputs(task.kernel), reference.cases, strict=True), 1):

@@ -14,14 +14,19 @@ import re
 import shlex
 from dataclasses import dataclass, replace
 
+from parallax_lib.core.cpp_text import BOM
 from parallax_lib.sandbox import sandbox
 from parallax_lib.sandbox.sandbox import JOB, Outcome
-from parallax_lib.verdict.build import BUILD_LIMITS, TARGET
+from parallax_lib.verdict.build import BUILD_LIMITS
 from parallax_lib.verdict.reference import Bench, beside, run_env
 from parallax_lib.verdict.toolchain import Toolchain
+from parallax_lib.verdict.ways import has_target, in_language
 
 THREADS = 4
 FLAGS = ("-fsanitize=thread", "-g", "-O1", "-std=c++17", "-fopenmp")
+SEEN = ("-Dno_sanitize(...)=annotate(\"\")", "-D__no_sanitize__(...)=annotate(\"\")", *(  # what would hide a function from the stage
+    f"-D{mark}{name}{mark}=unused" for mark in ("", "__") for name in ("no_sanitize_thread", "disable_sanitizer_instrumentation")
+))  # fmt: skip
 BANNER = "Archer detected OpenMP application with TSan"
 LEAGUE = b"__kmpc_fork_teams"  # Archer does not follow the start and end of its teams
 RACE = re.compile(r"WARNING: ThreadSanitizer: data race")
@@ -59,9 +64,12 @@ def why_not(toolchain: Toolchain) -> str:
 
 
 def check(
-    code: str, api: str, args: tuple[str, ...], flags: tuple[str, ...], bench: Bench, files: dict[str, bytes] | None = None
-) -> Checked:
+    code: str, api: str, args: tuple[str, ...], flags: tuple[str, ...], bench: Bench, files: dict[str, bytes] | None = None,
+    language: str = "c++",
+) -> Checked:  # fmt: skip
     """Race check of a correct program on one input, in the sandbox; it sees the kernel's input `files` as in every judged run.
+
+    `language`: as which it was built (build.Built).
 
     Failures of the stage come back as "not checked".
     """
@@ -69,13 +77,14 @@ def check(
     missing = why_not(toolchain)
     if missing:
         return Checked("not checked", missing)
-    stage = _cuda if api == "cuda" else _openmp
-    return stage(code, args, flags, bench, beside(files))
+    code = code.removeprefix(BOM)
+    return _cuda(code, args, flags, bench, beside(files)) if api == "cuda" else _openmp(code, args, flags, bench, beside(files), language)
 
 
-def _openmp(code: str, args: tuple[str, ...], flags: tuple[str, ...], bench: Bench, given: dict[str, bytes]) -> Checked:
+def _openmp(code: str, args: tuple[str, ...], flags: tuple[str, ...], bench: Bench, given: dict[str, bytes], language: str) -> Checked:
     lib = bench.toolchains["omp"].llvm
-    command = [lib.clang, *FLAGS, *flags, f"{JOB}/main.cpp", f"-Wl,-rpath,{lib.folder}", "-o", "program", *flags]
+    source = ["-x", language, f"{JOB}/main.cpp", "-x", "none", f"-Wl,-rpath,{lib.folder}", "-lm"]
+    command = [lib.clang, *in_language(language, FLAGS), *SEEN, *in_language(language, flags), *source, "-o", "program", *flags]
     files = {"main.cpp": code.encode("utf-8", errors="replace")}
     built = sandbox.run(["/bin/sh", "-ec", shlex.join(command)], files, BUILD_LIMITS, bench.level, outputs=("program",))
     if "program" not in built.files:
@@ -84,7 +93,7 @@ def _openmp(code: str, args: tuple[str, ...], flags: tuple[str, ...], bench: Ben
     env |= {"ARCHER_OPTIONS": "verbose=1", "OMP_TARGET_OFFLOAD": "DISABLED"}
     limits = replace(bench.limits, cpu_s=SLOWER * bench.limits.cpu_s, wall_s=0.0, memory_mb=LARGER * bench.limits.memory_mb)
     ran = sandbox.run([f"{JOB}/program", *args], {"program": built.files["program"], **given}, limits, bench.level, env=env)
-    on_host = "; target regions on the host" if TARGET.search(code) else ""
+    on_host = "; target regions on the host" if has_target(code) else ""
     said = ran.stdout + ran.stderr
     if BANNER not in said:
         return _spent("not checked", f"Archer did not announce itself ({ran.status})", built, ran)

@@ -9,14 +9,17 @@ macros and split strings hide nothing.  What a program puts together only at run
 
 from __future__ import annotations
 
+import functools
+import platform
 import re
 
-from parallax_lib.verdict.build import Built
+from parallax_lib.core.cpp_text import strings, without_comments, without_strings
+from parallax_lib.verdict.build import PROBES, Built
 
-FOREIGN_INCLUDE = re.compile(r'^\s*(?:#|%:)\s*(?:include\w*|embed|import)\s*["<]\s*(?:/|[^">\n]*\.\.)', re.M)
-HARNESS_TEXT = re.compile(
-    r"no_sanitize|thread_sanitizer|__SANITIZE_|disable_sanitizer|__tsan_|\bompt_start_tool\b|\bparallax_(?:proof|targets|device|seen)\b|\bCUDACPU|\bcudacpu(_|::)"
-)
+FOREIGN_INCLUDE = re.compile(r'^[ \t]*(?:#|%:)\s*(?:include\w*|embed|import)\s*["<](?:\s*/|[^">\n]*\.\.)', re.M)
+HARNESS_TEXT = re.compile(r"__tsan_|\bompt_start_tool\b|\bparallax_(?:proof|targets|device|seen)\b|\bCUDACPU|\bcudacpu(_|::)")
+# A comment may name a sanitizer.  The attribute no_sanitize is allowed unless it is redefined: the race stage takes it away (races.SEEN).
+SANITIZER = re.compile(r"thread_sanitizer|__SANITIZE_|^[ \t]*(?:#|%:)[ \t]*(?:define|undef)\b[^\n]*(?:no|disable)_sanitize", re.M)
 HARNESS_NAMES = re.compile(r"\b(ompt_\w+|parallax_(?:proof|targets|device|seen)|__(?:wrap|real)_\w+|__[tam]san_\w+|AnnotateHappens\w+)\b")
 CALLS = frozenset(
     "syscall ptrace dlopen dlmopen dlsym dlvsym dl_iterate_phdr process_vm_readv process_vm_writev mprotect pkey_mprotect "
@@ -27,28 +30,39 @@ CALLS = frozenset(
 )
 CLOCKS = frozenset("clock clock_gettime clock_getres gettimeofday time times timespec_get ftime omp_get_wtime omp_get_wtick".split())
 HARNESS = frozenset("parallax_proof ompt_start_tool main_marker _start _init _fini __libc_start_main fflush write read exit _exit".split())
-RUNTIME = re.compile(
-    r"(omp_|ompt_|GOMP_|GOACC_|__kmpc_|__tgt_|kmp_|__cuda|cuda[A-Z]|cu[A-Z][a-z]+[A-Z]|pthread_|_ZNSt6chrono3_V2\d+\w+_clock3nowEv$)"
-)
+RUNTIME = re.compile(r"(ompt_|GOMP_|GOACC_|__kmpc_|__tgt_|__cuda|_ZNSt6chrono3_V2\d+\w+_clock3nowEv$)")
+VARIANT = re.compile(r"(_v\d+)?(_ptsz|_ptds)?_?$")  # of one function of CUDA, or of OpenMP for Fortran
 FUNCTION = re.compile(r"^(?:[0-9a-f]+ +)([TWi]) (\S+)$", re.M)
+LOCAL = re.compile(r"^(?:[0-9a-f]+ +)([TtWw]) (\S+)$", re.M)
 NEEDED = re.compile(r"^ *[Uwv] (\S+)$", re.M)
 SECTION = re.compile(r"^@section (\.preinit_array\S*|\.interp|\.note\.gnu\.property\.\S+|\.dynamic)$", re.M)
 SYSTEM_CALL = re.compile(r"^@instruction (syscall|sysenter|int +\$0x80|svc)\b", re.M)
-LINE_MARKER = re.compile(r'^# \d+ "([^"]*)"')
-STRING = re.compile(r'"((?:[^"\\\n]|\\.)*)"(?:\s*"((?:[^"\\\n]|\\.)*)")*')
-PIECE = re.compile(r'"((?:[^"\\\n]|\\.)*)"')
-OWN_MEMORY = re.compile(r"/proc/(self|thread-self|[0-9%])|/proc/$")
-MARKER_TEXT = re.compile(r"@(end|proof)\b")
-BY_ASSEMBLER = re.compile(r"\.(incbin|include)\b|\.preinit_array")
+LINE_MARKER = re.compile(r'^# \d+ "([^"\n]*)"')
+MARKED = re.compile(r'^# \d+ "[^"\n]*"[ \d]*$', re.M)
+ANY_MARKER = re.compile(LINE_MARKER.pattern, re.M)
+OWN_MEMORY = re.compile(
+    r"/proc/(?!(?:self|%[a-z]+)/(?:status|stat|statm|limits|cgroup|schedstat)$)(?:self|thread-self|[0-9%])|/proc/$"
+)
+MARKER_TEXT = re.compile(r"(?:^|\\[nrf]|\\0?1[245]|\\x0[acdACD])[ \t]*@(?:end|proof)[ \t]*(?:\\|$|%|[0-9a-fA-F]{8})", re.M)
+BY_ASSEMBLER = re.compile(r"\.(?:incbin|include)\b|gnu_indirect_function|gnu_ifunc", re.I)
+PREINIT = re.compile(r"\.preinit_array")
+ASSEMBLER = re.compile(r"\b(?:asm|__asm|__asm__)\b")
 FILES = re.compile(r"^/(proc|dev|etc|sys|work|tmp|job|home|root|var)/|(^|/)marker\.(cpp|o)$")
-NO_STRINGS = re.compile(r"\b(ifunc)\b")
+ATTRIBUTE = re.compile(r"\b__attribute(?:__)?\s*\(|\[\s*\[")
+IFUNC = re.compile(r"\b_*ifunc_*\s*\(")
+SYSTEM_CALLS = re.compile(r"\bsyscall\b(?:\s*\(\s*(long int __sysno|\w+)\s*[,)])?")
+ASKING = "gettid getpid getppid getcpu sched_yield sched_getaffinity getrandom".split()  # system calls that change nothing
+HARMLESS = frozenset(f"{prefix}{name}" for name in ASKING for prefix in ("SYS_", "__NR_"))
+NUMBERS = {"x86_64": "186 39 110 309 24 204 318", "aarch64": "178 172 173 168 124 123 278"}
 
 
 def unfit(code: str) -> str:
     """Why a program's text is not even compiled, "" when it may be: what it names would change how it is built."""
-    if FOREIGN_INCLUDE.search(code.replace("\\\n", "")):
+    joined = without_comments(code.replace("\\\n", ""))
+    if FOREIGN_INCLUDE.search(joined):
         return "an #include names a file by absolute path or through .."
-    return "the program names a sanitizer, the emulator or the harness's own tools" if HARNESS_TEXT.search(code) else ""
+    named = HARNESS_TEXT.search(code) or SANITIZER.search(joined)
+    return "the program names a sanitizer, the emulator or the harness's own tools" if named else ""
 
 
 def suspicion(built: Built, code: str) -> str:
@@ -56,24 +70,46 @@ def suspicion(built: Built, code: str) -> str:
 
     `code` stands in where the compiler gave no preprocessed text (nvcc): then comments count as text.
     """
-    return _symbols(built.symbols) or _text(built.source or code)
+    return _symbols(built.symbols, built.source or code) or _text(built.source or code)
 
 
-def _symbols(symbols: str) -> str:
+def _symbols(symbols: str, source: str) -> str:
     """From nm and, where the build gives them, `@section NAME` and `@instruction TEXT` lines of the object file."""
     if named := HARNESS_NAMES.search(symbols):
         return f"the object code names the harness's own {named[0]}"
     for name in NEEDED.findall(symbols):
-        if name in CALLS:
+        if name.partition("@")[0] in CALLS and not (name == "syscall" and _only_asks(source)):  # a version is part of the name
             return f"it refers to {name}, which no translation needs"
-    for kind, name in FUNCTION.findall(symbols):
+    defined = FUNCTION.findall(symbols)
+    local = {name for _, name in LOCAL.findall(symbols)}
+    for kind, name in defined:
         plain = name.partition("@")[0]
-        if plain in HARNESS or plain in CLOCKS or RUNTIME.match(plain):
+        if plain in HARNESS or plain in CLOCKS or RUNTIME.match(plain) or {plain, VARIANT.sub("", plain)} & _runtime_names():
             return f"it defines {plain}, which belongs to the system, a runtime or the harness"
-        if kind == "i" and not plain.startswith("_Z"):
+        if kind == "i" and not _is_clone(plain, local):
             return f"it resolves {plain} before any other code runs"
     found = SECTION.search(symbols) or SYSTEM_CALL.search(symbols)
     return f"its object code holds {found.group(1)}" if found else ""
+
+
+@functools.cache
+def _runtime_names() -> frozenset[str]:
+    """Functions that OpenMP's and CUDA's runtimes, CUDA's driver and POSIX threads export, without variants."""
+    return frozenset((PROBES / "runtime_names.txt").read_text().split())
+
+
+def _is_clone(name: str, symbols: set[str]) -> bool:
+    """Whether an indirect function is one of target_clones: its resolver is the compiler's, and its default version lies beside it."""
+    return f"{name}.resolver" in symbols and any(f"{name}.default{end}" in symbols for end in ("", ".0", ".1", ".2"))
+
+
+def _only_asks(source: str) -> bool:
+    """Whether every mention of `syscall` is a call with the constant number of a system call that changes nothing."""
+    numbers = HARMLESS | set(NUMBERS.get(platform.machine(), "").split())
+    plain = without_strings(MARKED.sub("", source))  # a macro of a system header stands between markers
+    asked = [number for number in SYSTEM_CALLS.findall(plain) if number != "long int __sysno"]
+    by_name = re.search(r"\bdefine\s+(?:SYS|__NR)_", source) or "syscall" in strings(source)
+    return bool(asked) and numbers.issuperset(asked) and not by_name
 
 
 def _text(source: str) -> str:
@@ -82,21 +118,27 @@ def _text(source: str) -> str:
     for name in files:
         if FILES.search(name):
             return f"it includes {name}"
-    for match in STRING.finditer(own):
-        text = "".join(PIECE.findall(match.group()))
+    plain = without_strings(own)
+    assembler = ASSEMBLER.search(plain)
+    for text in strings(own):
         if OWN_MEMORY.search(text):
             return "a string names another view of a process in /proc"
         if MARKER_TEXT.search(text):
             return "a string holds the harness's own marker"
-        if BY_ASSEMBLER.search(text):
+        if PREINIT.search(text) or (assembler and BY_ASSEMBLER.search(text)):
             return "assembly text includes a file or a preinit section"
-    found = NO_STRINGS.search(PIECE.sub('""', own))
-    return f"it uses {found.group(1)}, which runs code before all other" if found else ""
+    return "it uses ifunc, which runs code before all other" if _has_ifunc(plain) else ""
+
+
+def _has_ifunc(plain: str) -> bool:
+    """Whether an attribute ifunc stands in text without strings; a function of that name is none."""
+    parts = ((part, ATTRIBUTE.search(part)) for part in re.split("[;{}]", plain))
+    return any(begun and IFUNC.search(part, begun.end()) for part, begun in parts)
 
 
 def _own_lines(source: str) -> tuple[str, set[str]]:
     """(text of the program's file alone, names of all files in it)."""
-    if not re.search(LINE_MARKER.pattern, source, re.M):
+    if not ANY_MARKER.search(source):
         return source, set()
     kept, files, mine, main = [], set(), True, None
     for line in source.splitlines():

@@ -23,9 +23,10 @@ from pathlib import Path
 
 from parallax_lib.tasks.task import Task
 from parallax_lib.verdict import offload
-from parallax_lib.verdict.build import GPU, Built, build
+from parallax_lib.verdict.build import Built, build
 from parallax_lib.verdict.reference import Bench, inputs, run_once
 from parallax_lib.verdict.toolchain import gpu_name
+from parallax_lib.verdict.ways import GPU
 
 PAIRS = 7
 BEYOND_THREADS, BEYOND_ANY = 1.5, 1000.0

@@ -120,7 +120,7 @@ def _judge(code: str, task: Task, bench: Bench, reference: Reference) -> tuple[V
     if verdict.validated and offload.wanted(code, task, bench):
         verdict, there = _offload(verdict, code, task, bench, reference)
     if verdict.validated and races.wanted(bench, task.target):
-        verdict = _check_races(verdict, code, task, bench, order)
+        verdict = _check_races(verdict, code, built.language, task, bench, order)
     return verdict, there or built.program, order, bool(there)
 
 
@@ -271,8 +271,8 @@ def _offload(verdict: Verdict, code: str, task: Task, bench: Bench, reference: R
     return end(replace(verdict, **lost), seen.level, seen.reason, seen.log), b""
 
 
-def _check_races(verdict: Verdict, code: str, task: Task, bench: Bench, order: tuple) -> Verdict:
+def _check_races(verdict: Verdict, code: str, language: str, task: Task, bench: Bench, order: tuple) -> Verdict:
     """The race stage on the shortest input, because it is some eight times slower."""
-    seen = races.check(code, task.target, order[-1], task.kernel.flags.get(task.target, ()), bench, task.kernel.inputs)
+    seen = races.check(code, task.target, order[-1], task.kernel.flags.get(task.target, ()), bench, task.kernel.inputs, language)
     verdict = replace(spend(verdict, seen), race_free=seen.race_free, race_evidence=seen.evidence)
     return end(verdict, 4, "race", seen.evidence) if seen.race_free == "no" else verdict

@@ -13,11 +13,13 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from parallax_lib.core.cpp_text import BOM, without_comments
+from parallax_lib.tasks.main_function import has_main
+
 MAX_TEXT = 1 << 20
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*(?:"([^"\n]+)"|<([^>\n]+)>).*$', re.M)
 PRAGMA = re.compile(r"^[ \t]*#[ \t]*pragma[ \t]+omp\b(?:[^\n\\]|\\\n|\\(?!\n))*(?:\n|\Z)", re.M)
 OPERATOR = re.compile(r'_Pragma\s*\(\s*"\s*omp\b(?:[^"\\]|\\.)*"\s*\)')
-COMMENT = re.compile(r"//(?:[^\n\\]|\\\n|\\.)*|/\*.*?\*/|(\"(?:[^\"\\\n]|\\.)*\")|('(?:[^'\\\n]|\\.)*')", re.S)
 RUNTIME = re.compile(r"\bomp_\w+(?=\s*\()")
 OMP_HEADER = re.compile(r"^[ \t]*#[ \t]*include[ \t]*<omp\.h>.*\n", re.M)
 THREAD_ID = re.compile(r"\bomp_get_(?:thread_num|team_num)\s*\(")
@@ -26,7 +28,8 @@ READS = re.compile(
     r'\bfopen\s*\(\s*"([^"]+)"\s*,\s*"r|\bifstream\s+\w+\s*[({]\s*"([^"]+)"'
     r'|\bopen\s*\(\s*"([^"]+)"\s*,\s*(?:std::)?(?:ios|ifstream|O_RDONLY)'
 )
-USAGE = re.compile(r"[Uu]sage[^\"]*?((?:<[^<>\"]+>[^<>\"]*)+)")
+USAGE = re.compile(r"[Uu]sage")
+ARGUMENTS = re.compile(r"(?:<[^<>\"]+>[^<>\"]*+)+")
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def flatten(root: Path, folder: Path, units: tuple[str, ...], search: tuple[Path
     paths = [_inside(reading, folder / name) for name in units]
     if None in paths:
         return Program("", why=f"{units[paths.index(None)]} is not in the checkout")
-    paths.sort(key=lambda p: _has_main(_text(p)))
+    paths.sort(key=lambda p: has_main(_text(p)))
     head = "".join(f"#define {d[2:].replace('=', ' ', 1)}{'' if '=' in d else ' 1'}\n" for d in defines)
     text = head + "\n".join(_inline(path, reading) for path in paths)
     files = tuple(str(p.relative_to(reading.root)) for p in reading.files)
@@ -69,33 +72,26 @@ def flatten(root: Path, folder: Path, units: tuple[str, ...], search: tuple[Path
 def strip_omp(text: str) -> str:
     """The program without OpenMP pragmas (continued lines and _Pragma too); without omp.h when nothing needs it."""
     text = OPERATOR.sub("", PRAGMA.sub("\n", text))
-    return text if re.search(r"\bomp_\w+", OMP_HEADER.sub("", code(text))) else OMP_HEADER.sub("", text)
-
-
-def code(text: str) -> str:
-    """`text` without comments."""
-    return COMMENT.sub(lambda m: m[1] or m[2] or " ", text)
+    return text if re.search(r"\bomp_\w+", OMP_HEADER.sub("", without_comments(text))) else OMP_HEADER.sub("", text)
 
 
 def simt(text: str) -> bool:
     """An offloading program that uses the thread or team number as CUDA uses threadIdx and blockIdx."""
-    plain = code(text)
+    plain = without_comments(text)
     return bool(TARGET.search(plain) and THREAD_ID.search(plain))
 
 
 def fixed_inputs(text: str) -> tuple[str, ...]:
     """Files that the program opens for reading under a name written in it."""
-    return tuple(dict.fromkeys(next(filter(None, groups)) for groups in READS.findall(code(text))))
+    return tuple(dict.fromkeys(next(filter(None, groups)) for groups in READS.findall(without_comments(text))))
 
 
 def usage(text: str) -> tuple[str, ...]:
     """Names of the arguments in the program's own usage line, lower case."""
-    found = USAGE.search(text)
-    return tuple(n.lower() for n in re.findall(r"<([^<>\"]+)>", found[1])) if found else ()
-
-
-def _has_main(text: str) -> bool:
-    return re.search(r"\bmain\s*\(", code(text)) is not None
+    for part in text.split('"'):
+        if (found := USAGE.search(part)) and (named := ARGUMENTS.search(part, found.end())):
+            return tuple(n.lower() for n in re.findall(r"<([^<>\"]+)>", named[0]))
+    return ()
 
 
 def _inside(reading: _Reading, path: Path) -> Path | None:
@@ -104,7 +100,7 @@ def _inside(reading: _Reading, path: Path) -> Path | None:
 
 
 def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace").replace("\r\n", "\n")
+    return path.read_text(encoding="utf-8", errors="replace").replace("\r\n", "\n").removeprefix(BOM)
 
 
 def _inline(path: Path, reading: _Reading) -> str:

@@ -39,7 +39,7 @@ CONSTRUCT = re.compile(
     r"\s*#\s*pragma\s+omp\s+(?!declare|end|target\s+(?:data|enter|exit|update))(?=.*\b(?:parallel|task|taskloop|teams|target)\b)", re.S
 )
 TARGET = re.compile(r"(?=.*\btarget\b)" + CONSTRUCT.pattern, re.S)
-LEAGUE = re.compile(r"^\s*#\s*pragma\s+omp\b.*\bteams\b", re.M)  # the race stage never says "no" of such programs
+LEAGUE = re.compile(r"^[ \t]*#[ \t]*pragma\s+omp\b.*\bteams\b", re.M)  # the race stage never says "no" of such programs
 CLOCK = re.compile(r"chrono|duration|get_?time|\bw?time\b|clock", re.I)  # what it measures is masked in the output
 LINE = re.compile(r"^ *(#####|=====|[0-9]+\*?|-): *(\d+):", re.M)
 

@@ -10,27 +10,17 @@ from __future__ import annotations
 
 import random
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 
-TOKEN = re.compile(
-    r"(?P<comment>//[^\n]*|/\*.*?\*/)|(?P<text>R\"\((?:.|\n)*?\)\"|\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*')"
-    r"|(?P<line>^[ \t]*\#(?:[^\\\n]|\\.|\\\n)*)|(?P<word>[A-Za-z_]\w*)"
-    r"|(?P<number>0[xX][\da-fA-F]+[uUlL]*|(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?[uUlLfF]*)"
-    r"|(?P<mark><<<|>>>|<<=|>>=|->|\+\+|--|&&|\|\||[-+*/%&|^<>=!]=|<<|>>|::|[-+*/%<>=!&|^~?:;,.(){}\[\]])",
-    re.S | re.M,
-)
+from parallax_lib.verdict.assurance.program_tokens import Token, calls, partners_of, tokens
+
 SKIP = re.compile(r"\barg[cv]\b|printf|\bputs\b|cout|rnd\(|static unsigned state|cudaFree|\bfree\(|\breport\(|template <class T> void")
 TYPES = ("return", "double", "int", "float", "char", "unsigned", "const", "auto")
+LONGEST = 1000  # tokens of an address that an atomic update takes
 Edit = tuple[int, int, str]
-
-
-@dataclass(frozen=True)
-class Token:
-    kind: str
-    text: str
-    start: int
-    end: int
 
 
 @dataclass(frozen=True)
@@ -43,32 +33,42 @@ class Mutant:
     code: str
 
 
-def tokens(code: str) -> list[Token]:
-    """Everything but white space and comments, in order; a preprocessor line is one token."""
-    found = TOKEN.finditer(code)
-    return [Token(m.lastgroup, m.group(), m.start(), m.end()) for m in found if m.lastgroup != "comment"]
-
-
 def mutants(code: str, per_operator: int = 3, seed: int = 0, lines: frozenset[int] | None = None) -> list[Mutant]:
     """At most `per_operator` mutants of each operator, the same ones for the same seed.
 
     `lines`: those alone, printing functions or not.
     """
     parsed, made, seen = tokens(code), [], {code}
-    printing = _printing(code, parsed) if lines is None else []
+    busy = _busy(code, parsed, lines)
     for name, operator in OPERATORS.items():
-        edits = [edit for edit in dict.fromkeys(operator(parsed)) if not _idle(code, edit, printing, lines)]
+        edits = [edit for edit in dict.fromkeys(operator(parsed)) if busy(edit[0])]
         random.Random(f"{seed}:{name}:{code}").shuffle(edits)
         chosen = []
         for start, end, new in edits:
+            if len(chosen) == per_operator:
+                break
             changed = code[:start] + new + code[end:]
-            if changed not in seen and len(chosen) < per_operator:
+            if changed not in seen:
                 seen.add(changed)
                 line = code.count("\n", 0, start) + 1
                 old = " ".join(code[start:end].split()) or code[:start].split()[-1][-20:]
                 chosen.append(Mutant(name, line, f"{old[:60]} -> {new.strip()[:60] or 'nothing'}", changed))
         made += chosen
     return made
+
+
+def _busy(code: str, parsed: list[Token], lines: frozenset[int] | None) -> Callable[[int], bool]:
+    """Whether an edit at a place of the text may matter: in one of `lines`, outside functions that print, not in a line of SKIP."""
+    printing = _printing(code, parsed) if lines is None else []
+    begins, texts = [start for start, _ in printing], code.split("\n")
+    starts = [0, *accumulate(len(text) + 1 for text in texts)]
+    idle = [bool(SKIP.search(text)) or (lines is not None and n not in lines) for n, text in enumerate(texts, 1)]
+
+    def busy(place: int) -> bool:
+        span = bisect_right(begins, place) - 1
+        return not (span >= 0 and place < printing[span][1]) and not idle[bisect_right(starts, place) - 1]
+
+    return busy
 
 
 def _printing(code: str, parsed: list[Token]) -> list[tuple[int, int]]:
@@ -85,26 +85,16 @@ def _printing(code: str, parsed: list[Token]) -> list[tuple[int, int]]:
     return spans
 
 
-def _idle(code: str, edit: Edit, printing: list[tuple[int, int]], lines: frozenset[int] | None) -> bool:
-    start = code.rfind("\n", 0, edit[0]) + 1
-    if any(a <= edit[0] < b for a, b in printing) or (lines is not None and code.count("\n", 0, edit[0]) + 1 not in lines):
-        return True
-    return bool(SKIP.search(code[start : (code.find("\n", edit[0]) + 1 or len(code))]))
-
-
 def _loops(parsed: list[Token]) -> Iterator[list[list[Token]]]:
-    """The three parts of every `for (a; b; c)`."""
-    for i, token in enumerate(parsed[:-1]):
-        if token.text != "for" or parsed[i + 1].text != "(":
-            continue
+    """The three parts of every `for (a; b; c)` in whose head no other one stands."""
+    found = [call for call in calls(parsed, ("for",)) if parsed[call[0]].text == "for"]
+    for (i, end), (following, _) in zip(found, [*found[1:], (len(parsed), 0)], strict=False):
         parts, depth = [[]], 0
-        for t in parsed[i + 1 :]:
+        for t in parsed[i + 2 : end] if following > end else ():
             depth += (t.text in "([{") - (t.text in ")]}") if t.kind == "mark" else 0
-            if depth == 0:
-                break
-            if t.text == ";" and depth == 1:
+            if t.text == ";" and depth == 0:
                 parts.append([])
-            elif not (t.text == "(" and depth == 1 and parts == [[]]):
+            else:
                 parts[-1].append(t)
         if len(parts) == 3 and all(parts[:2]):
             yield parts
@@ -141,30 +131,29 @@ def _clause(names: str) -> Callable:
 
 def drop_guard(parsed: list[Token]) -> Iterator[Edit]:
     """atomic, critical or atomicAdd(&x, v) become plain updates."""
-    for i, t in enumerate(parsed):
+    for t in parsed:
         if t.kind == "line" and re.match(r"\s*#\s*pragma\s+omp\s+(atomic|critical)", t.text):
             yield (t.start, t.end, "")
-        if t.text == "atomicAdd" and parsed[i + 1].text == "(":
-            comma = _comma(parsed, i + 1)
-            if comma:
-                yield (t.start, parsed[comma].end, "*(" + " ".join(u.text for u in parsed[i + 2 : comma]) + ") += (")
+    partners = partners_of(parsed)
+    for i, end in calls(parsed, ("atomicAdd",)):
+        comma = _comma(parsed, partners, i + 2, min(end, i + LONGEST)) if parsed[i].text == "atomicAdd" else 0
+        if comma:
+            yield (parsed[i].start, parsed[comma].end, "*(" + " ".join(u.text for u in parsed[i + 2 : comma]) + ") += (")
 
 
-def _comma(parsed: list[Token], opening: int) -> int:
-    depth = 0
-    for j in range(opening, len(parsed)):
-        depth += (parsed[j].text in "([{") - (parsed[j].text in ")]}") if parsed[j].kind == "mark" else 0
-        if parsed[j].text == "," and depth == 1:
-            return j
-        if depth == 0:
-            return 0
+def _comma(parsed: list[Token], partners: list[int], at: int, end: int) -> int:
+    """Index of the first comma between `at` and `end` outside brackets, 0 for none."""
+    while at < end:
+        if parsed[at].text == ",":
+            return at
+        at = (partners[at] if parsed[at].kind == "mark" and parsed[at].text in "([{" else at) + 1
     return 0
 
 
 def drop_barrier(parsed: list[Token]) -> Iterator[Edit]:
     """__syncthreads() or an omp barrier is gone."""
     for i, t in enumerate(parsed):
-        if t.text == "__syncthreads":
+        if t.text == "__syncthreads" and i + 2 < len(parsed):
             yield (t.start, parsed[i + 2].end, "")
         if t.kind == "line" and re.match(r"\s*#\s*pragma\s+omp\s+barrier", t.text):
             yield (t.start, t.end, "")
@@ -172,10 +161,12 @@ def drop_barrier(parsed: list[Token]) -> Iterator[Edit]:
 
 def drop_copy(parsed: list[Token]) -> Iterator[Edit]:
     """A copy between host and device, or a map clause's way back, is gone."""
-    for i, t in enumerate(parsed):
-        if re.match(r"cudaMem(cpy|set)", t.text) and parsed[i + 1].text == "(":
-            end = next(u for u in parsed[i:] if u.text == ";")
-            yield (t.start, end.start, "")
+    semicolons = [i for i, t in enumerate(parsed) if t.text == ";"]
+    for i, _ in calls(parsed, ("cudaMemcpy", "cudaMemset")):
+        after = bisect_right(semicolons, i)
+        if after < len(semicolons):
+            yield (parsed[i].start, parsed[semicolons[after]].start, "")
+    for t in parsed:
         if t.kind == "line" and "omp" in t.text:
             for m in re.finditer(r"map\s*\(\s*(tofrom|from)\s*:", t.text):
                 yield (t.start + m.start(1), t.start + m.end(1), "to" if m[1] == "tofrom" else "alloc")
@@ -253,14 +244,7 @@ def shift_index(parsed: list[Token]) -> Iterator[Edit]:
 
 def drop_condition(parsed: list[Token]) -> Iterator[Edit]:
     """An if's condition is always true: a bounds guard is gone."""
-    for i, t in enumerate(parsed):
-        if t.text == "if" and parsed[i + 1].text == "(":
-            depth = 0
-            for u in parsed[i + 1 :]:
-                depth += (u.text == "(") - (u.text == ")")
-                if depth == 0:
-                    yield (parsed[i + 1].end, u.start, "true")
-                    break
+    yield from ((parsed[i + 1].end, parsed[end].start, "true") for i, end in calls(parsed, ("if",)) if parsed[i].text == "if")
 
 
 def delete_statement(parsed: list[Token]) -> Iterator[Edit]:
@@ -271,11 +255,10 @@ def delete_statement(parsed: list[Token]) -> Iterator[Edit]:
             heads.append(i > 0 and parsed[i - 1].text in ("for", "if", "while"))
         closed = before.text in (")", "]") and bool(heads) and heads.pop()
         if not heads and (closed or before.text in (";", "{", "}", "else") or before.kind == "line"):
-            start = t
-        if t.text == ";" and not heads and start is not None and start.kind in ("word", "mark"):
-            body = [u for u in parsed if start.start <= u.start < t.start]
-            if _is_statement(body):
-                yield (start.start, t.start, "")
+            start = i + 1
+        if t.text == ";" and not heads and start is not None and parsed[start].kind in ("word", "mark"):
+            if _is_statement(parsed[start : i + 1]):
+                yield (parsed[start].start, t.start, "")
             start = None
         if t.text in ("{", "}", "for", "if", "while", "return", "using", "do"):
             start = None

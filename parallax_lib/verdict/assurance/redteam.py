@@ -24,9 +24,9 @@ from parallax_lib.tasks import suites
 from parallax_lib.tasks.task import Kernel, Task
 from parallax_lib.verdict import toolchain
 from parallax_lib.verdict.batch import judge_many
-from parallax_lib.verdict.build import GPU
 from parallax_lib.verdict.reasons import UNKNOWN
 from parallax_lib.verdict.result import Verdict
+from parallax_lib.verdict.ways import GPU
 
 CORPUS = ROOT / "tests" / "redteam"
 HEADER = re.compile(r"// parallax: kernel=(\w+), api=(omp|cuda), expect=([\w|]+)(?:, needs=(\w+))?\n// (.+)\n")
