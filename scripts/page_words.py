@@ -8,6 +8,7 @@ from __future__ import annotations
 import pandas as pd
 
 RESAMPLED = "`low`, `high`: 95 % interval from resampling tasks, each with all its seeds."
+FAMILY = "`families_low`, `families_high`: the same from resampling whole families."
 FLAT = "Where no task differs it is [0, 0], and `mde` says what would have been seen."
 SINGLE = "`low`, `high`: 95 % interval in which the seeds of one task are not taken as independent."
 LEGEND = {

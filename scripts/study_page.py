@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 
 import pandas as pd
-from page_words import FLAT, RESAMPLED, SINGLE, table, told
+from page_words import FAMILY, FLAT, RESAMPLED, SINGLE, table, told
 
 from parallax_lib.analysis import comparisons, metrics, pass_at_k
 from parallax_lib.analysis.comparisons import CEILING, FLOOR, GUIDED
@@ -46,7 +46,7 @@ FAMILIES = (
 )
 JUDGED = {"results": "arms", "crossfit": "collected thoughts"}  # tables with a row a judged program, and what they are called
 BESIDE = ["crossfit_differences", "crossfit_gaps", "crossfit_families"]  # what stage 03 has worked out
-TEXTS = ["source_code", "code", "plan", "log", "parallel_evidence", "race_evidence", "checked", "sandbox", "toolchain"]
+TEXTS = ["source_code", "code", "log", "parallel_evidence", "race_evidence", "checked", "sandbox", "toolchain"]
 SMALL = {"compression": "zstd", "compression_level": 22, "dictionary_pagesize_limit": 1 << 26}  # every text once
 
 
@@ -143,13 +143,15 @@ def pool(rows: pd.DataFrame, results: pd.DataFrame | None = None) -> list[tuple[
     against = []
     if results is not None and GUIDED in set(results["arm"]):
         what = (
-            "What a chooser takes among the first N programs of the pool, and guided minus it. `run_filter` sees what a program's own "
-            "compile and runs show, and nothing of the reference; the oracle sees that too."
+            "What a chooser takes that may have N programs of the pool written, and guided minus it. `execution_filter` has all "
+            "N written and run and takes the likeliest that survives; `first_survivor` has them written one after another and stops at "
+            "the first that survives. A program survives if it compiles, ends in order and prints the same in every run of an input; "
+            "nothing of the reference is used. The oracle sees the reference."
         )
         made = bought(rows, results)
         if RANKED in set(made["arm"]):
-            what += f" `{RANKED}` has those of the N best-scored thoughts written, and pays for thinking all of them."
-        against = [("What N programs buy (05)", told(f"{what} {RESAMPLED}", made))]
+            what += f" `{RANKED}` is the first survivor in the order of the PRM's scores, and pays for thinking all thoughts."
+        against = [("What N programs buy (05)", told(f"{what} {RESAMPLED} {FAMILY}", made, looked_at="programs written", N="at most"))]
     sampled = drawn(rows)
     ks = tuple(k for k in (1, 2, 4, 8, 16) if k <= sampled.groupby("task").size().max())
     what = "Of the pool's programs under noise, all seeds together: the mean over tasks of 1 - C(n-c, k) / C(n, k)."
@@ -170,18 +172,23 @@ def crossfit(chosen: pd.DataFrame, suites: pd.DataFrame, *beside: pd.DataFrame) 
 def texts(rows: pd.DataFrame, chosen: pd.DataFrame | None = None) -> list[tuple[str, str]]:
     what = (
         "`plan_table`: the mean reward that a plan had in that direction; `plan_text`: a linear model of the plan's words and the source's "
-        "n-grams (`scripts/text_choosers.py`). Trained on the same families as the reward models; neither sees a latent."
+        "n-grams (`scripts/text_choosers.py`). Both are trained on the same families as the reward models. `untrained_rule` learns "
+        "nothing: of a function that accumulates it wants reduction, atomic or critical, of any other a word that shares the loop out "
+        "(`parallax_lib/search/untrained_rule.py`). None of the three sees a latent."
     )
     return [("Choosers that see no latent (03)", told(f"{what} {RESAMPLED}", beside_readers(rows, chosen), rate_a="of the first named"))]
 
 
 def ran(rows: pd.DataFrame) -> list[tuple[str, str]]:
     what = (
-        "A chooser that runs N programs leaves out what does not compile, does not end in order or prints something else in another run of "
-        "the same input; nothing of the reference is used. `run_filter`: of the thoughts as they come, the likeliest that stays; "
-        "`guided_filter`: of those with the highest scores, the best-scored that stays. `diff`: the second minus the first."
+        "Choosers that may have N programs written and run. A program survives if it compiles, ends in order and prints the same in every "
+        "run of the same input; nothing of the reference is used. `execution_filter`: all N as they were drawn, of which the likeliest "
+        "survivor is taken; `first_survivor`: one after another as drawn, up to the first survivor; `guided_filter`: one after another in "
+        "the order of the PRMs' scores, up to the first survivor."
     )
-    return [("What guidance adds where N programs are run (03)", told(f"{what} {RESAMPLED}", comparisons.by_programs(rows)))]
+    more = {"rate_a": "guided_filter's share", "programs_a": "that it has written", "programs_b": "that the other has written"}
+    made = comparisons.by_programs(rows)
+    return [("What guidance adds where N programs are run (03)", told(f"{what} {RESAMPLED} {FAMILY}", made, N="at most", **more))]
 
 
 def repairs(rows: pd.DataFrame) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""What choosers gain that see no latent: a table of plans, and a linear model of a plan's words and the source's text.
+"""What choosers gain that see no latent: a table of plans, a linear model of plan and source, and a rule that nobody trained.
 
     python scripts/text_choosers.py [FOLDER] [--out data/study/text_choosers.parquet]   # some 5 minutes on two cores
 
@@ -8,6 +8,7 @@ unseen families, as stage 03's reward models do.  A plan is what the latents dec
 plan_table: the mean reward that a plan had in that direction among the training families, towards their mean by 20 more rows.
 plan_text: logistic regression on the plan, the direction, the n-grams (1 to 4) of the source before `main`, and these times
 the plan's first word.  Names and numbers of the source are one token each; the penalty is the best of three on the valid fold.
+untrained_rule: `parallax_lib.search.untrained_rule`, which reads the source for accumulations and learns nothing.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ WORDS = frozenset(
     " lastprivate __global__ __shared__ __device__ __syncthreads threadIdx blockIdx blockDim gridDim x y z atomicAdd atomicMax"
     " atomicMin atomicExch atomicCAS".split()
 )
-READERS = ("plan_table", "plan_text")
+READERS = ("plan_table", "plan_text")  # trained
+RULE = "untrained_rule"
 ROWS = 20  # by which a plan's mean is drawn to the mean of all
 PENALTIES = (1e-1, 1e-2, 1e-3)
 LEADS = 10  # first words of a plan that have weights of their own for every n-gram
@@ -85,7 +87,7 @@ def plan_text(given: sparse.csr_matrix, good: np.ndarray, split: np.ndarray) -> 
 
 
 def choices(rows: pd.DataFrame, count: int = 5, least: int = 20) -> pd.DataFrame:
-    """`crossfit.choices` of both, and of the arms that stand beside them; `count` folds."""
+    """`cross_validation.choices` of all three and of the original; `count` folds."""
     rows = rows.dropna(subset=["reward"]).reset_index(drop=True)
     fold_of, given, good = (
         cross_validation.folds(rows["family"].unique(), count),
@@ -98,8 +100,8 @@ def choices(rows: pd.DataFrame, count: int = 5, least: int = 20) -> pd.DataFrame
         test = split == "test"
         scores["plan_table"][test] = plan_table(rows, split)[test]
         scores["plan_text"][test] = plan_text(given, good, split)[test]
-    made = [cross_validation.choices(rows, score).replace({"arm": {GUIDED: name}}) for name, score in scores.items()]
-    return pd.concat([made[0], made[1][made[1]["arm"] == READERS[1]]], ignore_index=True)
+    made = [cross_validation.choices(rows, score, chosen_by=[GUIDED]).assign(arm=name) for name, score in scores.items()]
+    return pd.concat([cross_validation.choices(rows, scores[READERS[0]], chosen_by=[FLOOR, RULE]), *made], ignore_index=True)
 
 
 def main() -> None:
@@ -108,10 +110,10 @@ def main() -> None:
     ask.add_argument("--out", type=Path, help="a .parquet for the choices, without texts")
     args = ask.parse_args()
     chosen = choices(read_shipped(args.folder)[0])
-    print(told(RESAMPLED, beside_readers(chosen[chosen["arm"].isin([FLOOR, *READERS])]), rate_a="of the first named"))
+    print(told(RESAMPLED, beside_readers(chosen), rate_a="of the first named"))
     if args.out:
         kept = ["task", "family", "direction", "kernel", "arm", "seed", "capture_id", "validated", "reward", "reason", "level"]
-        write_table(args.out.parent, args.out.stem, chosen.loc[chosen["arm"].isin([FLOOR, *READERS]), kept])
+        write_table(args.out.parent, args.out.stem, chosen[kept])
 
 
 if __name__ == "__main__":

@@ -48,13 +48,13 @@ FATES = [  # level, reason, whether something but the reference speaks against t
 
 
 @pytest.mark.parametrize("fate", FATES)
-def test_the_run_filter_leaves_out_what_a_programs_own_runs_show_and_nothing_else(fate):
+def test_the_execution_filter_leaves_out_what_a_programs_own_runs_show_and_nothing_else(fate):
     level, reason, shown = fate
     other = row(sample=1, level=4, reason="wrong_output", mean_logprob=-9.0)
     frame = pd.DataFrame([row(sample=0, level=level, reason=reason, mean_logprob=-0.1), other])
-    table = arms.derive(frame, ["best_of_n", "run_filter"]).set_index("arm")
-    assert table["sample"].to_dict() == {"best_of_n": 0, "run_filter": int(shown)}
-    assert table.loc["run_filter", "compiles"] == 2 and table.loc["run_filter", "validator_runs"] == 1 + (level >= 2)
+    table = arms.derive(frame, ["best_of_n", "execution_filter"]).set_index("arm")
+    assert table["sample"].to_dict() == {"best_of_n": 0, "execution_filter": int(shown)}
+    assert table.loc["execution_filter", "compiles"] == 2 and table.loc["execution_filter", "validator_runs"] == 1 + (level >= 2)
 
 
 def test_choosers_among_the_first_n_are_those_of_a_pool_of_n():
@@ -65,15 +65,16 @@ def test_choosers_among_the_first_n_are_those_of_a_pool_of_n():
         for i, ((level, reason, _), p) in enumerate(zip(fates, rng.integers(0, 3, 40), strict=True))
     ]
     pool_rows = pd.DataFrame(rows)
-    counted = arms.by_count(pool_rows, pool_rows[:0], least=2)
-    assert sorted(counted["looked_at"].unique()) == [2, 3, 4]
-    assert set(counted["arm"]) == {"best_of_n", "compile_filter", "run_filter", "oracle"}
-    for n, part in counted.groupby("looked_at"):
-        alone = arms.derive(pool_rows[pool_rows["sample"] < n], arms.POOL_ARMS)
-        keys = ["arm", "task"]
-        a, b = (frame.set_index(keys)["sample"].sort_index() for frame in (part, alone))
-        pd.testing.assert_series_equal(a, b)
-        assert part["cost"].unique() == pytest.approx([arms.pool_cost(pool_rows[pool_rows["sample"] < n])])
+    counted = arms.counted(pool_rows, pool_rows[:0], least=2)
+    assert sorted(counted["N"].unique()) == [2, 3, 4]
+    assert set(counted["arm"]) == {"best_of_n", "compile_filter", "execution_filter", "first_survivor", "oracle"}
+    for n, part in counted.groupby("N"):
+        alone = arms.derive(pool_rows[pool_rows["sample"] < n], arms.of_pool())
+        columns = ["sample", "cost", "looked_at", "compiles", "validator_runs"]
+        a, b = (frame.set_index(["arm", "task"])[columns].sort_index() for frame in (part, alone))
+        pd.testing.assert_frame_equal(a, b)
+        whole = part[part["arm"] != "first_survivor"].groupby("arm")["cost"].mean()
+        assert whole.tolist() == pytest.approx([arms.pool_cost(pool_rows[pool_rows["sample"] < n])] * len(whole))
 
 
 @pytest.mark.parametrize(("budget", "looked_at"), [(50.0, 1), (126.9, 1), (127.0, 2), (141.0, 2), (142.0, 3), (900.0, 3)])
@@ -93,21 +94,23 @@ def test_without_a_guided_arm_there_is_no_equal_cost():
 
 
 def counted(pool, arm, n):
-    table = arms.by_count(pool, pool[:0], least=n)
+    table = arms.counted(pool, pool[:0], least=n)
     return table.loc[table["arm"] == arm, "sample"].tolist()
 
 
 def naive_guided_filter(pool, guided, n):
-    """(sample, decode tokens, cost) by reading the rows one after another."""
-    order = sorted(pool, key=lambda r: (-r["score"], r["sample"]))[:n]
-    passing = [r for r in order if r["level"] >= 3 and r["reason"] not in ("nondeterministic", "no_kernel_launch", "cuda_error")]
-    best = (passing or order)[0]
-    tokens = sum(r["decode_tokens"] for r in order)
-    return best["sample"], tokens, guided["prefill_tokens"] + guided["latent_steps"] + guided["prm_calls"] * 0.5 + tokens
+    """(sample, decode tokens, cost, programs written) by having one program written after another."""
+    order, tokens = sorted(pool, key=lambda r: (-r["score"], r["sample"]))[:n], 0
+    thinking = guided["prefill_tokens"] + guided["latent_steps"] + guided["prm_calls"] * 0.5
+    for i, r in enumerate(order, 1):
+        tokens += r["decode_tokens"]
+        if r["level"] >= 3 and r["reason"] not in ("nondeterministic", "no_kernel_launch", "cuda_error"):
+            return r["sample"], tokens, thinking + tokens, i
+    return order[0]["sample"], tokens, thinking + tokens, len(order)
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_the_guided_filter_writes_the_best_scored_first_and_pays_for_all_thinking_once(seed):
+def test_the_guided_filter_writes_the_best_scored_first_stops_at_a_survivor_and_pays_for_all_thinking_once(seed):
     rng = np.random.default_rng(seed)
     rows, guided = [], {}
     for task in "ab":
@@ -118,18 +121,19 @@ def test_the_guided_filter_writes_the_best_scored_first_and_pays_for_all_thinkin
                             cost=103.0 + tokens, mean_logprob=-float(rng.random())))  # fmt: skip
         guided[task] = row("guided", task=task, latent_steps=15, prm_calls=30, decode_tokens=9, cost=100 + 15 + 30 * 0.5 + 9.0, score=3.0)
     frame = pd.DataFrame([*rows, *guided.values()])
-    table = arms.derive(frame, ["guided", "guided_filter", "run_filter"])
-    assert table["arm"].tolist() == ["guided"] * 2 + ["run_filter"] * 2 + ["guided_filter"] * 2 + ["run_filter@cost"] * 2
+    table = arms.derive(frame, ["guided", "guided_filter", "execution_filter"])
+    assert table["arm"].tolist() == ["guided"] * 2 + ["execution_filter"] * 2 + ["guided_filter"] * 2 + ["execution_filter@cost"] * 2
     all_of_them = table[table["arm"] == "guided_filter"].set_index("task")
-    by_n = arms.by_count(frame[frame["arm"] == "pool"], frame).query("arm == 'guided_filter'").set_index(["looked_at", "task"])
+    counted = arms.counted(frame[frame["arm"] == "pool"], frame).query("arm == 'guided_filter'").set_index(["N", "task"])
     for n in range(1, 6):
-        wanted = {task: naive_guided_filter([r for r in rows if r["task"] == task], guided[task], n) for task in "ab"}
-        assert {task: by_n.loc[(n, task), "sample"] for task in "ab"} == {task: sample for task, (sample, _, _) in wanted.items()}
-        assert by_n.loc[n, "cost"].unique() == pytest.approx([np.mean([cost for _, _, cost in wanted.values()])])
-    for task, (sample, tokens, cost) in wanted.items():
-        taken = all_of_them.loc[task]
-        assert (taken["sample"], taken["decode_tokens"], taken["cost"]) == (sample, tokens, pytest.approx(cost))
-        assert (taken["latent_steps"], taken["prm_calls"], taken["looked_at"]) == (15, 30, 5)
+        for task in "ab":
+            wanted = naive_guided_filter([r for r in rows if r["task"] == task], guided[task], n)
+            taken = counted.loc[(n, task)]
+            assert (taken["sample"], taken["decode_tokens"], taken["cost"], taken["looked_at"]) == pytest.approx(wanted)
+            assert (taken["latent_steps"], taken["prm_calls"]) == (15, 30)
+    for task in "ab":
+        columns = ["sample", "cost", "looked_at"]
+        assert all_of_them.loc[task, columns].tolist() == counted.loc[(5, task), columns].tolist()
 
 
 def test_without_scores_of_the_pools_thoughts_there_is_no_guided_filter():

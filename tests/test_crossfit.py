@@ -98,20 +98,25 @@ def test_choosers_by_hand():
     took = chosen.pivot(index="task", columns="arm", values="reward")
     assert took.index.tolist() == ["a", "b"]  # c has lost its original; a's unjudged thought is nobody's
     assert took.loc["a"].drop("random").to_dict() == {
-        "unguided": 0, "guided": 1, "best_of_n": 0, "compile_filter": 0, "run_filter": 1, "oracle": 1}  # fmt: skip
-    tie_to_the_original = {"unguided": 1, "guided": 1, "best_of_n": 0, "compile_filter": 1, "run_filter": 1, "oracle": 1}
+        "unguided": 0, "guided": 1, "best_of_n": 0, "compile_filter": 0, "execution_filter": 1, "first_survivor": 1, "guided_filter": 1,
+        "oracle": 1}  # fmt: skip
+    tie_to_the_original = {"unguided": 1, "guided": 1, "best_of_n": 0, "compile_filter": 1, "execution_filter": 1, "first_survivor": 1,
+                           "guided_filter": 1, "oracle": 1}  # fmt: skip
     assert took.loc["b"].drop("random").to_dict() == tie_to_the_original
     assert comparisons.by_family(chosen)[["family", "tasks", "guided", "unguided"]].values.tolist() == [
         ["f", 1, 1.0, 0.0],
         ["g", 1, 1.0, 1.0],
     ]
     assert comparisons.over_families(chosen).value == 0.5
-    assert spent_by(chosen, "a", "run_filter") == [6, 12, 2, 2, 2]
+    assert spent_by(chosen, "a", "execution_filter") == [6, 12, 2, 2, 2]
     spent = chosen.set_index(["task", "arm"])[["latent_steps", "decode_tokens", "looked_at", "compiles", "validator_runs"]]
     assert spent.loc[("a", "guided")].tolist() == [6, 7, 1, 0, 0]  # two thoughts, one program
     assert spent.loc[("a", "best_of_n")].tolist() == [6, 12, 2, 0, 0]
     assert spent.loc[("a", "unguided")].tolist() == [3, 5, 1, 0, 0]
     assert spent.loc[("b", "oracle")].tolist() == [6, 6, 2, 2, 1]
+    assert spent.loc[("a", "first_survivor")].tolist() == [6, 12, 2, 2, 2]
+    assert spent.loc[("b", "first_survivor")].tolist() == [3, 2, 1, 1, 1]
+    assert spent.loc[("a", "guided_filter")].tolist() == [6, 7, 1, 1, 1]  # the best-scored survives at once; both were thought
 
 
 def test_nothing_that_compiles_leaves_the_filters_the_likeliest():
@@ -119,7 +124,7 @@ def test_nothing_that_compiles_leaves_the_filters_the_likeliest():
                          "validated": False, "mean_logprob": [-2.0, -1.0], "level": 1, "reason": "compile_error", "tokens": 1,
                          "capture_id": ["original", "branch"]})  # fmt: skip
     chosen = cross_validation.choices(rows, np.zeros(2)).set_index("arm")["capture_id"]
-    assert chosen["compile_filter"] == chosen["run_filter"] == chosen["best_of_n"] == "branch"
+    assert chosen["compile_filter"] == chosen["execution_filter"] == chosen["best_of_n"] == "branch"
 
 
 def test_every_seed_trains_anew_and_stands_in_the_table(run, monkeypatch):
@@ -161,22 +166,23 @@ def test_choosers_that_run_n_programs_are_those_of_a_plain_loop():
     ])  # fmt: skip
     rows = rows.assign(validated=rows["level"] == 5, reward=(rows["level"] == 5).astype(float))
     taken = cross_validation.filtered(rows.sample(frac=1, random_state=0), rows.sample(frac=1, random_state=0)["score"].to_numpy())
-    assert len(taken) == 20 * n * 2
+    assert len(taken) == 20 * n * 3
     for (task, count, arm), got in taken.set_index(["task", "N", "arm"])["validated"].items():
         seen = [row for row in rows.to_dict("records") if row["task"] == task]
         if arm == "guided_filter":
             seen.sort(key=lambda row: -row["score"])
         seen = seen[:count]
         kept = [row for row in seen if row["reason"] in ("ok", "wrong_output")] or seen
-        best = "score" if arm == "guided_filter" else "mean_logprob"
-        assert got == max(kept, key=lambda row: row[best])["validated"], (task, count, arm)
-    table = comparisons.by_programs(taken).set_index("N")
-    assert table.index.tolist() == list(range(1, n + 1))
-    for count in (1, 3, n):
-        shares = taken[taken["N"] == count].groupby("arm")["validated"].mean()
-        assert table.loc[count, "guided_filter"] == pytest.approx(shares["guided_filter"])
-        assert table.loc[count, "diff"] == pytest.approx(shares["guided_filter"] - shares["run_filter"])
-        assert table.loc[count, "families_low"] <= table.loc[count, "diff"] <= table.loc[count, "families_high"]
+        best = max(kept, key=lambda row: row["mean_logprob"]) if arm == "execution_filter" else kept[0]
+        assert got == best["validated"], (task, count, arm)
+    table = comparisons.by_programs(taken).set_index(["against", "N"])
+    assert table.index.tolist() == [(arm, count) for arm in ("execution_filter", "first_survivor") for count in range(1, n + 1)]
+    for (against, count), row in table.iterrows():
+        part = taken[taken["N"] == count].groupby("arm")
+        shares, written = part["validated"].mean(), part["looked_at"].mean()
+        assert row["rate_a"] == pytest.approx(shares["guided_filter"]) and row["programs_b"] == pytest.approx(written[against])
+        assert row["diff"] == pytest.approx(shares["guided_filter"] - shares[against])
+        assert row["families_low"] <= row["diff"] <= row["families_high"]
 
 
 def test_two_roots_of_a_task_are_chosen_among_apart():
@@ -199,4 +205,4 @@ def test_programs_without_a_likelihood_are_taken_as_they_come():
                          "reason": ["compile_error", "ok"], "reward": [0.0, 1.0], "validated": [False, True],
                          "mean_logprob": np.nan})  # fmt: skip
     took = cross_validation.choices(rows, np.zeros(2)).set_index("arm")["branch_depth"]
-    assert took["best_of_n"] == -1 and took["compile_filter"] == took["run_filter"] == 0
+    assert took["best_of_n"] == -1 and took["compile_filter"] == took["execution_filter"] == 0

@@ -4,6 +4,9 @@ import pytest
 
 from parallax_lib.core.config import ROOT, Params, check, id_or_folder, load, load_file
 from parallax_lib.core.errors import UserError
+from parallax_lib.search import guided_search
+from parallax_lib.study import pipeline
+from parallax_lib.study import run as runs
 
 
 def write(tmp_path, text):
@@ -28,7 +31,10 @@ def write(tmp_path, text):
         ("run: ../x\n", "must be a plain name"),
         ("executor: {kind: dask}\n", "x.yaml: executor.address: name the Dask scheduler"),
         ("reward: {spec: best}\n", "input should be 'executable' or 'paper'"),
-        ("search: {arms: [giuded]}\n", "got 'giuded'; did you mean 'guided'?"),
+        (
+            "search:\n  arms: [guided, run_filter]\n",
+            "x.yaml: line 2: search.arms: 'run_filter' is called 'execution_filter' now; write that",
+        ),
         ("suite: 3\n", "x.yaml: line 1: suite is a section of 'key: value' lines, got 3"),
         ("suite: {kinds: []}\n", "x.yaml: line 1: suite.kinds: name at least one, got []"),
         ("suite: {[a]: 1}\n", "x.yaml: not valid YAML: while constructing a mapping"),
@@ -94,7 +100,6 @@ def test_shipped_files_load_and_hold_only_differences(path):
 
 
 @pytest.mark.parametrize("section, value, message", [
-    ("search", {"arms": ["unguided", "giuded"]}, "search.arms"),
     ("search", {"seeds": [0, 0]}, "search.seeds: .* twice"),
     ("search", {"seeds": []}, "search.seeds"),
     ("decode", {"batch": -3}, "decode.batch"),
@@ -130,14 +135,29 @@ def test_a_bad_set_is_told_as_it_was_given_and_blames_no_line_of_the_file(item):
 
 
 def test_the_guided_filter_needs_whole_thoughts_that_guidance_scores():
+    def checked(*sets):
+        guided_search.check_settings(load_file(ROOT / "params" / "tiny.yaml", sets))
+
     arms = "search.arms=[guided, guided_filter]"
     with pytest.raises(UserError, match="guided_filter needs the arm guided, search.choose thoughts"):
-        load_file(ROOT / "params" / "tiny.yaml", (arms,))
+        checked(arms)
     fit = ("search.choose=thoughts", arms, "search.branches=4", "search.samples=4")
-    assert "guided_filter" in load_file(ROOT / "params" / "tiny.yaml", fit).search.arms
+    checked(*fit)
     for broken in ("search.samples=3", "search.margin=0.1"):
         with pytest.raises(UserError, match="search.samples of at least search.branches and no margin"):
-            load_file(ROOT / "params" / "tiny.yaml", (*fit, broken))
+            checked(*fit, broken)
+
+
+def test_an_arm_or_a_policy_that_is_not_there_is_refused_before_anything_runs():
+    for given, message in (
+        ({"arms": ["unguided", "giuded"]}, "search.arms: 'giuded' is no arm; did you mean 'guided'?"),
+        ({"choose": "thougts"}, "search.choose: 'thougts' is no policy; did you mean 'thoughts'?"),
+    ):
+        params = load("tiny", search=given)
+        for begin in (pipeline.run, runs.open_params):
+            with pytest.raises(UserError) as refused:
+                begin(params)
+            assert message in str(refused.value) and "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("item", ["prm.kind=gruu", "prm.baselines=[rige]"])

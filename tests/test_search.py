@@ -278,10 +278,10 @@ def test_a_score_that_is_not_finite_chooses_nothing(score):
 
 def test_random_picks_are_uniform_and_do_not_depend_on_the_batch():
     rows = [guided_search.Row(task(0), "random", 0, seed) for seed in range(3000)]
-    choose, _ = policies.chooser(rows, None, settings().search, "cpu")
+    choose, _ = policies.by_steps(rows, None, settings().search, "cpu")
     picks = choose(1, torch.zeros(3000, 4, 2))
     assert torch.bincount(picks, minlength=4).tolist() == pytest.approx([750] * 4, abs=100)
-    alone, _ = policies.chooser(rows[7:8], None, settings().search, "cpu")
+    alone, _ = policies.by_steps(rows[7:8], None, settings().search, "cpu")
     assert alone(1, torch.zeros(1, 4, 2))[0] == picks[7]
 
 

@@ -6,6 +6,7 @@ import sys
 from functools import cache
 from itertools import combinations
 
+import choose_again
 import frames
 import numpy as np
 import pandas as pd
@@ -181,6 +182,15 @@ def test_pass_at_k_of_the_pool_leaves_its_first_program_out_and_counts_subsets(t
         assert float(row["pass_at_k"]) == pytest.approx(np.mean(shares), abs=6e-4)
 
 
+def test_choosing_again_makes_the_tables_that_ship_and_keeps_what_was_measured():
+    made = choose_again.remade(STUDY, str(ROOT / "data" / "rollouts"))
+    for name, rows in made.items():
+        assert rows.to_parquet(index=False, **study_page.SMALL) == (STUDY / f"{name}.parquet").read_bytes(), name
+    older = made["results"][~made["results"]["arm"].str.startswith("first_survivor")]
+    fewer = choose_again.pool_arms(older, made["pool"])
+    assert fewer[["arm", "seed", "task", "sample"]].equals(made["results"][["arm", "seed", "task", "sample"]])
+
+
 def test_cells_of_a_table_and_the_legend():
     told = study_page.told("", pd.DataFrame({"p_value": [1e-9, 0.25], "gain": [float("nan"), 0.12345]}), gain="what is won")
     assert (
@@ -199,10 +209,10 @@ def test_a_folder_without_tables_is_an_error(tmp_path, monkeypatch, capsys):
 
 def test_a_pool_whose_thoughts_were_scored_shows_the_guided_filter_and_the_shipped_one_does_not(made):
     title = "What N programs buy (05)"
-    assert {row["arm"] for row in rows_of(made, title)} == {"best_of_n", "compile_filter", "run_filter", "oracle"}
+    assert {row["arm"] for row in rows_of(made, title)} == {"best_of_n", "compile_filter", "execution_filter", "first_survivor", "oracle"}
     pool, results = (pd.read_parquet(STUDY / f"{name}.parquet") for name in ("pool", "results"))
     best_first = pool.assign(score=pool["validated"] - pool["sample"] / 100)  # a score that knows
     text = dict(study_page.pool(best_first, results))[title]
     shown = rows_of(f"\n## {title}\n{text}", title)
     rates = {(row["arm"], row["N"]): row["rate"] for row in shown}
-    assert "`guided_filter` has those" in text and rates[("guided_filter", "2")] == rates[("oracle", "8")]
+    assert "`guided_filter` is the first survivor" in text and rates[("guided_filter", "2")] == rates[("oracle", "8")]

@@ -62,19 +62,28 @@ def over_families(results: pd.DataFrame, arm: str = GUIDED, against: str = FLOOR
     return metrics.cluster_bootstrap(values[arm], values[against], family[values.index])
 
 
-def by_programs(taken: pd.DataFrame, arm: str = "guided_filter", against: str = "run_filter") -> pd.DataFrame:
-    """One chooser minus another with the first N programs, for every N that all tasks have.
+def by_programs(taken: pd.DataFrame, arm: str = "guided_filter") -> pd.DataFrame:
+    """One chooser minus each of the others where all may have N programs written, for every N that all tasks have.
 
-    taken: `crossfit.filtered`.  N, both shares, diff with its interval from resampling tasks and, as families_low and
-    families_high, from resampling whole families.
+    taken: `cross_validation.filtered`.  N, against, tasks, both shares (rate_a is `arm`'s), programs that both have written (of
+    older tables, which do not say: NaN), diff with its interval from resampling tasks and, as families_low and families_high, from
+    resampling whole families.
     """
     rows = []
     for n, part in taken.groupby("N"):
-        if part["task"].nunique() == taken["task"].nunique():
-            told, whole = metrics.paired(part, arm, against), over_families(part, arm, against)
-            shares = {"N": n, "tasks": told["tasks"], against: told["rate_b"], arm: told["rate_a"]}
-            rows.append(shares | {k: told[k] for k in ("diff", "low", "high")} | {"families_low": whole.low, "families_high": whole.high})
-    return pd.DataFrame(rows)
+        whole = part["task"].nunique() == taken["task"].nunique()
+        for against in part["arm"].unique() if whole else ():
+            if against != arm:
+                rows.append({"N": n, "against": against} | _versus(part, arm, against))
+    return pd.DataFrame(rows).sort_values(["against", "N"], kind="stable", ignore_index=True)
+
+
+def _versus(part: pd.DataFrame, arm: str, against: str) -> dict:
+    told, families = metrics.paired(part, arm, against), over_families(part, arm, against)
+    written = part.groupby("arm")["looked_at"].mean() if "looked_at" in part else {}
+    shares = {name: told[name] for name in ("tasks", "rate_a", "rate_b")}
+    shares |= {"programs_a": written.get(arm, NAN), "programs_b": written.get(against, NAN)}
+    return shares | {k: told[k] for k in ("diff", "low", "high")} | {"families_low": families.low, "families_high": families.high}
 
 
 def _ratio(gain: np.ndarray, gap: np.ndarray, draws: int, seed: int) -> dict:

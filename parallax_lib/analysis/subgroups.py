@@ -13,7 +13,8 @@ import pandas as pd
 
 from parallax_lib.analysis import comparisons, metrics
 from parallax_lib.analysis.comparisons import CEILING, FLOOR, GUIDED
-from parallax_lib.search.arms import AT_COST, CHECKS, by_count
+from parallax_lib.search.arms import AT_COST, counted
+from parallax_lib.search.choosers import CHECKS
 from parallax_lib.tasks import suites
 
 HAND, MADE = "hand-written", "generated"
@@ -72,12 +73,14 @@ def families(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def bought(pool: pd.DataFrame, results: pd.DataFrame, least: int = 2) -> pd.DataFrame:
-    """Choosers among the first N programs of the pool: tokens of a task, validated share, and guided minus it."""
+    """Choosers that may have N programs of the pool written: how many they have, tokens of a task, validated share, guided minus it."""
     guided, rows = results[results["arm"] == GUIDED], []
-    for (arm, n), part in by_count(pool, guided, least).groupby(["arm", "looked_at"], sort=False):
-        against = metrics.paired(pd.concat([guided, part]), GUIDED, arm)
-        told = {"arm": arm, "N": n, "cost": part["cost"].iloc[0], "rate": against["rate_b"]}
-        rows.append(told | {name: against[name] for name in ("diff", "low", "high")})
+    for (arm, n), part in counted(pool, guided, least).groupby(["arm", "N"], sort=False):
+        both = pd.concat([guided, part])
+        against, whole = metrics.paired(both, GUIDED, arm), comparisons.over_families(both, GUIDED, arm)
+        told = {"arm": arm, "N": n, "looked_at": part["looked_at"].mean(), "cost": part["cost"].mean(), "rate": against["rate_b"]}
+        told |= {name: against[name] for name in ("diff", "low", "high")}
+        rows.append(told | {"families_low": whole.low, "families_high": whole.high})
     return pd.DataFrame(rows)
 
 

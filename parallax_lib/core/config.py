@@ -11,7 +11,7 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -20,8 +20,7 @@ from parallax_lib.core.yaml_files import parse, read_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 DIRECTIONS = ("serial-omp", "serial-cuda", "omp-cuda", "cuda-omp")
-Arm = Literal["unguided", "random", "guided", "redecode", "best_of_n", "compile_filter", "run_filter", "guided_filter", "oracle"]
-ARMS = get_args(Arm)
+RENAMED = {"search.arms": {"run_filter": "execution_filter"}}  # setting -> its old names: refused in YAML, understood in older tables
 SMALL_PRMS = ("transformer", "gru", "ridge")  # not a language model
 
 
@@ -116,13 +115,13 @@ class Search(Section):
     limit: int = Field(5, ge=1)  # test tasks translated by every arm
     branches: int = Field(4, ge=1)  # N, row 0 unperturbed
     samples: int = Field(3, ge=1)  # pool of whole programs for best-of-N and the oracle
-    choose: Literal["steps", "thoughts"] = "steps"  # guided takes the best of N states at every step, or the best of N whole thoughts
+    choose: str = "steps"  # in `search.policies.POLICIES`: guided takes the best of N states at every step, or of N whole `thoughts`
     margin: float = 0.0
     lookahead: Literal[0, 1] = 0  # 1: score the states that the candidates lead to; dearer
     beam: int = Field(1, ge=1)  # prefixes kept while thinking in steps; at most `branches`
     repair: int = Field(0, ge=0)  # further rounds in which every arm mends what failed, told the compiler's or the run's log
     repair_limit: int = Field(0, ge=0)  # tasks that repair rounds are made for, under the first seed; 0: all, under all seeds
-    arms: tuple[Arm, ...] = Field(ARMS, min_length=1)
+    arms: tuple[str, ...] = ()  # names in `search.arms.ARMS`; empty: all of them
     seeds: tuple[int, ...] = Field((0,), min_length=1)
 
 
@@ -214,11 +213,6 @@ def check(values: dict, lines: dict[tuple, int], file: Path) -> Params:
         raise UserError(f"{file.name}: latent.sigma, collect.influence_sigmas: {told}; keep all of them below 1")
     if params.search.choose == "thoughts" and (params.search.beam > 1 or params.search.lookahead):
         raise UserError(f"{file.name}: search.choose thoughts takes no beam and no lookahead; leave them out, or choose steps")
-    if params.search.arms != ARMS and "guided_filter" in params.search.arms:  # among all arms it is left out where it cannot be
-        s = params.search
-        if s.choose != "thoughts" or "guided" not in s.arms or s.samples < s.branches or s.margin:
-            needed = "the arm guided, search.choose thoughts, search.samples of at least search.branches and no margin"
-            raise UserError(f"{file.name}: search.arms: guided_filter needs {needed}; set them, or leave it out")
     for key, name in (("prm.kind", params.prm.kind), *(("prm.baselines", kind) for kind in params.prm.baselines)):
         plain = name not in SMALL_PRMS and "/" not in name and not os.path.exists(resolve(name))
         if plain and (close := difflib.get_close_matches(name, SMALL_PRMS, n=1, cutoff=0.75)):
@@ -235,10 +229,23 @@ def check(values: dict, lines: dict[tuple, int], file: Path) -> Params:
 
 def _fields(values: dict, lines: dict[tuple, int], name: str) -> Params:
     """`values` as parameters, each looked at alone; `name` says in an error where they stand."""
+    _refuse_old_names(values, lines, name)
     try:
         return Params.model_validate(values)
     except ValidationError as e:
         raise UserError(_explain(e.errors()[0], lines, name)) from None
+
+
+def _refuse_old_names(values: dict, lines: dict[tuple, int], name: str) -> None:
+    """UserError with the new name for a value that goes by another one now."""
+    for setting, names in RENAMED.items():
+        section, key = setting.split(".")
+        given = values.get(section)
+        given = given.get(key) if isinstance(given, dict) else None
+        for old in given if isinstance(given, (list, tuple)) else [given]:
+            if isinstance(old, str) and old in names:
+                line = next((f": line {lines[at]}" for at in ((section, key), (section,)) if at in lines), "")
+                raise UserError(f"{name}{line}: {setting}: {old!r} is called {names[old]!r} now; write that")
 
 
 def resolve(path: str) -> Path:

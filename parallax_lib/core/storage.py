@@ -24,7 +24,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from parallax_lib.core.config import ROOT
+from parallax_lib.core.config import RENAMED, ROOT
 from parallax_lib.core.errors import UserError
 
 GZIP = b"\x1f\x8b"
@@ -231,16 +231,26 @@ def write_table(folder: Path, name: str, frame) -> Path:
 
 
 def read_table(folder: Path, name: str):
-    """The frame of `<name>.parquet`; for a missing or damaged one it is told which stage makes it."""
+    """The frame of `<name>.parquet`, old names of arms replaced; for a missing or damaged one it is told which stage makes it."""
     import pandas as pd
 
     path = folder / f"{name}.parquet"
     if not path.exists():
         raise UserError(f"{path}: not there yet; {_maker(folder, name)}")
     try:
-        return pd.read_parquet(path)
+        return _renamed(pd.read_parquet(path))
     except Exception as e:
         raise UserError(f"{path}: damaged table ({type(e).__name__}); delete it, then {_maker(folder, name)}") from None
+
+
+def _renamed(frame):
+    """The frame of an older run under today's names of arms, in its columns and in those cells that name arms."""
+    for old, new in RENAMED["search.arms"].items():
+        frame = frame.rename(columns={old: new})
+        for column in {"arm", "against", "comparison"} & set(frame):
+            if frame[column].astype(str).str.contains(old).any():
+                frame[column] = frame[column].str.replace(rf"\b{old}\b", new, regex=True)
+    return frame
 
 
 def _maker(folder: Path, name: str) -> str:

@@ -1,6 +1,6 @@
-"""From judged programs to arms: who chooses among a pool, what a failed attempt is told, what every choice has cost.
+"""The arms: which are written live, which choose among a pool of programs; what a failed attempt is told.
 
-Knows the columns of verdicts and costs.  Knows no model and writes no program.
+Knows the columns of verdicts and costs.  Knows no model and writes no program; how a chooser chooses stands in `choosers`.
 
 `cost` is what an arm forwards to arrive at its program, in tokens of the translator; runs of the validator and compiles
 have columns of their own.
@@ -8,57 +8,126 @@ have columns of their own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
 
 import pandas as pd
 
-from parallax_lib.verdict.reasons import BY_ITS_RUNS, REASONS, UNKNOWN
+from parallax_lib.core.config import Params
+from parallax_lib.core.errors import UserError, nearest
+from parallax_lib.search.choosers import CHECKS, CHOOSERS, Chooser, by_count, choose, named
+from parallax_lib.verdict.reasons import REASONS, UNKNOWN
 
 TOLD = ("compile_error", "compile_limit", "crash", "timeout", "memory_limit", "output_limit", "incomplete", "cuda_error", "race")
-PER_PROGRAM = ("latent_steps", "prm_calls", "decode_tokens")  # a pool pays these for each program, its prompt once
-SPENT = ("prefill_tokens", *PER_PROGRAM, "cost")
-POOL_ARMS = ("best_of_n", "compile_filter", "run_filter", "guided_filter", "oracle")  # choose among the pool's `search.samples` programs
-RANKED = "guided_filter"  # takes the pool's programs in the order of the PRM's scores
+SPENT = ("prefill_tokens", "latent_steps", "prm_calls", "decode_tokens", "cost")
 AT_COST = "@cost"  # marks an arm held to the guided arm's mean cost
-CHECKS = ("compiles", "validator_runs")
+Policy = Literal["original", "random", "guided"]
 
 
-def derive(results: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
+@dataclass(frozen=True)
+class Live:
+    """An arm that has one program of its own written for each task and seed.
+
+    policy: how its latents are chosen.  sample: the program of the pool whose random draws it takes.  redecode: it is decoded at
+    `decode.redecode_temperature`, with draws of its own.
+    """
+
+    policy: Policy
+    sample: int = 0
+    redecode: bool = False
+
+
+LIVE = {
+    "unguided": Live("original"),
+    "random": Live("random", sample=1),
+    "guided": Live("guided"),
+    "redecode": Live("original", redecode=True),
+}
+# Every arm by name, in the order of tables and figures.  A function among them chooses from the pool of `search.samples` programs.
+ARMS: dict[str, Live | Chooser] = LIVE | {name: chooser for name, chooser in CHOOSERS.items() if name not in LIVE}
+RANKED = "guided_filter"  # the PRM guides its repair rounds
+
+
+def of_pool(arms: Iterable[str | Chooser] = ()) -> dict[str, Chooser]:
+    """Those of the arms (none named: of all) that choose from the pool, by name and in the order of `ARMS`; functions of one's own last."""
+    pool = {name: arm for name, arm in ARMS.items() if not isinstance(arm, Live)}
+    asked = list(arms) or list(pool)
+    return named([*(name for name in pool if name in asked), *(each for each in asked if callable(each))], pool)
+
+
+def live(arms: Iterable[str] = ()) -> list[str]:
+    """Those of the arms (none named: of all) that have a program of their own written, in the order of `ARMS`."""
+    asked = list(arms) or list(ARMS)
+    return [name for name, arm in ARMS.items() if isinstance(arm, Live) and name in asked]
+
+
+def check(params: Params) -> None:
+    """UserError, in one line, if `search.arms` names an arm that is not there or one that cannot be made."""
+    s, where = params.search, f"{params.run}: search.arms"
+    for name in s.arms:
+        if name not in ARMS:
+            raise UserError(f"{where}: {name!r} is no arm{nearest(name, ARMS)}")
+    if RANKED in s.arms and (s.choose != "thoughts" or "guided" not in s.arms or s.samples < s.branches or s.margin):
+        needed = "the arm guided, search.choose thoughts, search.samples of at least search.branches and no margin"
+        raise UserError(f"{where}: {RANKED} needs {needed}; set them, or leave it out")
+
+
+def derive(results: pd.DataFrame, arms: Iterable[str | Chooser] = ()) -> pd.DataFrame:
     """The validated rows plus the arms that choose from the pool; each carries the cost of all that it looked at.
 
-    best_of_n: highest mean log-probability.  compile_filter: the same among programs that compile.  run_filter: the same
-    among programs that `runs_alone`.  guided_filter: among those the one whose thought the PRM scores highest; there is
-    none where the guided arm did not score the pool's thoughts (`search.scores_pool`).  oracle: a validated program if the
-    pool holds one, told by the reference's output on the hidden inputs, else one that nobody could judge; it is the
-    ceiling.  `best_of_n@cost` and so on: the same among the first programs of the pool, as many as the guided arm's mean
-    cost pays for.  `looked_at`: how many.
+    arms: names of `ARMS`, or functions like those of `choosers`; none: every arm.  One that finds nothing to choose from (no
+    scores of the pool's thoughts, no decoded latents) has no rows.  `best_of_n@cost` and so on: the same among the first
+    programs of the pool, as many as the guided arm's mean cost pays for.
     """
+    arms = list(arms)
     results = results.assign(repair=0, compiles=0, validator_runs=0, looked_at=1)
-    live = results[results["arm"] != "pool"]
-    parts = [live[live["arm"].isin(arms)]]
     pool, affordable = results[results["arm"] == "pool"], equal_cost(results)
-    for arm in (arm for arm in POOL_ARMS if arm in arms):
-        parts.append(_taken(queue(pool, arm, results), arm))
-    for arm in (arm for arm in POOL_ARMS if arm in arms and arm != RANKED and affordable):
-        parts.append(_taken(pool[pool["sample"] < affordable].assign(turn=0), arm, AT_COST))
+    looks, choosers = pool_looks(pool, results), of_pool(arms)
+    parts = [results[results["arm"].isin(live(arms))]]
+    parts += [_taken(pool, looks, chooser, name) for name, chooser in choosers.items()]
+    in_order = {name: chooser for name, chooser in choosers.items() if affordable and not chooser(looks).before}
+    parts += [_taken(pool, looks, chooser, name + AT_COST, affordable) for name, chooser in in_order.items()]
     return pd.concat([parts[0], *(part for part in parts[1:] if len(part))], ignore_index=True)
 
 
-def runs_alone(rows: pd.DataFrame) -> pd.Series:
-    """Which programs nothing speaks against but the reference: they compile, end in order, and their runs agree.
+def pool_looks(pool: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
+    """How the pool's programs look, for `choosers`.  A scored thought's share of the PRM's cost is read off the guided arm's row."""
+    pool = pool.reset_index(drop=True)
+    keys, absent = ["seed", "task"], pd.Series(float("nan"), index=pool.index)
+    guided = results[results["arm"] == "guided"].drop_duplicates(keys)
+    guided = guided.assign(scoring=guided["cost"] - guided["prefill_tokens"] - guided["decode_tokens"] - guided["latent_steps"])
+    paid = pool[keys].merge(guided[[*keys, "prm_calls", "scoring"]], on=keys, how="left")
+    score = pool.get("score", absent).where(paid["scoring"].notna())
+    scored = score.groupby([pool[key] for key in keys]).transform("count")
+    columns = ["level", "reason", "validated", "mean_logprob", "latent_steps", "decode_tokens"]
+    return pool[columns].assign(
+        group=pool.groupby(keys).ngroup(),
+        place=pool["sample"],
+        chance=pool["sample"] == 1,
+        score=score,
+        suited=pool.get("suited", absent),
+        prompt=pool["prefill_tokens"],
+        think_cost=pool["cost"] - pool["prefill_tokens"] - pool["decode_tokens"],
+        prm_calls=(paid["prm_calls"] / scored).where(score.notna(), 0).round().astype(int),
+        score_cost=(paid["scoring"] / scored).where(score.notna(), 0),
+    )
 
-    Taken from full verdicts, which stop at the first input that comes out wrong: what later inputs would have shown of a
-    wrong program is not known, and it passes here.
+
+def _taken(pool: pd.DataFrame, looks: pd.DataFrame, chooser: Chooser, arm: str, most: int | None = None) -> pd.DataFrame:
+    """The pool's rows that a chooser takes, under the arm's name and with the cost of all that it looked at."""
+    found = choose(looks, chooser, most).sort_index().drop(columns="group")
+    rows = pool.reset_index(drop=True).loc[found.index]
+    return rows.assign(arm=arm, **found)
+
+
+def counted(pool: pd.DataFrame, results: pd.DataFrame, least: int = 1, arms: Iterable[str | Chooser] = ()) -> pd.DataFrame:
+    """What each chooser takes if it may have N programs written, for every N from `least`: its rows, with N and what that has cost.
+
+    results: rows of the guided arm of the same tasks.
     """
-    return (rows["level"] >= 3) & ~rows["reason"].isin(BY_ITS_RUNS)
-
-
-def known_best(rows: pd.DataFrame) -> pd.Series:
-    """How good each program is known to be: 2 validated, 1 not judged, 0 known to be wrong.
-
-    Where none is validated and one was not judged, nobody knows whether the pool holds a right program: its oracle is not judged.
-    """
-    return 2 * rows["validated"].astype(int) + rows["reason"].isin(UNKNOWN)
+    found = by_count(pool_looks(pool, results), of_pool(arms), least)
+    return pool.reset_index(drop=True).loc[found.index].assign(**found.drop(columns="group")).reset_index(drop=True)
 
 
 def drawn(pool: pd.DataFrame) -> pd.DataFrame:
@@ -79,65 +148,6 @@ def pool_cost(pool: pd.DataFrame) -> float:
     """Mean cost of one task and seed when all these programs are written: the prompt is read once."""
     tasks = pool.assign(rest=pool["cost"] - pool["prefill_tokens"]).groupby(["seed", "task"])
     return float((tasks["prefill_tokens"].first() + tasks["rest"].sum()).mean())
-
-
-STANDING = {  # how good a program looks to a chooser, and which checks it makes of all; the likeliest of the best is taken
-    "best_of_n": (lambda rows: rows["level"] >= 0, ()),
-    "compile_filter": (lambda rows: rows["level"] >= 2, ("compiles",)),
-    "run_filter": (runs_alone, CHECKS),
-    "guided_filter": (runs_alone, CHECKS),  # the best-scored instead
-    "oracle": (known_best, CHECKS),
-}
-
-
-def queue(pool: pd.DataFrame, arm: str, results: pd.DataFrame) -> pd.DataFrame:
-    """The pool's rows with their `turn`, 0 for the program of a task and seed that the arm has written first.
-
-    guided_filter has the best-scored written first, and pays for all of the guided arm's thinking then; programs without a
-    score are left out.  All others take the pool as it was drawn.
-    """
-    if arm != RANKED:
-        return pool.assign(turn=pool["sample"])
-    keys, thinking = ["seed", "task"], ["latent_steps", "prm_calls", "cost"]
-    guided = results[results["arm"] == "guided"]
-    guided = guided.assign(cost=guided["cost"] - guided["prefill_tokens"] - guided["decode_tokens"])
-    rows = pool.dropna(subset="score").sort_values(["score", "sample"], ascending=[False, True])
-    paid = rows[keys].merge(guided[keys + thinking], on=keys, how="left").set_axis(rows.index)
-    turn = rows.groupby(keys).cumcount()
-    rows = rows.assign(turn=turn, **{name: paid[name].where(turn == 0, 0) for name in thinking})
-    return rows.assign(cost=rows["cost"] + rows["prefill_tokens"] + rows["decode_tokens"])[paid["cost"].notna()]
-
-
-def choose(queued: pd.DataFrame, arm: str) -> pd.DataFrame:
-    """The row that an arm takes of the `queue`, for each seed and task."""
-    by = "score" if arm == RANKED else "mean_logprob"
-    ranked = queued.assign(standing=STANDING[arm][0](queued)).sort_values(["standing", by, "sample"], ascending=[False, False, True])
-    return ranked.drop_duplicates(["seed", "task"]).drop(columns=["standing", "turn"])
-
-
-def _taken(queued: pd.DataFrame, arm: str, suffix: str = "") -> pd.DataFrame:
-    """`choose`, under the arm's name and with the cost of all that it looked at."""
-    facts = queued.assign(
-        rest=queued["cost"] - queued["prefill_tokens"], compiles=queued["level"] >= 1, validator_runs=queued["level"] >= 2
-    )
-    tasks = facts.groupby(["seed", "task"])
-    spent = tasks[[*PER_PROGRAM, *STANDING[arm][1]]].sum()
-    spent = spent.assign(cost=tasks["prefill_tokens"].first() + tasks["rest"].sum(), looked_at=tasks.size())
-    return choose(queued, arm).assign(arm=arm + suffix).drop(columns=list(spent)).join(spent, on=["seed", "task"])
-
-
-def by_count(pool: pd.DataFrame, results: pd.DataFrame, least: int = 1) -> pd.DataFrame:
-    """What each chooser takes among the first N programs of its `queue`, for every N from `least`: its rows with `looked_at` N.
-
-    results: rows of the guided arm of the same tasks.  `cost` is that of a task with N programs, the mean over tasks.
-    """
-    made = []
-    for arm in POOL_ARMS:
-        queued = queue(pool, arm, results)
-        for n in range(least, int(queued["turn"].max()) + 2) if len(queued) else ():
-            first = queued[queued["turn"] < n]
-            made.append(choose(first, arm).assign(arm=arm, looked_at=n, cost=pool_cost(first)))
-    return pd.concat(made, ignore_index=True) if made else pool.iloc[:0]
 
 
 # repair rounds

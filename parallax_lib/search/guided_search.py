@@ -20,15 +20,13 @@ from parallax_lib.core.config import Params, Search, check, dump
 from parallax_lib.core.storage import derive_seed
 from parallax_lib.prm import incremental_scoring, packed
 from parallax_lib.prm import model as prm_model
-from parallax_lib.search import policies
-from parallax_lib.search.arms import POOL_ARMS, RANKED
+from parallax_lib.search import arms, policies
 from parallax_lib.search.rollouts import ask, token_limit, weight, write_answers
+from parallax_lib.search.untrained_rule import suits
 from parallax_lib.tasks import prompts
 from parallax_lib.tasks.task import Task
 from parallax_lib.translator import alignment, engine, latent_steps
 from parallax_lib.translator.models import Translator, leave_room, loaded_translator
-
-LIVE_ARMS = ("unguided", "random", "guided", "redecode")  # decoded one program a task
 
 
 @dataclass(frozen=True)
@@ -46,17 +44,23 @@ class Row:
     past: tuple[str, str] | None = None
 
     @property
-    def policy(self) -> str:
-        if self.arm in ("guided", RANKED):
-            return "guided"
-        return "random" if self.arm == "random" or (self.arm == "pool" and self.sample > 0) else "original"
+    def live(self) -> arms.Live:
+        """How a program of this arm is written: a pool's, or a repair of what an arm took from one, as its sample was drawn."""
+        if self.arm == "pool":
+            return arms.Live("random" if self.sample else "original", self.sample)
+        own = arms.ARMS.get(self.arm)
+        return own if isinstance(own, arms.Live) else arms.Live("guided" if self.arm == arms.RANKED else "original", self.sample)
+
+    @property
+    def policy(self) -> arms.Policy:
+        return self.live.policy
 
     @property
     def draw(self) -> int:
-        """Seed of the latent draws; the random arm draws as the pool's second program does."""
+        """Seed of the latent draws; a live arm draws as one of the pool's programs does."""
         if self.round:
             return derive_seed(self.seed, self.task.id, "repair", self.round)
-        return derive_seed(self.seed, self.task.id, "pool", 1 if self.arm == "random" else self.sample)
+        return derive_seed(self.seed, self.task.id, "pool", self.live.sample)
 
     def slot_draw(self, slot: int, choose: str) -> int:
         """Seed of the draws of one of several prefixes; whole thoughts are those of the pool's programs."""
@@ -67,7 +71,7 @@ class Row:
     def decode_draw(self, slot: int, choose: str) -> int:
         """Seed of the decoding's draws: one for each thought, so that the pool's programs differ, and guided's is one of them.
         The re-decode control's is its own."""
-        if self.arm == "redecode":
+        if self.live.redecode:
             return derive_seed(self.seed, self.task.id, self.arm, "decode", *([self.round] if self.round else []))
         return derive_seed(self.slot_draw(slot, choose), "decode")
 
@@ -83,7 +87,13 @@ class Row:
     @property
     def program(self) -> tuple:
         """Rows with equal values are the same program: it is written once."""
-        return *self.prompt, self.seed, self.policy, self.draw, self.arm == "redecode"
+        return *self.prompt, self.seed, self.policy, self.draw, self.arm if self.live.redecode else ""
+
+
+def check_settings(params: Params) -> None:
+    """UserError, in one line, if `search` names an arm or a policy that is not there, or an arm that cannot be made."""
+    arms.check(params)
+    policies.check(params.search)
 
 
 def plan_rows(tasks: Sequence[Task], params: Params) -> list[Row]:
@@ -91,8 +101,8 @@ def plan_rows(tasks: Sequence[Task], params: Params) -> list[Row]:
     rows = []
     for seed in params.search.seeds:
         for task in tasks:
-            rows += [Row(task, arm, 0, seed) for arm in LIVE_ARMS if arm in params.search.arms]
-            if set(POOL_ARMS) & set(params.search.arms):
+            rows += [Row(task, arm, 0, seed) for arm in arms.live(params.search.arms)]
+            if arms.of_pool(params.search.arms):
                 rows += [Row(task, "pool", i, seed) for i in range(params.search.samples)]
     return rows
 
@@ -136,7 +146,7 @@ def recipe(params: Params) -> dict:
 def scores_pool(params: Params) -> bool:
     """Whether all thoughts that the guided arm ranks, and it ranks by nothing but the score, are thoughts of the pool's programs."""
     s = params.search
-    return s.choose == "thoughts" and s.samples >= s.branches and not s.margin and "guided" in s.arms
+    return s.choose == "thoughts" and s.samples >= s.branches and not s.margin and "guided" in arms.live(s.arms)
 
 
 def slots(row: Row, search: Search) -> int:
@@ -189,7 +199,7 @@ def _write(translator: Translator, models: Sequence, rows: Sequence[Row], params
     ids = [ask_row(translator, r) for r in order]
     index = [where[r.prompt] for r in rows]
     thought, read, slot = think_rows(translator, models, rows, engine.prefill(translator, ids), index, params)
-    heat = [params.decode.redecode_temperature if r.arm == "redecode" else params.decode.temperature for r in rows]
+    heat = [params.decode.redecode_temperature if r.live.redecode else params.decode.temperature for r in rows]
     seeds = [r.decode_draw(s, params.search.choose) for r, s in zip(rows, slot, strict=True)]
     most = [token_limit(len(row), params) for row in ask(translator, [r.task for r in order])]  # of the task, not of a repair's prompt
     answers = write_answers(translator, thought, [ids[i] for i in index], params, heat, seeds, progress, [most[i] for i in index])
@@ -214,8 +224,7 @@ def think_rows(
     align, scorer = alignment.aligner(translator, params.latent), None
     if guided:
         scorer = start_scorer(models, len(guided), state.pooled[guided], align)
-    make = policies.whole_thoughts if search.choose == "thoughts" else policies.chooser
-    choose, scores = make([rows[i] for i, _ in spots], scorer, search, translator.device)
+    choose, scores = policies.POLICIES[search.choose]([rows[i] for i, _ in spots], scorer, search, translator.device)
     thought = latent_steps.think(
         translator,
         state,
@@ -273,4 +282,4 @@ def _result(row: Row, answer: dict, params: Params, weights: Sequence[float]) ->
     cost = answer["prefill_tokens"] + fed + answer["tokens"] + sum(weights) * calls
     score = answer["scores"][answer["slot"]] if answer["scores"] else float("nan")
     told = {k: v for k, v in answer.items() if k not in ("tokens", "scores", "slot")}
-    return who | spent | {"cost": cost} | told | {"score": score}
+    return who | spent | {"cost": cost} | told | {"score": score, "suited": suits(answer["plan"], row.task.source_code)}

@@ -12,12 +12,12 @@ from collections.abc import Callable, Sequence
 import torch
 
 from parallax_lib.core.config import Search
-from parallax_lib.core.errors import UserError
+from parallax_lib.core.errors import UserError, nearest
 from parallax_lib.core.storage import derive_seed
 
 
 def whole_thoughts(rows: Sequence, scorer, search: Search, device) -> tuple[Callable, list[torch.Tensor]]:
-    """As `chooser`, for guided rows that occur N times in a row: the first thought is unperturbed, the others are drawn as
+    """As `by_steps`, for guided rows that occur N times in a row: the first thought is unperturbed, the others are drawn as
     the random arm's; nothing is chosen while thinking.  The list takes each step's scores (G, N)."""
     guided = torch.tensor([r.policy == "guided" for r in rows], device=device)
     spots, scores = guided.nonzero()[:, 0], []  # (G * N,)
@@ -37,7 +37,7 @@ def whole_thoughts(rows: Sequence, scorer, search: Search, device) -> tuple[Call
     return choose, scores
 
 
-def chooser(rows: Sequence, scorer, search: Search, device) -> tuple[Callable, list[torch.Tensor]]:
+def by_steps(rows: Sequence, scorer, search: Search, device) -> tuple[Callable, list[torch.Tensor]]:
     """(choose for `latents.think`, the list it fills with each step's winning scores (G,)).
 
     original: row 0.  random: uniform over the N candidates.  guided: best score; a gain under `margin` goes to row 0.
@@ -67,6 +67,15 @@ def chooser(rows: Sequence, scorer, search: Search, device) -> tuple[Callable, l
         return parents, pick
 
     return choose, scores
+
+
+POLICIES = {"steps": by_steps, "thoughts": whole_thoughts}  # by `search.choose`
+
+
+def check(search: Search) -> None:
+    """UserError, in one line, if `search.choose` names no policy."""
+    if search.choose not in POLICIES:
+        raise UserError(f"search.choose: {search.choose!r} is no policy{nearest(search.choose, POLICIES)}")
 
 
 def ranked(values: torch.Tensor, margin: float, width: int) -> torch.Tensor:

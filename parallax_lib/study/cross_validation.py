@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from parallax_lib.analysis.comparisons import CEILING, FLOOR, GUIDED
+from parallax_lib.analysis.comparisons import GUIDED
 from parallax_lib.analysis.subgroups import TOGETHER
 from parallax_lib.core.config import Params
 from parallax_lib.core.errors import UserError
@@ -25,7 +25,8 @@ from parallax_lib.core.storage import derive_seed, digest, write_json
 from parallax_lib.prm import labels as reward_labels
 from parallax_lib.prm import model as prm_model
 from parallax_lib.prm.parallel_training import Material, each
-from parallax_lib.search.arms import runs_alone
+from parallax_lib.search.choosers import CHECKS, CHOOSERS, FILTERS, Chooser, by_count, choose, named
+from parallax_lib.search.untrained_rule import suited
 from parallax_lib.study.prm_registry import INDEX, folder_of, write_families
 from parallax_lib.study.run import Run
 from parallax_lib.study.training import alone, prm_settings, prompt_states, read_by, trial
@@ -122,62 +123,63 @@ def mean_scores(run: Run, rows: pd.DataFrame, vectors: np.ndarray) -> np.ndarray
     return np.mean([scores(run, rows, vectors, seed) for seed in run.params.card.seeds], axis=0)
 
 
-def filtered(rows: pd.DataFrame, score: np.ndarray) -> pd.DataFrame:
-    """What is taken of a root's first N programs when all N are run, a row per root, N and chooser.
+def looks(rows: pd.DataFrame, score: np.ndarray, seed: int = 0, steps: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(the judged and scored rows of roots with an original, how they look to `choosers`), row by row.
 
-    Both choosers leave out what `arms.runs_alone` speaks against, or take their best of all where nothing stays.  run_filter:
-    the original and the branch-offs as they were drawn, of which the likeliest is taken.  guided_filter: the N thoughts with
-    the highest scores, of which the best-scored is taken; N = 1 is `guided` in `choices`.  Roots without an original are left out.
-    """
-    known = rows.assign(score=score, sound=runs_alone(rows)).dropna(subset=["score", "reward"])
-    known = known.sort_values(["task", "root", "branch_depth", "resample"], ignore_index=True)
-    at, made = [], []
-    for where in known.groupby(["task", "root"]).indices.values():
-        if known.at[where[0], "branch_depth"] >= 0:
-            continue
-        part = known.iloc[where]
-        worth = {name: list(zip(part["sound"], part[name], strict=True)) for name in ("mean_logprob", "score")}
-        by_score = np.argsort(-part["score"].to_numpy(), kind="stable")
-        for arm, order, value in (("run_filter", range(len(part)), "mean_logprob"), ("guided_filter", by_score, "score")):
-            best = order[0]
-            for n, i in enumerate(order, 1):
-                best = i if worth[value][i] > worth[value][best] else best
-                at.append(where[best])
-                made.append({"N": n, "arm": arm})
-    kept = ["task", "family", "direction", "validated", "reason"]
-    return known.loc[at, kept].reset_index(drop=True).assign(**pd.DataFrame(made))
-
-
-def choices(rows: pd.DataFrame, score: np.ndarray, seed: int = 0, steps: int = 0) -> pd.DataFrame:
-    """What each chooser takes among an original and its branch-offs, a row per root and arm, for `metrics.paired` and the card.
-
-    unguided: the original.  random: any of them.  guided: the highest score, ties to the original.  best_of_n: the highest
-    mean log-probability of the decoded program (none told: the first).  compile_filter: the same among programs that
-    compile.  run_filter: the same among programs that `arms.runs_alone`.  oracle: a validated one if there is one.  Beside
-    it what this would cost: latent_steps (`steps` a thought), decode_tokens, looked_at (programs), compiles,
-    validator_runs.  The prompt is read once by every arm and is left out.
+    A group is a root: the original, then its branch-offs by depth and draw.  `seed` draws the random pick; a thought costs `steps`
+    tokens.  The prompt is read once by every chooser and is left out, as the PRM's cost is.
     """
     known = rows.assign(score=score).dropna(subset=["score", "reward"])
-    known = known.sort_values(["task", "root", "branch_depth", "resample"])
-    at, made = [], []  # positions among the known rows, and what is said of each
-    for (task, _), where in sorted(known.groupby(["task", "root"]).indices.items()):
-        part = known.iloc[where]
-        if part["branch_depth"].iloc[0] >= 0:
-            continue  # without its original there is nothing to compare with
-        n, compiles, sound, likely = len(part), part["level"] >= 2, runs_alone(part), part["mean_logprob"].fillna(-np.inf)
-        alone, all_of_them = (1, 1), (n, n)
-        taken = {  # arm: (which one, thoughts and programs to be made, compiles, runs of the validator)
-            FLOOR: (0, alone, 0, 0),
-            "random": (derive_seed("crossfit", seed, task) % n, alone, 0, 0),
-            GUIDED: (part["score"].argmax(), (n, 1), 0, 0),
-            "best_of_n": (likely.argmax(), all_of_them, 0, 0),
-            "compile_filter": (likely.where(compiles | ~compiles.any()).argmax(), all_of_them, n, 0),
-            "run_filter": (likely.where(sound | ~sound.any()).argmax(), all_of_them, n, int(compiles.sum())),
-            CEILING: (part["reward"].argmax(), all_of_them, n, int(compiles.sum())),
-        }
-        for arm, (pick, (thoughts, programs), built, ran) in taken.items():
-            at.append(where[pick])
-            tokens = part["tokens"].sum() if programs > 1 else part["tokens"].iloc[pick]
-            spent = {"latent_steps": steps * thoughts, "decode_tokens": tokens, "looked_at": programs}
-            made.append({"arm": arm, "seed": seed} | spent | {"compiles": built, "validator_runs": ran})
-    return known.iloc[at].reset_index(drop=True).assign(**pd.DataFrame(made))
+    known = known.sort_values(["task", "root", "branch_depth", "resample"], ignore_index=True)
+    original = known.groupby(["task", "root"])["branch_depth"].transform("first") < 0
+    known = known[original].reset_index(drop=True)  # without an original there is nothing to compare with
+    roots = known.groupby(["task", "root"])
+    place, size = roots.cumcount(), roots["task"].transform("size")
+    drawn = known["task"].map({task: derive_seed("crossfit", seed, task) for task in known["task"].unique()})
+    columns = ["level", "reason", "validated", "mean_logprob", "score"]
+    return known, known[columns].assign(
+        group=roots.ngroup(),
+        place=place,
+        chance=place == drawn % size,
+        suited=suited(known),
+        latent_steps=steps,
+        think_cost=steps,
+        prm_calls=0,
+        score_cost=0.0,
+        decode_tokens=known["tokens"] if "tokens" in known else 0,
+        prompt=0,
+    )
+
+
+def choices(
+    rows: pd.DataFrame, score: np.ndarray, seed: int = 0, steps: int = 0, chosen_by: Sequence[str | Chooser] = tuple(CHOOSERS)
+) -> pd.DataFrame:
+    """What each chooser takes among an original and its branch-offs, a row per root and arm, for `metrics.paired` and the card.
+
+    chosen_by: names of `choosers.CHOOSERS`, or functions like those.  One that finds nothing to choose from (no decoded latents or
+    no sources for the untrained rule) has no rows.  Beside a row what the choice would cost: latent_steps (`steps` a thought),
+    decode_tokens, looked_at (programs), compiles, validator_runs.
+    """
+    known, seen = looks(rows, score, seed, steps)
+    made = [choose(seen, chooser).assign(arm=name) for name, chooser in named(chosen_by).items()]
+    return _told(known, made, ["arm"]).assign(seed=seed)
+
+
+def filtered(rows: pd.DataFrame, score: np.ndarray, steps: int = 0, filters: Sequence[str | Chooser] = FILTERS) -> pd.DataFrame:
+    """What choosers take that run what they have written, if they may write N programs: a row per root, chooser and N.
+
+    With N = 1 guided_filter is `guided` in `choices`, the others `unguided`.
+    """
+    known, seen = looks(rows, score, steps=steps)
+    kept = known[["task", "root", "family", "direction", "validated", "reason"]]
+    return _told(kept, [by_count(seen, named(filters))], ["arm", "N"]).drop(columns=["root", "latent_steps"])
+
+
+def _told(known: pd.DataFrame, made: list[pd.DataFrame], keys: list[str]) -> pd.DataFrame:
+    """The rows that were taken, root by root, with what names the choice and what it has cost."""
+    found = pd.concat(made)
+    order = {name: i for i, name in enumerate(found["arm"].unique())}
+    found = found.assign(_place=found["arm"].map(order)).sort_values(["group", "_place", *keys[1:]], kind="stable")
+    taken = known.loc[found.index].reset_index(drop=True)
+    told = [*keys, "latent_steps", "decode_tokens", "looked_at", *CHECKS]
+    return taken.assign(**found[told].reset_index(drop=True))

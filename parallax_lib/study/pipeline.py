@@ -74,7 +74,10 @@ def library_digest() -> str:
 def run(params: Params, only: str = "", force: bool = False, say: Callable[[str], None] = print) -> Path:
     """Execute the stages in order; returns the run folder.  A stage whose key is recorded as done, of its own settings and of
     what the stages before it left, is skipped."""
+    from parallax_lib.search import guided_search
+
     wanted = {stage.number for stage in stages(only, params.card.enabled)}
+    guided_search.check_settings(params)
     folder = run_folder(params.run)
     with held(folder):
         write_json(folder / "manifest.json", manifest(params))

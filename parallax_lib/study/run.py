@@ -19,6 +19,7 @@ from parallax_lib.core.errors import UserError
 from parallax_lib.core.storage import Journal, read_table, run_folder, write_table
 from parallax_lib.prm import labels as reward_labels
 from parallax_lib.sandbox import sandbox
+from parallax_lib.search import guided_search
 from parallax_lib.study.pipeline import progress_writer
 from parallax_lib.tasks import suites
 from parallax_lib.tasks.task import Task, tasks
@@ -27,6 +28,7 @@ from parallax_lib.verdict import batch as judge_batch
 from parallax_lib.verdict import toolchain, validate
 
 JUDGES = 2  # batches judged at once, by half of the workers each: the last slow programs of one do not hold up the next
+
 
 @dataclass(frozen=True)
 class Run:
@@ -65,6 +67,7 @@ def known_runs() -> list[str]:
 
 def open_params(params: Params, say: bool = False) -> Run:
     """The run of these parameters; progress goes to its folder, or to the terminal."""
+    guided_search.check_settings(params)
     folder = run_folder(params.run)
     return Run(params, folder, Journal(folder / "journal.sqlite"), _say if say else progress_writer(folder))
 

@@ -12,6 +12,7 @@ from parallax_lib.analysis.figures import theme
 from parallax_lib.analysis.figures.escape import label
 from parallax_lib.analysis.figures.theme import arm_colour, empty, finish, need, ordered
 from parallax_lib.core.config import DIRECTIONS
+from parallax_lib.search.arms import ARMS
 
 REFERENCES = {
     "random": ("random pick", theme.VERMILLION, "dot"),
@@ -169,7 +170,7 @@ def reason_by(results: pd.DataFrame, by: str = "arm") -> go.Figure:
         return empty(title)
     need(results, ["reason", by], "reason_by")
     counts = pd.crosstab(results["reason"], results[by].astype(str))
-    known = {"arm": tuple(theme.ARM_COLOURS), "direction": DIRECTIONS}.get(by, ())
+    known = {"arm": tuple(ARMS), "direction": DIRECTIONS}.get(by, ())
     reasons, columns = ordered(counts.index, theme.REASONS), ordered(counts.columns, known)
     counts = counts.loc[reasons, columns]
     fig = go.Figure(go.Heatmap(

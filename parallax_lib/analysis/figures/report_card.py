@@ -12,6 +12,7 @@ from plotly.subplots import make_subplots
 from parallax_lib.analysis.figures import theme
 from parallax_lib.analysis.figures.escape import label
 from parallax_lib.analysis.figures.theme import arm_colour, empty, finish, need, ordered
+from parallax_lib.search.arms import ARMS
 
 STUDIES = {"loss": "loss", "model": "model", "share": "share of the training tasks", "split": "split by"}
 
@@ -59,32 +60,36 @@ def bought(table: pd.DataFrame, arms: pd.DataFrame) -> go.Figure:
     for r in arms[~arms["arm"].isin(table["arm"]) & ~arms["arm"].str.contains("@")].itertuples():
         fig.add_scatter(x=[r.cost], y=[r.rate], name=label(r.arm), mode="markers",
                         marker=dict(color=arm_colour(r.arm), size=12, symbol="star" if r.arm == "guided" else "diamond"))  # fmt: skip
-    sub = f"the first 1 to {table['N'].max()} programs of a task's pool; star and diamonds: arms that write one program"
+    sub = f"dots: at most 1 to {table['N'].max()} programs of a task's pool; star and diamonds: arms that write one program"
     return finish(fig, title, sub, x="tokens forwarded for a task", y="share validated", height=430,
                   xaxis=dict(rangemode="tozero", tickformat=","), yaxis=dict(tickformat=".0%"))  # fmt: skip
 
 
-def by_programs(table: pd.DataFrame) -> go.Figure:
-    """Shares that two choosers validate by the number of programs that are run, and what the second gains.
+def by_programs(table: pd.DataFrame, arm: str = "guided_filter") -> go.Figure:
+    """Shares that choosers validate by the number of programs that they may run, and what `arm` gains over each of the others.
 
-    Needs N, run_filter, guided_filter, diff, low, high (shares): `card.by_programs`.
+    Needs N, against, rate_a, rate_b, diff, low, high (shares): `comparisons.by_programs`.
     """
     title = "What guidance adds where programs are run"
     if table.empty:
         return empty(title)
-    need(table, ["N", "run_filter", "guided_filter", "diff", "low", "high"], "by_programs")
-    fig = make_subplots(1, 2, subplot_titles=("share validated", "guided_filter minus run_filter"), horizontal_spacing=0.12)
-    for arm in ("run_filter", "guided_filter"):
-        fig.add_scatter(x=table["N"], y=table[arm], name=arm, mode="lines+markers", line=dict(color=arm_colour(arm)),
+    need(table, ["N", "against", "rate_a", "rate_b", "diff", "low", "high"], "by_programs")
+    fig = make_subplots(1, 2, subplot_titles=("share validated", f"{label(arm)} minus each"), horizontal_spacing=0.12)
+    lines = {arm: table.drop_duplicates("N").set_index("N")["rate_a"]}
+    lines |= {against: rows.set_index("N")["rate_b"] for against, rows in table.groupby("against", sort=False)}
+    for name, rates in lines.items():
+        fig.add_scatter(x=rates.index, y=rates, name=label(name), mode="lines+markers", line=dict(color=arm_colour(name)),
                         hovertemplate="%{x} programs: %{y:.1%}", row=1, col=1)  # fmt: skip
-    bar = dict(symmetric=False, array=100 * (table["high"] - table["diff"]), arrayminus=100 * (table["diff"] - table["low"]))
-    fig.add_scatter(x=table["N"], y=100 * table["diff"], error_y=bar | dict(thickness=2, width=4), mode="markers", showlegend=False,
-                    marker=dict(color=theme.BLUE, size=9), hovertemplate="%{x} programs: %{y:+.1f} points", row=1, col=2)  # fmt: skip
+    for i, (against, rows) in enumerate(table.groupby("against", sort=False)):
+        bar = dict(symmetric=False, array=100 * (rows["high"] - rows["diff"]), arrayminus=100 * (rows["diff"] - rows["low"]))
+        fig.add_scatter(x=rows["N"] + 0.15 * i, y=100 * rows["diff"], error_y=bar | dict(thickness=2, width=4), mode="markers",
+                        showlegend=False, marker=dict(color=arm_colour(against), size=9),
+                        hovertemplate=f"{label(against)}, %{{x}} programs: %{{y:+.1f}} points", row=1, col=2)  # fmt: skip
     fig.add_hline(y=0, line=dict(color=theme.BLACK, dash="dash", width=1), row=1, col=2)
     fig.update_yaxes(tickformat=".0%", row=1, col=1).update_yaxes(title_text="points", rangemode="tozero", row=1, col=2)
-    fig.update_xaxes(title_text="programs written and run", dtick=1)
+    fig.update_xaxes(title_text="programs at most", dtick=1)
     sub = f"{table['tasks'].iloc[0]:,} tasks of collected thoughts; bars: interval over tasks" if "tasks" in table else ""
-    return finish(fig, title, sub, height=400, legend=dict(orientation="h", y=1.2, x=0.5))
+    return finish(fig, title, sub, height=430, legend=dict(orientation="h", yanchor="top", y=-0.22, x=0))
 
 
 def families(table: pd.DataFrame, arm: str = "guided", against: str = "unguided") -> go.Figure:
@@ -127,7 +132,7 @@ def repair(table: pd.DataFrame) -> go.Figure:
     if table.empty:
         return empty(title)
     need(table, ["arm", "repair", "rate", "low", "high", "n"], "repair")
-    fig, arms = go.Figure(), ordered(table["arm"], theme.ARM_COLOURS)
+    fig, arms = go.Figure(), ordered(table["arm"], ARMS)
     for i, arm in enumerate(arms):
         rows = table[table["arm"] == arm].sort_values("repair")
         bar = dict(symmetric=False, array=rows["high"] - rows["rate"], arrayminus=rows["rate"] - rows["low"], thickness=1, width=3)

@@ -11,6 +11,7 @@ import html
 import json
 import re
 import warnings
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,15 +26,17 @@ from parallax_lib.verdict.reasons import UNKNOWN as NOT_JUDGED
 
 BLACK, ORANGE, SKY, GREEN = "#1b1f24", "#E69F00", "#56B4E9", "#009E73"
 YELLOW, BLUE, VERMILLION, PURPLE, GREY = "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#8c959f"
-NAVY = "#003F63"
+NAVY, MAROON, OLIVE = "#003F63", "#7F2A00", "#6B7A00"
 PASS, FAIL = BLUE, VERMILLION
 
 DIRECTION_COLOURS = dict(zip(DIRECTIONS, (BLUE, ORANGE, GREEN, PURPLE), strict=True))
 DIRECTION_SYMBOLS = dict(zip(DIRECTIONS, ("circle", "square", "diamond", "triangle-up"), strict=True))
 ARM_COLOURS = {
     "unguided": BLACK, "random": GREY, "guided": BLUE, "redecode": ORANGE,
-    "best_of_n": PURPLE, "compile_filter": SKY, "run_filter": VERMILLION, "guided_filter": NAVY, "oracle": GREEN,
+    "best_of_n": PURPLE, "compile_filter": SKY, "execution_filter": VERMILLION, "first_survivor": MAROON, "guided_filter": NAVY,
+    "untrained_rule": OLIVE, "oracle": GREEN,
 }  # fmt: skip
+SPARE = ("#7A5195", "#A05A2C", "#2F7F7F", "#B8A000", "#4D6B8A", "#A8326E")  # of arms that have no colour above
 MODEL_COLOURS = {"prm": BLUE, "transformer": BLUE, "ridge": ORANGE, "gru": GREEN}
 REASON_COLOURS = {
     "ok": GREEN, "race": PURPLE, "nondeterministic": "#E3B5CE",
@@ -77,9 +80,10 @@ TEMPLATE = go.layout.Template(
 
 
 def arm_colour(arm: str) -> str:
-    """Colour of an arm by the first known name it starts with: `guided+repair2` has the colour of `guided`."""
+    """Colour of an arm by the longest known name it starts with: `guided+repair2` has that of `guided`; another name always the same."""
     known = [name for name in ARM_COLOURS if str(arm).startswith(name)]
-    return ARM_COLOURS[max(known, key=len)] if known else VERMILLION
+    spare = SPARE[zlib.crc32(re.split(r"[@+]", str(arm))[0].encode()) % len(SPARE)]
+    return ARM_COLOURS[max(known, key=len)] if known else spare
 
 
 def failure_class(reason: str) -> str:

@@ -1,0 +1,83 @@
+"""A rule that nobody trained: which strategy words suit a source, read from its text alone.
+
+Knows C++ text and the translator's strategy words.  Knows no verdict, no latent, no score and no target's text.
+
+The rule: a function that accumulates into something that all iterations share wants `reduction`, `atomic` or `critical`;
+any other wants a word that shares its loop out.  It was written down after the study's results were known.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+import pandas as pd
+
+SAFE = frozenset({"reduction", "atomic", "critical"})
+SHARED_OUT = frozenset({"parallel", "private", "collapse", "inner", "tile", "grid"})
+HELPERS = ("main", "rnd", "report")  # of the generated programs: no plan has a word for them
+HEAD = re.compile(r"^[A-Za-z_][\w:<> ]*[\s*&]+(\w+)\s*\([^;{}]*\)\s*\{", re.M)
+LOOP = re.compile(r"for\s*\(\s*(?:int|long|size_t|unsigned)\s+(\w+)\s*=\s*(\w+)")
+SAID = re.compile(r"atomic|reduction\(|critical")  # what OpenMP and CUDA sources say of it themselves
+DECLARED = re.compile(r"(?:double|int|long|float|unsigned)\s+([^;]*);")
+UPDATED = re.compile(r"(\w+)((?:\[[^;=]*?\])?)\s*(?:[-+*|&^]=(?!=)|=\s*\1\2\s*[-+*])")  # x += ..., x[i] = x[i] + ...
+
+
+def suited(rows: pd.DataFrame) -> pd.Series:
+    """[n] functions of each row's `source_code` whose word in its `plan` (one a function, in their order) is of the kind that
+    they want; NaN for all where a column is missing."""
+    if not {"plan", "source_code"} <= set(rows):
+        return pd.Series(float("nan"), index=rows.index)
+    counts = [suits(plan, source) for plan, source in zip(rows["plan"], rows["source_code"], strict=True)]
+    return pd.Series(counts, index=rows.index, dtype=float)
+
+
+def suits(plan: str, source: str) -> int:
+    """How many of the source's functions the plan has a suitable word for."""
+    wanted = (SAFE if shared else SHARED_OUT for shared in accumulating(source))
+    return sum(word in kind for word, kind in zip(plan.split(), wanted, strict=False))
+
+
+@lru_cache(maxsize=10_000)
+def accumulating(source: str) -> tuple[bool, ...]:
+    """Of each function before `main`, helpers left out, whether it `accumulates`."""
+    text = source.split("int main(")[0]
+    return tuple(accumulates(m[0], _body(text, m.end())) for m in HEAD.finditer(text) if m[1] not in HELPERS)
+
+
+def _body(text: str, start: int) -> str:
+    """What stands between a brace and the one that closes it."""
+    depth, at = 1, start
+    while at < len(text) and depth:
+        depth += {"{": 1, "}": -1}.get(text[at], 0)
+        at += 1
+    return text[start:at]
+
+
+def accumulates(head: str, body: str) -> bool:
+    """Does the function add to something that all iterations of its outermost loop share?
+
+    It says so itself (a `reduction` clause, `atomic`, `critical`, `atomicAdd`), or, outside a CUDA kernel, it updates a
+    scalar from before the loop, or an element whose index does not hold the loop's variable (that of the block's loop too,
+    where the loop is cut into blocks).
+    """
+    loop = LOOP.search(body)
+    if SAID.search(body) or "__global__" in head or not loop:
+        return bool(SAID.search(body))
+    inner = LOOP.search(body, loop.end())
+    own = {loop[1], inner[1]} if inner and inner[2] == loop[1] and _starts_there(body, inner) else {loop[1]}
+    before = ",".join(DECLARED.findall(body[: loop.start()]))
+    scalars = set(re.findall(r"\b(\w+)\s*(?:=|,|$)", before))
+    return any(_shared(name, index, scalars, own) for name, index in UPDATED.findall(body[loop.start() :]))
+
+
+def _starts_there(body: str, loop: re.Match) -> bool:
+    """`for (int i = b; ...`, not `for (int j = i + 1; ...`."""
+    return body[loop.end() :].lstrip().startswith(";")
+
+
+def _shared(name: str, index: str, scalars: set[str], own: set[str]) -> bool:
+    """Whether an updated scalar (no index) or element is one for all iterations; an index read from an array tells nothing."""
+    if not index:
+        return name in scalars
+    return name not in scalars and not own & set(re.findall(r"\w+", re.sub(r"\w+\[[^\]]*\]", "", index)))
