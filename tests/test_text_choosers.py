@@ -1,5 +1,6 @@
 """Choosers that see no latent: a table against counts by hand, and a made world in which only plan and source together decide."""
 
+import class_holdout
 import numpy as np
 import pandas as pd
 import pytest
@@ -28,9 +29,10 @@ def world(tasks=40, seed=0):
 
 def test_only_the_model_with_both_words_and_source_finds_what_needs_both():
     rate = text_choosers.choices(world()).groupby("arm")["validated"].mean()
-    assert rate["unguided"] == 0 and rate["oracle"] == 1
+    assert rate["unguided"] == 0
     assert rate["plan_text"] > 0.95
     assert rate["plan_table"] < 0.75  # atomic or parallel, whichever was commoner: right about every second time
+    assert rate["untrained_rule"] == 1  # this world is the one that the rule describes
 
 
 def test_the_table_is_the_smoothed_mean_of_training_rows():
@@ -57,3 +59,21 @@ def test_names_and_numbers_of_a_source_do_not_matter():
     a = "for (int i = 0; i < n; i++) heat[i] += 2.5 * load[i];\nint main() { a }"
     b = "for (int k = 1; k < m; k++) out[k] += 7 * in[k];\nint main() { b }"
     assert text_choosers.grams(a) == text_choosers.grams(b) != text_choosers.grams(a.replace("+=", "="))
+
+
+def test_a_class_of_families_is_held_out_whole_and_its_control_is_of_the_same_size():
+    rows = pd.concat([world().assign(family="sums"), world()], ignore_index=True)
+    rows = rows.assign(task=rows["family"] + rows["task"])
+    loop = "void f() { double s = 0; for (int i = 0; i < n; i++) "
+    plain, summing = (f"{loop}{body}; }}\nint main() {{}}" for body in ("y[i] = 1", "s += y[i]"))
+    rows["source_code"] = np.where(rows["family"] == "sums", summing, plain)
+    held_out = class_holdout.families_that_accumulate(rows)
+    assert held_out == {"sums"}
+    split = class_holdout.class_split(rows, held_out)
+    assert set(rows.loc[split == "test", "family"]) == held_out and {"train", "valid"} <= set(split[rows["family"] != "sums"])
+    splits = class_holdout.control_splits(rows, held_out, tasks=30)
+    tested = [set(rows.loc[part == "test", "family"]) for part in splits]
+    assert [each for each in tested if each] == [held_out]
+    for part, test in zip(splits, tested, strict=True):
+        assert rows.loc[part == "train", "task"].nunique() == 30
+        assert not test & set(rows.loc[np.isin(part, ["train", "valid"]), "family"])
