@@ -100,14 +100,14 @@ def pool_looks(pool: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
     paid = pool[keys].merge(guided[[*keys, "prm_calls", "scoring"]], on=keys, how="left")
     score = pool.get("score", absent).where(paid["scoring"].notna())
     scored = score.groupby([pool[key] for key in keys]).transform("count")
-    columns = ["level", "reason", "validated", "mean_logprob", "latent_steps", "decode_tokens"]
-    return pool[columns].assign(
+    return pool[["level", "reason", "validated", "mean_logprob", "decode_tokens"]].assign(
         group=pool.groupby(keys).ngroup(),
         place=pool["sample"],
         chance=pool["sample"] == 1,
         score=score,
         suited=pool.get("suited", absent),
         prompt=pool["prefill_tokens"],
+        latent_steps=pool.get("latent_steps", 0),
         think_cost=pool["cost"] - pool["prefill_tokens"] - pool["decode_tokens"],
         prm_calls=(paid["prm_calls"] / scored).where(score.notna(), 0).round().astype(int),
         score_cost=(paid["scoring"] / scored).where(score.notna(), 0),
