@@ -16,11 +16,11 @@ import pandas as pd
 SAFE = frozenset({"reduction", "atomic", "critical"})
 SHARED_OUT = frozenset({"parallel", "private", "collapse", "inner", "tile", "grid"})
 HELPERS = ("main", "rnd", "report")  # of the generated programs: no plan has a word for them
-HEAD = re.compile(r"^[A-Za-z_][\w:<> ]*[\s*&]+(\w+)\s*\([^;{}]*\)\s*\{", re.M)
+NAME = re.compile(r"\b(\w++)\s*+\(")
 LOOP = re.compile(r"for\s*\(\s*(?:int|long|size_t|unsigned)\s+(\w+)\s*=\s*(\w+)")
 SAID = re.compile(r"atomic|reduction\(|critical")  # what OpenMP and CUDA sources say of it themselves
-DECLARED = re.compile(r"(?:double|int|long|float|unsigned)\s+([^;]*);")
-UPDATED = re.compile(r"(\w+)((?:\[[^;=]*?\])?)\s*(?:[-+*|&^]=(?!=)|=\s*\1\2\s*[-+*])")  # x += ..., x[i] = x[i] + ...
+DECLARED = re.compile(r"\b(?:double|int|long|float|unsigned)\s++([^;]{0,500});")
+UPDATED = re.compile(r"\b(\w++)((?:\[[^;=]{0,200}?\])?)\s*+(?:[-+*|&^]=(?!=)|=\s*\1\2\s*[-+*])")  # x += ..., x[i] = x[i] + ...
 
 
 def suited(rows: pd.DataFrame) -> pd.Series:
@@ -41,17 +41,24 @@ def suits(plan: str, source: str) -> int:
 @lru_cache(maxsize=10_000)
 def accumulating(source: str) -> tuple[bool, ...]:
     """Of each function before `main`, helpers left out, whether it `accumulates`."""
-    text = source.split("int main(")[0]
-    return tuple(accumulates(m[0], _body(text, m.end())) for m in HEAD.finditer(text) if m[1] not in HELPERS)
+    found = ((NAME.search(head), head, body) for head, body in blocks(source.split("int main(")[0]))
+    return tuple(accumulates(head, body) for name, head, body in found if name and name[1] not in HELPERS)
 
 
-def _body(text: str, start: int) -> str:
-    """What stands between a brace and the one that closes it."""
-    depth, at = 1, start
-    while at < len(text) and depth:
-        depth += {"{": 1, "}": -1}.get(text[at], 0)
-        at += 1
-    return text[start:at]
+def blocks(text: str) -> list[tuple[str, str]]:
+    """(what stands before it, body) of every outermost pair of braces; what stands before begins after the last semicolon."""
+    found, depth, start, opened = [], 0, 0, 0
+    for brace in re.finditer(r"[{}]", text):
+        at = brace.start()
+        if brace[0] == "{":
+            opened = at if depth == 0 else opened
+            depth += 1
+        elif depth:
+            depth -= 1
+            if depth == 0:
+                found.append((text[start:opened].rpartition(";")[2], text[opened + 1 : at]))
+                start = at + 1
+    return found
 
 
 def accumulates(head: str, body: str) -> bool:
