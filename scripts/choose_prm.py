@@ -63,7 +63,7 @@ def main() -> None:
     for text in args.set or GRID:
         given = dict(item.split("=", 1) for item in text.split(",") if item)
         values = base.params.prm.model_dump() | {name: yaml.safe_load(value) for name, value in given.items()}
-        run = runs.open_run(args.run, prm=Prm(**values).model_dump())
+        run = runs.open_run(args.run, overrides={"prm": Prm(**values).model_dump()})
         seen = prm_training.readings(run, latents[rows.index])
         told = pd.DataFrame([measure(run, rows, seen, seed) for seed in range(args.seeds)]).mean()
         print(f"{text or 'as it is':28}", told.round(3).to_dict(), flush=True)

@@ -1,12 +1,11 @@
-"""Runs every notebook with its own defaults (the tiny run; 08: the study's tables) and stores the outputs that nbval compares.
+"""Runs every notebook with its own defaults, which read the study's tables that ship, and stores the outputs that nbval compares.
 
 `make notebooks`.  Figures are stored as pictures where a Chrome can be found, for readers of the page that runs nothing;
-large interactive figures and widgets are not stored.
+large interactive figures and widgets are not stored.  A study of one's own in data/runs/study would be shown instead: refused.
 """
 
 import base64
 import io
-import shutil
 import sys
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from nbclient import NotebookClient
 from PIL import Image
 
 from parallax_lib.analysis.figures import theme
+from parallax_lib.study.run import STUDY, open_run
 
 ROOT = Path(__file__).resolve().parents[1]
 PLOTLY = "application/vnd.plotly.v1+json"
@@ -62,8 +62,9 @@ def refresh(path: Path) -> None:
 
 
 if __name__ == "__main__":
+    if not open_run(STUDY).shipped:
+        sys.exit(f"data/runs/{STUDY} holds a study of your own, which the notebooks would show; move it away first")
     theme.use_renderer(picture=True)  # starts the browser once
-    shutil.rmtree(ROOT / "data" / "runs" / "tiny", ignore_errors=True)
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         if len(sys.argv) < 2 or any(name in path.name for name in sys.argv[1:]):
             refresh(path)

@@ -36,7 +36,7 @@ def open_run():
     name = f"test-study-{os.getpid()}"
 
     def make(**sections):
-        run = runs.open_run(name, **{k: SETTINGS.get(k, {}) | sections.get(k, {}) for k in SETTINGS | sections})
+        run = runs.open_run(name, overrides={k: SETTINGS.get(k, {}) | sections.get(k, {}) for k in SETTINGS | sections})
         folder = prm_registry.prm_folder(run)
         if not folder.exists() and "kind" not in sections.get("prm", {}):
             model = prm_model.build(prm_model.PRMConfig(backbone="gru", latent_width=576, width=16, steps=2))
@@ -293,11 +293,11 @@ def test_tasks_with_too_long_a_prompt_are_left_out_and_told(open_run):
 @pytest.mark.parametrize("sections", [{}, {"suite": {}, "prm": {}}])
 def test_a_run_that_nobody_knows_is_a_misspelt_one_unless_it_has_settings(sections):
     with pytest.raises(UserError, match="run 'demoo': no params/demoo.yaml and .*; did you mean 'demo'.; known are .*study"):
-        runs.open_run("demoo", **sections)
+        runs.open_run("demoo", overrides=sections)
     folder = ROOT / "data" / "runs" / "demoo"
     assert not folder.exists()
     folder.mkdir(parents=True)
     try:
-        assert runs.open_run("demoo", **sections).folder == folder  # as `run --set run=demoo` makes it before its notebooks
+        assert runs.open_run("demoo", overrides=sections).folder == folder  # as `run --set run=demoo` makes it before its notebooks
     finally:
         shutil.rmtree(folder)

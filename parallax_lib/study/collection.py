@@ -77,9 +77,16 @@ def tasks_of(run: Run, rows: pd.DataFrame) -> list[Task]:
     return [t for t in runs.all_tasks(run) if t.id in wanted]
 
 
-def tour_task(run: Run) -> Task:
-    """The first serial-omp task of the suite: what the tour shows."""
-    return min((t for t in all_tasks(run) if t.direction == "serial-omp"), key=lambda t: (len(t.source_code), t.id))
+def tour_task(run: Run, rows: pd.DataFrame | None = None) -> Task:
+    """The shortest task from serial to OpenMP: what the tour shows.  With collected `rows` the shortest whose original failed where
+    two branch-offs did not, in a family that the translator never saw."""
+    pool = [t for t in runs.all_tasks(run) if t.direction == "serial-omp"]
+    if rows is not None:
+        original = rows["branch_depth"] < 0
+        good, first = (rows[kept].groupby("task")["reward"].sum() for kept in (~original, original))
+        split = set(good.index[(good >= 2) & (first.reindex(good.index) == 0)])
+        pool = [t for t in pool if t.id in split and t.kernel.family not in generator.SEEN_FAMILIES]
+    return min(pool, key=lambda t: (len(t.source_code), t.id))
 
 
 def collect_live(run: Run, chosen: Sequence[Task]) -> tuple[pd.DataFrame, np.ndarray]:
@@ -116,18 +123,24 @@ def with_shipped(run: Run, live: pd.DataFrame, vectors: np.ndarray) -> tuple[pd.
     """
     frames, parts = [live], [vectors]
     if run.params.collect.shipped:
-        frame, more = read_shipped(run.params.collect.shipped, vectors.shape[2])
-        steps = vectors.shape[1]
-        if more.shape[1] < steps:
-            raise UserError(f"collect.shipped: latents have {more.shape[1]} steps, latent.steps is {steps}; lower it or collect again")
-        frame = _rewarded(run, frame)
-        inside = frame["branch_depth"] < steps
-        if run.params.collect.shipped_limit:
-            drawn = sorted(frame["task"].unique(), key=lambda task: derive_seed("shipped", task))[: run.params.collect.shipped_limit]
-            inside &= frame["task"].isin(drawn)
-        frames.append(frame[inside & ~frame["capture_id"].isin(live["capture_id"])])
-        parts.append(more[frames[1].index, :steps])
+        frame, more = shipped_rollouts(run, vectors.shape[1], vectors.shape[2])
+        fresh = (~frame["capture_id"].isin(live["capture_id"])).to_numpy()
+        frames.append(frame[fresh])
+        parts.append(more[fresh])
     return with_splits(run, pd.concat(frames, ignore_index=True)), np.concatenate(parts)
+
+
+def shipped_rollouts(run: Run, steps: int, width: int | None = None) -> tuple[pd.DataFrame, np.ndarray]:
+    """The rollouts of `collect.shipped` with the run's reward, and the first `steps` of their latents, float16 [n, steps, D]."""
+    frame, vectors = read_shipped(run.params.collect.shipped, width)
+    if vectors.shape[1] < steps:
+        raise UserError(f"collect.shipped: latents have {vectors.shape[1]} steps, latent.steps is {steps}; lower it or collect again")
+    frame = _rewarded(run, frame)
+    inside = frame["branch_depth"] < steps
+    if run.params.collect.shipped_limit:
+        drawn = sorted(frame["task"].unique(), key=lambda task: derive_seed("shipped", task))[: run.params.collect.shipped_limit]
+        inside &= frame["task"].isin(drawn)
+    return frame[inside].reset_index(drop=True), vectors[inside.to_numpy(), :steps]
 
 
 def _rewarded(run: Run, frame: pd.DataFrame) -> pd.DataFrame:
@@ -152,6 +165,10 @@ def keep_rollouts(run: Run, rollouts: pd.DataFrame, vectors: np.ndarray) -> None
 
 
 def load_rollouts(run: Run) -> tuple[pd.DataFrame, np.ndarray]:
+    """(rollouts with their splits, latents float16 [n, K, D]) of the run; of the study that ships, those of data/rollouts."""
+    if run.shipped:
+        frame, vectors = shipped_rollouts(run, run.params.latent.steps)
+        return with_splits(run, frame), vectors
     return run.table("rollouts"), read_vectors(run.folder / "latents.safetensors")
 
 

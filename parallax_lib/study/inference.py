@@ -13,12 +13,11 @@ import numpy as np
 import pandas as pd
 
 from parallax_lib.analysis import metrics
+from parallax_lib.core.config import Translator as TranslatorParams
 from parallax_lib.core.config import dump
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.executors import run_map
-from parallax_lib.core.storage import (
-    digest,
-)
+from parallax_lib.core.storage import digest
 from parallax_lib.prm import model as prm_model
 from parallax_lib.prm import packed
 from parallax_lib.search import arms, guided_search, rollouts
@@ -27,7 +26,7 @@ from parallax_lib.study.collection import all_tasks
 from parallax_lib.study.run import Run, beside, judge_frame
 from parallax_lib.tasks.synthetic import generator
 from parallax_lib.tasks.task import Task, split_of, spread
-from parallax_lib.translator.models import width_of
+from parallax_lib.translator.models import Translator, loaded_translator, width_of
 
 REPAIR_SHRINK = 6  # a repair's prompts are three times as long and each row has its own
 
@@ -41,6 +40,19 @@ def held_out_tasks(run: Run) -> list[Task]:
     if not held_out:
         raise UserError("suite: no kernel of a test family; raise suite.test_fraction or change suite.split_seed")
     return spread(held_out, run.params.search.limit, run.params.seed)
+
+
+def loop_parts(run: Run, task: Task) -> tuple[Translator, list]:
+    """(the translator, the PRMs that guide a task of this family): what one guided loop needs.
+
+    Of the study that ships, the random translator and an untrained PRM: the loop runs without a download, its choices mean nothing.
+    """
+    if run.shipped:
+        translator = loaded_translator(TranslatorParams(model="random"))
+        return translator, [prm_model.build(prm_model.PRMConfig(backbone="gru", latent_width=translator.width, width=16)).eval()]
+    translator = loaded_translator(run.params.translator)
+    folders = prm_registry.folders(run, task.kernel.family)
+    return translator, [prm_model.load(folder, translator.width, device=translator.device) for folder in folders]
 
 
 def translate_all(run: Run, chosen: Sequence[Task]) -> pd.DataFrame:

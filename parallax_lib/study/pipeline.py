@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from parallax_lib.core import fingerprint
-from parallax_lib.core.config import ROOT, Params, dump
+from parallax_lib.core.config import ROOT, SECTIONS, Params, dump
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.storage import digest, held, run_folder, whole, write_json
 
@@ -150,7 +150,8 @@ def execute(stage: Stage, params: Params, folder: Path, key: str, record: Path, 
     say(f"[{stage.number}] {stage.notebook.stem} ...")
     try:
         with _watch(folder / "progress.json", stage.number, say), _this_library():
-            given = {k: v for k, v in dump(params).items() if k != "card" or k in PART[stage.number]}  # 03 and 07 take it
+            values = dump(params)
+            given = {"run": params.run, "seed": params.seed, "overrides": {name: values[name] for name in SECTIONS}}
             papermill.execute_notebook(str(stage.notebook), str(part), parameters=given, cwd=str(NOTEBOOKS), **_engine())
         entry["status"] = "ok"
         entry["files"] = _results(folder, there, earlier)

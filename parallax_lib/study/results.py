@@ -5,6 +5,7 @@ Knows the tables of a run folder.  Computes no metric itself and runs no model.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -17,10 +18,13 @@ from parallax_lib.analysis.figures import methods as method_figures
 from parallax_lib.analysis.figures import report_card as report_figures
 from parallax_lib.analysis.figures import training as figures
 from parallax_lib.analysis.figures.adjudicator import Adjudicator
-from parallax_lib.core.config import ROOT, resolve
+from parallax_lib.core.config import resolve
 from parallax_lib.core.storage import read_table
 from parallax_lib.search import arms
+from parallax_lib.search.rollout_files import read_shipped
+from parallax_lib.study.collection import influence_rows
 from parallax_lib.study.run import Run, all_tasks
+from parallax_lib.tasks.task import Task
 
 SUMMARY = ["arm", "repair", "n", "unjudged", "validated", "rate", "low", "high", "decode_tokens", "prm_calls", "cost"]  # of the arms table
 
@@ -31,16 +35,30 @@ def shipped_influence(run: Run) -> pd.DataFrame:
     return metrics.influence(pd.read_json(file, lines=True)) if run.params.collect.shipped and file.exists() else pd.DataFrame()
 
 
-def shown_results(run: Run) -> tuple[pd.DataFrame, str]:
-    """(judged programs, where they come from): the run's own, or those of the study that ship in data/study while it has none."""
-    own, folder = run.folder / "results.parquet", ROOT / "data" / "study"
-    if run.params.run == "study" and not own.exists():
-        return read_table(folder, "results"), str(folder.relative_to(ROOT))
-    return run.table("results"), str(run.folder.relative_to(ROOT))
+def influence(run: Run, chosen: Sequence[Task]) -> pd.DataFrame:
+    """What noise on the latents changes, measured with the run's translator on some of the chosen tasks; of the study that ships, as
+    measured when data/rollouts was collected."""
+    return shipped_influence(run) if run.shipped else metrics.influence(influence_rows(run, chosen))
+
+
+def shown_scores(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(rollouts, their scores: capture_id, depth, score, target, model) for the score explorer.
+
+    Of the study that ships: the trajectories that some chooser of stage 03 took, each with its mean score by PRMs of other
+    families after the last latent; a trajectory that no chooser took has no score there.
+    """
+    if not run.shipped:
+        rows, scores = run.table("rollouts"), run.table("scores")
+        return rows[rows["capture_id"].isin(scores["capture_id"])], scores
+    taken = run.table("crossfit").groupby("capture_id", as_index=False)[["score", "reward"]].mean()
+    last = {"depth": run.params.latent.steps - 1, "model": f"{run.params.prm.kind}, other families"}
+    rows, _ = read_shipped(run.params.collect.shipped)
+    scores = taken[taken["capture_id"].isin(rows["capture_id"])].rename(columns={"reward": "target"}).assign(**last)
+    return rows[rows["capture_id"].isin(scores["capture_id"])], scores
 
 
 def write_stats(run: Run, results: pd.DataFrame, pool: pd.DataFrame | None = None) -> str:
-    """Per direction and in total, as text; also written as `validators_stats_<run>.txt` and `.json`.
+    """Per direction and in total, as text; of a run also written as `validators_stats_<run>.txt` and `.json`.
 
     pool: the programs that best-of-N chooses from.  Their pass@k is of those under noise, each a draw like the other.
     """
@@ -48,8 +66,10 @@ def write_stats(run: Run, results: pd.DataFrame, pool: pd.DataFrame | None = Non
     ks = tuple(k for k in (1, 2, 4, 8) if k <= rows.groupby(["arm", "task"]).size().max()) if "arm" in rows else ()
     table = pass_at_k.at_k_table(rows, ks).astype(object) if ks else pd.DataFrame()
     told = table.where(table.notna(), None).to_dict("records")
-    _, text = validation_stats.write_stats(validation_stats.stats(results, metrics.clustered), run.folder, run.params.run, told)
-    return text.read_text()
+    counts = validation_stats.stats(results, metrics.clustered)
+    if not run.shipped:
+        validation_stats.write_stats(counts, run.folder, run.params.run, told)
+    return validation_stats.render(counts, run.params.run, told)
 
 
 def with_sources(run: Run, rows: pd.DataFrame) -> pd.DataFrame:

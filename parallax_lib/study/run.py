@@ -6,7 +6,7 @@ Knows suites and verdicts.  Knows nothing of models, latents or arms.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -28,35 +28,56 @@ from parallax_lib.verdict import batch as judge_batch
 from parallax_lib.verdict import toolchain, validate
 
 JUDGES = 2  # batches judged at once, by half of the workers each: the last slow programs of one do not hold up the next
+STUDY, SHIPPED = "study", ROOT / "data" / "study"  # the run whose tables ship, and where they lie
+MANIFEST = "manifest.json"  # of a folder in which `parallax_lib run` has started
+
 
 
 @dataclass(frozen=True)
 class Run:
-    """An open run folder."""
+    """An open run folder.  `shipped`: the study as it ships; its tables are read from data/study and no stage is executed."""
 
     params: Params
     folder: Path
     journal: Journal
     progress: Callable[[str, int, int], None]
+    shipped: bool = False
+
+    @property
+    def tables(self) -> Path:
+        """The folder that `table` reads."""
+        return SHIPPED if self.shipped else self.folder
 
     def table(self, name: str) -> pd.DataFrame:
-        return read_table(self.folder, name)
+        return read_table(self.tables, name)
 
     def keep(self, name: str, frame: pd.DataFrame) -> pd.DataFrame:
-        write_table(self.folder, name, frame)
+        """The frame, written as a table of the run; nothing is written beside tables that ship."""
+        if not self.shipped:
+            write_table(self.folder, name, frame)
         return frame
 
 
-def open_run(run: str, seed: int = 0, **sections: dict) -> Run:
-    """The run of a notebook's parameters cell: `params/<run>.yaml` with the cell's sections laid on top.
+def open_run(run: str, seed: int = 0, overrides: Mapping[str, dict] | None = None) -> Run:
+    """The run of a notebook's parameters cell: `params/<run>.yaml` with `overrides` ({section: {key: value}}) laid on top.
 
+    `study` is the study as it ships until a study of one's own has started in data/runs/study, or settings are overridden.
     A name that no file and no folder has is taken for a new run only with settings of its own; alone it is a misspelt one.
     """
-    known = known_runs()
-    if run not in known and not any(sections.values()):
+    known, overrides = known_runs(), dict(overrides or {})
+    if run not in known and not any(overrides.values()):
         near = "".join(f"; did you mean {name!r}?" for name in difflib.get_close_matches(run, known, n=1))
         raise UserError(f"run {run!r}: no params/{run}.yaml and no data/runs/{run}{near}; known are {', '.join(known)}")
-    return open_params(load(run, seed=seed, **sections))
+    opened = open_params(load(run, seed=seed, **overrides))
+    own = run != STUDY or any(overrides.values()) or (opened.folder / MANIFEST).exists()
+    return replace(opened, shipped=not own)
+
+
+def title(run: Run) -> str:
+    """What a notebook prints first: which run it shows and where its tables come from."""
+    p = run.params
+    of = "the study's tables that ship in data/study; nothing is executed" if run.shipped else f"executed in data/runs/{p.run}"
+    return f"run {p.run!r}, seed {p.seed}: {of}\ntranslator {' + '.join(filter(None, (p.translator.model, p.translator.adapter)))}"
 
 
 def known_runs() -> list[str]:

@@ -1,0 +1,139 @@
+"""What the numbered notebooks call: the result of a stage, executed now or, of the study that ships, read from its tables.
+
+Knows the names of the run's tables and in which order a stage makes them.  Holds no method of its own.
+
+n rollouts, K latent steps, D translator width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from parallax_lib.analysis import branch_selection, comparisons, metrics
+from parallax_lib.prm import labels
+from parallax_lib.search import arms, rollouts
+from parallax_lib.study import collection, cross_validation, inference, prm_registry, training, training_ablations
+from parallax_lib.study.run import Run, judge_frame
+from parallax_lib.tasks.task import Task
+from parallax_lib.translator.models import loaded_translator
+
+TOLERANCE = 0.05  # of reward: a pick this close to the best sibling is one of the best
+
+
+def tour(run: Run) -> tuple[Task, pd.DataFrame]:
+    """A task and all its rollouts, judged: an original and its branch-offs."""
+    if run.shipped:
+        found, _ = collection.shipped_rollouts(run, run.params.latent.steps)
+        task = collection.tour_task(run, found)
+        return task, found[found["task"] == task.id].sort_values(["branch_depth", "resample"], ignore_index=True)
+    task = collection.tour_task(run)
+    rows, _ = rollouts.generate(loaded_translator(run.params.translator), [task], run.params)
+    return task, judge_frame(run, pd.DataFrame(rows), [task])
+
+
+def collect(run: Run, chosen: Sequence[Task]) -> tuple[pd.DataFrame, np.ndarray]:
+    """Stage 01: rollouts of the chosen tasks, written and judged here, then those of `collect.shipped`; latents [n, K, D]."""
+    if run.shipped:
+        return collection.load_rollouts(run)
+    rows, latents = collection.with_shipped(run, *collection.collect_live(run, chosen))
+    collection.keep_rollouts(run, rows, latents)
+    return rows, latents
+
+
+def training_rows(run: Run) -> tuple[pd.DataFrame, np.ndarray, pd.DataFrame]:
+    """(rollouts that a PRM may use, what a PRM reads of their latents [n, K, .], what was removed and why).
+
+    Of the study that ships the latents are as they are: `prm.reads` asks the translator, which is not loaded.
+    """
+    found, latents = collection.load_rollouts(run)
+    rows, removed = labels.filter_training(found)
+    labels.check_leakage(rows)
+    return rows, latents[rows.index] if run.shipped else training.readings(run, latents[rows.index]), removed
+
+
+def train(run: Run, rows: pd.DataFrame, vectors: np.ndarray) -> pd.DataFrame:
+    """Stage 02: the run's PRM and its baselines, trained; how well they rank prefixes of test families, by latent step."""
+    if run.shipped:
+        return run.table("scores_by_depth")
+    kind = run.params.prm.kind
+    model, history = training.train_prm(run, kind, rows, vectors)
+    run.keep("history", history)
+    models = {kind: model} | {other: training.train_prm(run, other, rows, vectors)[0] for other in run.params.prm.baselines}
+    scores = run.keep("scores", training.score_table(models, rows, vectors, training.prompt_states(run, rows)))
+    test = scores[scores["split"] == "test"]
+    run.keep("calibration", metrics.calibration_by(test))
+    return run.keep("scores_by_depth", metrics.scores_by_depth(test))
+
+
+def select_branches(run: Run) -> pd.DataFrame:
+    """Stage 03, first half: does the run's PRM pick the best sibling at one latent step, in families of the test split?"""
+    if run.shipped:
+        return run.table("selection")
+    found, latents = collection.load_rollouts(run)
+    test = found[found["split"] == "test"]
+    model = prm_registry.load_prm(run, latents.shape[2])
+    read = training.readings(run, latents[test.index])
+    branches = run.keep("branches", training.branch_table(model, test, read, training.prompt_states(run, test)))
+    return run.keep("selection", branch_selection.branch_selection(branches, tol=TOLERANCE))
+
+
+def cross_validate(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Stage 03, second half, with `prm.folds`: (what every chooser takes among the collected trajectories of each task, by PRMs
+    that never saw its family; what choosers that run N programs take).  Empty without folds."""
+    if run.shipped:
+        return run.table("crossfit"), run.table("crossfit_filtered")
+    if not run.params.prm.folds:
+        return pd.DataFrame(), pd.DataFrame()
+    rows, vectors, _ = training_rows(run)
+    chosen = run.keep("crossfit", cross_validation.table(run, rows, vectors))
+    run.keep("crossfit_differences", comparisons.differences(chosen))
+    run.keep("crossfit_gaps", comparisons.gap_closed(chosen))
+    run.keep("crossfit_families", comparisons.by_family(chosen))
+    ran = cross_validation.filtered(rows, cross_validation.mean_scores(run, rows, vectors))
+    return chosen, run.keep("crossfit_filtered", ran)
+
+
+def translate(run: Run) -> pd.DataFrame:
+    """Stage 04: every method's programs for held-out tasks, a row each, and the pool that best-of-N chooses from.
+
+    Of the study that ships: the programs that the methods took.
+    """
+    if run.shipped:
+        return run.table("results")
+    return run.keep("translations", inference.translate_all(run, inference.held_out_tasks(run)))
+
+
+def judge(run: Run) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Stage 05: (every method's programs with their verdicts, the pool's, methods by repair round)."""
+    if run.shipped:
+        return run.table("results"), run.table("pool"), run.table("repairs")
+    translations = run.table("translations")
+    tasks = collection.tasks_of(run, translations)
+    judged = judge_frame(run, translations, tasks)
+    pool = run.keep("pool", judged[judged["arm"] == "pool"])
+    results = run.keep("results", arms.derive(judged, run.params.search.arms))
+    run.keep("arms", metrics.arm_table(results))
+    run.keep("paired", inference.paired_table(results))
+    rounds = run.keep("rounds", inference.repair_rounds(run, results, tasks))
+    return results, pool, run.keep("repairs", metrics.arm_table(rounds))
+
+
+def compare(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Stage 07: guided minus every other method, and the share of the oracle's gap that each closes."""
+    results = run.table("results")
+    return run.keep("differences", comparisons.differences(results)), run.keep("gaps", comparisons.gap_closed(results))
+
+
+def sensitivity(run: Run) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Stage 07: what another number of candidates, another margin, another training would have given."""
+    if run.shipped:
+        return run.table("breadth"), run.table("margins"), run.table("variations")
+    found, _ = collection.load_rollouts(run)
+    trajectories = comparisons.thoughts(found, run.table("scores"), run.params.prm.kind)
+    breadth = run.keep("breadth", comparisons.breadth(trajectories))
+    margins = run.keep("margins", comparisons.margin_sweep(run.table("branches"), run.params.card.margins))
+    rows, vectors, _ = training_rows(run)
+    return breadth, margins, run.keep("variations", training_ablations.table(run, rows, vectors))
