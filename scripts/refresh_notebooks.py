@@ -38,7 +38,8 @@ def light(output: dict) -> dict | None:
     data = output.get("data")
     if data is None:
         return output
-    data.pop("application/vnd.jupyter.widget-view+json", None)
+    if "application/vnd.jupyter.widget-view+json" in data:
+        return None
     figure = data.get(PLOTLY)
     if figure and theme.has_browser():
         data["image/png"] = base64.b64encode(small(go.Figure(data=figure["data"], layout=figure["layout"]).to_image("png"))).decode()

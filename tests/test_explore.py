@@ -345,19 +345,3 @@ def test_an_unknown_choice_is_refused(tmp_path):
     (tmp_path / "d.json").write_text('{"k": {"choice": "maybe"}}')
     with pytest.raises(UserError, match="k: choice is 'maybe'"):
         read_decisions(tmp_path / "d.json")
-
-
-def test_the_studys_programs_are_there_before_it_has_run(tmp_path):
-    run = replace(runs.open_run("study"), folder=tmp_path)
-    shipped, where = study_results.shown_results(replace(run, folder=tmp_path / "empty"))
-    assert (len(shipped), where) == (10800, "data/study") and shipped["code"].notna().sum() > 10700
-    with pytest.raises(UserError, match="not there yet"):
-        study_results.shown_results(replace(run, params=run.params.model_copy(update={"run": "demo"})))
-    own = ROOT / "data" / "runs" / f"test-shown-{os.getpid()}"
-    try:
-        own.mkdir(parents=True)
-        RESULTS.to_parquet(own / "results.parquet")
-        mine, where = study_results.shown_results(replace(run, folder=own))
-        assert len(mine) == len(RESULTS) and where == str(own.relative_to(ROOT))
-    finally:
-        shutil.rmtree(own)

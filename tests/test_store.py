@@ -179,13 +179,6 @@ def test_a_missing_table_says_which_stages_make_it(tmp_path):
     assert not folder.exists()
 
 
-def test_every_table_that_a_notebook_keeps_has_its_stage():
-    kept = {"rollouts": "01"}
-    for path in (ROOT / "notebooks").glob("0*.ipynb"):
-        kept |= dict.fromkeys(re.findall(r'R\.keep\(\\"(\w+)\\"', path.read_text()), path.name[:2])
-    assert kept == MAKERS
-
-
 def test_names_are_safe_and_distinct():
     a, b = slug("../../etc/passwd\x00", 1), slug("../../etc/passwd\x00", 2)
     assert a != b and a.startswith("etc-passwd-") and "/" not in a and len(slug("x" * 500, 0)) == 61

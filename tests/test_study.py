@@ -13,9 +13,11 @@ import pytest
 from parallax_lib.analysis import metrics
 from parallax_lib.core.config import ROOT
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.storage import write_json
 from parallax_lib.prm import model as prm_model
 from parallax_lib.search import arms, guided_search, rollout_files
-from parallax_lib.study import collection, cross_validation, inference, prm_registry
+from parallax_lib.study import collection, cross_validation, inference, prm_registry, stages
+from parallax_lib.study import results as study_results
 from parallax_lib.study import run as runs
 from parallax_lib.study import training as prm_training
 from parallax_lib.tasks.synthetic import generator
@@ -301,3 +303,35 @@ def test_a_run_that_nobody_knows_is_a_misspelt_one_unless_it_has_settings(sectio
         assert runs.open_run("demoo", overrides=sections).folder == folder  # as `run --set run=demoo` makes it before its notebooks
     finally:
         shutil.rmtree(folder)
+
+
+def test_the_study_ships_until_one_of_ones_own_has_started(monkeypatch, tmp_path):
+    monkeypatch.setattr(runs, "run_folder", lambda name: tmp_path)
+    shipped = runs.open_run("study")
+    assert shipped.shipped and "data/study" in runs.title(shipped)
+    assert len(shipped.table("results")) == 10800 and shipped.keep("results", pd.DataFrame()).empty
+    assert not (tmp_path / "results.parquet").exists() and len(shipped.table("results")) == 10800
+    with pytest.raises(UserError, match="not there yet"):
+        shipped.table("scores")
+    assert not runs.open_run("demo").shipped and not runs.open_run("study", overrides={"latent": {"sigma": 1.0}}).shipped
+    assert runs.open_run("study", overrides={"latent": {}}).shipped
+    write_json(tmp_path / "manifest.json", {})
+    own = runs.open_run("study")
+    assert not own.shipped and f"executed in data/runs/{own.params.run}" in runs.title(own)
+    with pytest.raises(UserError, match="not there yet"):
+        own.table("results")
+
+
+def test_what_a_stage_returns_of_the_study_that_ships_are_its_tables():
+    run = runs.open_run("study")
+    if not run.shipped:
+        pytest.skip("data/runs/study holds a study of one's own")
+    task, rows = stages.tour(run)
+    assert set(rows["task"]) == {task.id} and rows["reward"].iloc[0] == 0 and rows["reward"].sum() >= 2
+    results, pool, repairs = stages.judge(run)
+    assert (len(results), len(pool)) == (10800, 7200) and set(repairs["repair"]) == {0, 1, 2, 3}
+    chosen, ran = stages.cross_validate(run)
+    assert chosen["task"].nunique() == ran["task"].nunique() == 1888
+    scored, scores = study_results.shown_scores(run)
+    assert set(scored["capture_id"]) == set(scores["capture_id"]) and scores["score"].between(0, 1).all()
+    assert "rate" in study_results.write_stats(run, results, pool) and not list(run.folder.glob("validators_stats*"))
