@@ -1,10 +1,7 @@
 """Every callback of the explorers without a browser: the widgets hold what a user would see, files what they keep."""
 
 import json
-import os
-import shutil
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from types import SimpleNamespace
 
 import frames
@@ -17,10 +14,7 @@ from parallax_lib.analysis.decisions import decide, program_key, read_decisions,
 from parallax_lib.analysis.figures import explorers, theme
 from parallax_lib.analysis.figures.explorers import Adjudicator, FailureExplorer, ScoreExplorer
 from parallax_lib.analysis.figures.widgets import Details, to_csv
-from parallax_lib.core.config import ROOT
 from parallax_lib.core.errors import UserError
-from parallax_lib.study import results as study_results
-from parallax_lib.study import run as runs
 
 ROLLOUTS, RESULTS = frames.rollouts(), frames.results()
 SCORES = frames.scores(ROLLOUTS)

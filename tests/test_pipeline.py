@@ -1,5 +1,6 @@
 """What makes a stage run again: the settings its notebook reads, and no others."""
 
+import inspect
 import json
 import os
 import re
@@ -18,7 +19,7 @@ import pytest
 from parallax_lib.core.config import ROOT, Params
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.storage import write_table, write_vectors
-from parallax_lib.study import collection, pipeline
+from parallax_lib.study import collection, pipeline, stages
 
 FRAME = pd.DataFrame({"a": [1]})
 STAGES = {s.number: s for s in pipeline.stages(card=True)}
@@ -28,13 +29,13 @@ def cells(stage) -> str:
     return "\n".join("".join(c["source"]) for c in json.loads(stage.notebook.read_text())["cells"] if c["cell_type"] == "code")
 
 
-@pytest.mark.parametrize("number", STAGES)
-def test_a_setting_that_a_notebook_reads_is_part_of_its_key_or_of_an_earlier_one(number):
-    text = cells(STAGES[number])
-    read = set(re.findall(r"\bP\.(\w+)\.", text)) & set(Params.model_fields)
-    known = {section for n in STAGES if n <= number for section in pipeline.PART[n]}
-    assert read - known == set()
-    assert ("card" in pipeline.PART[number]) == ("card: dict" in text)  # papermill gives it to these only
+def test_a_setting_that_a_stage_reads_is_part_of_its_key_or_of_an_earlier_one():
+    for number, stage in STAGES.items():
+        text = cells(stage)
+        called = [inspect.getsource(getattr(stages, name)) for name in re.findall(r"\bstages\.(\w+)\(", text)]
+        read = set(re.findall(r"\b(?:P|R\.params|run\.params)\.(\w+)\.", "\n".join([text, *called]))) & set(Params.model_fields)
+        known = {section for n in STAGES if n <= number for section in pipeline.PART[n]}
+        assert read - known == set(), number
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import os
 import random
-import re
 import signal
 import sqlite3
 import subprocess
@@ -16,7 +15,7 @@ import pytest
 from parallax_lib.core import storage
 from parallax_lib.core.config import ROOT
 from parallax_lib.core.errors import UserError
-from parallax_lib.core.storage import MAKERS, Journal, derive_seed, read_table, read_vectors, slug, write_atomic, write_vectors
+from parallax_lib.core.storage import Journal, derive_seed, read_table, read_vectors, slug, write_atomic, write_vectors
 
 WRITER = """
 import sys
