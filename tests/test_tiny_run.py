@@ -18,11 +18,12 @@ from parallax_lib.core.storage import MAKERS, read_table
 from parallax_lib.study import pipeline
 
 OTHERS = ("00_tour", "explore_failures", "explore_scores")  # no stages
+VARIES = {"calibration"}  # bins that hold a score: a training's floats decide
 
 
 def summary(folder: Path) -> dict:
     """Rows of every table, rungs of the ladder that programs reach, names of the methods."""
-    tables = {name: read_table(folder, name) for name in sorted(MAKERS)}
+    tables = {name: read_table(folder, name) for name in sorted(set(MAKERS) - VARIES)}
     levels = {name: Counter(tables[name]["level"].tolist()) for name in ("rollouts", "results")}
     return {
         "rows": {name: len(table) for name, table in tables.items()},
