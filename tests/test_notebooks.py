@@ -80,7 +80,7 @@ def test_the_stored_outputs_are_those_of_the_shipped_tables():
     told = "".join("".join(out.get("text", "")) for out in outputs)
     results, _ = subgroups.without_equal_cost(read_table(STUDY, "results"))
     assert comparisons.headline(comparisons.differences(results), comparisons.gap_closed(results)) in told
-    assert sum("image/png" in out.get("data", {}) for out in outputs) >= 9
+    assert sum("image/png" in out.get("data", {}) for out in outputs) >= 8
 
 
 def test_families_of_both_suites_are_those_of_all_rows():

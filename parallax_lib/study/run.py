@@ -76,7 +76,7 @@ def open_run(run: str, seed: int = 0, overrides: Mapping[str, dict] | None = Non
 def title(run: Run) -> str:
     """What a notebook prints first: which run it shows and where its tables come from."""
     p = run.params
-    of = "the study's tables that ship in data/study; nothing is executed" if run.shipped else f"executed in data/runs/{p.run}"
+    of = "the study's tables that ship in data/study; no stage is executed" if run.shipped else f"executed in data/runs/{p.run}"
     return f"run {p.run!r}, seed {p.seed}: {of}\ntranslator {' + '.join(filter(None, (p.translator.model, p.translator.adapter)))}"
 
 
