@@ -51,12 +51,13 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("params", type=Path)
     run.add_argument("--set", action="append", default=[], metavar="section.key=value")
     run.add_argument("--only", default="", metavar="01,03-05")
-    run.add_argument("--force", action="store_true", help="run stages again even if nothing changed")
+    run.add_argument("--force", action="store_true", help="make everything the stages asked for make anew, whatever they remember")
     run.set_defaults(go=_run)
     ship = sub.add_parser("collect", help="stage 01 without notebooks; writes rollouts a later run can add as `collect.shipped`")
     ship.add_argument("params", type=Path)
     ship.add_argument("--out", type=Path, required=True)
     ship.add_argument("--set", action="append", default=[], metavar="section.key=value")
+    ship.add_argument("--force", action="store_true", help="collect and judge anew what the run remembers")
     ship.set_defaults(go=_collect)
     again = sub.add_parser("rejudge", help="judge a folder of shipped rollouts again; prints which verdicts changed")
     again.add_argument("folder", help="what `collect` wrote, such as data/rollouts")
@@ -165,7 +166,7 @@ def _collect(args) -> None:
     from parallax_lib.study import collection, pipeline
 
     check_machine(params.model_copy(update={"collect": params.collect.model_copy(update={"shipped": ""})}))
-    collection.collect_to(params, args.out, pipeline.manifest(params))
+    collection.collect_to(params, args.out, pipeline.manifest(params), args.force)
 
 
 def _rejudge(args) -> None:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.fingerprint import source_digest
 from parallax_lib.core.storage import derive_seed, digest
 from parallax_lib.prm import checkpoints
 from parallax_lib.prm.checkpoints import TrainState
@@ -250,11 +251,11 @@ def _restore(model, optimizer, config: TrainConfig, folder: Path | None, run: st
 
 
 def fingerprint(data: Dataset, prm: PRMConfig, config: TrainConfig) -> str:
-    """Identity of a run: settings and data.  A checkpoint of another one is not continued."""
+    """Identity of a run: settings, data and code.  A checkpoint of another one is not continued."""
     told = hashlib.sha256()
     for part in data.tensors():
         told.update(part.contiguous().view(torch.uint8).numpy())
-    return digest([asdict(config), asdict(prm), data.split, told.hexdigest()])
+    return digest([asdict(config), asdict(prm), data.split, told.hexdigest(), source_digest(initial_model, _loop)])
 
 
 def _write_record(part: Path, config: TrainConfig, history: pd.DataFrame) -> None:

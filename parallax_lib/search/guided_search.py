@@ -26,7 +26,7 @@ from parallax_lib.search.untrained_rule import suits
 from parallax_lib.tasks import prompts
 from parallax_lib.tasks.task import Task
 from parallax_lib.translator import alignment, engine, latent_steps
-from parallax_lib.translator.models import Translator, leave_room, loaded_translator
+from parallax_lib.translator.models import Translator, leave_room, load_translator, loaded_translator
 
 
 @dataclass(frozen=True)
@@ -141,6 +141,11 @@ def recipe(params: Params) -> dict:
     marks = {"weights": found} if (found := fingerprint.weights(params)) else {}
     marks |= {"pool": "scored"} if scores_pool(params) else {}  # it was not once
     return {name: values[name] for name in ("translator", "latent", "decode")} | {"search": wanted} | drawn | marks
+
+
+def made_by(params: Params) -> str:
+    """Digest of the code that writes a translation: a changed method is run, not remembered."""
+    return fingerprint.source_digest(translate, prm_model.load, load_translator, engine.grouped_attention)
 
 
 def scores_pool(params: Params) -> bool:

@@ -8,7 +8,7 @@ B rows, K latent steps, D translator width, R resamples.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,21 @@ from parallax_lib.core import fingerprint, hardware
 from parallax_lib.core.config import Params, check, dump
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.executors import ExecutorConfig, run_map
+from parallax_lib.core.fingerprint import source_digest
 from parallax_lib.core.storage import Journal, derive_seed, digest, read_vectors, slug, write_vectors
 from parallax_lib.tasks import extraction, prompts
 from parallax_lib.tasks.task import Task
 from parallax_lib.translator import alignment, decoding, engine, latent_steps
-from parallax_lib.translator.models import GPU_SHARE, Translator, leave_room, load_tokenizer, loaded_translator, positions_of
+from parallax_lib.translator.engine import grouped_attention
+from parallax_lib.translator.models import (
+    GPU_SHARE,
+    Translator,
+    leave_room,
+    load_tokenizer,
+    load_translator,
+    loaded_translator,
+    positions_of,
+)
 
 ORIGINAL = -1
 ROW = 4096  # columns of the cache that a row of `decode.batch` stands for
@@ -45,6 +55,18 @@ def capture_id(task: Task, params: Params, v: int, r: int) -> str:
     made = [task.id, task.source_code, recipe["translator"]["model"], recipe["translator"]["adapter"], recipe["latent"], params.seed]
     root = slug(task.id, [*made, *(["onward"] if params.collect.onward else []), *_unusual(params), *fingerprint.weights(params)])
     return root if v == ORIGINAL else f"{root}_v{v}_r{r}"
+
+
+def made_by(params: Params) -> str:
+    """Digest of the code that writes rollouts.  Not part of a rollout's name: rollouts are made anew under the name they had."""
+    return source_digest(generate, load_translator, grouped_attention)
+
+
+def chunk_keys(tasks: list[Task], params: Params) -> list[str]:
+    """What the journal, and the file of its latents, knows each chunk by: its rollouts' names and the code that writes them."""
+    code = made_by(params)
+    named = [[[capture_id(t, params, v, r) for v, r in branches(params)] for t in chunk] for chunk in chunked(tasks, params)]
+    return [digest([names, code])[:16] for names in named]
 
 
 def _unusual(params: Params) -> list:
@@ -245,8 +267,7 @@ def collect(
     Chunks depend on the task list and on what a row may take, and a chunk's rows are written in one transaction after its
     shard: kill -9 at any moment loses at most the chunk in hand and doubles nothing.  A chunk whose shard is gone is made anew.
     """
-    chunks = chunked(tasks, params)
-    keys = [digest([[capture_id(t, params, v, r) for v, r in branches(params)] for t in chunk])[:16] for chunk in chunks]
+    chunks, keys = chunked(tasks, params), chunk_keys(tasks, params)
     there = [journal.get("chunk", key) is not None and (folder / f"{key}.safetensors").exists() for key in keys]
     todo = [i for i, done in enumerate(there) if not done]
     journal.forget("chunk", [keys[i] for i in todo])  # a lost shard's is done again only when all of it is
@@ -257,7 +278,7 @@ def collect(
             raise result
         key = keys[todo[index]]
         write_vectors(folder / f"{key}.safetensors", result["vectors"])
-        rows = [(row["capture_id"], row | {"shard": key, "row": i}) for i, row in enumerate(result["rows"])]
+        rows = [(f"{key}/{i}", row | {"shard": key, "row": i}) for i, row in enumerate(result["rows"])]
         journal.put_many("rollout", rows, replace=True)  # those of a chunk whose shard was lost are there
         journal.put("chunk", key, {"rollouts": len(rows)})
         written(result["rows"])
@@ -284,9 +305,9 @@ def executor_config(params: Params) -> ExecutorConfig:
     )
 
 
-def load_rollouts(journal: Journal, folder: Path, wanted: set[str] | None = None):
-    """(frame of the journal's rollouts, their latents float16 [n, K, D]), row by row."""
-    rows = [r for r in journal.rows("rollout").values() if wanted is None or r["capture_id"] in wanted]
+def load_rollouts(journal: Journal, folder: Path, wanted: Collection[str] | None = None):
+    """(frame of the journal's rollouts, their latents float16 [n, K, D]), row by row; `wanted`: only those of these `chunk_keys`."""
+    rows = [r for r in journal.rows("rollout").values() if wanted is None or r["shard"] in wanted]
     if not rows:
         raise UserError("no rollouts in this run; raise collect.limit or name collect.shipped")
     frame = pd.DataFrame(rows).sort_values(["task", "branch_depth", "resample"], ignore_index=True)

@@ -21,6 +21,7 @@ from parallax_lib.analysis.comparisons import GUIDED
 from parallax_lib.analysis.subgroups import TOGETHER
 from parallax_lib.core.config import Params
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.fingerprint import source_digest
 from parallax_lib.core.storage import derive_seed, digest, write_json
 from parallax_lib.prm import labels as reward_labels
 from parallax_lib.prm import model as prm_model
@@ -71,6 +72,7 @@ def table(run: Run, rows: pd.DataFrame, vectors: np.ndarray) -> pd.DataFrame:
 def trainings(run: Run, rows: pd.DataFrame, vectors: np.ndarray, seed: int) -> list[str]:
     """The name of each fold's training: all that can change its model."""
     key = [prm_settings(run), run.params.seed + seed, list(rows["capture_id"]), rows["reward"].tolist(), read_by(run, vectors)]
+    key.append(source_digest(trial, splits, folds))
     return [digest([*key, k]) for k in range(run.params.prm.folds)]
 
 

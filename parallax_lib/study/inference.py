@@ -57,10 +57,10 @@ def write_programs(run: Run, rows: Sequence[guided_search.Row], what: str = "tra
     teams: dict[tuple[Path, ...], list[int]] = {}  # the PRMs of some rows -> which rows
     for i, row in enumerate(rows):
         teams.setdefault(tuple(prm_registry.folders(run, row.task.kernel.family)), []).append(i)
-    groups, every = [], []  # (key, item of the executor)
+    groups, every, code = [], [], guided_search.made_by(params)  # (key, item of the executor)
     for folders, mine in teams.items():
         prms = _checked_prms(run, folders, {rows[i].task.kernel.family for i in mine})
-        recipe = [guided_search.recipe(params), [each["sha256"] for each in prms]]
+        recipe = [guided_search.recipe(params), [each["sha256"] for each in prms], code]
         for group in guided_search.grouped([rows[i] for i in mine], max(1, params.decode.batch // shrink), params):
             groups.append((digest([recipe, [r.identity for r in group]]), shared | {"prms": prms, "rows": group}))
         every += mine

@@ -18,6 +18,7 @@ import torch
 
 from parallax_lib.core import fingerprint
 from parallax_lib.core.config import SMALL_PRMS, Params, dump
+from parallax_lib.core.fingerprint import source_digest
 from parallax_lib.core.storage import digest
 from parallax_lib.prm import labels as reward_labels
 from parallax_lib.prm import model as prm_model
@@ -92,7 +93,7 @@ def train_prm(run: Run, kind: str, rows: pd.DataFrame, vectors: np.ndarray):
     groups = rows["root"].astype("category").cat.codes.to_numpy()
     contexts = prompt_states(run, rows)
     told = [targets.tolist(), list(rows["capture_id"]), rows["split"].tolist(), read_by(run, vectors)]
-    folder = _fresh_folder(run, kind, [prm_settings(run), run.params.seed, *told])
+    folder = _fresh_folder(run, kind, [prm_settings(run), run.params.seed, *told, source_digest(trial)])
     with one_thread() if kind in SMALL_PRMS else nullcontext():
         model, history = train.fit_model(
             kind,

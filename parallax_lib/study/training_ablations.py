@@ -13,6 +13,7 @@ import pandas as pd
 
 from parallax_lib.analysis import branch_selection, metrics
 from parallax_lib.core.config import Params, dump
+from parallax_lib.core.fingerprint import source_digest
 from parallax_lib.core.storage import derive_seed, digest
 from parallax_lib.prm import labels as reward_labels
 from parallax_lib.prm import model as prm_model
@@ -60,7 +61,7 @@ def table(run: Run, rows: pd.DataFrame, vectors: np.ndarray) -> pd.DataFrame:
     refuse_leaks(run, rows)
     material = Material(rows, vectors, prompt_states(run, rows))
     told = [rows[name].tolist() for name in ("capture_id", "reward", "split")]
-    data = digest([dump(run.params)["prm"], run.params.seed, *told, read_by(run, vectors)])
+    data = digest([dump(run.params)["prm"], run.params.seed, *told, read_by(run, vectors), source_digest(measure)])
     wanted = [(v, digest([data, v.kind, v.loss, v.share, v.split, v.seed])) for v in plan(run)]
     missing = {key: v for v, key in wanted if run.journal.get("variation", key) is None}
     keys, jobs = list(missing), list(missing.values())
