@@ -193,8 +193,10 @@ def _export(args) -> None:
 def check_machine(params: Params) -> None:
     """Refuse before anything is loaded: compiler, sandbox, folders that are not there."""
     from parallax_lib.sandbox import sandbox
+    from parallax_lib.search import methods
     from parallax_lib.verdict import toolchain
 
+    methods.check(params)
     toolchain.detect(params.validation.cuda)
     sandbox.probe(unsafe=params.validation.unsafe)
     folders = {"collect.shipped": params.collect.shipped, "translator.adapter": params.translator.adapter}
@@ -270,8 +272,10 @@ def _hecbench(args) -> int:
 
 def _size(args) -> None:
     params = load_file(args.params, tuple(args.set))  # before torch is loaded, which takes a while
+    from parallax_lib.search import methods
     from parallax_lib.study import memory
 
+    methods.check(params)
     print(memory.text(params))
 
 

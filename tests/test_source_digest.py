@@ -13,7 +13,7 @@ import torch
 
 from parallax_lib.core.config import ROOT, Params
 from parallax_lib.core.errors import UserError
-from parallax_lib.core.fingerprint import source_digest
+from parallax_lib.core.source import source_digest
 from parallax_lib.prm import train
 from parallax_lib.search import guided_search, policies, rollouts
 from parallax_lib.study import cross_validation
@@ -67,13 +67,14 @@ def test_code_and_constants_count_and_comments_and_what_was_loaded_do_not():
     first = method(MODULE)
     before = source_digest(first)
     for same in ("", "    # another remark\n"):
-        text = MODULE.replace("    # as published\n", same).replace("What it does.", "Another text.").replace("A rule.", "Rule.")
+        text = MODULE.replace("    # as published\n", same).replace("What it does.", "Text.").replace("A rule.", "Rule.")
         assert source_digest(method(text)) == before
     first(1)
     assert source_digest(first) == before  # `_loaded` holds something now
     for old, new in (
-        ("LIMIT = 3", "LIMIT = 4"), ("factor = 2", "factor = 3"), ("self.factor * x", "self.factor - x"), ("min(x, LIMIT)", "max(x, LIMIT)"),
-        ("2 * fn(x)", "3 * fn(x)"), ("x + 1", "x + 2"), ("power=2", "power=3"), ('"a": 1', '"a": 2'), ('"three"', '"four"'),
+        ("LIMIT = 3", "LIMIT = 4"), ("factor = 2", "factor = 3"), ("self.factor * x", "self.factor - x"),
+        ("min(x, LIMIT)", "max(x, LIMIT)"), ("2 * fn(x)", "3 * fn(x)"), ("x + 1", "x + 2"), ("power=2", "power=3"),
+        ('"a": 1', '"a": 2'), ('"three"', '"four"'),
     ):  # fmt: skip
         assert MODULE.count(old) == 1 and source_digest(method(MODULE.replace(old, new))) != before, old
 
@@ -119,18 +120,18 @@ def test_what_has_no_code_to_read_is_refused_in_one_line():
 
 
 def test_a_patched_function_of_the_library_counts(monkeypatch):
-    before = rollouts.made_by(None), guided_search.made_by(None)
+    before = rollouts.made_by(Params()), guided_search.made_by(Params())
     monkeypatch.setattr(policies, "ranked", lambda values, margin, width: values[:, 0, :width].long())
-    assert rollouts.made_by(None) == before[0] and guided_search.made_by(None) != before[1]
-    monkeypatch.setattr(proposals, "_normal", lambda seeds, shape: torch.zeros(len(seeds), *shape))
-    assert rollouts.made_by(None) != before[0]
+    assert rollouts.made_by(Params()) == before[0] and guided_search.made_by(Params()) != before[1]
+    monkeypatch.setattr(proposals, "normal", lambda seeds, shape: torch.zeros(len(seeds), *shape))
+    assert rollouts.made_by(Params()) != before[0]
 
 
 def test_every_process_gives_the_same_digest():
-    text = "from parallax_lib.search import guided_search as g; print(g.made_by(None))"
+    text = "from parallax_lib.core.config import Params\nfrom parallax_lib.search import guided_search as g\nprint(g.made_by(Params()))"
     env = {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "3", "PATH": ""}
     told = subprocess.run([sys.executable, "-c", text], env=env, capture_output=True, text=True, check=True).stdout
-    assert told.strip() == guided_search.made_by(None)
+    assert told.strip() == guided_search.made_by(Params())
 
 
 def test_trainings_of_other_code_have_other_names(monkeypatch, tmp_path):

@@ -14,7 +14,7 @@ import pandas as pd
 
 from parallax_lib.core.config import Params, dump
 from parallax_lib.core.errors import UserError
-from parallax_lib.core.fingerprint import source_digest
+from parallax_lib.core.source import source_digest
 from parallax_lib.core.storage import (
     derive_seed,
     digest,
@@ -26,7 +26,7 @@ from parallax_lib.core.storage import (
     write_vectors,
 )
 from parallax_lib.prm import labels as reward_labels
-from parallax_lib.search import latent_sensitivity, rollouts
+from parallax_lib.search import latent_sensitivity, methods, rollouts
 from parallax_lib.search.rollout_files import read_shipped, write_shipped
 from parallax_lib.study import remembered
 from parallax_lib.study import run as runs
@@ -84,8 +84,13 @@ def tour_task(run: Run) -> Task:
     return min((t for t in all_tasks(run) if t.direction == "serial-omp"), key=lambda t: (len(t.source_code), t.id))
 
 
-def collect_live(run: Run, chosen: Sequence[Task]) -> tuple[pd.DataFrame, np.ndarray]:
-    """Rollouts of the chosen tasks, generated, judged and rewarded; latents float16 [n, K, D]."""
+def collect_live(run: Run, chosen: Sequence[Task], **own: methods.Given) -> tuple[pd.DataFrame, np.ndarray]:
+    """Rollouts of the chosen tasks, generated, judged and rewarded; latents float16 [n, K, D].
+
+    own: names or functions instead of the settings, proposal=, align=, reward=; `runs.using` keeps them for later stages too.
+    """
+    run = runs.using(run, **own)
+    methods.check(run.params, "proposal", "align", "reward")
     folder = run.folder / "vectors"
     with beside(run, chosen) as judge:
         rollouts.collect(list(chosen), run.params, run.journal, folder, run.progress, judge)
@@ -99,6 +104,7 @@ def influence_rows(run: Run, chosen: Sequence[Task]) -> pd.DataFrame:
     some = list(chosen)[: c.influence_limit]
     if not some:
         return pd.DataFrame(columns=["task", "kind", "sigma", "code", "validated", "reason"])
+    methods.check(run.params, "proposal", "align", "reward")
     values = dump(run.params)
     code = [source_digest(latent_sensitivity.probe), rollouts.made_by(run.params)]
     asked = [values["collect"], values["decode"]["redecode_temperature"], code]

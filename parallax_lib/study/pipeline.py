@@ -75,10 +75,10 @@ def library_digest() -> str:
 def run(params: Params, only: str = "", force: bool = False, say: Callable[[str], None] = print) -> Path:
     """Execute the stages in order; returns the run folder.  A stage whose key is recorded as done, of its own settings and of
     what the stages before it left, is skipped.  force: none is, and what the stages asked for remember is forgotten first."""
-    from parallax_lib.search import guided_search
+    from parallax_lib.search import methods
 
     wanted = {stage.number for stage in stages(only, params.card.enabled)}
-    guided_search.check_settings(params)
+    methods.check(params)
     folder = run_folder(params.run)
     with held(folder):
         write_json(folder / "manifest.json", manifest(params))
