@@ -51,12 +51,13 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("params", type=Path)
     run.add_argument("--set", action="append", default=[], metavar="section.key=value")
     run.add_argument("--only", default="", metavar="01,03-05")
-    run.add_argument("--force", action="store_true", help="run stages again even if nothing changed")
+    run.add_argument("--force", action="store_true", help="make everything the stages asked for make anew, whatever they remember")
     run.set_defaults(go=_run)
     ship = sub.add_parser("collect", help="stage 01 without notebooks; writes rollouts a later run can add as `collect.shipped`")
     ship.add_argument("params", type=Path)
     ship.add_argument("--out", type=Path, required=True)
     ship.add_argument("--set", action="append", default=[], metavar="section.key=value")
+    ship.add_argument("--force", action="store_true", help="collect and judge anew what the run remembers")
     ship.set_defaults(go=_collect)
     again = sub.add_parser("rejudge", help="judge a folder of shipped rollouts again; prints which verdicts changed")
     again.add_argument("folder", help="what `collect` wrote, such as data/rollouts")
@@ -165,7 +166,7 @@ def _collect(args) -> None:
     from parallax_lib.study import collection, pipeline
 
     check_machine(params.model_copy(update={"collect": params.collect.model_copy(update={"shipped": ""})}))
-    collection.collect_to(params, args.out, pipeline.manifest(params))
+    collection.collect_to(params, args.out, pipeline.manifest(params), args.force)
 
 
 def _rejudge(args) -> None:
@@ -192,8 +193,10 @@ def _export(args) -> None:
 def check_machine(params: Params) -> None:
     """Refuse before anything is loaded: compiler, sandbox, folders that are not there."""
     from parallax_lib.sandbox import sandbox
+    from parallax_lib.search import methods
     from parallax_lib.verdict import toolchain
 
+    methods.check(params)
     toolchain.detect(params.validation.cuda)
     sandbox.probe(unsafe=params.validation.unsafe)
     folders = {"collect.shipped": params.collect.shipped, "translator.adapter": params.translator.adapter}
@@ -269,8 +272,10 @@ def _hecbench(args) -> int:
 
 def _size(args) -> None:
     params = load_file(args.params, tuple(args.set))  # before torch is loaded, which takes a while
+    from parallax_lib.search import methods
     from parallax_lib.study import memory
 
+    methods.check(params)
     print(memory.text(params))
 
 

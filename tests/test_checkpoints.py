@@ -163,7 +163,7 @@ def test_a_checkpoint_of_other_settings_or_data_is_refused_unless_told_to_start_
     fit(*data, CAREFUL, tmp_path, prm=GRU)
     other = make_rows(seed=1)
     for rows, config, prm in ((data, replace(CAREFUL, lr=0.5), GRU), (other, CAREFUL, GRU), (data, CAREFUL, DROPOUT)):
-        with pytest.raises(UserError, match="checkpoint-9 belongs to a training with other settings or data") as e:
+        with pytest.raises(UserError, match="checkpoint-9 belongs to a training with other settings, data or code") as e:
             fit(*rows, config, tmp_path, prm=prm)
         assert "\n" not in str(e.value)
     model, _ = fit(*other, CAREFUL, tmp_path, prm=GRU, resume=False)

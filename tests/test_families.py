@@ -109,14 +109,15 @@ def test_every_supported_family_is_its_own_forward(check):
                 raise AssertionError(f"{name}: {e}") from e
 
 
-def test_logit_noise_moves_a_family_s_own_logits_by_sigma():
-    """Scaled heads: adding a word's direction adds one to its logit, as the model's own forward gives it."""
+def test_logit_noise_moves_a_family_s_own_logits_by_sigma(monkeypatch):
+    """Scaled heads: a draw of one for one word adds one to its logit, as the model's own forward gives it."""
+    monkeypatch.setattr(proposals, "normal", lambda seeds, shape: torch.eye(4).expand(len(seeds), 4, 4))
+    params = Latent(proposal="logits", sigma=1.0, words=4)
     for name in ("granite", "cohere", "llama 2"):
         translator = translator_of(name)
         state = engine.prefill(translator, prompts_for(translator)).hidden
-        head, _ = proposals.directions(translator, Latent(proposal="logits"))
-        moved = proposals.word_directions(state, head, 4)
-        before, after = translator.logits(state), translator.logits(state[:, None] + moved)
+        moved = proposals.propose(state, 5, params, [0] * len(state), translator=translator)[:, 1:]
+        before, after = translator.logits(state), translator.logits(moved)
         likeliest = before.topk(4).indices
         change = (after - before[:, None]).gather(2, likeliest[:, None].expand(-1, 4, -1))
         torch.testing.assert_close(change, torch.eye(4).expand(2, 4, 4), atol=0.02, rtol=0)

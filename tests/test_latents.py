@@ -1,5 +1,8 @@
 """Latent steps against hand-made twins."""
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
 
@@ -90,10 +93,15 @@ def test_thinking_equals_feeding_aligned_states_one_by_one(translator):
         torch.testing.assert_close(thought.state.hidden[row], h, atol=1e-5, rtol=1e-4)
 
 
+def of_head(head):
+    """What a proposal asks a translator for."""
+    return SimpleNamespace(model=SimpleNamespace(get_output_embeddings=lambda: SimpleNamespace(weight=head)), logit_scale=1.0)
+
+
 def test_logit_noise_moves_the_likeliest_words_alone():
     torch.manual_seed(0)
     head, h = torch.randn(50, 32), torch.randn(3, 32)
-    made = proposals.propose(h, 400, Latent(proposal="logits", sigma=0.7, words=5), [1, 2, 3], head=head)
+    made = proposals.propose(h, 400, Latent(proposal="logits", sigma=0.7, words=5), [1, 2, 3], translator=of_head(head))
     moved = (made - h[:, None]) @ head.T  # (B, N, V): change of every logit
     for row, logits in zip(moved, h @ head.T, strict=True):
         five = row[1:, logits.topk(5).indices]
@@ -127,15 +135,18 @@ def test_principal_directions_are_those_of_an_svd_and_noise_stays_in_their_span(
     expected = axes[:3] * sizes[:3, None] / (len(flat) - 1) ** 0.5
     torch.testing.assert_close(basis.abs().double(), expected.abs(), atol=1e-4, rtol=1e-4)
     h = torch.randn(2, 12, generator=g)
-    noise = proposals.propose(h, 6, Latent(proposal="pca", sigma=0.5), [1, 2], basis=basis)[:, 1:] - h[:, None]
+    params = Latent(proposal="pca", sigma=0.5, words=3, pca=str(tmp_path))
+    noise = proposals.propose(h, 6, params, [1, 2])[:, 1:] - h[:, None]
     inside = noise.double() @ axes[:3].T @ axes[:3]
     torch.testing.assert_close(inside, noise.double(), atol=1e-4, rtol=1e-4)
 
 
 def test_along_one_principal_direction_sigma_counts_its_deviations(tmp_path):
-    basis = torch.zeros(1, 4)
-    basis[0, 2] = 3.0
-    moved = proposals.propose(torch.zeros(1, 4), 20_001, Latent(proposal="pca", sigma=0.5), [0], basis=basis)[0, 1:]
+    points = np.zeros((5, 1, 4))
+    points[:, 0, 2] = [3, -3, 3, -3, 0]  # deviation 3 over 5 - 1
+    write_vectors(tmp_path / "latents-0.safetensors", points)
+    params = Latent(proposal="pca", sigma=0.5, words=1, pca=str(tmp_path))
+    moved = proposals.propose(torch.zeros(1, 4), 20_001, params, [0])[0, 1:]
     assert moved[:, 2].std().item() == pytest.approx(1.5, rel=0.03) and moved[:, [0, 1, 3]].abs().max() == 0
 
 

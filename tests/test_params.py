@@ -1,11 +1,15 @@
 """Every wrong parameter gets one line: what, where, how to mend it."""
 
+import subprocess
+import sys
+
 import pytest
 
+from parallax_lib.__main__ import main
 from parallax_lib.core.config import ROOT, Params, check, id_or_folder, load, load_file
 from parallax_lib.core.errors import UserError
-from parallax_lib.search import guided_search
-from parallax_lib.study import pipeline
+from parallax_lib.search import methods
+from parallax_lib.study import inference, pipeline
 from parallax_lib.study import run as runs
 
 
@@ -30,7 +34,7 @@ def write(tmp_path, text):
         ("a: [\n", "x.yaml: not valid YAML"),
         ("run: ../x\n", "must be a plain name"),
         ("executor: {kind: dask}\n", "x.yaml: executor.address: name the Dask scheduler"),
-        ("reward: {spec: best}\n", "input should be 'executable' or 'paper'"),
+        ("reward: {spec: 3}\n", "input should be a valid string"),
         (
             "search:\n  arms: [guided, run_filter]\n",
             "x.yaml: line 2: search.arms: 'run_filter' is called 'execution_filter' now; write that",
@@ -136,7 +140,7 @@ def test_a_bad_set_is_told_as_it_was_given_and_blames_no_line_of_the_file(item):
 
 def test_the_guided_filter_needs_whole_thoughts_that_guidance_scores():
     def checked(*sets):
-        guided_search.check_settings(load_file(ROOT / "params" / "tiny.yaml", sets))
+        methods.check(load_file(ROOT / "params" / "tiny.yaml", sets))
 
     arms = "search.arms=[guided, guided_filter]"
     with pytest.raises(UserError, match="guided_filter needs the arm guided, search.choose thoughts"):
@@ -150,11 +154,11 @@ def test_the_guided_filter_needs_whole_thoughts_that_guidance_scores():
 
 def test_an_arm_or_a_policy_that_is_not_there_is_refused_before_anything_runs():
     for given, message in (
-        ({"arms": ["unguided", "giuded"]}, "search.arms: 'giuded' is no arm; did you mean 'guided'?"),
-        ({"choose": "thougts"}, "search.choose: 'thougts' is no policy; did you mean 'thoughts'?"),
+        ({"arms": ["unguided", "giuded"]}, "search.arms: there is no 'giuded'; did you mean 'guided'?"),
+        ({"choose": "thougts"}, "search.choose: there is no 'thougts'; did you mean 'thoughts'?"),
     ):
         params = load("tiny", search=given)
-        for begin in (pipeline.run, runs.open_params):
+        for begin in (pipeline.run, lambda params: inference.translate_all(runs.open_params(params), [])):
             with pytest.raises(UserError) as refused:
                 begin(params)
             assert message in str(refused.value) and "\n" not in str(refused.value)
@@ -190,3 +194,22 @@ def test_paths_of_any_length_are_looked_for(tmp_path):
     with pytest.raises(UserError, match="no such parameter file"):
         load_file("a" * 5000)
     assert id_or_folder("a" * 5000) == "a" * 5000
+
+
+def test_a_name_that_is_in_no_table_is_refused_by_every_command_with_the_nearest_one(capsys):
+    for given, message in (
+        ("latent.proposal=gausian", "latent.proposal: there is no 'gausian'; did you mean 'gaussian'?"),
+        ("latent.align=rigde", "latent.align: there is no 'rigde'; did you mean 'ridge'?"),
+        ("reward.spec=best", "reward.spec: there is no 'best'; it takes executable, paper"),
+        ("prm.loss=listwize", "prm.loss: there is no 'listwize'; did you mean 'listwise'?"),
+        ("card.losses=[mse, xyz]", "card.losses: there is no 'xyz'; it takes mse, huber, bce, orm, rank, listwise"),
+        ("suite.kinds=[hecbecnh]", "suite.kinds: there is no 'hecbecnh'; did you mean 'hecbench'?"),
+    ):
+        for command, *more in (["run"], ["collect", "--out", "nowhere"], ["size"]):
+            assert main([command, str(ROOT / "params" / "tiny.yaml"), "--set", given, *more]) == 2
+            assert message in capsys.readouterr().err
+
+
+def test_settings_are_read_without_torch():
+    code = "import sys, parallax_lib.core.config; assert 'torch' not in sys.modules and 'pandas' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

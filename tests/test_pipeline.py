@@ -18,7 +18,7 @@ import pytest
 
 from parallax_lib.core.config import ROOT, Params
 from parallax_lib.core.errors import UserError
-from parallax_lib.core.storage import write_table, write_vectors
+from parallax_lib.core.storage import Journal, write_table, write_vectors
 from parallax_lib.study import collection, pipeline, stages
 
 FRAME = pd.DataFrame({"a": [1]})
@@ -273,3 +273,30 @@ def test_ctrl_c_while_a_notebook_runs_is_one_line(tmp_path):
     assert said.splitlines()[-1] == "parallax: stopped; run the same command again to go on" and "Traceback" not in said
     with pytest.raises(ProcessLookupError):
         os.kill(int(begun.read_text()), 0)  # the notebook's kernel has ended, too
+
+
+def test_force_forgets_what_the_stages_asked_for_remember_and_nothing_else(monkeypatch, tmp_path):
+    written = {"first": {"rows": [{"attempt": 0}]}, "repair": {"rows": [{"attempt": 1}]}}
+    kinds = ("chunk", "rollout", "influence", "verdict", "reference", "variation")
+    monkeypatch.setattr(pipeline, "execute", lambda *given: None)
+    monkeypatch.setattr(pipeline, "run_folder", lambda run: tmp_path)
+
+    def left(only: str, force: bool = True) -> set[str]:
+        journal = Journal(tmp_path / "journal.sqlite")
+        for kind in kinds:
+            journal.put(kind, "a", {})
+        journal.put_many("translation", written.items())
+        for name in ("prm-gru", "crossfit"):
+            (tmp_path / name).mkdir(exist_ok=True)
+        pipeline.run(Params(), only, force, say=lambda text: None)
+        made = {f"translation {key}" for key in journal.rows("translation")} | {kind for kind in kinds if journal.rows(kind)}
+        return made | {path.name for path in tmp_path.glob("*") if path.name in ("prm-gru", "crossfit")}
+
+    everything = {*kinds, "translation first", "translation repair", "prm-gru", "crossfit"}
+    judged = {"verdict", "reference"}
+    for only, forgotten in {
+        "01": {"chunk", "rollout", "influence"} | judged, "02": {"prm-gru"}, "03": {"crossfit"}, "04": {"translation first"},
+        "05": {"translation repair"} | judged, "06": set(), "07": {"variation"}, "02-03": {"prm-gru", "crossfit"},
+    }.items():  # fmt: skip
+        assert everything - left(only) == forgotten, only
+    assert left("01-07", force=False) == everything

@@ -158,6 +158,33 @@ def test_guided_rows_equal_the_recomputing_twin(translator, variant, scorer, req
     assert any(r["picks"] != "0 0 0" for r in results if r["arm"] == "guided")
 
 
+class LastTwo(torch.nn.Module):
+    """A PRM of one's own: linear in a latent and in the one before it."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.weights = torch.nn.Parameter(torch.randn(2, width, generator=torch.Generator().manual_seed(2)) * 0.01)
+
+    def forward(self, latents):  # (B, K, D)
+        before = torch.nn.functional.pad(latents, (0, 0, 1, 0))[:, :-1]
+        return 0.5 + latents @ self.weights[0] + before @ self.weights[1]
+
+
+def test_a_module_of_ones_own_guides_as_the_recomputing_twin_says(translator):
+    module = LastTwo(translator.width)
+    for variant in ({}, {"choose": "thoughts"}, {"beam": 2, "lookahead": 1}):
+        params, rows = settings(**variant), [guided_search.Row(task(i), "guided", 0, 0) for i in range(3)]
+        results = guided_search.translate(translator, [module], rows, params)
+        for row, result in zip(rows, results, strict=True):
+            picks, score = naive_guided(translator, [prm_model.as_prm(module)], row, params)
+            assert result["picks"] == " ".join(map(str, picks)) and result["score"] == pytest.approx(score, abs=1e-4)
+        assert any(r["picks"] != "0 0 0" for r in results)
+    with pytest.raises(UserError, match=r"gives \[24, 64\] for latents .* forward takes \[B, K, D\] and returns \[B, K\]"):
+        guided_search.translate(translator, [torch.nn.Flatten()], rows, params)
+    with pytest.raises(UserError, match="no PRM; give an nn.Module"):
+        guided_search.translate(translator, ["gru"], rows, params)
+
+
 def test_whole_thoughts_are_those_of_the_pools_programs(translator, probe):
     params = settings(choose="thoughts", samples=4)
     rows = guided_search.plan_rows([task(i) for i in range(4)], params)

@@ -32,7 +32,7 @@ class Section(BaseModel):
 
 
 class Suite(Section):
-    kinds: tuple[Literal["minibench", "forge", "hecbench"], ...] = Field(("minibench",), min_length=1)
+    kinds: tuple[str, ...] = Field(("minibench",), min_length=1)  # of tasks.suites.SUITES
     root: str = ""  # HeCBench checkout, for kind hecbench
     forge_count: int = Field(100, ge=0)  # programs to draw, for kind forge
     forge_wide: int = Field(0, ge=0)  # more programs, of patterns that a seed puts together, for the PRM to train on and for no test
@@ -53,10 +53,10 @@ class Translator(Section):
 
 class Latent(Section):
     steps: int = Field(4, ge=1)  # K
-    align: Literal["soft", "ridge", "identity"] = "soft"
+    align: str = "soft"  # of translator.alignment.ALIGNMENTS
     tau: float = Field(0.1, gt=0)  # temperature of the soft alignment
     ridge: float = Field(1e-3, gt=0)
-    proposal: Literal["logits", "pca", "gaussian", "mc_dropout", "none"] = "gaussian"
+    proposal: str = "gaussian"  # of translator.proposals.PROPOSALS
     sigma: float = Field(0.5, ge=0)  # logits: 1.3 is near the spread of Gumbel noise, so about one draw of the plan at temperature 1
     unit: Literal["rms", "absolute"] = "rms"  # of sigma, for gaussian
     words: int = Field(8, ge=1)  # likeliest words whose logits move, for logits; directions, for pca
@@ -85,7 +85,7 @@ class Collect(Section):
 
 
 class Reward(Section):
-    spec: Literal["executable", "paper"] = "executable"
+    spec: str = "executable"  # of prm.labels.REWARDS
 
 
 class Prm(Section):
@@ -97,7 +97,7 @@ class Prm(Section):
     lora_rank: int = Field(0, ge=0)  # causal LM only: train adapters of this rank, its weights stay in their precision; 0: train it whole
     reads: Literal["states", "words", "both"] = "states"  # a latent as it is, the input embedding it is aligned to, or one after the other
     context: Literal["none", "pooled"] = "none"  # pooled: the PRM also reads the mean state of the prompt
-    loss: Literal["mse", "huber", "bce", "orm", "rank", "listwise"] = "mse"
+    loss: str = "mse"  # of prm.losses.LOSSES
     epochs: int = Field(20, ge=1)
     lr: float = Field(1e-3, gt=0)
     batch: int = Field(64, ge=1)
@@ -148,7 +148,7 @@ class Executor(Section):
 
 class Card(Section):
     enabled: bool = False  # stage 07 is part of `run`
-    losses: tuple[Literal["mse", "huber", "bce", "orm", "rank", "listwise"], ...] = ("mse", "bce", "rank", "listwise")
+    losses: tuple[str, ...] = ("mse", "bce", "rank", "listwise")
     shares: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (0.25, 0.5, 1.0)  # of the training tasks, for the learning curve
     margins: tuple[float, ...] = (0.0, 0.02, 0.05, 0.1, 0.2)
     seeds: tuple[int, ...] = Field((0,), min_length=1)  # of every small training

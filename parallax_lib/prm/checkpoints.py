@@ -60,7 +60,7 @@ def newest(folder: Path, run: str) -> Path | None:
         return None
     if json.loads((found[-1] / "state.json").read_text())["run"] != run:
         raise UserError(
-            f"{folder}: {found[-1].name} belongs to a training with other settings or data: "
+            f"{folder}: {found[-1].name} belongs to a training with other settings, data or code: "
             "give another folder, or start over with resume=False"
         )
     return found[-1]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from parallax_lib.prm.losses import to_probability
+from parallax_lib.prm.model import as_prm
 
 
 class Scorer:
@@ -30,7 +31,7 @@ class Scorer:
         state = self.model.repeat(self.state, branches)
         raw, self.pending = self.model.step(self._seen(candidates).flatten(0, 1), state)
         self.positions += rows * branches
-        return to_probability(self.model.config.loss, raw.float()).view(rows, branches)
+        return to_probability(self.model.config.output, raw.float()).view(rows, branches)
 
     @torch.no_grad()
     def look_ahead(self, after: Tensor) -> Tensor:
@@ -39,7 +40,7 @@ class Scorer:
         state = self.model.repeat(self.pending, 1)  # a copy: a cache grows in place
         raw, _ = self.model.step(self._seen(after).flatten(0, 1), state)
         self.positions += rows * branches
-        return to_probability(self.model.config.loss, raw.float()).view(rows, branches)
+        return to_probability(self.model.config.output, raw.float()).view(rows, branches)
 
     @torch.no_grad()
     def keep(self, rows: Tensor) -> None:
@@ -90,5 +91,6 @@ class Recompute:
 @torch.no_grad()
 def start(model, rows: int, context: Tensor | None = None, recompute: bool = False, read=lambda h: h) -> Scorer:
     """A scorer of `rows` empty prefixes; `context` [B, D] for a PRM with pooled context; `read`: see latents.reader."""
-    model = Recompute(model.eval()) if recompute else model.eval()
+    model = as_prm(model).eval()
+    model = Recompute(model) if recompute else model
     return Scorer(model, model.begin(rows, context), read)

@@ -7,32 +7,42 @@ n rollouts, K latent steps.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
 
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.tables import find
 from parallax_lib.verdict.reasons import UNKNOWN
 
 
-def executable(level: int) -> float:
+def executable(rows: pd.DataFrame) -> pd.Series:
     """1 for a validated program, else 0."""
-    return float(level >= 5)
+    return (rows["level"] >= 5).astype(float)
 
 
-def paper(level: int) -> float:
+def paper(rows: pd.DataFrame) -> pd.Series:
     """0.30 compiles + 0.25 runs + 0.45 validated.  A wrong output scores 0.55: a 0.5 threshold calls it positive."""
-    return 0.30 * (level >= 2) + 0.25 * (level >= 3) + 0.45 * (level >= 5)
+    return 0.30 * (rows["level"] >= 2) + 0.25 * (rows["level"] >= 3) + 0.45 * (rows["level"] >= 5)
 
 
-SPECS = {"executable": executable, "paper": paper}
+REWARDS = {"executable": executable, "paper": paper}  # rows with verdict columns [n] -> rewards [n] in 0..1
 
 
-def rewards(rows: pd.DataFrame, spec: str) -> pd.Series:
-    """Reward of each row from its `level` and `reason`; NaN where the verdict does not say."""
-    values = rows["level"].map(SPECS[spec]).astype(float)
-    return values.where(~rows["reason"].isin(UNKNOWN))
+def rewards(rows: pd.DataFrame, spec: str | Callable[[pd.DataFrame], pd.Series]) -> pd.Series:
+    """Reward of each row from its verdict columns, by a name of `REWARDS` or a function; NaN where the verdict does not say.
+
+    UserError for an unknown name, another number of rewards, or one outside 0..1.
+    """
+    values = np.asarray(find(REWARDS, spec, "reward.spec")(rows), dtype=float)
+    if values.shape != (len(rows),):
+        raise UserError(f"reward.spec: {spec!r} gives {list(values.shape)} for {len(rows)} rows; return a reward for each row")
+    values = pd.Series(values, index=rows.index)
+    values = values.where(~rows["reason"].isin(UNKNOWN))
+    if ((values < 0) | (values > 1)).any():
+        raise UserError(f"reward.spec: {spec!r} gives rewards from {values.min():g} to {values.max():g}; they lie in 0..1")
+    return values
 
 
 def prefix_keys(rollouts: pd.DataFrame, steps: int) -> np.ndarray:

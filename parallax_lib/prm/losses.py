@@ -8,12 +8,17 @@ scores [B, K]; targets [B, K] in 0..1; weights [B, K], 0 = ignore (padding, unju
 with the same id at the same depth are siblings.  A position of weight 0 changes neither loss nor gradient, even if it
 holds NaN.  Every loss also has `.terms`, the (sum, count) whose quotient it is, so that gradient accumulation is exact.
 
+A loss of one's own is any function of the four tensors that returns a mean, or of the shape of `mse` below under `@averaged`,
+which makes accumulation exact.  Its attribute `activation`, "sigmoid" (default) or "clip", says how a score becomes a
+probability; `whole_groups = True` keeps siblings in one batch.
+
 Letters: B rows, K latent steps.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.tables import find
 
 SOFT_EDGE = 0.05  # width of the tails of soft_clip
 
@@ -124,24 +130,42 @@ def listwise(scores, targets, live, weights, group, options):
     return -(q * log_p).sum(), (members > 1).sum().to(scores.dtype)
 
 
+listwise.whole_groups = True
 LOSSES = {"mse": mse, "huber": huber, "bce": bce, "orm": orm, "rank": rank, "listwise": listwise}
 ACTIVATIONS = {name: "clip" if name in ("mse", "huber") else "sigmoid" for name in LOSSES}
 
 
-def find_loss(name: str):
-    """The loss of that name, or a UserError that lists them."""
-    if name not in LOSSES:
-        raise UserError(f"loss {name!r} is unknown; choose one of {', '.join(LOSSES)}")
-    return LOSSES[name]
+def find_loss(name: str | Callable) -> Callable:
+    """The loss of that name, with `.terms`; a UserError says which name is nearest."""
+    loss = find(LOSSES, name, "prm.loss")
+    return loss if hasattr(loss, "terms") else _mean(loss)
+
+
+def _mean(loss: Callable) -> Callable:
+    """A plain function of the four tensors under the signature of the others; its mean counts as many times as the batch weighs."""
+
+    @averaged
+    def terms(scores, targets, live, weights, group, options):
+        return loss(scores, targets, weights, group) * weights.sum(), weights.sum()
+
+    return terms
+
+
+def activation(name: str) -> str:
+    """How raw outputs of a model trained with that loss become probabilities: "sigmoid" or "clip"."""
+    known = ACTIVATIONS.get(name) or getattr(find(LOSSES, name, "prm.loss"), "activation", "sigmoid")
+    if known not in ("sigmoid", "clip"):
+        raise UserError(f"prm.loss: activation {known!r} of {name!r}: choose 'sigmoid' or 'clip'")
+    return known
 
 
 def to_probability(name: str, scores: Tensor) -> Tensor:
-    """Raw outputs of a model trained with loss `name` as scores in 0..1, in the same order.
+    """Raw outputs as scores in 0..1, in the same order; `name`: the loss that the model was trained with, or an activation.
 
     Of rank and listwise they are not calibrated.
     """
-    find_loss(name)
-    return scores.sigmoid() if ACTIVATIONS[name] == "sigmoid" else soft_clip(scores)
+    kind = name if name in ("sigmoid", "clip") else activation(name)
+    return scores.sigmoid() if kind == "sigmoid" else soft_clip(scores)
 
 
 def soft_clip(scores: Tensor) -> Tensor:

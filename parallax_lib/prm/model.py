@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,28 +28,9 @@ from parallax_lib.core.config import SMALL_PRMS
 from parallax_lib.core.errors import UserError
 from parallax_lib.prm.backbones import CausalBody, Recurrent, described, from_saved_config, pretrained, small_llama
 from parallax_lib.prm.losses import find_loss, to_probability
+from parallax_lib.prm.own_module import Own, as_prm
+from parallax_lib.prm.shape import OWN, PRMConfig, check_width, match_width
 from parallax_lib.translator import weights
-
-
-@dataclass(frozen=True)
-class PRMConfig:
-    backbone: str = "transformer"  # "transformer", "gru", "ridge", or a causal LM by id or folder
-    latent_width: int = 0  # D; training fills it from the data
-    width: int = 128  # H; a causal LM brings its own
-    layers: int = 2
-    heads: int = 4
-    dropout: float = 0.0
-    reads: str = "states"  # what a latent of width `latent_width` is: "states", "words", "both" (latents.reader)
-    context: str = "none"  # "pooled": a prompt state [B, D] is read before the first latent
-    loss: str = "mse"  # decides how a raw score becomes a probability; training sets it
-    steps: int = 0  # K, one probe each (ridge only)
-    lora_rank: int = 0  # causal LM only: its weights stay as they are, adapters of this rank are trained; 0: all of it, in float32
-    base: str = ""  # fingerprint of the weights beneath the adapters; building fills it in
-
-    @property
-    def state_width(self) -> int:
-        """Width of the translator's states, and of a prompt's: half a latent's where that holds a word's embedding too."""
-        return self.latent_width // (2 if self.reads == "both" else 1)
 
 
 class PRM(nn.Module):
@@ -89,7 +70,7 @@ class PRM(nn.Module):
     def embed_context(self, context: Tensor | None) -> Tensor:
         if context is None:
             raise UserError("this PRM reads a pooled prompt state: pass context [B, D], or train without it")
-        _match(context.shape[-1], self.config.state_width, "this PRM's prompt state")
+        match_width(context.shape[-1], self.config.state_width, "this PRM's prompt state")
         return self.dropout(self.context_adapter((context.to(self.mean) - self.context_mean) / self.context_std))
 
     def begin(self, rows: int, context: Tensor | None = None):
@@ -158,7 +139,7 @@ def unfilled(config: PRMConfig) -> PRM | RidgeProbe:
 
 
 def _made(config: PRMConfig, language_model: Callable[[str, int], CausalBody]) -> PRM | RidgeProbe:
-    find_loss(config.loss)
+    config.activation or find_loss(config.loss)
     if config.latent_width < 1:
         raise UserError("PRMConfig.latent_width is 0: give the width D of the translator's hidden states")
     if config.context not in ("none", "pooled"):
@@ -175,19 +156,15 @@ def _made(config: PRMConfig, language_model: Callable[[str, int], CausalBody]) -
     return PRM(config, language_model(config.backbone, config.lora_rank))
 
 
-def check_width(config: PRMConfig, latents: Tensor) -> None:
-    _match(latents.shape[-1], config.latent_width, "this PRM")
-
-
 @torch.no_grad()
 def scores(model, latents, contexts=None, batch: int = 256) -> Tensor:
     """Scores in 0..1 of every prefix: latents [n, K, D], array or tensor -> float32 [n, K] on the CPU."""
-    model.eval()
+    model = as_prm(model).eval()
     latents, out = _tensor(latents), []
     for i in range(0, len(latents), batch):
         context = None if contexts is None else _tensor(contexts[i : i + batch])
         raw = model(latents[i : i + batch].to(model.mean.device), context=context)
-        out.append(to_probability(model.config.loss, raw.float()).cpu())
+        out.append(to_probability(model.config.output, raw.float()).cpu())
     return torch.cat(out) if out else torch.zeros(latents.shape[:2])
 
 
@@ -231,7 +208,7 @@ def save(model, folder: str | Path, extra: Callable[[Path], None] | None = None)
     part = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    told = {name: value for name, value in asdict(model.config).items() if value or name not in ("lora_rank", "base")}
+    told = {name: value for name, value in asdict(model.config).items() if value or name not in ("lora_rank", "base", "activation")}
     (part / "prm.json").write_text(json.dumps(told, indent=1) + "\n")
     save_file({k: v.detach().cpu().contiguous() for k, v in learned(model).items()}, part / "model.safetensors")
     if isinstance(getattr(model, "backbone", None), CausalBody):
@@ -243,8 +220,9 @@ def save(model, folder: str | Path, extra: Callable[[Path], None] | None = None)
     return folder
 
 
-def load(folder: str | Path, latent_width: int | None = None, device: str = "cpu") -> PRM | RidgeProbe:
-    """A saved model in eval mode.  `latent_width`: the translator's, checked before anything large is read.
+def load(folder: str | Path, latent_width: int | None = None, device: str = "cpu", module: nn.Module | None = None):
+    """A saved model in eval mode.  `latent_width`: the translator's, checked before anything large is read.  `module`: of a
+    PRM of one's own, a module of that class; its weights are replaced.
 
     UserError for a missing path, a folder of checkpoints, another width, damaged or foreign files.
     """
@@ -252,8 +230,13 @@ def load(folder: str | Path, latent_width: int | None = None, device: str = "cpu
     config = read_config(folder, latent_width)
     weights.refuse_pointers(folder, "prm.checkpoint")
     try:
+        if config.backbone.startswith(OWN) and module is None:
+            raise UserError(f"{folder}: this PRM is a module of one's own ({config.backbone}); give a new one: load(folder, module=...)")
         whole = config.backbone not in ("ridge", "gru") and not config.lora_rank  # else its own files suffice, or `backbone` lies beneath
-        model = PRM(config, from_saved_config(folder)) if whole else build(config)
+        if module is not None:
+            model = Own(module, config)
+        else:
+            model = PRM(config, from_saved_config(folder)) if whole else build(config)
         if model.config.base != config.base:
             told = f"{folder}: {config.backbone} has other weights than this PRM was trained on"
             raise UserError(f"{told}; put those back, or train a PRM on these")
@@ -285,14 +268,8 @@ def read_config(folder: Path, latent_width: int | None = None) -> PRMConfig:
     except (json.JSONDecodeError, TypeError) as e:
         raise UserError(f"{file}: not a PRM's description ({e})") from None
     if latent_width is not None:
-        _match(latent_width, config.state_width, f"the PRM in {folder}")
+        match_width(latent_width, config.state_width, f"the PRM in {folder}")
     return config
-
-
-def _match(given: int, expected: int, owner: str) -> None:
-    if given != expected:
-        hint = "use the translator it was trained with, or train a PRM for this one"
-        raise UserError(f"latents are {given} wide, {owner} takes {expected}: {hint}")
 
 
 def _adapter(width: int, out: int) -> nn.Sequential:

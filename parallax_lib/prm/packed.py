@@ -6,11 +6,14 @@ Knows the files of a PRM's folder.  Knows nothing of tasks, and trains nothing.
 from __future__ import annotations
 
 import hashlib
+import pickle
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from parallax_lib.core import tables
+from parallax_lib.core.source import source_digest
 from parallax_lib.core.storage import digest
 from parallax_lib.prm import model as prm_model
 
@@ -22,6 +25,12 @@ def pack(folder: Path, shared_disk: bool = False) -> dict[str, Any]:
     files = sorted(path for path in folder.iterdir() if path.suffix in (".json", ".safetensors"))
     rest = {"folder": str(folder.resolve())} if shared_disk else {"files": {path.name: path.read_bytes() for path in files}}
     return {"sha256": {path.name: _sha256(path) for path in files}} | rest
+
+
+def pack_module(model, here: bool = False) -> dict[str, Any]:
+    """A PRM that is in memory, such as a module of one's own, known by its code and weights; as plain data unless it stays here."""
+    model = prm_model.as_prm(model)
+    return {"sha256": {"module": source_digest(model)}, "module": model if here else tables.pack(model, "the PRM")}
 
 
 def unpack(packs: Sequence[dict], device) -> list:
@@ -36,6 +45,9 @@ def unpack(packs: Sequence[dict], device) -> list:
 
 
 def _load(packed: dict, device):
+    if "module" in packed:
+        model = packed["module"]
+        return (pickle.loads(model) if isinstance(model, bytes) else model).to(device).eval()
     if "folder" in packed:
         return prm_model.load(packed["folder"], device=device)
     with tempfile.TemporaryDirectory() as folder:

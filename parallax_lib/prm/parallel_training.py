@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import psutil
 
-from parallax_lib.core import hardware
+from parallax_lib.core import hardware, tables
 from parallax_lib.core.executors import ExecutorConfig, ItemFailed, run_map
 
 SMALL = 2**24  # bytes of latents; trainings on fewer are over before a process has started
@@ -86,7 +86,8 @@ def each(
     scratch = _fresh(folder)
     try:
         material.write(scratch)
-        for i, result in run_map(partial(_there, work, scratch), jobs, ExecutorConfig(workers=workers, timeout_s=DAY, retries=1)):
+        there, config = partial(_there, work, scratch, tables.pack_own()), ExecutorConfig(workers=workers, timeout_s=DAY, retries=1)
+        for i, result in run_map(there, jobs, config):
             if isinstance(result, ItemFailed):
                 raise result
             yield i, result
@@ -103,5 +104,6 @@ def _fresh(folder: Path) -> Path:
     return folder / f"trainings-{os.getpid()}"
 
 
-def _there(work: Callable[[Material, Any], Any], scratch: Path, job: Any) -> Any:
+def _there(work: Callable[[Material, Any], Any], scratch: Path, own: bytes, job: Any) -> Any:
+    tables.enter_own(own)
     return work(Material.read(scratch), job)

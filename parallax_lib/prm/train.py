@@ -21,18 +21,20 @@ import torch
 from torch import Tensor
 
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.source import source_digest
 from parallax_lib.core.storage import derive_seed, digest
+from parallax_lib.core.tables import name_of
 from parallax_lib.prm import checkpoints
 from parallax_lib.prm.checkpoints import TrainState
 from parallax_lib.prm.dataset import Dataset, moments, prepare
-from parallax_lib.prm.losses import ACTIVATIONS, LossOptions, find_loss
-from parallax_lib.prm.model import PRM, PRMConfig, RidgeProbe, build, learned, restore, save, to_masters
+from parallax_lib.prm.losses import ACTIVATIONS, LOSSES, LossOptions, activation, find_loss
+from parallax_lib.prm.model import PRM, Own, PRMConfig, RidgeProbe, build, learned, restore, save, to_masters
 from parallax_lib.prm.ridge_probe import fit_ridge
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    loss: str = "mse"
+    loss: str | Callable = "mse"  # a name of losses.LOSSES or a function of one's own
     epochs: int = 20
     lr: float = 1e-3
     batch: int = 64  # rows of one update
@@ -55,8 +57,11 @@ class TrainConfig:
     save_every: int = 0  # updates between checkpoints; 0: none
 
 
-def fit_model(kind: str, *data, prm: PRMConfig | None = None, **options) -> tuple[PRM | RidgeProbe, pd.DataFrame]:
-    """`fit` for any kind: "transformer", "gru", a causal LM by id or folder, or "ridge" (closed form)."""
+def fit_model(kind: str | torch.nn.Module, *data, prm: PRMConfig | None = None, **options):
+    """`fit` for any kind: "transformer", "gru", a causal LM by id or folder, "ridge" (closed form), or a copy of a module of
+    one's own, forward(latents [B, K, D]) -> raw scores [B, K]."""
+    if isinstance(kind, torch.nn.Module):
+        return fit(*data, prm=prm, module=kind, **options)
     return fit(*data, prm=replace(prm or PRMConfig(), backbone=kind), **options)
 
 
@@ -75,6 +80,7 @@ def fit(
     device: str = "cpu",
     resume: bool = True,
     extra: Callable[[Path], None] = lambda folder: None,
+    module: torch.nn.Module | None = None,
 ) -> tuple[PRM | RidgeProbe, pd.DataFrame]:
     """The model with the best valid loss, and one history row per update.
 
@@ -84,14 +90,16 @@ def fit(
     out_dir/checkpoint-<step>; an interrupted run goes on from the newest one and ends with the same weights.  UserError
     for bad settings or data.
     """
+    config = replace(config, loss=name_of(LOSSES, config.loss, "prm.loss"))
     _check(config)
     data = prepare(latents, targets, counts, groups, split, config.weighting, contexts)
     prm = replace(prm or PRMConfig(), loss=config.loss, latent_width=data.latents.shape[2], steps=data.latents.shape[1])
+    prm = replace(prm, activation="" if config.loss in ACTIVATIONS else activation(config.loss))
     folder = None if out_dir is None else Path(out_dir)
-    if prm.backbone == "ridge":
+    if prm.backbone == "ridge" and module is None:
         model, history = fit_ridge(data, prm)
     else:
-        model = initial_model(data, prm, config).to(device)
+        model = initial_model(data, prm, config, module).to(device)
         history = _loop(model, data, config, folder, progress or (lambda row: None), resume)
     if folder is not None:
         save(model, folder / "final", lambda part: (_write_record(part, config, history), extra(part)))
@@ -125,11 +133,11 @@ def _loop(model: PRM, data: Dataset, config: TrainConfig, folder: Path | None, p
     return pd.DataFrame(state.history)
 
 
-def initial_model(data: Dataset, prm: PRMConfig, config: TrainConfig) -> PRM:
-    """Seeded weights; statistics and output bias from the training rows."""
+def initial_model(data: Dataset, prm: PRMConfig, config: TrainConfig, module: torch.nn.Module | None = None) -> PRM | Own:
+    """Seeded weights, or those of a module of one's own; statistics and output bias from the training rows."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config.seed, "weights"))
-        model = build(prm)
+        model = build(prm) if module is None else Own(module, prm)
     rows = data.rows("train")
     weights = data.weights[rows]
     model.mean, model.std = moments(data.latents[rows], weights > 0)
@@ -138,7 +146,7 @@ def initial_model(data: Dataset, prm: PRMConfig, config: TrainConfig) -> PRM:
             raise UserError("PRMConfig.context is 'pooled' but no contexts [n, D] were given")
         model.context_mean, model.context_std = moments(data.contexts[rows, None], weights.amax(1, keepdim=True) > 0)
     mean = float((weights * data.targets[rows]).sum() / weights.sum())
-    if config.loss not in ("rank", "listwise"):
+    if module is None and config.loss in ("mse", "huber", "bce", "orm"):
         middle = min(max(mean, 0.01), 0.99)
         model.head.bias.data.fill_(math.log(middle / (1 - middle)) if ACTIVATIONS[config.loss] == "sigmoid" else mean)
     return model
@@ -195,8 +203,13 @@ def update(model: PRM, optimizer, data: Dataset, micros: list[Tensor], config: T
 def evaluate(model: PRM, data: Dataset, rows: Tensor, config: TrainConfig) -> float:
     """The loss over those rows, sibling groups uncut."""
     model.eval()
-    parts = [_terms(model, data, r, config) for r in data.pack(rows, config.device_batch, config.loss == "listwise")]
+    parts = [_terms(model, data, r, config) for r in data.pack(rows, config.device_batch, _whole(config))]
     return sum(p.item() for p, _ in parts) / max(sum(c.item() for _, c in parts), 1e-12)
+
+
+def _whole(config: TrainConfig) -> bool:
+    """Whether the loss compares siblings, so that none of a group may be missing from its batch."""
+    return getattr(find_loss(config.loss), "whole_groups", False)
 
 
 def _terms(model: PRM, data: Dataset, rows: Tensor, config: TrainConfig) -> tuple[Tensor, Tensor]:
@@ -216,11 +229,11 @@ def _updates(
     step = 0
     for epoch in range(config.epochs):
         rng = np.random.default_rng(derive_seed(config.seed, "order", epoch))
-        whole = data.pack(rows, config.batch, config.loss == "listwise", rng)
+        whole = data.pack(rows, config.batch, _whole(config), rng)
         for i, batch in enumerate(whole):
             step += 1
             if step > done:
-                micros = data.pack(batch, config.device_batch, config.loss == "listwise")
+                micros = data.pack(batch, config.device_batch, _whole(config))
                 yield epoch, i / len(whole), i + 1 == len(whole), micros
 
 
@@ -250,11 +263,11 @@ def _restore(model, optimizer, config: TrainConfig, folder: Path | None, run: st
 
 
 def fingerprint(data: Dataset, prm: PRMConfig, config: TrainConfig) -> str:
-    """Identity of a run: settings and data.  A checkpoint of another one is not continued."""
+    """Identity of a run: settings, data and code.  A checkpoint of another one is not continued."""
     told = hashlib.sha256()
     for part in data.tensors():
         told.update(part.contiguous().view(torch.uint8).numpy())
-    return digest([asdict(config), asdict(prm), data.split, told.hexdigest()])
+    return digest([asdict(config), asdict(prm), data.split, told.hexdigest(), source_digest(initial_model, _loop, find_loss(config.loss))])
 
 
 def _write_record(part: Path, config: TrainConfig, history: pd.DataFrame) -> None:

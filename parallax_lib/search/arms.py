@@ -15,7 +15,7 @@ from typing import Literal
 import pandas as pd
 
 from parallax_lib.core.config import Params
-from parallax_lib.core.errors import UserError, nearest
+from parallax_lib.core.errors import UserError
 from parallax_lib.search.choosers import CHECKS, CHOOSERS, Chooser, by_count, choose, named
 from parallax_lib.verdict.reasons import REASONS, UNKNOWN
 
@@ -63,14 +63,11 @@ def live(arms: Iterable[str] = ()) -> list[str]:
 
 
 def check(params: Params) -> None:
-    """UserError, in one line, if `search.arms` names an arm that is not there or one that cannot be made."""
-    s, where = params.search, f"{params.run}: search.arms"
-    for name in s.arms:
-        if name not in ARMS:
-            raise UserError(f"{where}: {name!r} is no arm{nearest(name, ARMS)}")
+    """UserError, in one line, if `search.arms` names one that cannot be made."""
+    s = params.search
     if RANKED in s.arms and (s.choose != "thoughts" or "guided" not in s.arms or s.samples < s.branches or s.margin):
         needed = "the arm guided, search.choose thoughts, search.samples of at least search.branches and no margin"
-        raise UserError(f"{where}: {RANKED} needs {needed}; set them, or leave it out")
+        raise UserError(f"search.arms: {RANKED} needs {needed}; set them, or leave it out")
 
 
 def derive(results: pd.DataFrame, arms: Iterable[str | Chooser] = ()) -> pd.DataFrame:

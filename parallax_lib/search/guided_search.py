@@ -15,18 +15,20 @@ from pathlib import Path
 
 import torch
 
-from parallax_lib.core import fingerprint
+from parallax_lib.core import fingerprint, tables
 from parallax_lib.core.config import Params, Search, check, dump
+from parallax_lib.core.source import source_digest
 from parallax_lib.core.storage import derive_seed
+from parallax_lib.core.tables import find
 from parallax_lib.prm import incremental_scoring, packed
 from parallax_lib.prm import model as prm_model
-from parallax_lib.search import arms, policies
+from parallax_lib.search import arms, methods, policies
 from parallax_lib.search.rollouts import ask, token_limit, weight, write_answers
 from parallax_lib.search.untrained_rule import suits
 from parallax_lib.tasks import prompts
 from parallax_lib.tasks.task import Task
 from parallax_lib.translator import alignment, engine, latent_steps
-from parallax_lib.translator.models import Translator, leave_room, loaded_translator
+from parallax_lib.translator.models import Translator, leave_room, load_translator, loaded_translator
 
 
 @dataclass(frozen=True)
@@ -90,12 +92,6 @@ class Row:
         return *self.prompt, self.seed, self.policy, self.draw, self.arm if self.live.redecode else ""
 
 
-def check_settings(params: Params) -> None:
-    """UserError, in one line, if `search` names an arm or a policy that is not there, or an arm that cannot be made."""
-    arms.check(params)
-    policies.check(params.search)
-
-
 def plan_rows(tasks: Sequence[Task], params: Params) -> list[Row]:
     """Every program that the arms need; the pool reuses the unguided and the random program as its first two."""
     rows = []
@@ -143,6 +139,12 @@ def recipe(params: Params) -> dict:
     return {name: values[name] for name in ("translator", "latent", "decode")} | {"search": wanted} | drawn | marks
 
 
+def made_by(params: Params) -> str:
+    """Digest of the code that writes a translation: a changed method is run, not remembered."""
+    chosen = methods.members(params, "proposal", "align", "policy")
+    return source_digest(translate, prm_model.load, load_translator, engine.grouped_attention, *chosen)
+
+
 def scores_pool(params: Params) -> bool:
     """Whether all thoughts that the guided arm ranks, and it ranks by nothing but the score, are thoughts of the pool's programs."""
     s = params.search
@@ -173,13 +175,19 @@ def thinking_cost(row: Row, params: Params) -> tuple[int, int]:
 
 
 def translate(
-    translator: Translator, models: Sequence, rows: Sequence[Row], params: Params, progress: Callable | None = None
+    translator: Translator,
+    models: Sequence,
+    rows: Sequence[Row],
+    params: Params,
+    progress: Callable | None = None,
+    **own: methods.Given,
 ) -> list[dict]:
-    """One result row per program: its plan, code, PRM score and what it cost.  The mean score of `models` decides; none are
-    needed without guided rows.
+    """One result row per program: its plan, code, PRM score and what it cost.  The mean score of `models`, PRMs or modules of
+    one's own, decides; none are needed without guided rows.  own: `methods.using`, such as proposal=f.
 
     The pool's first two programs are the unguided and the random arm's: such twins are written once.
     """
+    params, models = methods.using(params, **own), [prm_model.as_prm(m) for m in models]
     once = list({row.program: row for row in rows}.values())
     written = dict(zip([r.program for r in once], _write(translator, models, once, params, progress), strict=True))
     weights = [prm_model.size(m) / translator.size for m in models]
@@ -224,7 +232,7 @@ def think_rows(
     align, scorer = alignment.aligner(translator, params.latent), None
     if guided:
         scorer = start_scorer(models, len(guided), state.pooled[guided], align)
-    choose, scores = policies.POLICIES[search.choose]([rows[i] for i, _ in spots], scorer, search, translator.device)
+    choose, scores = find(policies.POLICIES, search.choose, "search.choose")([rows[i] for i, _ in spots], scorer, search, translator.device)
     thought = latent_steps.think(
         translator,
         state,
@@ -265,6 +273,7 @@ def translate_item(item: dict, shrink: int = 1) -> list[dict]:
     """`translate` on plain data, so that it can run in another process or container; `shrink` divides the batch after
     memory ran out."""
     params, rows = check(item["params"], {}, Path("item")), item["rows"]
+    tables.enter_own(item.get("own", b""))
     leave_room(item["gpu_share"])
     translator = loaded_translator(params.translator)
     models = packed.unpack(item["prms"], translator.device)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from parallax_lib.core.config import Search
-from parallax_lib.core.errors import UserError, nearest
+from parallax_lib.core.errors import UserError
 from parallax_lib.core.storage import derive_seed
 
 
@@ -37,11 +37,12 @@ def whole_thoughts(rows: Sequence, scorer, search: Search, device) -> tuple[Call
     return choose, scores
 
 
-def by_steps(rows: Sequence, scorer, search: Search, device) -> tuple[Callable, list[torch.Tensor]]:
+def by_steps(rows: Sequence, scorer, search: Search, device, best: Callable | None = None) -> tuple[Callable, list[torch.Tensor]]:
     """(choose for `latents.think`, the list it fills with each step's winning scores (G,)).
 
     original: row 0.  random: uniform over the N candidates.  guided: best score; a gain under `margin` goes to row 0.
-    A guided row occurs W = `beam` times in a row, once for each prefix that is kept, the best one first.
+    A guided row occurs W = `beam` times in a row, once for each prefix that is kept, the best one first.  best: a function
+    such as `ranked` that says which candidates of the scored ones the guided rows go on with, instead of it.
     """
     guided = torch.tensor([r.policy == "guided" for r in rows], device=device)
     spots, W = guided.nonzero()[:, 0], search.beam  # (G * W,)
@@ -55,27 +56,21 @@ def by_steps(rows: Sequence, scorer, search: Search, device) -> tuple[Callable, 
             return pick
         values = scorer.score_next(candidates[spots])  # (G * W, N)
         values = (values if ahead is None else scorer.look_ahead(ahead[spots])).to(device).view(-1, W, N)
-        best = ranked(values[:, :1] if step == 0 else values, search.margin, W)  # (G, W); at first all prefixes are one
-        scores.append(values.flatten(1).gather(1, best)[:, 0])
-        base = torch.arange(len(best), device=device)[:, None] * W
-        scorer.keep((base * N + best).flatten())
-        pick[spots] = (best % N).flatten()
+        kept = (best or ranked)(values[:, :1] if step == 0 else values, search.margin, W)  # (G, W); at first all prefixes are one
+        scores.append(values.flatten(1).gather(1, kept)[:, 0])
+        base = torch.arange(len(kept), device=device)[:, None] * W
+        scorer.keep((base * N + kept).flatten())
+        pick[spots] = (kept % N).flatten()
         if W == 1:
             return pick
         parents = torch.arange(len(rows), device=device)
-        parents[spots] = spots[(base + best // N).flatten()]
+        parents[spots] = spots[(base + kept // N).flatten()]
         return parents, pick
 
     return choose, scores
 
 
-POLICIES = {"steps": by_steps, "thoughts": whole_thoughts}  # by `search.choose`
-
-
-def check(search: Search) -> None:
-    """UserError, in one line, if `search.choose` names no policy."""
-    if search.choose not in POLICIES:
-        raise UserError(f"search.choose: {search.choose!r} is no policy{nearest(search.choose, POLICIES)}")
+POLICIES = {"steps": by_steps, "thoughts": whole_thoughts}  # by `search.choose`; one of one's own: partial(by_steps, best=f)
 
 
 def ranked(values: torch.Tensor, margin: float, width: int) -> torch.Tensor:

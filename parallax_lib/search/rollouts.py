@@ -8,7 +8,7 @@ B rows, K latent steps, D translator width, R resamples.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,17 @@ import numpy as np
 import pandas as pd
 import torch
 
-from parallax_lib.core import fingerprint, hardware
+from parallax_lib.core import fingerprint, tables
 from parallax_lib.core.config import Params, check, dump
 from parallax_lib.core.errors import UserError
-from parallax_lib.core.executors import ExecutorConfig, run_map
+from parallax_lib.core.executors import run_map
+from parallax_lib.core.source import source_digest
 from parallax_lib.core.storage import Journal, derive_seed, digest, read_vectors, slug, write_vectors
+from parallax_lib.search import methods, placement
 from parallax_lib.tasks import extraction, prompts
 from parallax_lib.tasks.task import Task
-from parallax_lib.translator import alignment, decoding, engine, latent_steps
-from parallax_lib.translator.models import GPU_SHARE, Translator, leave_room, load_tokenizer, loaded_translator, positions_of
+from parallax_lib.translator import alignment, decoding, engine, latent_steps, models
+from parallax_lib.translator.models import Translator, leave_room, load_tokenizer, loaded_translator, positions_of
 
 ORIGINAL = -1
 ROW = 4096  # columns of the cache that a row of `decode.batch` stands for
@@ -45,6 +47,18 @@ def capture_id(task: Task, params: Params, v: int, r: int) -> str:
     made = [task.id, task.source_code, recipe["translator"]["model"], recipe["translator"]["adapter"], recipe["latent"], params.seed]
     root = slug(task.id, [*made, *(["onward"] if params.collect.onward else []), *_unusual(params), *fingerprint.weights(params)])
     return root if v == ORIGINAL else f"{root}_v{v}_r{r}"
+
+
+def made_by(params: Params) -> str:
+    """Digest of the code that writes rollouts; no part of their names: they are made anew under the names they had."""
+    return source_digest(generate, models.load_translator, engine.grouped_attention, *methods.members(params, "proposal", "align"))
+
+
+def chunk_keys(tasks: list[Task], params: Params) -> list[str]:
+    """What the journal, and the file of its latents, knows each chunk by: its rollouts' names and the code that writes them."""
+    code = made_by(params)
+    named = [[[capture_id(t, params, v, r) for v, r in branches(params)] for t in chunk] for chunk in chunked(tasks, params)]
+    return [digest([names, code])[:16] for names in named]
 
 
 def _unusual(params: Params) -> list:
@@ -224,6 +238,7 @@ def generate_item(item: dict[str, Any], shrink: int = 1) -> dict[str, Any]:
     """`generate` on plain data, so that it can run in another process or container; `shrink` divides its tasks after memory
     ran out."""
     params, tasks = check(item["params"], {}, Path("item")), item["tasks"]
+    tables.enter_own(item.get("own", b""))
     leave_room(item["gpu_share"])
     translator, size = loaded_translator(params.translator), -(-len(tasks) // shrink)
     parts = [generate(translator, tasks[at : at + size], params) for at in range(0, len(tasks), size)]
@@ -237,56 +252,43 @@ def collect(
     folder: Path,
     progress: Callable[[str, int, int], None],
     written: Callable[[list[dict]], Any] = lambda rows: None,
-) -> None:
+    *,
+    proposal: methods.Given = None,
+    align: methods.Given = None,
+) -> Params:
     """Rollouts of all tasks into the journal (kind "rollout") and vector shards; finished chunks are skipped.
 
-    `written(rows)` is called after every chunk that is new.
+    `written(rows)` is called after every chunk that is new.  proposal, align: names or functions instead of the settings; the
+    parameters that hold them are returned.
 
     Chunks depend on the task list and on what a row may take, and a chunk's rows are written in one transaction after its
     shard: kill -9 at any moment loses at most the chunk in hand and doubles nothing.  A chunk whose shard is gone is made anew.
     """
-    chunks = chunked(tasks, params)
-    keys = [digest([[capture_id(t, params, v, r) for v, r in branches(params)] for t in chunk])[:16] for chunk in chunks]
+    params = methods.using(params, proposal=proposal, align=align)
+    methods.check(params, "proposal", "align")
+    chunks, keys = chunked(tasks, params), chunk_keys(tasks, params)
     there = [journal.get("chunk", key) is not None and (folder / f"{key}.safetensors").exists() for key in keys]
     todo = [i for i, done in enumerate(there) if not done]
     journal.forget("chunk", [keys[i] for i in todo])  # a lost shard's is done again only when all of it is
     progress("collect", len(chunks) - len(todo), len(chunks))
-    items = [{"params": dump(params), "tasks": chunks[i], "gpu_share": gpu_share(params)} for i in todo]
-    for done, (index, result) in enumerate(run_map(generate_item, items, executor_config(params))):
+    shared = {"params": dump(params), "gpu_share": placement.gpu_share(params), "own": placement.own_methods(params)}
+    items = [shared | {"tasks": chunks[i]} for i in todo]
+    for done, (index, result) in enumerate(run_map(generate_item, items, placement.executor_config(params))):
         if isinstance(result, Exception):
             raise result
         key = keys[todo[index]]
         write_vectors(folder / f"{key}.safetensors", result["vectors"])
-        rows = [(row["capture_id"], row | {"shard": key, "row": i}) for i, row in enumerate(result["rows"])]
+        rows = [(f"{key}/{i}", row | {"shard": key, "row": i}) for i, row in enumerate(result["rows"])]
         journal.put_many("rollout", rows, replace=True)  # those of a chunk whose shard was lost are there
         journal.put("chunk", key, {"rollouts": len(rows)})
         written(result["rows"])
         progress("collect", len(chunks) - len(todo) + done + 1, len(chunks))
+    return params
 
 
-def gpu_share(params: Params) -> float:
-    """Part of a GPU's memory for a translator: local ones leave each other, and programs judged beside them, room."""
-    return hardware.gpu_memory_share(params.executor.workers, GPU_SHARE) if params.executor.kind == "local" else 1.0
-
-
-def executor_config(params: Params) -> ExecutorConfig:
-    """Where generation runs; a Modal container gets the adapter's folder along."""
-    e, adapter, basis = params.executor, params.translator.adapter, params.latent.pca if params.latent.proposal == "pca" else ""
-    return ExecutorConfig(
-        kind=e.kind,
-        workers=e.workers,
-        address=e.address,
-        gpu=e.gpu or None,
-        timeout_s=e.timeout_s,
-        retries=e.retries,
-        volume=e.volume or None,
-        folders=tuple(filter(None, (adapter, basis))) if e.kind == "modal" else (),
-    )
-
-
-def load_rollouts(journal: Journal, folder: Path, wanted: set[str] | None = None):
-    """(frame of the journal's rollouts, their latents float16 [n, K, D]), row by row."""
-    rows = [r for r in journal.rows("rollout").values() if wanted is None or r["capture_id"] in wanted]
+def load_rollouts(journal: Journal, folder: Path, wanted: Collection[str] | None = None):
+    """(frame of the journal's rollouts, their latents float16 [n, K, D]), row by row; `wanted`: only those of these `chunk_keys`."""
+    rows = [r for r in journal.rows("rollout").values() if wanted is None or r["shard"] in wanted]
     if not rows:
         raise UserError("no rollouts in this run; raise collect.limit or name collect.shipped")
     frame = pd.DataFrame(rows).sort_values(["task", "branch_depth", "resample"], ignore_index=True)

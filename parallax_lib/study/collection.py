@@ -14,6 +14,7 @@ import pandas as pd
 
 from parallax_lib.core.config import Params, dump
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.source import source_digest
 from parallax_lib.core.storage import (
     derive_seed,
     digest,
@@ -25,8 +26,9 @@ from parallax_lib.core.storage import (
     write_vectors,
 )
 from parallax_lib.prm import labels as reward_labels
-from parallax_lib.search import latent_sensitivity, rollouts
+from parallax_lib.search import latent_sensitivity, methods, rollouts
 from parallax_lib.search.rollout_files import read_shipped, write_shipped
+from parallax_lib.study import remembered
 from parallax_lib.study import run as runs
 from parallax_lib.study.run import Run, beside, judge_frame, open_params
 from parallax_lib.tasks.synthetic import generator
@@ -89,13 +91,17 @@ def tour_task(run: Run, rows: pd.DataFrame | None = None) -> Task:
     return min(pool, key=lambda t: (len(t.source_code), t.id))
 
 
-def collect_live(run: Run, chosen: Sequence[Task]) -> tuple[pd.DataFrame, np.ndarray]:
-    """Rollouts of the chosen tasks, generated, judged and rewarded; latents float16 [n, K, D]."""
+def collect_live(run: Run, chosen: Sequence[Task], **own: methods.Given) -> tuple[pd.DataFrame, np.ndarray]:
+    """Rollouts of the chosen tasks, generated, judged and rewarded; latents float16 [n, K, D].
+
+    own: names or functions instead of the settings, proposal=, align=, reward=; `runs.using` keeps them for later stages too.
+    """
+    run = runs.using(run, **own)
+    methods.check(run.params, "proposal", "align", "reward")
     folder = run.folder / "vectors"
     with beside(run, chosen) as judge:
         rollouts.collect(list(chosen), run.params, run.journal, folder, run.progress, judge)
-    wanted = {rollouts.capture_id(t, run.params, v, r) for t in chosen for v, r in rollouts.branches(run.params)}
-    frame, vectors = rollouts.load_rollouts(run.journal, folder, wanted)
+    frame, vectors = rollouts.load_rollouts(run.journal, folder, rollouts.chunk_keys(list(chosen), run.params))
     return judge_frame(run, frame, chosen).assign(origin="live"), vectors
 
 
@@ -105,8 +111,10 @@ def influence_rows(run: Run, chosen: Sequence[Task]) -> pd.DataFrame:
     some = list(chosen)[: c.influence_limit]
     if not some:
         return pd.DataFrame(columns=["task", "kind", "sigma", "code", "validated", "reason"])
+    methods.check(run.params, "proposal", "align", "reward")
     values = dump(run.params)
-    asked = [values["collect"], values["decode"]["redecode_temperature"]]
+    code = [source_digest(latent_sensitivity.probe), rollouts.made_by(run.params)]
+    asked = [values["collect"], values["decode"]["redecode_temperature"], code]
     key = digest([[rollouts.capture_id(task, run.params, 0, 0) for task in some], asked])
     rows = (run.journal.get("influence", key) or {}).get("rows")
     if rows is None:
@@ -172,13 +180,15 @@ def load_rollouts(run: Run) -> tuple[pd.DataFrame, np.ndarray]:
     return run.table("rollouts"), read_vectors(run.folder / "latents.safetensors")
 
 
-def collect_to(params: Params, out: Path, card: dict) -> None:
+def collect_to(params: Params, out: Path, card: dict, force: bool = False) -> None:
     """Stage 01 without a notebook: collect, judge, probe the latents' influence, write a folder that others can add.
 
-    The rollouts of `collect.shipped` are written along.
+    The rollouts of `collect.shipped` are written along.  force: what the run remembers of them is forgotten first.
     """
     writable_folder(out)
     with held(run_folder(params.run)):
+        if force:
+            remembered.forget(run_folder(params.run), "01")
         run = open_params(params, say=True)
         pool = all_tasks(run)
         frame, vectors = with_shipped(run, *collect_live(run, spread(pool, params.collect.limit, params.seed)))

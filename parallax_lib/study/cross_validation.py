@@ -21,10 +21,12 @@ from parallax_lib.analysis.comparisons import GUIDED
 from parallax_lib.analysis.subgroups import TOGETHER
 from parallax_lib.core.config import Params
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.source import source_digest
 from parallax_lib.core.storage import derive_seed, digest, write_json
 from parallax_lib.prm import labels as reward_labels
 from parallax_lib.prm import model as prm_model
 from parallax_lib.prm.parallel_training import Material, each
+from parallax_lib.search import methods
 from parallax_lib.search.choosers import CHECKS, CHOOSERS, FILTERS, Chooser, by_count, choose, named
 from parallax_lib.search.untrained_rule import suited
 from parallax_lib.study.prm_registry import INDEX, folder_of, write_families
@@ -71,6 +73,7 @@ def table(run: Run, rows: pd.DataFrame, vectors: np.ndarray) -> pd.DataFrame:
 def trainings(run: Run, rows: pd.DataFrame, vectors: np.ndarray, seed: int) -> list[str]:
     """The name of each fold's training: all that can change its model."""
     key = [prm_settings(run), run.params.seed + seed, list(rows["capture_id"]), rows["reward"].tolist(), read_by(run, vectors)]
+    key.append(source_digest(trial, splits, folds, *methods.members(run.params, "loss")))
     return [digest([*key, k]) for k in range(run.params.prm.folds)]
 
 

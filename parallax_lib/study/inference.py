@@ -20,8 +20,9 @@ from parallax_lib.core.executors import run_map
 from parallax_lib.core.storage import digest
 from parallax_lib.prm import model as prm_model
 from parallax_lib.prm import packed
-from parallax_lib.search import arms, guided_search, rollouts
+from parallax_lib.search import arms, guided_search, methods, placement, rollouts
 from parallax_lib.study import prm_registry
+from parallax_lib.study import run as runs
 from parallax_lib.study.collection import all_tasks
 from parallax_lib.study.run import Run, beside, judge_frame
 from parallax_lib.tasks.synthetic import generator
@@ -55,33 +56,43 @@ def loop_parts(run: Run, task: Task) -> tuple[Translator, list]:
     return translator, [prm_model.load(folder, translator.width, device=translator.device) for folder in folders]
 
 
-def translate_all(run: Run, chosen: Sequence[Task]) -> pd.DataFrame:
-    """Every arm's programs for the chosen tasks, here or on the executor; finished groups are read from the journal."""
-    return write_programs(run, guided_search.plan_rows(chosen, run.params))
+def translate_all(run: Run, chosen: Sequence[Task], prms: Sequence = (), **own: methods.Given) -> pd.DataFrame:
+    """Every arm's programs for the chosen tasks, here or on the executor; finished groups are read from the journal.
+
+    prms: PRMs or modules of one's own, whose mean score guides instead of the run's; nothing tells which families they have
+    seen.  own: `methods.using`, such as proposal=f.
+    """
+    run = runs.using(run, **own)
+    return write_programs(run, guided_search.plan_rows(chosen, run.params), prms=prms)
 
 
-def write_programs(run: Run, rows: Sequence[guided_search.Row], what: str = "translate", shrink: int = 1) -> pd.DataFrame:
+def write_programs(
+    run: Run, rows: Sequence[guided_search.Row], what: str = "translate", shrink: int = 1, prms: Sequence = ()
+) -> pd.DataFrame:
     """One result row a program, in the order of `rows`; groups that the journal holds are not written again.
 
-    shrink: divides the batch, for rows that share no prompt.
+    shrink: divides the batch, for rows that share no prompt.  prms: `translate_all`.
     """
-    params, shared = run.params, {"params": dump(run.params), "gpu_share": rollouts.gpu_share(run.params)}
+    methods.check(run.params, "proposal", "align", "policy", "arms")
+    params, here = run.params, placement.executor_config(run.params).runs_here
+    given = [packed.pack_module(prm, here) for prm in prms]
+    shared = {"params": dump(params), "gpu_share": placement.gpu_share(params), "own": placement.own_methods(params)}
     teams: dict[tuple[Path, ...], list[int]] = {}  # the PRMs of some rows -> which rows
     for i, row in enumerate(rows):
-        teams.setdefault(tuple(prm_registry.folders(run, row.task.kernel.family)), []).append(i)
-    groups, every = [], []  # (key, item of the executor)
+        teams.setdefault(() if prms else tuple(prm_registry.folders(run, row.task.kernel.family)), []).append(i)
+    groups, every, code = [], [], guided_search.made_by(params)  # (key, item of the executor)
     for folders, mine in teams.items():
-        prms = _checked_prms(run, folders, {rows[i].task.kernel.family for i in mine})
-        recipe = [guided_search.recipe(params), [each["sha256"] for each in prms]]
+        team = given or _checked_prms(run, folders, {rows[i].task.kernel.family for i in mine})
+        recipe = [guided_search.recipe(params), [each["sha256"] for each in team], code]
         for group in guided_search.grouped([rows[i] for i in mine], max(1, params.decode.batch // shrink), params):
-            groups.append((digest([recipe, [r.identity for r in group]]), shared | {"prms": prms, "rows": group}))
+            groups.append((digest([recipe, [r.identity for r in group]]), shared | {"prms": team, "rows": group}))
         every += mine
     keys = [key for key, _ in groups]
     todo = [i for i, key in enumerate(keys) if run.journal.get("translation", key) is None]
     items = [groups[i][1] for i in todo]
     run.progress(what, len(groups) - len(todo), len(groups))
     with beside(run, [row.task for row in rows]) as judge:
-        for done, (at, result) in enumerate(run_map(guided_search.translate_item, items, rollouts.executor_config(params)), 1):
+        for done, (at, result) in enumerate(run_map(guided_search.translate_item, items, placement.executor_config(params)), 1):
             if isinstance(result, Exception):
                 raise result
             run.journal.put("translation", keys[todo[at]], {"rows": result})
@@ -101,7 +112,7 @@ def _checked_prms(run: Run, folders: Sequence[Path], families: set[str]) -> list
     return [packed.pack(folder, shared_disk=local) for folder in folders]
 
 
-def repair_rounds(run: Run, results: pd.DataFrame, chosen: Sequence[Task]) -> pd.DataFrame:
+def repair_rounds(run: Run, results: pd.DataFrame, chosen: Sequence[Task], prms: Sequence = ()) -> pd.DataFrame:
     """The results after every round 0..`search.repair`, one below the other; `repair` says which round a row tells of.
 
     With `search.repair_limit` rounds are made, and told of, for so many tasks under the first seed only.  A failed program stays
@@ -123,7 +134,7 @@ def repair_rounds(run: Run, results: pd.DataFrame, chosen: Sequence[Task]) -> pd
         ]
         attempts = failed
         if again:
-            written = write_programs(run, again, f"repair {number}", REPAIR_SHRINK).set_axis(failed.index)
+            written = write_programs(run, again, f"repair {number}", REPAIR_SHRINK, prms).set_axis(failed.index)
             attempts = judge_frame(run, written, chosen, f"validate repair {number}")
         rounds.append(arms.next_round(rounds[-1], attempts, number))
     return pd.concat(rounds, ignore_index=True)

@@ -16,7 +16,7 @@ from parallax_lib.core.config import Params, resolve
 from parallax_lib.core.config import Translator as TranslatorParams
 from parallax_lib.core.errors import UserError
 from parallax_lib.prm import model as prm_model
-from parallax_lib.search import guided_search, rollouts
+from parallax_lib.search import guided_search, placement, rollouts
 from parallax_lib.study.training import prm_shape
 from parallax_lib.tasks import suites
 from parallax_lib.tasks.task import tasks
@@ -147,7 +147,7 @@ def _fits(params: Params, sums: dict[str, float]) -> str:
     if not torch.cuda.is_available():
         return "this machine: torch sees no GPU"
     has = torch.cuda.get_device_properties(0).total_memory / GIB
-    room = rollouts.gpu_share(params) * has  # of one process that writes programs; judged ones need the rest
+    room = placement.gpu_share(params) * has  # of one process that writes programs; judged ones need the rest
     told = f"this machine: {has:.0f} GiB a GPU, {room:.0f} for each process that writes programs"
     training = "a smaller prm.lora_rank" if params.prm.lora_rank else "prm.lora_rank, such as 16, for a language model as PRM"
     most = {"01": (room, WRITING), "02": (has, training), "03": (has, training), "04": (room, WRITING)}

@@ -19,6 +19,7 @@ from parallax_lib.core import fingerprint
 from parallax_lib.core.config import ROOT, SECTIONS, Params, dump
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.storage import digest, held, run_folder, whole, write_json
+from parallax_lib.study import remembered
 
 NOTEBOOKS = ROOT / "notebooks"
 PART = {
@@ -73,11 +74,11 @@ def library_digest() -> str:
 
 def run(params: Params, only: str = "", force: bool = False, say: Callable[[str], None] = print) -> Path:
     """Execute the stages in order; returns the run folder.  A stage whose key is recorded as done, of its own settings and of
-    what the stages before it left, is skipped."""
-    from parallax_lib.search import guided_search
+    what the stages before it left, is skipped.  force: none is, and what the stages asked for remember is forgotten first."""
+    from parallax_lib.search import methods
 
     wanted = {stage.number for stage in stages(only, params.card.enabled)}
-    guided_search.check_settings(params)
+    methods.check(params)
     folder = run_folder(params.run)
     with held(folder):
         write_json(folder / "manifest.json", manifest(params))
@@ -86,16 +87,18 @@ def run(params: Params, only: str = "", force: bool = False, say: Callable[[str]
 
 
 def _run_wanted(params: Params, folder: Path, wanted: set[str], force: bool, say: Callable[[str], None]) -> None:
-    before = fingerprint.inputs(params)
+    before, again = fingerprint.inputs(params), force
     for stage in stages("01-07"):
         key = stage.key(params, before)
         record = folder / "notebooks" / f"{stage.notebook.stem}.run.json"
         if stage.number not in wanted:
             key = _left(record, key, before)
-        elif not force and _done(folder, record, key):
+        elif not again and _done(folder, record, key):
             say(f"[{stage.number}] {stage.notebook.stem}: unchanged, skipped")
         else:
-            force = True  # a stage that ran again makes the later ones run again
+            again = True  # a stage that ran again makes the later ones run again
+            if force:
+                remembered.forget(folder, stage.number)
             execute(stage, params, folder, key, record, say)
         before = key
 

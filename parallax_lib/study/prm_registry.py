@@ -9,6 +9,8 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+import torch
+
 from parallax_lib.core.config import SMALL_PRMS, resolve
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.storage import slug, write_json
@@ -20,8 +22,11 @@ INDEX = "crossfit/models.json"  # family -> names of the PRMs that are tested on
 FAMILIES = "families.json"  # beside a PRM: the families of its training and validation rows
 
 
-def trained_folder(run: Run, kind: str) -> Path:
-    """Where the run trains a PRM of one kind: `<run>/prm-gru`; a language model's folder or id by its last part and a hash."""
+def trained_folder(run: Run, kind: str | torch.nn.Module) -> Path:
+    """Where the run trains a PRM of one kind: `<run>/prm-gru`; a language model's folder or id by its last part and a hash, a
+    module of one's own by its class."""
+    if isinstance(kind, torch.nn.Module):
+        return run.folder / f"prm-own-{slug(type(kind).__name__, type(kind).__qualname__)}"
     return run.folder / f"prm-{kind if kind in SMALL_PRMS else slug(Path(kind).name, kind)}"
 
 

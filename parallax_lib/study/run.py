@@ -19,7 +19,7 @@ from parallax_lib.core.errors import UserError
 from parallax_lib.core.storage import Journal, read_table, run_folder, write_table
 from parallax_lib.prm import labels as reward_labels
 from parallax_lib.sandbox import sandbox
-from parallax_lib.search import guided_search
+from parallax_lib.search import methods
 from parallax_lib.study.pipeline import progress_writer
 from parallax_lib.tasks import suites
 from parallax_lib.tasks.task import Task, tasks
@@ -88,9 +88,13 @@ def known_runs() -> list[str]:
 
 def open_params(params: Params, say: bool = False) -> Run:
     """The run of these parameters; progress goes to its folder, or to the terminal."""
-    guided_search.check_settings(params)
     folder = run_folder(params.run)
     return Run(params, folder, Journal(folder / "journal.sqlite"), _say if say else progress_writer(folder))
+
+
+def using(run: Run, **own: methods.Given) -> Run:
+    """The run with other methods than its settings name: using(run, proposal=f, loss="rank"); keys are those of `methods.SETTINGS`."""
+    return replace(run, params=methods.using(run.params, **own))
 
 
 def _say(what: str, done: int, total: int) -> None:
@@ -115,6 +119,7 @@ def run_limits(params: Params) -> sandbox.Limits:
 
 def judge_frame(run: Run, frame: pd.DataFrame, chosen: Sequence[Task], what: str = "validate") -> pd.DataFrame:
     """The rows with their verdict columns, `validated` and `reward`."""
+    methods.check(run.params, "reward")
     by_id = {t.id: t for t in chosen}
     items = [(code if isinstance(code, str) else None, by_id[task]) for code, task in zip(frame["code"], frame["task"], strict=True)]
     v = run.params.validation

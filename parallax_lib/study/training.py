@@ -18,12 +18,14 @@ import torch
 
 from parallax_lib.core import fingerprint
 from parallax_lib.core.config import SMALL_PRMS, Params, dump
+from parallax_lib.core.source import source_digest
 from parallax_lib.core.storage import digest
 from parallax_lib.prm import labels as reward_labels
 from parallax_lib.prm import model as prm_model
 from parallax_lib.prm import train
 from parallax_lib.prm.parallel_training import Material
-from parallax_lib.search import rollouts
+from parallax_lib.search import methods, rollouts
+from parallax_lib.study import run as runs
 from parallax_lib.study.prm_registry import trained_folder, write_families
 from parallax_lib.study.run import Run
 from parallax_lib.tasks.synthetic import generator
@@ -32,9 +34,10 @@ from parallax_lib.translator import alignment
 from parallax_lib.translator.models import loaded_translator, pick_device
 
 
-def _fresh_folder(run: Run, kind: str, identity) -> Path:
-    """`trained_folder`: kept, with its checkpoints, while data and settings are the same; emptied when they changed."""
-    folder, key = trained_folder(run, kind), digest([kind, identity])
+def _fresh_folder(run: Run, kind: str | torch.nn.Module, identity) -> Path:
+    """`trained_folder`: kept, with its checkpoints, while data, settings and code are the same; emptied when they changed."""
+    folder = trained_folder(run, kind)
+    key = digest([folder.name, identity])
     mark = folder / "identity.txt"
     if folder.exists() and (not mark.exists() or mark.read_text() != key):
         shutil.rmtree(folder)
@@ -85,15 +88,20 @@ def read_by(run: Run, vectors: np.ndarray) -> list:
     return [hashlib.sha256(np.ascontiguousarray(vectors)).hexdigest(), *of]
 
 
-def train_prm(run: Run, kind: str, rows: pd.DataFrame, vectors: np.ndarray):
-    """(model, history) of one kind, trained on the rows' paths; kept in `trained_folder`/final, checkpoints beside it."""
+def train_prm(run: Run, kind: str | torch.nn.Module, rows: pd.DataFrame, vectors: np.ndarray, loss: methods.Given = None):
+    """(model, history) of one kind, or a copy of a module of one's own, trained on the rows' paths; kept in
+    `trained_folder`/final, checkpoints beside it.  loss: a name or a function instead of `prm.loss`."""
+    run = runs.using(run, loss=loss)
+    methods.check(run.params, "loss")
+    params = run.params
     refuse_leaks(run, rows)
     targets, counts = reward_labels.label(rows, vectors.shape[1])
     groups = rows["root"].astype("category").cat.codes.to_numpy()
     contexts = prompt_states(run, rows)
     told = [targets.tolist(), list(rows["capture_id"]), rows["split"].tolist(), read_by(run, vectors)]
-    folder = _fresh_folder(run, kind, [prm_settings(run), run.params.seed, *told])
-    with one_thread() if kind in SMALL_PRMS else nullcontext():
+    code = source_digest(trial, kind, *methods.members(params, "loss"))
+    folder = _fresh_folder(run, kind, [prm_settings(run), run.params.seed, *told, code])
+    with one_thread() if isinstance(kind, torch.nn.Module) or kind in SMALL_PRMS else nullcontext():
         model, history = train.fit_model(
             kind,
             vectors.astype(np.float32),
@@ -101,12 +109,12 @@ def train_prm(run: Run, kind: str, rows: pd.DataFrame, vectors: np.ndarray):
             counts,
             groups,
             rows["split"].to_numpy(),
-            train_config(run.params, save_every=50),
+            train_config(params, save_every=50),
             folder,
-            prm=prm_shape(run.params, kind),
+            prm=prm_shape(params, kind),
             contexts=contexts,
             device=pick_device(run.params.translator.device),
-            progress=lambda row: run.progress(f"train {kind}", int(row["step"]), 0),
+            progress=lambda row: run.progress(f"train {folder.name.removeprefix('prm-')}", int(row["step"]), 0),
             extra=partial(write_families, rows.loc[rows["split"] != "test", "family"]),
         )
     return model, history

@@ -13,9 +13,11 @@ import pandas as pd
 
 from parallax_lib.analysis import branch_selection, metrics
 from parallax_lib.core.config import Params, dump
+from parallax_lib.core.source import source_digest
 from parallax_lib.core.storage import derive_seed, digest
 from parallax_lib.prm import labels as reward_labels
 from parallax_lib.prm import model as prm_model
+from parallax_lib.prm.losses import find_loss
 from parallax_lib.prm.parallel_training import Material, each
 from parallax_lib.study.run import Run
 from parallax_lib.study.training import alone, prompt_states, read_by, refuse_leaks, trial
@@ -60,8 +62,9 @@ def table(run: Run, rows: pd.DataFrame, vectors: np.ndarray) -> pd.DataFrame:
     refuse_leaks(run, rows)
     material = Material(rows, vectors, prompt_states(run, rows))
     told = [rows[name].tolist() for name in ("capture_id", "reward", "split")]
-    data = digest([dump(run.params)["prm"], run.params.seed, *told, read_by(run, vectors)])
-    wanted = [(v, digest([data, v.kind, v.loss, v.share, v.split, v.seed])) for v in plan(run)]
+    data = digest([dump(run.params)["prm"], run.params.seed, *told, read_by(run, vectors), source_digest(measure)])
+    code = {name: source_digest(find_loss(name)) for name in dict.fromkeys((run.params.prm.loss, *run.params.card.losses))}
+    wanted = [(v, digest([data, v.kind, v.loss, code[v.loss], v.share, v.split, v.seed])) for v in plan(run)]
     missing = {key: v for v, key in wanted if run.journal.get("variation", key) is None}
     keys, jobs = list(missing), list(missing.values())
     for done, (i, told) in enumerate(each(partial(measure, run.params), material, jobs, run.folder, alone(run.params))):

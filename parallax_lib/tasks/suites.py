@@ -5,11 +5,13 @@ Knows folders and indexes.  Knows nothing of models, compilers or verdicts.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from parallax_lib.core.config import ROOT, Suite
 from parallax_lib.core.errors import UserError, short
+from parallax_lib.core.tables import find
 from parallax_lib.core.yaml_files import read_yaml
 from parallax_lib.tasks.hecbench import checkout as hecbench
 from parallax_lib.tasks.synthetic import composed_patterns, generator
@@ -23,11 +25,14 @@ KEYS = {  # of a kernel in kernels.yaml
 }
 
 
-def load_suite(params: Suite) -> list[Kernel]:
-    """All kernels of the chosen kinds, in a fixed order.  Raises UserError for a suite that cannot be read."""
+def load_suite(params: Suite, kinds: Sequence[str | Callable[[Suite], list[Kernel]]] = ()) -> list[Kernel]:
+    """All kernels of the chosen kinds, in a fixed order.  Raises UserError for a suite that cannot be read.
+
+    kinds: names of `SUITES` or functions settings -> kernels, instead of `params.kinds`.
+    """
     kernels: list[Kernel] = []
-    for kind in params.kinds:
-        kernels += LOADERS[kind](params)
+    for load in [find(SUITES, kind, "suite.kinds") for kind in kinds or params.kinds]:
+        kernels += load(params)
     names = [k.name for k in kernels]
     twice = {n for n in names if names.count(n) > 1}
     if twice:
@@ -56,7 +61,7 @@ def _hecbench(params: Suite) -> list[Kernel]:
     return hecbench.kernels(Path(params.root))
 
 
-LOADERS = {"minibench": _minibench, "forge": _forge, "hecbench": _hecbench}
+SUITES = {"minibench": _minibench, "forge": _forge, "hecbench": _hecbench}
 
 
 def read_folder(folder: Path, suite: str) -> list[Kernel]:

@@ -12,30 +12,42 @@ from collections.abc import Callable
 import torch
 
 from parallax_lib.core.config import Latent
+from parallax_lib.core.tables import find
 from parallax_lib.translator.language_model import Translator
 
 Align = Callable[[torch.Tensor], torch.Tensor]
 
 
 def aligner(translator: Translator, params: Latent) -> Align:
-    """State (..., D) -> input embedding (..., D).
+    """State (..., D) -> input embedding (..., D), as `ALIGNMENTS[params.align]` makes it for a translator."""
+    return find(ALIGNMENTS, params.align, "latent.align")(translator, params)
 
-    identity: Coconut (2412.06769).  ridge: W_a = (W_out' W_out + r I)^-1 W_out' W_in, rescaled to the mean embedding
-    norm, as LatentMAS (2511.20639) does for frozen models.  soft: softmax(logits / tau) @ W_in.
-    """
+
+def identity(translator: Translator, params: Latent) -> Align:
+    """The state as it is: Coconut (2412.06769)."""
+    return lambda h: h
+
+
+def soft(translator: Translator, params: Latent) -> Align:
+    """softmax(logits / tau) @ W_in."""
     w_in, scale = translator.model.get_input_embeddings().weight, translator.embedding_scale  # (V, D)
-    if params.align == "identity":
-        return lambda h: h
-    if params.align == "soft":
-        return lambda h: (translator.logits(h).float() / params.tau).softmax(-1).to(w_in.dtype) @ w_in * scale
-    matrix = ridge_map(translator.model.get_output_embeddings().weight, w_in, params.ridge)
-    norm = w_in.float().norm(dim=-1).mean() * scale  # which is why the map itself needs no scale
+    return lambda h: (translator.logits(h).float() / params.tau).softmax(-1).to(w_in.dtype) @ w_in * scale
 
-    def ridge(h: torch.Tensor) -> torch.Tensor:
+
+def ridge(translator: Translator, params: Latent) -> Align:
+    """W_a = (W_out' W_out + r I)^-1 W_out' W_in, rescaled to the mean embedding norm, as LatentMAS (2511.20639) for frozen models."""
+    w_in = translator.model.get_input_embeddings().weight  # (V, D)
+    matrix = ridge_map(translator.model.get_output_embeddings().weight, w_in, params.ridge)
+    norm = w_in.float().norm(dim=-1).mean() * translator.embedding_scale  # which is why the map itself needs no scale
+
+    def align(h: torch.Tensor) -> torch.Tensor:
         z = h.float() @ matrix
         return (z * (norm / z.norm(dim=-1, keepdim=True).clamp(min=1e-6))).to(h.dtype)
 
-    return ridge
+    return align
+
+
+ALIGNMENTS = {"soft": soft, "ridge": ridge, "identity": identity}
 
 
 def reader(align: Align, reads: str) -> Align:

@@ -14,10 +14,11 @@ import torch
 
 from parallax_lib.core.config import Latent
 from parallax_lib.core.storage import derive_seed
+from parallax_lib.core.tables import name_of
 from parallax_lib.translator import engine
 from parallax_lib.translator.alignment import Align
 from parallax_lib.translator.language_model import Translator
-from parallax_lib.translator.proposals import directions, propose
+from parallax_lib.translator.proposals import PROPOSALS, propose
 
 # (step, candidates (B, N, D)[, states (B, N, D) that they lead to]) -> index (B,), or (parents (B,), index (B,)) where row
 # b goes on with a candidate of row parents[b]
@@ -50,18 +51,21 @@ def think(
     row_seeds: list[int],
     sigmas: torch.Tensor | None = None,
     lookahead: bool = False,
+    proposal: str | Callable | None = None,
 ) -> Thought:
     """K latent steps from a prefilled state.  The translator consumes K positions whatever N is.
 
     lookahead: before every step but the last, all N candidates are consumed and `choose` sees the states they lead to.
     sigmas (B,): noise of each row instead of `params.sigma`.
+    proposal: a name or a function (`proposals.PROPOSALS`) instead of `params.proposal`.
     row_seeds: one a row; step t draws with a seed derived from it, so resuming and regrouping change no draw.
     """
     rows = torch.arange(state.rows, device=state.hidden.device)
-    head, basis = directions(translator, params)
+    if proposal is not None:
+        params = params.model_copy(update={"proposal": name_of(PROPOSALS, proposal, "latent.proposal")})
     latents, picks = [], []
     for t in range(params.steps):
-        rivals = propose(state.hidden, candidates, params, [derive_seed(s, t) for s in row_seeds], sigmas, head, basis)
+        rivals = propose(state.hidden, candidates, params, [derive_seed(s, t) for s in row_seeds], sigmas, translator)
         ahead = engine.step_candidates(translator, state, align(rivals)) if lookahead and t + 1 < params.steps else None
         made = choose(t, rivals) if ahead is None else choose(t, rivals, ahead)
         parents, pick = made if isinstance(made, tuple) else (None, made)

@@ -15,6 +15,7 @@ import torch
 from parallax_lib.core.config import Latent, resolve
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.storage import read_vectors
+from parallax_lib.core.tables import find
 from parallax_lib.translator.language_model import Translator
 
 
@@ -24,50 +25,60 @@ def propose(
     params: Latent,
     seeds: list[int],
     sigmas: torch.Tensor | None = None,
-    head: torch.Tensor | None = None,
-    basis: torch.Tensor | None = None,
+    translator: Translator | None = None,
 ) -> torch.Tensor:
-    """Candidates (B, N, D) around states (B, D); row 0 is the state itself.
+    """Candidates (B, N, D) around states (B, D); row 0 is the state itself, `PROPOSALS[params.proposal]` makes the others.
 
-    gaussian: sigma is absolute (the published 1.42) or relative to rms(h).  mc_dropout: units of the state dropped with
-    probability sigma, the rest rescaled.  logits: N(0, sigma^2) on the logits of the state's likeliest words, by the
-    smallest change of the state that does it; `head` (V, D) gives the words' directions.  pca: N(0, sigma^2) along each
-    row of `basis` (M, D).  sigmas (B,): one a row instead of `params.sigma`.  seeds: one a row, so a row's draws do not
-    depend on its batch.
+    sigmas (B,): one a row instead of `params.sigma`.  seeds: one a row, so a row's draws do not depend on its batch.
+    translator: for proposals that ask it.  UserError for an unknown name, or a proposal that gives another shape.
     """
-    B, D = hidden.shape
     rivals = hidden[:, None].repeat(1, count, 1)
-    if count == 1 or params.proposal == "none":
+    if count == 1:
         return rivals
-    sigma = torch.full((B,), params.sigma, device=hidden.device) if sigmas is None else sigmas.to(hidden.device)
-    sigma = sigma[:, None, None]  # (B, 1, 1)
-    h = hidden.float()[:, None]
-    if params.proposal == "gaussian":
-        noise = _normal(seeds, (count - 1, D)).to(hidden.device)
-        scale = sigma * (h.pow(2).mean(-1, keepdim=True).sqrt() if params.unit == "rms" else 1.0)
-        perturbed = h + scale * noise
-    elif params.proposal == "logits":
-        assert head is not None, "propose: proposal 'logits' needs the output embeddings"
-        noise = sigma * _normal(seeds, (count - 1, params.words)).to(hidden.device)  # (B, N - 1, words)
-        perturbed = h + noise @ word_directions(hidden, head, params.words)
-    elif params.proposal == "pca":
-        assert basis is not None, "propose: proposal 'pca' needs directions"
-        perturbed = h + sigma * _normal(seeds, (count - 1, len(basis))).to(hidden.device) @ basis.to(hidden.device)
-    else:
-        keep = _uniform(seeds, (count - 1, D)).to(hidden.device) >= sigma
-        perturbed = h * keep / (1 - sigma)
-    rivals[:, 1:] = perturbed.to(hidden.dtype)
+    sigma = torch.full((len(hidden),), params.sigma) if sigmas is None else sigmas
+    sigma = sigma.to(hidden.device)[:, None, None]  # (B, 1, 1)
+    made = find(PROPOSALS, params.proposal, "latent.proposal")(hidden.float()[:, None], count - 1, sigma, seeds, params, translator)
+    if made.shape != rivals[:, 1:].shape:
+        told = f"latent.proposal: {params.proposal!r} gives {list(made.shape)} where {list(rivals[:, 1:].shape)} is asked for"
+        raise UserError(f"{told}; return (B, count, D)")
+    rivals[:, 1:] = made.to(hidden.dtype)
     return rivals
 
 
-def directions(translator: Translator, params: Latent) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-    """What `propose` needs besides states: (`head`, `basis`), each where the proposal asks for it."""
-    head = None
-    if params.proposal == "logits":
-        head, scale = translator.model.get_output_embeddings().weight, translator.logit_scale
-        head = head if scale == 1 else head * scale
-    basis = principal_directions(resolve(params.pca), params.words, translator.width) if params.proposal == "pca" else None
-    return head, basis
+# A proposal: h (B, 1, D) in float32, count, sigma (B, 1, 1), seeds (one a row), settings, translator -> (B, count, D)
+
+
+def none(h, count, sigma, seeds, params, translator):
+    """The state itself."""
+    return h.expand(-1, count, -1)
+
+
+def gaussian(h, count, sigma, seeds, params, translator):
+    """Gaussian noise; sigma is absolute (the published 1.42) or relative to rms(h)."""
+    scale = sigma * (h.pow(2).mean(-1, keepdim=True).sqrt() if params.unit == "rms" else 1.0)
+    return h + scale * normal(seeds, (count, h.shape[-1])).to(h.device)
+
+
+def mc_dropout(h, count, sigma, seeds, params, translator):
+    """Units of the state dropped with probability sigma, the rest rescaled."""
+    keep = uniform(seeds, (count, h.shape[-1])).to(h.device) >= sigma
+    return h * keep / (1 - sigma)
+
+
+def logits(h, count, sigma, seeds, params, translator):
+    """N(0, sigma^2) on the logits of the state's likeliest words, by the smallest change of the state that does it."""
+    head = translator.model.get_output_embeddings().weight
+    noise = sigma * normal(seeds, (count, params.words)).to(h.device)  # (B, count, words)
+    return h + noise @ word_directions(h[:, 0], head, params.words) / translator.logit_scale
+
+
+def pca(h, count, sigma, seeds, params, translator):
+    """N(0, sigma^2) along each principal direction of the latents in `params.pca`."""
+    basis = principal_directions(resolve(params.pca), params.words, h.shape[-1]).to(h.device)  # (M, D)
+    return h + sigma * normal(seeds, (count, len(basis))).to(h.device) @ basis
+
+
+PROPOSALS = {"gaussian": gaussian, "logits": logits, "pca": pca, "mc_dropout": mc_dropout, "none": none}
 
 
 def word_directions(hidden: torch.Tensor, head: torch.Tensor, words: int) -> torch.Tensor:
@@ -91,9 +102,11 @@ def principal_directions(folder: Path, count: int, width: int) -> torch.Tensor:
     return (values[-kept:].clamp(min=0).sqrt() * vectors[:, -kept:]).T.flip(0).float()
 
 
-def _normal(seeds: list[int], shape: tuple[int, ...]) -> torch.Tensor:
+def normal(seeds: list[int], shape: tuple[int, ...]) -> torch.Tensor:
+    """Standard normal draws (B, *shape), each row's from its own seed."""
     return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(s)) for s in seeds])
 
 
-def _uniform(seeds: list[int], shape: tuple[int, ...]) -> torch.Tensor:
+def uniform(seeds: list[int], shape: tuple[int, ...]) -> torch.Tensor:
+    """Draws in [0, 1) (B, *shape), each row's from its own seed."""
     return torch.stack([torch.rand(shape, generator=torch.Generator().manual_seed(s)) for s in seeds])

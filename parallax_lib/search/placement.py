@@ -1,0 +1,36 @@
+"""Where programs are written: the executor of the settings, the share of a GPU, and what travels to other processes.
+
+Knows the settings of `executor`.  Knows nothing of what is written.
+"""
+
+from __future__ import annotations
+
+from parallax_lib.core import hardware, tables
+from parallax_lib.core.config import Params
+from parallax_lib.core.executors import ExecutorConfig
+from parallax_lib.translator.models import GPU_SHARE
+
+
+def gpu_share(params: Params) -> float:
+    """Part of a GPU's memory for a translator: local ones leave each other, and programs judged beside them, room."""
+    return hardware.gpu_memory_share(params.executor.workers, GPU_SHARE) if params.executor.kind == "local" else 1.0
+
+
+def own_methods(params: Params) -> bytes:
+    """Functions of one's own for the processes that generate; none where that is this one."""
+    return b"" if executor_config(params).runs_here else tables.pack_own()
+
+
+def executor_config(params: Params) -> ExecutorConfig:
+    """Where generation runs; a Modal container gets the adapter's folder along."""
+    e, adapter, basis = params.executor, params.translator.adapter, params.latent.pca if params.latent.proposal == "pca" else ""
+    return ExecutorConfig(
+        kind=e.kind,
+        workers=e.workers,
+        address=e.address,
+        gpu=e.gpu or None,
+        timeout_s=e.timeout_s,
+        retries=e.retries,
+        volume=e.volume or None,
+        folders=tuple(filter(None, (adapter, basis))) if e.kind == "modal" else (),
+    )
