@@ -129,7 +129,7 @@ class Search(Section):
 class Validate(Section):
     cpu_s: float = Field(10.0, gt=0)
     memory_mb: int = Field(2048, ge=1)
-    processes: int = Field(64, ge=1)  # and threads, of one run
+    processes: int = Field(320, ge=1)  # and threads, of one run: honest programs ask for up to 256
     workers: int = Field(2, ge=1)  # programs judged at once; more than four are judged by processes of their own
     races: Annotated[Literal["off", "on", "auto"], SWITCH] = "auto"  # race stage for correct programs; auto: where its tools are installed
     timing: Annotated[Literal["off", "on"], SWITCH] = "off"  # exclusive timing lane for correct programs

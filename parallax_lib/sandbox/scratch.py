@@ -1,0 +1,126 @@
+"""The throw-away folders of runs without namespaces: where they may lie, when one is too full, and their end.
+
+Knows folders, modes and free space.  Knows nothing of sandboxes, programs or verdicts.
+
+Whatever a program leaves there is removed: folders in folders thousands deep, folders without rights, any names.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from parallax_lib.core.errors import UserError
+
+ELSEWHERE = ("/tmp", "/var/tmp", "/dev/shm")  # where TMPDIR will not do
+NEEDED = 512 << 20  # bytes free: what one compilation may leave, and some
+FOLDERS = 3  # a run with namespaces has three scratch folders of the limit's size
+ENTRIES = 20_000  # more files than this count as too full
+
+
+def place() -> Path:
+    """TMPDIR, or the first other folder in which another user's program can run.  UserError that says what is wrong with TMPDIR."""
+    try:
+        first = Path(tempfile.gettempdir())
+    except FileNotFoundError as e:
+        raise UserError(f"no folder for temporary files can be written ({e.strerror}); free space, or name one: export TMPDIR=...") from None
+    for folder in (first, *map(Path, ELSEWHERE)):
+        if not unfit(folder):
+            return folder
+    raise UserError(f"TMPDIR {first}: {unfit(first)}; name a folder on a local disk with room that others may enter: export TMPDIR=/var/tmp")
+
+
+def unfit(folder: Path) -> str:
+    """Why programs cannot be run beneath the folder, "" when they can."""
+    try:
+        disk = os.statvfs(folder)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            return "cannot be written"
+        if disk.f_flag & os.ST_NOEXEC:
+            return "is mounted noexec"
+        if disk.f_bavail * disk.f_frsize < NEEDED:
+            return f"has {disk.f_bavail * disk.f_frsize >> 20} MiB free of the {NEEDED >> 20} that are needed"
+        closed = [path for path in (folder.resolve(), *folder.resolve().parents) if not path.stat().st_mode & stat.S_IXOTH]
+    except OSError as e:
+        return e.strerror or str(e)
+    return f"lies under {closed[-1]}, which other users cannot enter" if closed and os.geteuid() == 0 else ""
+
+
+@contextmanager
+def folder() -> Iterator[Path]:
+    """A new folder that others may enter and read, whatever the umask; removed with all that is in it."""
+    path = Path(tempfile.mkdtemp(prefix="parallax-", dir=place()))
+    try:
+        path.chmod(0o755)
+        yield path
+    finally:
+        remove(path)
+
+
+def remove(top: Path) -> None:
+    """Remove a folder without recursion: what lies in a subfolder is moved up before the subfolder goes.  What cannot be removed stays."""
+    with suppress(OSError):
+        root = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            _empty(root)
+        finally:
+            os.close(root)
+        os.rmdir(top)
+
+
+def _empty(root: int) -> None:
+    taken, queue = 0, _sorted_out(root)
+    while queue:
+        name = queue.pop()
+        with suppress(OSError):
+            inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=root)
+            try:
+                for child in _sorted_out(inner):
+                    taken += 1
+                    moved = f".parallax-{os.getpid()}-{taken}"
+                    os.rename(child, moved, src_dir_fd=inner, dst_dir_fd=root)
+                    queue.append(moved)
+            finally:
+                os.close(inner)
+            os.rmdir(name, dir_fd=root)
+
+
+def _sorted_out(fd: int) -> list[str]:
+    """Names of the folders of an open folder, made accessible; everything else in it is removed."""
+    folders = []
+    for name in os.listdir(fd):
+        with suppress(OSError):
+            if stat.S_ISDIR(os.lstat(name, dir_fd=fd).st_mode):
+                os.chmod(name, 0o700, dir_fd=fd)
+                folders.append(name)
+            else:
+                os.unlink(name, dir_fd=fd)
+    return folders
+
+
+def filling(folder: Path, most: int) -> Callable[[], bool]:
+    """A test for a watcher: does the folder hold over `most` bytes, or too many files?  It looks closely only where the disk's free space fell."""
+    start = os.statvfs(folder)
+
+    def full() -> bool:
+        now = os.statvfs(folder)
+        grown, files = (start.f_bfree - now.f_bfree) * now.f_frsize, start.f_ffree - now.f_ffree
+        return (grown > most or files > ENTRIES) and _holds(folder, most)
+
+    return full
+
+
+def _holds(folder: Path, most: int) -> bool:
+    size = count = 0
+    for where, folders, names in os.walk(folder):
+        for name in (*folders, *names):
+            with suppress(OSError):
+                size += os.lstat(os.path.join(where, name)).st_blocks * 512
+            count += 1
+            if size > most or count > ENTRIES:
+                return True
+    return False
