@@ -3,7 +3,7 @@
 Knows Linux's own restrictions on a process.  Knows nothing of compilers, programs or verdicts.
 
 A small launcher forks; the child restricts itself and becomes the command.  Files can be read beneath the system's folders
-and the job's, written beneath the throw-away work folder only.  There are no sockets (seccomp.Shared) and no signals out of
+and the job's, written beneath the throw-away work folder only.  There are no sockets (see seccomp) and no signals out of
 the tree.  Started by root, the launcher stays root, out of the command's reach, and each run gets a user id of its own,
 whose limit of processes counts it alone; without root that limit counts the user's other processes too and leaves room.
 
@@ -108,7 +108,7 @@ def command(
     abi = landlock_abi()
     read = [*READ, *PROC, *roots, *(GPU_READ if gpu else ()), str(folder / "job")]
     names = ["/proc" if user is not None else "/proc/self"] if gpu else []
-    code = seccomp.program(hidden_memory=gpu, shared=seccomp.Shared(user is not None, abi))
+    code = seccomp.program(hidden_memory=gpu, landlock_abi=abi)
     plan = {
         "abi": abi, "argv": argv, "env": env, "read": read, "devices": DEVICES, "gpu": glob.glob("/dev/nvidia*") if gpu else [],
         "write": names, "work": str(folder / "work"), "filter": code.hex(), "self": seccomp.SELF, "user": user,

@@ -6,17 +6,16 @@ Refused (EPERM) are kernel surface that no benchmark program needs (keyrings, io
 modules) and memory that no process's resident set shows (memfd, SysV shared memory, POSIX queues), which would slip
 under the memory limit.  Sockets are limited to four families, so AF_VSOCK and AF_ALG are out.
 
-Without namespaces (`Shared`) the filter also stands for what they and Landlock do not keep apart.  There is no socket at
-all, or for a GPU's driver a local one that listens and connects to nobody.  Limits, priorities and, where Landlock has no
-scope for signals, signals reach the process itself only: a process that it forks cannot send itself one either.  A run that
-shares the harness's user id cannot change the mode, owner or times of a file, which Landlock never asks about.
+Without namespaces the filter also stands for what Landlock does not keep apart.  There is no socket at all, or for a GPU's
+driver a local one that listens and connects to nobody.  Limits, priorities and, where Landlock has no scope for signals,
+signals reach the process itself only: a process that it forks cannot send itself one either.  No mode, owner, time or
+attribute of a file changes, which Landlock never asks about; compilers do without.
 """
 
 from __future__ import annotations
 
 import platform
 import struct
-from typing import NamedTuple
 
 LOAD, JUMP_EQ, JUMP_GE, JUMP_SET, AND, RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
 ALLOW, KILL, EPERM, ENOSYS = 0x7FFF0000, 0x80000000, 0x00050000 | 1, 0x00050000 | 38
@@ -26,7 +25,7 @@ FAMILIES = (1, 2, 10, 16)  # AF_UNIX, AF_INET, AF_INET6, AF_NETLINK
 AUDIT = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 HIDDEN_MEMORY = {"memfd_create": (319, 279), "memfd_secret": (447, 447), "shmget": (29, 194), "mq_open": (240, 180)}
 SOCKET, SOCKETPAIR, CONNECT, CLONE, CLONE3 = (41, 198), (53, 199), (42, 203), (56, 220), (435, 435)
-DATAGRAM, KIND_BITS = 2, 0xF  # of a socket's type
+STREAM, PACKETS, KIND_BITS = 1, 5, 0xF  # of a socket's type
 NEW_NAMESPACES = 0x7E020000  # clone's flags for mounts, cgroups, host names, IPC, users, processes and the network
 SELF = 0x5E1F5E1F  # stands for the process's own number, which is known only where the filter is installed
 BY_FIRST = {"prlimit64": (302, 261), "sched_setparam": (142, 118), "sched_setscheduler": (144, 119),
@@ -55,18 +54,11 @@ REFUSED = {  # name: (x86_64, aarch64)
 }  # fmt: skip
 
 
-class Shared(NamedTuple):
-    """No namespace lies between the run and the host.  `own_user`: nothing else has its user id.  `abi`: Landlock's version."""
-
-    own_user: bool
-    abi: int
-
-
-def program(hidden_memory: bool = False, machine: str = "", shared: Shared | None = None) -> bytes:
+def program(hidden_memory: bool = False, machine: str = "", landlock_abi: int = 0) -> bytes:
     """The filter's bytes, b"" on a machine whose numbers are not listed.
 
-    `hidden_memory` allows memfd and shared segments: the GPU driver needs them.  In the bytes of a `shared` one SELF
-    stands for the number of the process that installs it.
+    `hidden_memory` allows memfd and shared segments: the GPU driver needs them.  `landlock_abi`: Landlock's version where it
+    stands for namespaces, else 0; SELF in these bytes stands for the number of the process that installs them.
     """
     machine = machine or platform.machine()
     if machine not in AUDIT:
@@ -75,11 +67,11 @@ def program(hidden_memory: bool = False, machine: str = "", shared: Shared | Non
     lines = [(LOAD, 0, 0, ARCHITECTURE), (JUMP_EQ, 1, 0, AUDIT[machine]), (RETURN, 0, 0, KILL), (LOAD, 0, 0, NUMBER)]
     if machine == "x86_64":
         lines += [(JUMP_GE, 0, 1, X32_BIT), (RETURN, 0, 0, EPERM)]
-    refused = [REFUSED, *(() if hidden_memory else (HIDDEN_MEMORY,)), *(_unshared(shared, hidden_memory) if shared else ())]
+    refused = [REFUSED, *(() if hidden_memory else (HIDDEN_MEMORY,)), *_unshared(landlock_abi, hidden_memory)]
     for number in (numbers[column] for calls in refused for numbers in calls.values() if numbers[column] >= 0):
         lines += [(JUMP_EQ, 0, 1, number), (RETURN, 0, 0, EPERM)]
-    if shared:
-        lines += _alone(column, shared.abi)
+    if landlock_abi:
+        lines += _alone(column, landlock_abi)
         lines += _local_sockets(SOCKET[column]) + _local_sockets(SOCKETPAIR[column])
     else:
         lines += _among(SOCKET[column], FIRST_ARGUMENT, FAMILIES)
@@ -87,12 +79,11 @@ def program(hidden_memory: bool = False, machine: str = "", shared: Shared | Non
     return b"".join(struct.pack("<HBBI", code, yes, no, value) for code, yes, no, value in lines)
 
 
-def _unshared(shared: Shared, gpu: bool) -> list[dict[str, tuple[int, int]]]:
-    """Tables of the calls that a run without namespaces must not make at all."""
-    tables = [{"connect": CONNECT} if gpu else {"socket": SOCKET}]
-    tables += [] if shared.own_user else [METADATA]
-    tables += [TRUNCATE] if shared.abi < 3 else []
-    return [*tables, *([BLIND_SIGNALS] if shared.abi < 6 else [])]
+def _unshared(abi: int, gpu: bool) -> list[dict[str, tuple[int, int]]]:
+    """Tables of the calls that a run without namespaces must not make at all, by Landlock's version."""
+    tables = [METADATA, {"connect": CONNECT} if gpu else {"socket": SOCKET}]
+    tables += [TRUNCATE] if abi < 3 else []
+    return [*tables, *([BLIND_SIGNALS] if abi < 6 else [])] if abi else []
 
 
 def _alone(column: int, abi: int) -> list[tuple[int, int, int, int]]:
@@ -115,7 +106,7 @@ def _among(number: int, argument: int, values: tuple[int, ...]) -> list[tuple[in
 
 
 def _local_sockets(number: int) -> list[tuple[int, int, int, int]]:
-    """socket(AF_UNIX, ...) of a kind that has to connect before it sends; a datagram names its receiver itself."""
-    lines = [(JUMP_EQ, 0, 7, number), (LOAD, 0, 0, FIRST_ARGUMENT), (JUMP_EQ, 0, 3, FAMILIES[0])]
-    lines += [(LOAD, 0, 0, SECOND_ARGUMENT), (AND, 0, 0, KIND_BITS), (JUMP_EQ, 0, 1, DATAGRAM)]
+    """Sockets of AF_UNIX whose kind has to connect before it sends; every other kind takes datagrams, which name their receiver."""
+    lines = [(JUMP_EQ, 0, 8, number), (LOAD, 0, 0, FIRST_ARGUMENT), (JUMP_EQ, 0, 4, FAMILIES[0])]
+    lines += [(LOAD, 0, 0, SECOND_ARGUMENT), (AND, 0, 0, KIND_BITS), (JUMP_EQ, 2, 0, STREAM), (JUMP_EQ, 1, 0, PACKETS)]
     return [*lines, (RETURN, 0, 0, EPERM), (RETURN, 0, 0, ALLOW)]
