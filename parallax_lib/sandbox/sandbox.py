@@ -341,5 +341,6 @@ def _mounts(job: Job) -> list[str]:
             mounts += ["--ro-bind-try", path, path]
     mounts += [*size, "/dev/shm", "--remount-ro", "/dev", *size, "/tmp", *size, "/work", "--dir", "/job"]
     for path in job.roots:  # last: they may lie beneath one of these folders
-        mounts += ["--ro-bind-try", path, path]
+        link = os.path.islink(path)
+        mounts += ["--dir", os.path.dirname(path), "--symlink", os.readlink(path), path] if link else ["--ro-bind-try", path, path]
     return mounts

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from parallax_lib.sandbox import sandbox
 from parallax_lib.sandbox.sandbox import JOB, Level, Limits, Outcome
-from parallax_lib.verdict import emulated_build
+from parallax_lib.verdict import build_ends, emulated_build
 from parallax_lib.verdict.llvm import OFFLOAD, REGISTER, Llvm
 from parallax_lib.verdict.toolchain import BASE, LANGUAGE, Toolchain, describe
 
@@ -38,12 +38,6 @@ TARGET = re.compile(r"\bomp\b(?:\\\n|[^\n])*?\btarget\b")
 INSCAN = re.compile(r"\binscan\b")  # the one feature that LLVM's runtime refuses in programs that g++ built
 UNIFIED = r"pragma +omp +requires.*(unified_shared_memory|self_maps)"
 HOST, DEVICE, GPU = (f"target regions: {where}" for where in ("host fallback", "x86_64 offload device", "GPU"))
-KILLED = re.compile(  # in a message of the compiler's, not in a line that it quotes (those are indented)
-    r"^(?!\s).*(internal compiler error: (Killed|Segmentation|CPU time|File size)|Killed signal terminated|"
-    r"died due to signal|CPU time limit|File size limit|virtual memory exhausted|cannot allocate memory|out of memory|"
-    r"No space left on device|Resource temporarily unavailable)",
-    re.I | re.M,
-)
 OMP_PRAGMA = re.compile(
     r"^\s*#\s*pragma\s+omp\b.*\b(parallel|task|taskloop|teams|target)\b|omp::(directive|sequence)", re.M
 )
@@ -53,9 +47,11 @@ CUDA_KERNEL, CUDA_LAUNCH = (
     re.compile(r"\bU (__cudaPushCallConfiguration|cudaLaunch\w+Kernel\w*)\b"),
 )
 BY_CALL, COMMENT = re.compile(r"\bcudaLaunch\w*Kernel\w*\s*[<(]"), re.compile(r"//[^\n]*|/\*.*?\*/", re.S)
-PARTS = rf"""{{ objdump -h main.o | sed -n 's/^ *[0-9]* \(\.[^ ]*\) .*/@section \1/p'
-objdump -d --no-show-raw-insn main.o | sed -n 's/^ *[0-9a-f]*:[ \t]*\(syscall\|sysenter\|int  *$0x80\|svc\)/@instruction \1/p
-s/^ *[0-9a-f]*:[ \t]*\(lock\|xchg .*(\|ld[a-z]*xr\|ldadd\|ldset\|ldclr\|cas\|swp\).*/@atomic/p' | uniq
+PARTS = rf"""objdump -h main.o > sections.txt
+objdump -d --no-show-raw-insn main.o > code.txt
+{{ sed -n 's/^ *[0-9]* \(\.[^ ]*\) .*/@section \1/p' sections.txt
+sed -n 's/^ *[0-9a-f]*:[ \t]*\(syscall\|sysenter\|int  *$0x80\|svc\)/@instruction \1/p
+s/^ *[0-9a-f]*:[ \t]*\(lock\|xchg .*(\|ld[a-z]*xr\|ldadd\|ldset\|ldclr\|cas\|swp\).*/@atomic/p' code.txt | uniq
 }} >> {SYMBOLS}"""  # for gates and ablation: the object file's sections, raw system calls and atomic updates of memory, after
 LOOK = f"nm main.o > {SYMBOLS}\n{PARTS}"  # what it defines and needs
 LAUNCHES = "cudaLaunchKernel __cudaLaunchKernel cudaLaunchKernelExC cudaLaunchCooperativeKernel cudaGraphLaunch"
@@ -177,10 +173,12 @@ def _build(code: str, way: tuple[str, str, tuple[str, ...]], toolchain: Toolchai
     out = sandbox.run(command, files, BUILD_LIMITS, level, env=_env(toolchain), outputs=outputs, roots=toolchain.roots)
     log = out.stderr.replace(f"{JOB}/", "")
     texts = {n: out.files.get(n, b"").decode("utf-8", errors="replace") for n in (SYMBOLS, PREPROCESSED, RUNTIME)}
+    for root in toolchain.roots:  # a compiler's own headers, wherever it lies, are the system's
+        texts[PREPROCESSED] = re.sub(rf'^(# \d+ "){re.escape(root)}/', r"\1/usr/", texts[PREPROCESSED], flags=re.M)
     tool = replace(used, version=toolchain.llvm.version) if compiler == toolchain.llvm.clang else used
     program, bare = out.files.get(PROGRAM, b""), replace(out, files={})
     runtime = texts[RUNTIME].strip()
-    return Built(_build_reason(out), program, log, texts[SYMBOLS], texts[PREPROCESSED], bare, describe(tool), runtime, regions)
+    return Built(build_ends.reason(out, PROGRAM), program, log, texts[SYMBOLS], texts[PREPROCESSED], bare, describe(tool), runtime, regions)
 
 
 def _script(toolchain: Toolchain, extra: tuple[str, ...], name: str, proof: bool) -> str:
@@ -237,16 +235,6 @@ def _offloads(flags: Iterable[str]) -> bool:
     return any(flag.startswith("-fopenmp-targets=") for flag in flags)
 
 
-def _build_reason(out: Outcome) -> str:
-    if out.status == "ok":
-        return "ok" if out.files.get(PROGRAM) else "infra_error"
-    if out.status == "infra_error" or out.returncode == emulated_build.OURS:
-        return "infra_error"
-    if out.status != "crash" or KILLED.search(out.stderr):
-        return "compile_limit"
-    return "not_checkable" if out.returncode == emulated_build.UNABLE else "compile_error"
-
-
 def unused_api(built: Built, api: str, code: str = "") -> str:
     """Why the program does not use its API, "" when it does: comments, strings and #if 0 cannot fool object code.
 
@@ -272,7 +260,7 @@ def execute(
     """Run a built program once on one input.  `files` lie beside it."""
     nonce = secrets.token_hex(16)
     out = sandbox.run([f"{JOB}/{PROGRAM}", *args], {PROGRAM: program, **(files or {})}, limits, level, env={**_env(toolchain), **env},
-                      stdin=nonce.encode(), roots=toolchain.roots, gpu=toolchain.gpu)  # fmt: skip
+                      stdin=nonce.encode(), roots=toolchain.run_roots, gpu=toolchain.gpu)  # fmt: skip
     end = f"\n@end {nonce}\n"
     if out.status != "ok":
         return Ran(out.status, "", _ending(out), out)
