@@ -41,14 +41,15 @@ def shortages(*wanted: Limits) -> list[str]:
     files, cpu = max(limits.tmp_mb for limits in wanted) * MIB, max(limits.cpu_s for limits in wanted) + 2
     stack, processes = max(limits.stack_mb for limits in wanted) * MIB, max(limits.processes for limits in wanted)
     memory = max(limits.memory_mb for limits in wanted)
-    asked = (("f", "FSIZE", files, 1024, "KiB", "a file"), ("t", "CPU", cpu, 1, "s", "CPU time"), ("s", "STACK", stack, 1024, "KiB", "a stack"),
+    asked = (("f", "FSIZE", files, 1024, "KiB", "a file"), ("t", "CPU", cpu, 1, "s", "CPU time"),
+             ("s", "STACK", stack, 1024, "KiB", "a stack"),
              ("v", "AS", SPACE_MB * MIB, 1024, "KiB", "address space"), ("d", "DATA", SPACE_MB * MIB, 1024, "KiB", "data"))  # fmt: skip
     for letter, name, least, unit, word, what in asked:
         soft, hard = resource.getrlimit(getattr(resource, f"RLIMIT_{name}"))
         limit = soft if name == "FSIZE" else hard  # the harness writes files itself
         if limit != UNLIMITED and limit < least:
-            remedy = f"raise it: ulimit -{letter} unlimited"
-            lines.append(f"process limit ulimit -{letter}: {what} of at most {limit // unit} {word}, a run needs {int(least) // unit}; {remedy}")
+            told = f"process limit ulimit -{letter}: {what} of at most {limit // unit} {word}, a run needs {int(least) // unit}"
+            lines.append(f"{told}; raise it: ulimit -{letter} unlimited")
     room = room_mb()
     if room is not None and room < memory:
         lines.append(f"memory limit of the container or batch job: {room} MiB are left, a run may use {memory}; "
@@ -81,7 +82,8 @@ def processes_left() -> int | None:
 
 def strikes() -> tuple[int, int]:
     """How often the control groups' limits have struck: (processes killed for memory, forks refused)."""
-    killed = max((max(_word(f / "memory.events", "oom_kill"), _word(f / "memory.oom_control", "oom_kill")) for f in _folders("memory")), default=0)
+    files = (folder / name for folder in _folders("memory") for name in ("memory.events", "memory.oom_control"))
+    killed = max((_word(file, "oom_kill") for file in files), default=0)
     return killed, max((_word(folder / "pids.events", "max") for folder in _folders("pids")), default=0)
 
 

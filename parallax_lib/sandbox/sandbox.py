@@ -40,7 +40,9 @@ NAMESPACES = tuple(
 STDERR_BYTES = 1 << 20
 STDIN_BYTES = 4096
 HOW = "install bubblewrap (sudo apt-get install -y bubblewrap) or set validation.unsafe: true to run without protection"
-REFUSED = re.compile(r"Resource temporarily unavailable|cannot fork|unable to allocate necessary resources for OMP thread", re.I)  # no more processes
+REFUSED = re.compile(  # no more processes, as libraries and shells say it
+    r"Resource temporarily unavailable|cannot fork|unable to allocate necessary resources for OMP thread", re.I
+)
 BROKEN = ("crash", "process_limit")  # ends that limits of the machine's can bring about too
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 PROMISES = r"""
@@ -241,8 +243,8 @@ def _limited(job: Job, processes: int | None) -> list[str]:
 
     processes: most processes and threads of the user that it runs as; None: as many as the harness may have.
     """
-    limits, cpu = job.limits, int(job.limits.cpu_s) + 1
-    wanted = [f"--cpu={machine_limits.at_most(resource.RLIMIT_CPU, cpu)}:{machine_limits.at_most(resource.RLIMIT_CPU, cpu + 1)}", "--core=0"]
+    limits, cpu = job.limits, machine_limits.at_most(resource.RLIMIT_CPU, int(job.limits.cpu_s) + 1)
+    wanted = [f"--cpu={cpu}:{machine_limits.at_most(resource.RLIMIT_CPU, cpu + 1)}", "--core=0"]
     wanted += [f"--fsize={machine_limits.at_most(resource.RLIMIT_FSIZE, limits.tmp_mb << 20)}", *machine_limits.lifted()]
     wanted += [f"--stack={machine_limits.at_most(resource.RLIMIT_STACK, limits.stack_mb << 20)}"]
     if processes is not None:

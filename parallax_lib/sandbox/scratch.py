@@ -19,6 +19,7 @@ from parallax_lib.core.errors import UserError
 ELSEWHERE = ("/tmp", "/var/tmp", "/dev/shm")  # where TMPDIR will not do
 NEEDED = 512 << 20  # bytes free: what one compilation may leave, and some
 FOLDERS = 3  # a run with namespaces has three scratch folders of the limit's size
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 ENTRIES = 20_000  # more files than this count as too full
 
 
@@ -27,11 +28,11 @@ def place() -> Path:
     try:
         first = Path(tempfile.gettempdir())
     except FileNotFoundError as e:
-        raise UserError(f"no folder for temporary files can be written ({e.strerror}); free space, or name one: export TMPDIR=...") from None
+        raise UserError(f"no folder for temporary files can be written ({e.strerror}); free space, or: export TMPDIR=...") from None
     for folder in (first, *map(Path, ELSEWHERE)):
         if not unfit(folder):
             return folder
-    raise UserError(f"TMPDIR {first}: {unfit(first)}; name a folder on a local disk with room that others may enter: export TMPDIR=/var/tmp")
+    raise UserError(f"TMPDIR {first}: {unfit(first)}; name a folder with room that others may enter: export TMPDIR=/var/tmp")
 
 
 def unfit(folder: Path) -> str:
@@ -62,31 +63,32 @@ def folder() -> Iterator[Path]:
 
 
 def remove(top: Path) -> None:
-    """Remove a folder without recursion: what lies in a subfolder is moved up before the subfolder goes.  What cannot be removed stays."""
+    """Remove a folder without recursion and with one open descriptor, however deep it is.  What cannot be removed stays."""
     with suppress(OSError):
-        root = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        here, names, left = os.open(top, FOLDER), [], []
         try:
-            _empty(root)
+            left.append(_sorted_out(here))
+            while names or left[-1]:
+                if left[-1]:
+                    name = left[-1].pop()
+                    here = _go(here, name)
+                    names.append(name)
+                    left.append(_sorted_out(here))
+                else:
+                    left.pop()
+                    here = _go(here, "..")
+                    with suppress(OSError):
+                        os.rmdir(names.pop(), dir_fd=here)
         finally:
-            os.close(root)
+            os.close(here)
         os.rmdir(top)
 
 
-def _empty(root: int) -> None:
-    taken, queue = 0, _sorted_out(root)
-    while queue:
-        name = queue.pop()
-        with suppress(OSError):
-            inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=root)
-            try:
-                for child in _sorted_out(inner):
-                    taken += 1
-                    moved = f".parallax-{os.getpid()}-{taken}"
-                    os.rename(child, moved, src_dir_fd=inner, dst_dir_fd=root)
-                    queue.append(moved)
-            finally:
-                os.close(inner)
-            os.rmdir(name, dir_fd=root)
+def _go(here: int, name: str) -> int:
+    """A folder beside or above an open one, which is closed."""
+    there = os.open(name, FOLDER, dir_fd=here)
+    os.close(here)
+    return there
 
 
 def _sorted_out(fd: int) -> list[str]:
@@ -103,7 +105,7 @@ def _sorted_out(fd: int) -> list[str]:
 
 
 def filling(folder: Path, most: int) -> Callable[[], bool]:
-    """A test for a watcher: does the folder hold over `most` bytes, or too many files?  It looks closely only where the disk's free space fell."""
+    """A test for a watcher: does the folder hold over `most` bytes, or too many files?  It looks closely where free space fell."""
     start = os.statvfs(folder)
 
     def full() -> bool:

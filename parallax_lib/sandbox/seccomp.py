@@ -8,8 +8,9 @@ under the memory limit.  Sockets are limited to four families, so AF_VSOCK and A
 
 Without namespaces the filter also stands for what Landlock does not keep apart.  There is no socket at all, or for a GPU's
 driver a local one that listens and connects to nobody.  Limits, priorities and, where Landlock has no scope for signals,
-signals reach the process itself only: a process that it forks cannot send itself one either.  No mode, owner, time or
-attribute of a file changes, which Landlock never asks about; compilers do without.
+signals reach the process itself only: a process that it forks cannot send itself one either.  Calls that change the mode,
+owner, times or attributes of a file, about which Landlock is never asked, do nothing and say that they did: tar and linkers
+make such calls and need none.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import platform
 import struct
 
 LOAD, JUMP_EQ, JUMP_GE, JUMP_SET, AND, RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
-ALLOW, KILL, EPERM, ENOSYS = 0x7FFF0000, 0x80000000, 0x00050000 | 1, 0x00050000 | 38
+ALLOW, KILL, NOTHING, EPERM, ENOSYS = 0x7FFF0000, 0x80000000, 0x00050000, 0x00050000 | 1, 0x00050000 | 38
 NUMBER, ARCHITECTURE, FIRST_ARGUMENT, SECOND_ARGUMENT = 0, 4, 16, 24  # offsets in struct seccomp_data, little endian
 X32_BIT = 0x40000000
 FAMILIES = (1, 2, 10, 16)  # AF_UNIX, AF_INET, AF_INET6, AF_NETLINK
@@ -70,6 +71,8 @@ def program(hidden_memory: bool = False, machine: str = "", landlock_abi: int = 
     refused = [REFUSED, *(() if hidden_memory else (HIDDEN_MEMORY,)), *_unshared(landlock_abi, hidden_memory)]
     for number in (numbers[column] for calls in refused for numbers in calls.values() if numbers[column] >= 0):
         lines += [(JUMP_EQ, 0, 1, number), (RETURN, 0, 0, EPERM)]
+    for number in (numbers[column] for numbers in METADATA.values() if landlock_abi and numbers[column] >= 0):
+        lines += [(JUMP_EQ, 0, 1, number), (RETURN, 0, 0, NOTHING)]
     if landlock_abi:
         lines += _alone(column, landlock_abi)
         lines += _local_sockets(SOCKET[column]) + _local_sockets(SOCKETPAIR[column])
@@ -81,7 +84,7 @@ def program(hidden_memory: bool = False, machine: str = "", landlock_abi: int = 
 
 def _unshared(abi: int, gpu: bool) -> list[dict[str, tuple[int, int]]]:
     """Tables of the calls that a run without namespaces must not make at all, by Landlock's version."""
-    tables = [METADATA, {"connect": CONNECT} if gpu else {"socket": SOCKET}]
+    tables = [{"connect": CONNECT} if gpu else {"socket": SOCKET}]
     tables += [TRUNCATE] if abi < 3 else []
     return [*tables, *([BLIND_SIGNALS] if abi < 6 else [])] if abi else []
 

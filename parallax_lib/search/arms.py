@@ -14,7 +14,8 @@ import pandas as pd
 
 from parallax_lib.verdict.reasons import BY_ITS_RUNS, REASONS, UNKNOWN
 
-TOLD = ("compile_error", "compile_limit", "crash", "timeout", "memory_limit", "process_limit", "output_limit", "incomplete", "cuda_error", "race")
+ENDED = ("crash", "timeout", "memory_limit", "process_limit", "output_limit", "incomplete", "cuda_error")
+TOLD = ("compile_error", "compile_limit", *ENDED, "race")
 PER_PROGRAM = ("latent_steps", "prm_calls", "decode_tokens")  # a pool pays these for each program, its prompt once
 SPENT = ("prefill_tokens", *PER_PROGRAM, "cost")
 POOL_ARMS = ("best_of_n", "compile_filter", "run_filter", "guided_filter", "oracle")  # choose among the pool's `search.samples` programs

@@ -63,7 +63,8 @@ def too_wide(path: Path) -> bool:
     if not path.is_dir():
         return False
     homes = {Path.home().resolve(), Path("/root")}
-    return len(path.parts) <= 2 or path.parent == Path("/home") or any(home.is_relative_to(path) for home in homes) or (path / ".ssh").exists()
+    a_home = path.parent == Path("/home") or (path / ".ssh").exists()
+    return len(path.parts) <= 2 or a_home or any(home.is_relative_to(path) for home in homes)
 
 
 def _is_systems(compiler: str) -> bool:
@@ -78,7 +79,8 @@ def _outside(path: str) -> bool:
 
 def _outermost(paths: list[str]) -> tuple[str, ...]:
     distinct = sorted(set(paths))
-    return tuple(p for p in distinct if not any(p != other and Path(p).is_relative_to(other) and os.path.isdir(other) for other in distinct))
+    folders = [Path(path) for path in distinct if os.path.isdir(path)]
+    return tuple(path for path in distinct if not any(folder in Path(path).parents for folder in folders))
 
 
 def _loaded(program: str) -> list[str]:

@@ -21,6 +21,7 @@ from parallax_lib.verdict.reference import Bench, beside, run_env
 from parallax_lib.verdict.toolchain import Toolchain
 
 THREADS = 4
+STAGE = "race stage"
 FLAGS = ("-fsanitize=thread", "-g", "-O1", "-std=c++17", "-fopenmp")
 BANNER = "Archer detected OpenMP application with TSan"
 LEAGUE = b"__kmpc_fork_teams"  # Archer does not follow the start and end of its teams
@@ -50,6 +51,8 @@ def wanted(bench: Bench, api: str) -> bool:
 
 def why_not(toolchain: Toolchain) -> str:
     """What is missing on this machine, "" when the stage can run."""
+    if STAGE in toolchain.off:
+        return "switched off: a known program failed there"
     if toolchain.api == "omp":
         lib = toolchain.llvm
         return "" if lib.tsan and lib.archer else "clang++ with ThreadSanitizer and Archer are not installed"

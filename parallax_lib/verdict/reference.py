@@ -20,7 +20,7 @@ from parallax_lib.verdict.build import BUILD_LIMITS, PROBES, Ran, build, execute
 from parallax_lib.verdict.llvm import MANDATORY
 from parallax_lib.verdict.toolchain import Toolchain
 
-HARNESS_VERSION = 12  # part of every cache key: raise it when a change here or in what this imports can change a verdict
+HARNESS_VERSION = 13  # part of every cache key: raise it when a change here or in what this imports can change a verdict
 RETRIES = 2  # of what fails on our side
 RUN_ENV = {"OMP_DYNAMIC": "false", "OMP_STACKSIZE": "16M", "OMP_WAIT_POLICY": "passive", "CUDA_CACHE_DISABLE": "1"}
 RUN_ENV["MALLOC_PERTURB_"] = "165"  # fresh heap memory is never zero by luck
@@ -42,6 +42,7 @@ class Bench:
     journal: Journal | None = None
     races: str = "off"  # on | auto: where the tools are | off
     timing: str = "off"
+    admission: str = ""  # of the check that this machine passed; journal rows carry it
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,7 @@ def inputs(kernel: Kernel) -> tuple[tuple[str, ...], ...]:
 def tool_facts(toolchain: Toolchain) -> list:
     watched = [*toolchain.cupti, digest((PROBES / "cupti.cpp").read_text())] if any(toolchain.cupti) else []
     watched += tool_facts(toolchain.offloaded) if toolchain.offloaded else []
+    watched += [["off", *toolchain.off]] if toolchain.off else []
     return [toolchain.compiler, toolchain.version, toolchain.flags, toolchain.can_build, toolchain.can_run,
             astuple(toolchain.llvm), hashlib.sha256(proof_source(toolchain) + guard_source(toolchain)).hexdigest(), *watched]  # fmt: skip
 
