@@ -96,8 +96,10 @@ def _sorted_out(fd: int) -> list[str]:
     folders = []
     for name in os.listdir(fd):
         with suppress(OSError):
-            if stat.S_ISDIR(os.lstat(name, dir_fd=fd).st_mode):
-                os.chmod(name, 0o700, dir_fd=fd)
+            mode = os.lstat(name, dir_fd=fd).st_mode
+            if stat.S_ISDIR(mode):
+                if mode & stat.S_IRWXU != stat.S_IRWXU:
+                    os.chmod(name, 0o700, dir_fd=fd)
                 folders.append(name)
             else:
                 os.unlink(name, dir_fd=fd)
