@@ -141,6 +141,9 @@ class Executor(Section):
     kind: Literal["local", "dask", "modal"] = "local"
     workers: int = Field(1, ge=1)
     address: str = ""
+    tls_ca: str = ""
+    tls_cert: str = ""
+    tls_key: str = ""
     gpu: str = ""
     timeout_s: int = Field(3600, ge=1)
     retries: int = Field(2, ge=0)

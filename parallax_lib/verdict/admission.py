@@ -24,8 +24,8 @@ from pathlib import Path
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.storage import Journal, digest
 from parallax_lib.tasks.task import Task
+from parallax_lib.verdict import denials, parallel_evidence, races, remedies
 from parallax_lib.verdict import known_programs as known
-from parallax_lib.verdict import parallel_evidence, races, remedies
 from parallax_lib.verdict.build import BUILD_LIMITS, TARGET
 from parallax_lib.verdict.llvm import Llvm
 from parallax_lib.verdict.reference import HARNESS_VERSION, Bench, tool_facts
@@ -49,6 +49,7 @@ class Part:
     off: Callable[[Bench], Bench] | None = None
     changes: dict[str, str] | None = None
     trouble: Callable[[Bench], str] = lambda bench: ""  # what stands in the way whatever the programs do
+    more: Callable[[Bench, str], str] = lambda bench, why: why  # what else is worth saying of a failure
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ def _failing(part: Part, bench: Bench, judged: Judged) -> str:
         tries = (judged(f"// {uuid.uuid4()}\n{code}", known.TASKS[api], alone, None) for _ in range(2))
         wrong = [got for verdict in tries if (got := _differs(verdict, wanted, alone))]
         if len(wrong) == 2:
-            return wrong[1]
+            return part.more(alone, wrong[1])
     return ""
 
 
@@ -194,6 +195,13 @@ def _crowded(bench: Bench) -> str:
     return remedies.neighbours() if bench.toolchains["cuda"].gpu else ""
 
 
+def _refusals(bench: Bench, why: str) -> str:
+    """With what the sandbox refused the driver, where CUDA runs on a GPU."""
+    cuda = bench.toolchains["cuda"]
+    found = denials.seen(known.CUDA, cuda, bench.level) if cuda.gpu else []
+    return f"{why}; refused there: {', '.join(found[:6])}" if found else why
+
+
 def _untimed(bench: Bench) -> str:
     return "not asked for" if bench.timing != "on" else ""
 
@@ -211,7 +219,7 @@ PARTS = (
          lambda bench: "" if bench.toolchains["omp"].offloaded else "clang offloads to no GPU here",
          _without("omp", "target regions on the GPU", offloaded=None)),
     Part("CUDA", ((known.CUDA, "cuda", "ok"), (known.TOO_MANY, "cuda", "cuda_error"), (known.WRONG_CUDA, "cuda", "wrong_output")),
-         _cannot("cuda"), _no_gate),
+         _cannot("cuda"), _no_gate, more=_refusals),
     Part("nvcc's consent", ((known.NOT_CUDA, "cuda", "compile_error"),),
          lambda bench: "" if bench.toolchains["cuda"].gate else "CUDA is not emulated, or nvcc is not installed", _no_gate),
     Part("CUDA race stage", ((known.CUDA, "cuda", "ok race-free"),), _no_stage("cuda"), _without("cuda", races.STAGE), {"races": "on"}),

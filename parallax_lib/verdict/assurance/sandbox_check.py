@@ -23,8 +23,9 @@ from parallax_lib.sandbox import process_limits, sandbox, scratch
 from parallax_lib.sandbox.sandbox import Level, Limits, Outcome
 from parallax_lib.tasks import suites
 from parallax_lib.tasks.task import Task
-from parallax_lib.verdict import toolchain, validate
+from parallax_lib.verdict import admission, toolchain, validate
 from parallax_lib.verdict.build import PROBES
+from parallax_lib.verdict.reference import Bench
 
 LIMITS = Limits(cpu_s=2, wall_s=15, memory_mb=400, output_bytes=100_000, processes=24, tmp_mb=16)
 BOTH, FULL = ("bwrap", "degraded"), ("bwrap",)
@@ -204,6 +205,13 @@ def _says(path: Path, token: str) -> bool:
         return False
 
 
+def _right(level: Level) -> tuple[bool, str]:
+    """Programs that must be judged right, and wrong ones that must not: every part of the admission that this machine has."""
+    rows = admission.table(Bench(toolchain.detect(), level, Limits(memory_mb=1024), races="auto"), validate.judged)
+    bad = [f"{row.part}: {row.why}" for row in rows if row.state not in ("ok", "absent")]
+    return not bad, "; ".join(bad)[:300] or ", ".join(row.part for row in rows if row.state == "ok")
+
+
 def _gpu(level: Level) -> tuple[bool | None, str]:
     if not toolchain.gpu_name():
         return None, "no GPU here: not checked"
@@ -253,6 +261,7 @@ CHECKS = (
     Check("sources over 1 MiB are refused", measure=_huge_source),
     Check("no process is left behind", measure=_no_leftovers),
     Check("kill -9 of the harness leaves nothing", measure=_killed_harness, levels=FULL),
+    Check("right programs are judged right, wrong ones wrong", measure=_right),
     Check("GPU jobs see the device and nothing else more", measure=_gpu, levels=FULL),
 )  # fmt: skip
 
