@@ -355,7 +355,8 @@ def test_local_workers_take_the_gpus_in_turn_and_share_the_cores(monkeypatch, tm
 def certificates(folder):
     """A key, and a certificate that vouches for itself, as the three files that TLS takes."""
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
-    subprocess.run([*command, "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")], check=True, capture_output=True)
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]
+    subprocess.run(command, check=True, capture_output=True)
     return {"tls_ca": str(folder / "cert.pem"), "tls_cert": str(folder / "cert.pem"), "tls_key": str(folder / "key.pem")}
 
 
