@@ -274,7 +274,7 @@ def _start_bwrap(stack: ExitStack, job: Job, level: Level) -> tuple[subprocess.P
 
 def _start_bare(stack: ExitStack, job: Job, level: Level) -> tuple[subprocess.Popen, None, Callable[[], bool]]:
     """The command in a throw-away folder: limits, and no isolation but Landlock's at level "degraded"."""
-    folder = stack.enter_context(scratch.folder())
+    folder = stack.enter_context(scratch.folder(others=level.user is not None))
     for name in ("job", "work"):
         (folder / name).mkdir()
         (folder / name).chmod(0o755)

@@ -23,19 +23,19 @@ FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 ENTRIES = 20_000  # more files than this count as too full
 
 
-def place() -> Path:
-    """TMPDIR, or the first other folder in which another user's program can run.  UserError that says what is wrong with TMPDIR."""
+def place(others: bool = True) -> Path:
+    """TMPDIR, or the first other folder in which programs (`others`: of another user) can run.  UserError that says what is wrong with TMPDIR."""
     try:
         first = Path(tempfile.gettempdir())
     except FileNotFoundError as e:
         raise UserError(f"no folder for temporary files can be written ({e.strerror}); free space, or: export TMPDIR=...") from None
     for folder in (first, *map(Path, ELSEWHERE)):
-        if not unfit(folder):
+        if not unfit(folder, others):
             return folder
-    raise UserError(f"TMPDIR {first}: {unfit(first)}; name a folder with room that others may enter: export TMPDIR=/var/tmp")
+    raise UserError(f"TMPDIR {first}: {unfit(first, others)}; name a folder with room that others may enter: export TMPDIR=/var/tmp")
 
 
-def unfit(folder: Path) -> str:
+def unfit(folder: Path, others: bool = True) -> str:
     """Why programs cannot be run beneath the folder, "" when they can."""
     try:
         disk = os.statvfs(folder)
@@ -48,13 +48,13 @@ def unfit(folder: Path) -> str:
         closed = [path for path in (folder.resolve(), *folder.resolve().parents) if not path.stat().st_mode & stat.S_IXOTH]
     except OSError as e:
         return e.strerror or str(e)
-    return f"lies under {closed[-1]}, which other users cannot enter" if closed and os.geteuid() == 0 else ""
+    return f"lies under {closed[-1]}, which other users cannot enter" if closed and others and os.geteuid() == 0 else ""
 
 
 @contextmanager
-def folder() -> Iterator[Path]:
-    """A new folder that others may enter and read, whatever the umask; removed with all that is in it."""
-    path = Path(tempfile.mkdtemp(prefix="parallax-", dir=place()))
+def folder(others: bool = True) -> Iterator[Path]:
+    """A new folder that everyone who gets there may read, whatever the umask; removed with all that is in it."""
+    path = Path(tempfile.mkdtemp(prefix="parallax-", dir=place(others)))
     try:
         path.chmod(0o755)
         yield path
