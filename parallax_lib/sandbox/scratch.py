@@ -24,7 +24,7 @@ ENTRIES = 20_000  # more files than this count as too full
 
 
 def place(others: bool = True) -> Path:
-    """TMPDIR, or the first other folder in which programs (`others`: of another user) can run.  UserError that says what is wrong with TMPDIR."""
+    """TMPDIR, or the first other folder in which programs (`others`: of another user) can run.  UserError that says what is wrong."""
     try:
         first = Path(tempfile.gettempdir())
     except FileNotFoundError as e:
