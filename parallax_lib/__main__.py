@@ -73,6 +73,7 @@ def parser() -> argparse.ArgumentParser:
     size.add_argument("--set", action="append", default=[], metavar="section.key=value")
     size.set_defaults(go=_size)
     tools = sub.add_parser("tools", help="compilers, GPU and sandbox of this machine")
+    tools.add_argument("--admit", action="store_true", help="judge known programs too; status 1 when a part of the machine fails")
     tools.set_defaults(go=_tools)
     sub.add_parser("selfcheck", help="one hostile program per promise of the sandbox: promise, measured, ok").set_defaults(go=_selfcheck)
     red = sub.add_parser("redteam", help="judge the corpus of cheating and of odd but honest programs; status 1 when the gate breaks")
@@ -279,10 +280,22 @@ def _size(args) -> None:
     print(memory.text(params))
 
 
-def _tools(args) -> None:
+def _tools(args) -> int:
     from parallax_lib.verdict.batch import machine_text
 
     print(machine_text())
+    return 1 if args.admit and _admitted() else 0
+
+
+def _admitted() -> bool:
+    """Print what known programs show of each part of this machine; whether something failed."""
+    from parallax_lib.sandbox import sandbox
+    from parallax_lib.verdict import admission, toolchain, validate
+    from parallax_lib.verdict.reference import Bench
+
+    rows = admission.table(Bench(toolchain.detect(), sandbox.probe(), races="auto", timing="on"), validate.judged)
+    print(*(f"{row.part:28} {row.level:9} {row.state:8} {row.why}".rstrip() for row in rows), sep="\n")
+    return any(row.state in ("off", "refused") for row in rows)
 
 
 if __name__ == "__main__":

@@ -79,6 +79,7 @@ def facts() -> None:
     from parallax_lib.core.config import UserError
     from parallax_lib.sandbox import landlock, sandbox
     from parallax_lib.verdict import cupti, llvm, toolchain
+    from parallax_lib.verdict.assurance import sandbox_check
 
     print(f"{platform.platform()}, {os.cpu_count()} processors, Python {platform.python_version()}, uid {os.getuid()}")
     where = {name: shutil.which(name) for name in ("bwrap", "nvcc", "compute-sanitizer", "setpriv", "prlimit", "g++", "clang++")}
@@ -93,8 +94,22 @@ def facts() -> None:
     try:
         level = sandbox.probe()
         print(f"sandbox: {level.name}, CUPTI in it: {cupti.why_not(tools['cuda'], level) or 'watches'}", flush=True)
+        for each in sandbox_check.levels():
+            admitted(each, tools)
     except UserError as e:
         print(f"sandbox: {e}")
+
+
+def admitted(level, tools) -> None:
+    """The admission's table at one level, and each call that the sandbox refused a known CUDA program there."""
+    from parallax_lib.sandbox.sandbox import Limits
+    from parallax_lib.verdict import admission, denials, known_programs, reference, validate
+
+    for row in admission.table(reference.Bench(tools, level, Limits(memory_mb=4096), None, "auto", "on"), validate.judged):
+        print(f"{row.level:9} {row.part:28} {row.state:8} {row.why}", flush=True)
+    if tools["cuda"].gpu:
+        found = denials.seen(known_programs.CUDA, tools["cuda"], level)
+        print(f"{level.name}: denied to a known CUDA program:", *found, sep="\n    ", flush=True)
 
 
 def bare(nvcc: str, libraries: tuple[str, ...]) -> None:
@@ -135,7 +150,7 @@ def parts(args, journals: Path, left) -> dict:
         return Part("compare", [*agree, "--compare", str(joined), str(gpu)], "agree.txt", 30)
 
     every = {
-        "facts": lambda: Part("facts", [py, str(Path(__file__)), "--facts"], "facts.txt", min(60, left())),
+        "facts": lambda: Part("facts", [py, str(Path(__file__)), "--facts"], "facts.txt", min(240, left())),
         "proof": lambda: Part("proof", [py, str(HERE / "gpu_proof_check.py")], "proof.txt", min(90, left())),
         "agree": lambda: half("gpu", gpu, max(30, left() - NEEDED_LATER)),
         "redteam": lambda: Part("redteam", [*lib, "redteam", "--api", "cuda", *workers], "redteam.txt", left()),

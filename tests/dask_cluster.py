@@ -12,8 +12,8 @@ TESTS = Path(__file__).parent
 
 
 @contextmanager
-def serve(folder: Path, workers: int = 2, threads: int = 1, more: tuple[str, ...] = ()):
-    """Its address.  A call whose worker died is not run again by the cluster: `allowed-failures` is 0."""
+def serve(folder: Path, workers: int = 2, threads: int = 1, more: tuple[str, ...] = (), tls: tuple[str, ...] = ()):
+    """Its address.  `tls`: options of both commands.  A call whose worker died is not run again by the cluster: `allowed-failures` is 0."""
     env = {**os.environ, "PYTHONPATH": f"{TESTS}:{TESTS.parent}", "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0"}
     file, begun = folder / "scheduler.json", []
 
@@ -22,12 +22,13 @@ def serve(folder: Path, workers: int = 2, threads: int = 1, more: tuple[str, ...
         begun.append(subprocess.Popen([sys.executable, "-m", "dask", *words], env=env, cwd=folder, stdout=log, stderr=log))
 
     try:
-        start("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file))
+        start("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file), *tls)
         while not (file.exists() and file.read_text().endswith("}")):
             assert begun[0].poll() is None, (folder / "scheduler.log").read_text()
             time.sleep(0.05)
         if workers:
-            start("worker", "--scheduler-file", str(file), "--nthreads", str(threads), "--nworkers", str(workers), "--no-dashboard", *more)
+            counts = ("--nthreads", str(threads), "--nworkers", str(workers))
+            start("worker", "--scheduler-file", str(file), *counts, "--no-dashboard", *more, *tls)
         while workers and (folder / "worker.log").read_text().count("Registered to") < workers:
             assert begun[1].poll() is None, (folder / "worker.log").read_text()
             time.sleep(0.05)

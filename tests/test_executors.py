@@ -7,6 +7,7 @@ import asyncio
 import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -349,3 +350,37 @@ def test_local_workers_take_the_gpus_in_turn_and_share_the_cores(monkeypatch, tm
     assert sorted(s["CUDA_VISIBLE_DEVICES"] for s in seen) == ["2", "2", "5"]
     assert {s["OMP_NUM_THREADS"] for s in seen} == {str(max(1, os.cpu_count() // 3))}
     assert hardware.gpu_memory_share(3, 0.8) == 0.4 and hardware.gpu_memory_share(1, 0.8) == 0.8
+
+
+def certificates(folder):
+    """A key, and a certificate that vouches for itself, as the three files that TLS takes."""
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]
+    subprocess.run(command, check=True, capture_output=True)
+    return {"tls_ca": str(folder / "cert.pem"), "tls_cert": str(folder / "cert.pem"), "tls_key": str(folder / "key.pem")}
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+def test_a_cluster_that_speaks_tls_is_reached_with_the_files_of_the_settings(tmp_path):
+    files = certificates(tmp_path)
+    words = ("--protocol", "tls", "--tls-ca-file", files["tls_ca"], "--tls-cert", files["tls_cert"], "--tls-key", files["tls_key"])
+    with dask_nodes.serve(tmp_path, workers=1, tls=words) as address:
+        assert address.startswith("tls://")
+        assert call(ExecutorConfig("dask", address=address, **files), work.double, 4)["double"] == 8
+        with pytest.raises(UserError, match="executor.address: no Dask scheduler answers at tls://"):
+            call(ExecutorConfig("dask", address=address), work.double, 4)
+    (tmp_path / "plain").mkdir()
+    with dask_nodes.serve(tmp_path / "plain", workers=0) as address:
+        with pytest.raises(UserError, match="executor.address: no Dask scheduler answers at tcp://.*encryption"):
+            call(ExecutorConfig("dask", address=address, **files), work.double, 4)
+
+
+def test_tls_takes_all_three_files(tmp_path):
+    files = {name: str(tmp_path / name) for name in ("tls_ca", "tls_cert", "tls_key")}
+    for name in files:
+        (tmp_path / name).write_text("x")
+    assert ExecutorConfig("dask", **files).tls_key
+    for name in files:
+        for value in ("", str(tmp_path / "none")):
+            with pytest.raises(UserError, match=f"executor.{name}: .*is no file; TLS takes all of tls_ca, tls_cert, tls_key"):
+                ExecutorConfig("dask", **{**files, name: value})

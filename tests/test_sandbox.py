@@ -161,7 +161,7 @@ def test_fork_bomb_is_contained(name):
     token = uuid.uuid4().hex
     body = "for (;;) fork();" if name == "bwrap" else "for (int i = 0; i < 200; i++) if (!fork()) { pause(); } pause();"
     out = attack(body, token, limits=replace(SMALL, cpu_s=1, wall_s=5), name=name)
-    assert out.status in ("timeout", "crash") and gone(token)
+    assert out.status in ("timeout", "process_limit") and gone(token)
 
 
 def test_process_limit_binds():
@@ -328,7 +328,7 @@ def test_a_fork_bomb_of_the_degraded_level_hinders_no_run_beside_it_and_leaves_n
     beside = [sandbox.run(["../job/a"], {"a": twenty}, replace(SMALL, wall_s=60), lesser).status for _ in range(3)]
     for thread in bombs:
         thread.join()
-    assert beside == ["ok"] * 3 and set(ends) <= {"timeout", "crash"}
+    assert beside == ["ok"] * 3 and set(ends) <= {"timeout", "process_limit"}
     # where nobody reaps orphans the dead would go on counting; another test's run may hold one of the user ids
     assert [user for user in process_limits.USERS if process_limits._count(user) and free(user)] == []
 
@@ -378,7 +378,7 @@ def test_a_process_limit_that_others_use_up_is_no_crash(tmp_path, soft, hard, al
     command = [sys.executable, "-c", CROWDED, str(tmp_path / "a"), str(soft), str(hard), str(60_000 + os.getpid() % 5000)]
     done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=120)
     first, crowded, hundred = done.stdout.split("\n", 1)[0], done.stdout, done.stdout.split()[-1]
-    assert first == "ok" and hundred == alone, done
+    assert first == "ok" and (hundred == alone or (hundred, alone) == ("process_limit", "crash")), done
     assert ("infra_error a process limit of 40" in crowded) == (soft == 40), done
 
 
@@ -420,7 +420,7 @@ def test_a_squeeze_that_has_passed_when_the_run_ends_is_no_crash(tmp_path):
     command = [sys.executable, "-c", SQUEEZED, str(tmp_path / "a"), str(60_000 + os.getpid() % 5000)]
     done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=120)
     assert "infra_error ended with 3, and not when run again" in done.stdout, done
-    assert done.stdout.split()[-1] == "crash", done
+    assert done.stdout.split()[-1] in ("crash", "process_limit"), done
 
 
 def test_many_at_once_do_not_mix():

@@ -20,7 +20,7 @@ from parallax_lib.sandbox import sandbox
 from parallax_lib.sandbox.sandbox import Limits
 from parallax_lib.tasks.task import Task
 from parallax_lib.verdict import batch as judge_batch
-from parallax_lib.verdict import build, output_comparison, reference, toolchain, validate
+from parallax_lib.verdict import build, build_ends, output_comparison, reference, toolchain, validate
 
 pytestmark = sandboxed
 LIMITS = Limits(cpu_s=2, wall_s=20, memory_mb=512, output_bytes=1 << 18)
@@ -161,9 +161,9 @@ def test_killed_compilers_are_limits_not_errors():
         "cc1plus: out of memory allocating 65536 bytes after a total of 1",
         "nvcc error   : 'cicc' died due to signal 9 (Kill signal)",
     ):
-        assert build.KILLED.search(text)
-    assert not build.KILLED.search("main.cpp:3:1: error: 'Killed' was not declared in this scope")
-    assert not build.KILLED.search("main.cpp:9:2: error: expected ';'\n    9 |   puts(\"out of memory\")\n")
+        assert build_ends.KILLED.search(text)
+    assert not build_ends.KILLED.search("main.cpp:3:1: error: 'Killed' was not declared in this scope")
+    assert not build_ends.KILLED.search("main.cpp:9:2: error: expected ';'\n    9 |   puts(\"out of memory\")\n")
 
 
 # ---- the end marker --------------------------------------------------------------------------------------------------

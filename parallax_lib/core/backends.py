@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from parallax_lib.core import hardware
@@ -24,6 +25,7 @@ from parallax_lib.core.errors import UserError
 
 Call = Callable[[Callable, tuple, dict], Any]  # (function, args, kwargs) -> result
 KINDS = ("local", "dask", "modal")
+TLS = ("tls_ca", "tls_cert", "tls_key")
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,10 @@ class ExecutorConfig:
     timeout_s: float = 3600  # of one call, from when it is handed over; not enforced when the call runs in this process
     retries: int = 2  # further attempts after a failed one
     backoff_s: float = 1.0  # wait before the first retry, doubled before each next one
-    address: str = ""  # of a Dask scheduler: tcp://host:8786, or the file that it was started with as --scheduler-file
+    address: str = ""  # of a Dask scheduler: tls://host:8786 or tcp://, or the file that it was started with as --scheduler-file
+    tls_ca: str = ""  # files in PEM format for a Dask cluster that speaks TLS; all empty: what Dask's own configuration says
+    tls_cert: str = ""
+    tls_key: str = ""
     gpu: str = ""  # as Modal spells it: "A100-80GB", "H100:2"
     volume: str = ""  # a Modal Volume, made if missing, that keeps downloaded weights
     mount: str = "/weights"  # where it appears; the model hub's cache points there
@@ -49,6 +54,11 @@ class ExecutorConfig:
         for name, least in (("workers", 1), ("timeout_s", 1), ("retries", 0), ("backoff_s", 0), ("max_containers", 0)):
             if getattr(self, name) < least:
                 raise UserError(f"executor.{name}: {getattr(self, name)} must be at least {least}")
+
+        for name in TLS if any(getattr(self, name) for name in TLS) else ():
+            file = Path(getattr(self, name)).expanduser()
+            if not file.is_file():
+                raise UserError(f"executor.{name}: {getattr(self, name) or 'empty'} is no file; TLS takes all of {', '.join(TLS)}")
 
     @property
     def runs_here(self) -> bool:

@@ -128,7 +128,7 @@ class Search(Section):
 class Validate(Section):
     cpu_s: float = Field(10.0, gt=0)
     memory_mb: int = Field(2048, ge=1)
-    processes: int = Field(64, ge=1)  # and threads, of one run
+    processes: int = Field(320, ge=1)  # and threads, of one run: honest programs ask for up to 256
     workers: int = Field(2, ge=1)  # programs judged at once; more than four are judged by processes of their own
     races: Annotated[Literal["off", "on", "auto"], SWITCH] = "auto"  # race stage for correct programs; auto: where its tools are installed
     timing: Annotated[Literal["off", "on"], SWITCH] = "off"  # exclusive timing lane for correct programs
@@ -140,6 +140,9 @@ class Executor(Section):
     kind: Literal["local", "dask", "modal"] = "local"
     workers: int = Field(1, ge=1)
     address: str = ""
+    tls_ca: str = ""
+    tls_cert: str = ""
+    tls_key: str = ""
     gpu: str = ""
     timeout_s: int = Field(3600, ge=1)
     retries: int = Field(2, ge=0)

@@ -47,8 +47,9 @@ def open_dask(config: ExecutorConfig) -> Iterator[Call]:
     if not config.address:
         raise UserError(NO_ADDRESS)
     try:
-        client = Client(_listening(config.address), timeout=CONNECT_S, set_as_default=False)
-    except (OSError, ValueError, LookupError, TypeError) as error:  # a time-out is an OSError
+        address, security = _listening(config.address), dask_security(config)
+        client = Client(address, timeout=CONNECT_S, set_as_default=False, security=security)
+    except (OSError, ValueError, LookupError, TypeError, RuntimeError) as error:  # time-outs, and plain text where TLS is wanted
         raise UserError(f"executor.address: no Dask scheduler answers at {config.address}: {error}") from None
     running, lock, closed = set(), threading.Lock(), threading.Event()
 
@@ -78,6 +79,16 @@ def open_dask(config: ExecutorConfig) -> Iterator[Call]:
             with lock:
                 closed.set()
             client.cancel(list(running), force=True)
+
+
+def dask_security(config: ExecutorConfig) -> Any:
+    """distributed.Security of the settings' TLS files, which then allows nothing unencrypted; without them Dask's own configuration."""
+    from distributed import Security
+
+    if not config.tls_ca:
+        return Security()
+    ca, cert, key = (str(Path(name).expanduser()) for name in (config.tls_ca, config.tls_cert, config.tls_key))
+    return Security(tls_ca_file=ca, tls_client_cert=cert, tls_client_key=key, require_encryption=True)
 
 
 def _listening(address: str) -> str:

@@ -85,6 +85,11 @@ class Journal:
             row = db.execute("SELECT value FROM entries WHERE kind = ? AND key = ?", (kind, key)).fetchone()
             return json.loads(row[0]) if row else None
 
+    def known(self, kind: str, keys: Iterable[str]) -> set[str]:
+        """Those of the keys that have a row."""
+        with self._open() as db:
+            return {key for key in keys if db.execute("SELECT 1 FROM entries WHERE kind = ? AND key = ?", (kind, key)).fetchone()}
+
     def put(self, kind: str, key: str, value: dict) -> None:
         self.put_many(kind, [(key, value)])
 

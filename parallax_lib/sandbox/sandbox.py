@@ -15,19 +15,20 @@ import glob
 import io
 import os
 import re
+import resource
 import shlex
 import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from parallax_lib.core import hardware
 from parallax_lib.core.errors import UserError
-from parallax_lib.sandbox import guard, landlock, process_limits, seccomp, supervisor
+from parallax_lib.sandbox import guard, landlock, machine_limits, process_limits, scratch, seccomp, supervisor
 from parallax_lib.sandbox.supervisor import Limits
 
 JOB = "../job"
@@ -39,6 +40,10 @@ NAMESPACES = tuple(
 STDERR_BYTES = 1 << 20
 STDIN_BYTES = 4096
 HOW = "install bubblewrap (sudo apt-get install -y bubblewrap) or set validation.unsafe: true to run without protection"
+REFUSED = re.compile(  # no more processes, as libraries and shells say it
+    r"Resource temporarily unavailable|cannot fork|unable to allocate necessary resources for OMP thread", re.I
+)
+BROKEN = ("crash", "process_limit")  # ends that limits of the machine's can bring about too
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 PROMISES = r"""
 [ "$(grep -c : /proc/net/dev)" = 1 ] || echo "the network is reachable"
@@ -59,7 +64,7 @@ LIMIT_CHECKS = (  # script, limits, the status that proves the limit
     ("while :; do :; done", {"cpu_s": 0.1}, "timeout"),
     ("head -c 300m /dev/zero | tail -c 300m > /dev/null", {"memory_mb": 64}, "memory_limit"),
     ("yes", {"output_bytes": 1000}, "output_limit"),
-    ("for i in 1 2 3 4 5 6 7 8 9; do sleep 3 & done", {"processes": 6}, "crash"),
+    ("for i in 1 2 3 4 5 6 7 8 9; do sleep 3 & done", {"processes": 6}, "process_limit"),
 )
 
 
@@ -75,7 +80,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one command ended: ok, crash, timeout, memory_limit, output_limit, or infra_error (our failure, not its).
+    """How one command ended: ok, crash, timeout, memory_limit, process_limit, output_limit, or infra_error (our failure, not its).
 
     cpu_s is polled (every 50 ms), so that short runs show less than they used.
     """
@@ -123,7 +128,7 @@ def run(
     mine = {**BASE_ENV, **(hardware.next_gpu() if gpu else {}), **(env or {})}
     job = Job(_with_outputs(argv, outputs), files, limits, mine, stdin, roots, gpu, outputs)
     out = _run(job, level)
-    if out.status != "crash" or not process_limits.tight(level.user, limits.processes) or _run(job, level).status == "crash":
+    if out.status not in BROKEN or not process_limits.tight(level.user, limits.processes) or _run(job, level).status in BROKEN:
         return out
     why = f"ended with {out.returncode}, and not when run again under a process limit (ulimit -u) that others share\n"
     return replace(out, status="infra_error", stderr=why + out.stderr)
@@ -132,17 +137,32 @@ def run(
 def _run(job: Job, level: Level) -> Outcome:
     limits, outputs = job.limits, job.outputs
     cap = limits.tmp_mb << 20 if outputs else limits.output_bytes
+    before, room = machine_limits.strikes(), machine_limits.room_mb()
     with ExitStack() as stack:
         try:
-            process, report = _start_bwrap(stack, job, level) if level.name == "bwrap" else _start_bare(stack, job, level)
+            start = _start_bwrap if level.name == "bwrap" else _start_bare
+            process, report, full = start(stack, job, level)
         except OSError as e:
             return Outcome("infra_error", -1, "", f"cannot start: {e}", 0.0, 0.0, 0.0)
         stack.enter_context(process.stdout)
         stack.enter_context(process.stderr)
-        end = supervisor.watch(process, limits, (cap, STDERR_BYTES), report, reaps=level.name == "degraded")
-        if end.status == "crash" and (why := process_limits.shortage(level.user, limits.processes)):
-            end = replace(end, status="infra_error", stderr=f"{why}\n".encode() + end.stderr)
+        end = supervisor.watch(process, limits, (cap, STDERR_BYTES), report, reaps=level.name == "degraded", full=full)
+        if end.status == "crash":
+            end = _blamed(end, job, level, before, room)
         return _outcome(end, outputs)
+
+
+def _blamed(end: supervisor.End, job: Job, level: Level, before: tuple[int, int], room: int | None) -> supervisor.End:
+    """The end of a run that went badly, by the limit that brought it about: the run's own, or one of the machine's."""
+    promised = job.limits.processes
+    if why := process_limits.shortage(level.user, promised):
+        return replace(end, status="infra_error", stderr=f"{why}\n".encode() + end.stderr)
+    if why := machine_limits.struck(before, end.returncode):
+        own = "memory" in why and room is not None and room >= job.limits.memory_mb
+        return replace(end, status="memory_limit" if own else "infra_error", stderr=f"{why}\n".encode() + end.stderr)
+    if end.most > promised or REFUSED.search(end.stderr.decode(errors="replace")):
+        return replace(end, status="process_limit", stderr=f"process limit of {promised}\n".encode() + end.stderr)
+    return end
 
 
 def clean(data: bytes) -> str:
@@ -168,9 +188,12 @@ def probe(unsafe: bool = False) -> Level:
             if not broken:
                 return level
     lesser = Level("degraded", user=users[0])
-    if landlock.landlock_abi() and not broken_promise(lesser):
+    without = broken_promise(lesser) if landlock.landlock_abi() else "the kernel has no Landlock"
+    if not without:
         return lesser
-    raise UserError(f"no sandbox: {broken}; allow user namespaces, {HOW}")
+    if short := machine_limits.shortages(Limits()):
+        raise UserError(f"no sandbox: {short[0]}")
+    raise UserError(f"no sandbox: {broken}; without namespaces: {without}; allow user namespaces, {HOW}")
 
 
 def broken_promise(level: Level) -> str:
@@ -220,14 +243,16 @@ def _limited(job: Job, processes: int | None) -> list[str]:
 
     processes: most processes and threads of the user that it runs as; None: as many as the harness may have.
     """
-    limits, cpu = job.limits, int(job.limits.cpu_s) + 1
-    wanted = [f"--cpu={cpu}:{cpu + 1}", f"--fsize={limits.tmp_mb << 20}", "--core=0", f"--stack={limits.stack_mb << 20}"]
+    limits, cpu = job.limits, machine_limits.at_most(resource.RLIMIT_CPU, int(job.limits.cpu_s) + 1)
+    wanted = [f"--cpu={cpu}:{machine_limits.at_most(resource.RLIMIT_CPU, cpu + 1)}", "--core=0"]
+    wanted += [f"--fsize={machine_limits.at_most(resource.RLIMIT_FSIZE, limits.tmp_mb << 20)}", *machine_limits.lifted()]
+    wanted += [f"--stack={machine_limits.at_most(resource.RLIMIT_STACK, limits.stack_mb << 20)}"]
     if processes is not None:
         wanted.append(f"--nproc={processes}")
     return ["prlimit", *wanted, "--", *job.argv]
 
 
-def _start_bwrap(stack: ExitStack, job: Job, level: Level) -> tuple[subprocess.Popen, int]:
+def _start_bwrap(stack: ExitStack, job: Job, level: Level) -> tuple[subprocess.Popen, int, None]:
     """The running bubblewrap, itself with an empty environment (/proc/1/environ shows it), and its status pipe."""
     report, report_in = os.pipe()
     stack.callback(os.close, report)
@@ -244,31 +269,34 @@ def _start_bwrap(stack: ExitStack, job: Job, level: Level) -> tuple[subprocess.P
             command += ["--setenv", key, value]
         command += ["--remount-ro", "/", "--chdir", "/work", "--json-status-fd", str(report_in)]
         command += ["--", *_limited(job, process_limits.ceiling(job.limits.processes))]
-        return _popen(command, job, {}, "/", (*passed, report_in), level.user), report
+        return _popen(command, job, {}, "/", (*passed, report_in), level.user), report, None
 
 
-def _start_bare(stack: ExitStack, job: Job, level: Level) -> tuple[subprocess.Popen, None]:
+def _start_bare(stack: ExitStack, job: Job, level: Level) -> tuple[subprocess.Popen, None, Callable[[], bool]]:
     """The command in a throw-away folder: limits, and no isolation but Landlock's at level "degraded"."""
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parallax-", ignore_cleanup_errors=True)))
+    folder = stack.enter_context(scratch.folder(others=level.user is not None))
     for name in ("job", "work"):
         (folder / name).mkdir()
+        (folder / name).chmod(0o755)
     for name, data in job.files.items():
-        (folder / "job" / name).parent.mkdir(exist_ok=True)
-        (folder / "job" / name).write_bytes(data)
-        (folder / "job" / name).chmod(0o555)
+        path = folder / "job" / name
+        for made in [p for p in reversed(path.parents) if not p.exists()]:
+            made.mkdir()
+            made.chmod(0o755)
+        path.write_bytes(data)
+        path.chmod(0o555)
     work = str(folder / "work")
+    full = scratch.filling(folder / "work", scratch.FOLDERS * job.limits.tmp_mb << 20)
     env = {**job.env, "HOME": work, "TMPDIR": work} if level.name == "degraded" else {**job.env, "HOME": work}
     if level.name == "unsafe":
-        return _popen(_limited(job, None), job, env, work, (), None), None
+        return _popen(_limited(job, None), job, env, work, (), None), None, full
     if level.user is None:
         user, most = None, process_limits.beside(job.limits.processes)
     else:
-        user, most = stack.enter_context(process_limits.own_user()), job.limits.processes + 1  # and the launcher
-        folder.chmod(0o755)
+        user, most = stack.enter_context(process_limits.own_user()), job.limits.processes
         os.chown(work, user, user)
-    filter_bytes = seccomp.program(hidden_memory=job.gpu, internet=False)
-    command = landlock.command(_limited(job, most), env, folder, job.roots, filter_bytes, job.gpu)
-    return _popen(command, job, {"PATH": BASE_ENV["PATH"]}, work, (), user), None
+    command = landlock.command(_limited(job, most), env, folder, job.roots, user, job.gpu)
+    return _popen(command, job, {"PATH": BASE_ENV["PATH"]}, work, (), None), None, full
 
 
 def _popen(
@@ -306,11 +334,15 @@ def _mounts(job: Job) -> list[str]:
             mounts += ["--symlink", os.readlink(path), str(path)]
         elif path.is_dir():
             mounts += ["--ro-bind", str(path), str(path)]
-    for path in ("/etc/alternatives", "/etc/ld.so.cache", *job.roots):
+    for path in ("/etc/alternatives", "/etc/ld.so.cache"):
         mounts += ["--ro-bind-try", path, path]
     if job.gpu:
         for path in glob.glob("/dev/nvidia*"):
             mounts += ["--dev-bind", path, path]
         for path in ("/sys/devices", "/sys/bus/pci", "/sys/module"):
             mounts += ["--ro-bind-try", path, path]
-    return [*mounts, *size, "/dev/shm", "--remount-ro", "/dev", *size, "/tmp", *size, "/work", "--dir", "/job"]
+    mounts += [*size, "/dev/shm", "--remount-ro", "/dev", *size, "/tmp", *size, "/work", "--dir", "/job"]
+    for path in job.roots:  # last: they may lie beneath one of these folders
+        link = os.path.islink(path)
+        mounts += ["--dir", os.path.dirname(path), "--symlink", os.readlink(path), path] if link else ["--ro-bind-try", path, path]
+    return mounts

@@ -13,6 +13,7 @@ import os
 import select
 import signal
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -29,14 +30,14 @@ class Limits:
     wall_s: float = 0.0  # 0: ten times cpu_s
     memory_mb: int = 2048
     output_bytes: int = 1 << 20
-    processes: int = 64
+    processes: int = 320  # and threads: programs ask for up to 256
     tmp_mb: int = 64
     stack_mb: int = 64
 
 
 @dataclass(frozen=True)
 class End:
-    """How it ended and what it used; stdout and stderr are raw, at most as long as their caps."""
+    """How it ended and what it used; stdout and stderr are raw, at most as long as their caps.  `most`: threads seen at once."""
 
     status: str
     returncode: int
@@ -45,6 +46,7 @@ class End:
     cpu_s: float
     wall_s: float
     peak_mb: float
+    most: int = 0
 
 
 @dataclass
@@ -55,10 +57,11 @@ class Tree:
     seen: dict[int, str]
     cpu_s: float = 0.0
     peak_mb: float = 0.0
+    threads: int = 0
 
     def look(self) -> list[int]:
-        """Live pids; updates cpu_s and peak_mb."""
-        queue, found, cpu, rss = [self.root, *self.seen], [], 0.0, 0
+        """Live pids; updates cpu_s, peak_mb and threads."""
+        queue, found, cpu, rss, threads = [self.root, *self.seen], [], 0.0, 0, 0
         done: set[int] = set()
         while queue:
             pid = queue.pop()
@@ -70,24 +73,27 @@ class Tree:
                 self.seen.pop(pid, None)
                 continue
             found.append(pid)
-            cpu, rss = cpu + stat[0], rss + stat[1]
+            cpu, rss, threads = cpu + stat[0], rss + stat[1], threads + stat[3]
             queue += _children(pid)
-        self.cpu_s, self.peak_mb = max(self.cpu_s, cpu), max(self.peak_mb, rss * PAGE / 2**20)
+        self.cpu_s, self.peak_mb, self.threads = max(self.cpu_s, cpu), max(self.peak_mb, rss * PAGE / 2**20), max(self.threads, threads)
         return found
 
 
-def watch(process, limits: Limits, caps: tuple[int, int], report: int | None = None, reaps: bool = False) -> End:
+def watch(
+    process, limits: Limits, caps: tuple[int, int], report: int | None = None, reaps: bool = False, full: Callable[[], bool] | None = None
+) -> End:
     """Watch a subprocess.Popen (own session, stdout and stderr piped) to its end and leave nothing of it running.
 
     `caps` bound stdout and stderr in bytes.  `report` is the read end of bubblewrap's --json-status-fd: without an exit
     code there the command never started, and the end is infra_error.  `reaps`: the process ends by itself once everything
     beneath it has, and has reaped that: where nobody else does, the dead would go on counting against their user's limit.
+    `full` says whether its scratch folder is over its size, where nothing else bounds that.
     """
     start, tree = time.monotonic(), Tree(process.pid, {})
     pipes = {process.stdout.fileno(): bytearray(), process.stderr.fileno(): bytearray()}
     room = dict(zip(pipes, caps, strict=True))
     try:
-        why = _follow(process, tree, limits, start, pipes, room)
+        why = _follow(process, tree, limits, start, pipes, room, full or (lambda: False))
     finally:
         told = _finish(process, tree, report, reaps)
     for fd in pipes:
@@ -96,10 +102,10 @@ def watch(process, limits: Limits, caps: tuple[int, int], report: int | None = N
     over = any(len(pipes[fd]) > room[fd] for fd in pipes)
     status = why or _status(code, cpu, limits, over, tree, report is not None and "exit-code" not in told)
     out, err = (bytes(pipes[fd][: room[fd]]) for fd in pipes)
-    return End(status, code, out, err, cpu, time.monotonic() - start, tree.peak_mb)
+    return End(status, code, out, err, cpu, time.monotonic() - start, tree.peak_mb, tree.threads)
 
 
-def _follow(process, tree: Tree, limits: Limits, start: float, pipes: dict, room: dict) -> str:
+def _follow(process, tree: Tree, limits: Limits, start: float, pipes: dict, room: dict, full: Callable[[], bool]) -> str:
     """Read until the process ends or breaks a limit; the limit's status, "" when it ended by itself."""
     poller, looked, gap = select.poll(), start, POLL_S / 8
     for fd in pipes:
@@ -111,7 +117,7 @@ def _follow(process, tree: Tree, limits: Limits, start: float, pipes: dict, room
             if not _read(fd, pipes[fd], room[fd]):
                 poller.unregister(fd)
                 open_fds.discard(fd)
-        if any(len(pipes[fd]) > room[fd] for fd in pipes):
+        if any(len(pipes[fd]) > room[fd] for fd in pipes) or (time.monotonic() - looked >= gap and full()):
             return "output_limit"
         if os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
             return ""
@@ -128,7 +134,7 @@ def _broken(tree: Tree, limits: Limits, crowd: int) -> str:
         return "timeout"
     if tree.peak_mb > limits.memory_mb:
         return "memory_limit"
-    return "crash" if crowd > 2 * limits.processes else ""  # only where RLIMIT_NPROC counts others too
+    return "process_limit" if crowd > 2 * limits.processes else ""  # only where RLIMIT_NPROC counts others too
 
 
 def _status(code: int, cpu: float, limits: Limits, over: bool, tree: Tree, unborn: bool) -> str:
@@ -205,14 +211,14 @@ def _read(fd: int, into: bytearray, cap: int) -> bool:
     return True
 
 
-def _stat(pid: int) -> tuple[float, int, str] | None:
-    """(CPU seconds with reaped children, resident pages, start time) of a process, None when it is gone."""
+def _stat(pid: int) -> tuple[float, int, str, int] | None:
+    """(CPU seconds with reaped children, resident pages, start time, threads) of a process, None when it is gone."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as f:
             parts = f.read().rpartition(b")")[2].split()
     except OSError:
         return None
-    return sum(map(int, parts[11:15])) / TICKS, int(parts[21]), parts[19].decode()
+    return sum(map(int, parts[11:15])) / TICKS, int(parts[21]), parts[19].decode(), int(parts[17])
 
 
 def _is_dead(pid: int) -> bool:

@@ -19,7 +19,8 @@ from parallax_lib.core.errors import UserError
 from parallax_lib.search.choosers import CHECKS, CHOOSERS, Chooser, by_count, choose, named
 from parallax_lib.verdict.reasons import REASONS, UNKNOWN
 
-TOLD = ("compile_error", "compile_limit", "crash", "timeout", "memory_limit", "output_limit", "incomplete", "cuda_error", "race")
+ENDED = ("crash", "timeout", "memory_limit", "process_limit", "output_limit", "incomplete", "cuda_error")
+TOLD = ("compile_error", "compile_limit", *ENDED, "race")
 SPENT = ("prefill_tokens", "latent_steps", "prm_calls", "decode_tokens", "cost")
 AT_COST = "@cost"  # marks an arm held to the guided arm's mean cost
 Policy = Literal["original", "random", "guided"]

@@ -1,21 +1,23 @@
 """Many verdicts: references first, equal programs once, by threads or by processes.
 
-Knows pools and the journal's order.  Knows no rule of a verdict.
+Knows pools and the journal's order, and when the machine is looked at.  Knows no rule of a verdict.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
 from multiprocessing import get_context
+from typing import Any
 
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.storage import Journal
 from parallax_lib.sandbox import sandbox
 from parallax_lib.sandbox.sandbox import Level, Limits
 from parallax_lib.tasks.task import Task
-from parallax_lib.verdict import llvm, timing, toolchain, validate
+from parallax_lib.verdict import admission, llvm, readmission, timing, toolchain, validate
 from parallax_lib.verdict.reference import Bench, Reference, make_reference, reference_key
 from parallax_lib.verdict.result import Verdict
 from parallax_lib.verdict.toolchain import Toolchain
@@ -35,28 +37,52 @@ def judge_many(
 ) -> list[Verdict]:
     """Verdicts in the order of `items`; references come first and equal items are judged once.
 
+    Known programs are judged before them and every few hundred verdicts (admission).  UserError where this machine judges
+    those wrongly; what was judged since the last good check is then forgotten.
+
     Every verdict is journalled as it falls, so a killed call resumes where it was.  `progress(done, total)` counts
     references and distinct programs.
     """
     bench = Bench(toolchains, level, limits, journal, **stages)
+    parts = admission.needed(bench, items)
+    bench = admission.admit(bench, parts, validate.judged).bench if items else bench
     keys = [_identity(code, task, bench) for code, task in items]
     distinct = dict(zip(keys, items, strict=True))
-    pool = _pool(min(workers, len(distinct)))
+    new = set(distinct) - (journal.known("verdict", distinct) if journal else set())
+    pool, verdicts = _pool(min(workers, len(distinct))), {}
+
+    def fallen(key: str, verdict: Verdict) -> None:
+        if key in new and readmission.watch(bench).note(key, verdict):
+            readmission.look(bench, parts, validate.judged)
+
     try:
         tasks = [task for code, task in distinct.values() if code]
         wanted = {reference_key(t.kernel, t.source, bench): t for t in tasks}
         total = len(wanted) + len(distinct)
         references = _fallen({key: pool.submit(_reference, t, bench) for key, t in wanted.items()}, lambda done: progress(done, total))
-        futures = {}
-        for key, (code, task) in distinct.items():
-            reference = references.get(reference_key(task.kernel, task.source, bench))
-            futures[key] = pool.submit(validate.judged, code, task, bench, reference)
-        verdicts = _fallen(futures, lambda done: progress(len(wanted) + done, total))
+        for some in batched(distinct.items(), readmission.EVERY):  # not more than are judged between two looks at the machine
+            futures = {}
+            for key, (code, task) in some:
+                reference = references.get(reference_key(task.kernel, task.source, bench))
+                futures[key] = pool.submit(validate.judged, code, task, bench, reference)
+            start = len(wanted) + len(verdicts)
+            verdicts |= _fallen(futures, lambda done, start=start: progress(start + done, total), fallen)
     except BrokenProcessPool:
         raise UserError("validation.workers: a judging process was killed (memory?); run again with fewer, verdicts are kept") from None
+    except readmission.Broken:
+        pool.shutdown(cancel_futures=True)  # what is in hand is written before it is forgotten
+        readmission.forget(bench, [key for key in futures if key in new])
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
     return [verdicts[key] for key in keys]
+
+
+def batched(items: Iterable, size: int) -> Iterator[list]:
+    """Lists of so many items, the last one shorter."""
+    left = iter(items)
+    while some := list(islice(left, size)):
+        yield some
 
 
 def _pool(workers: int) -> Executor:
@@ -67,10 +93,11 @@ def _pool(workers: int) -> Executor:
     return ProcessPoolExecutor(max_workers=workers, mp_context=context)
 
 
-def _fallen(futures: dict[str, Future], progress: Callable[[int], None]) -> dict:
-    """Their results, counted as they fall."""
-    for done, future in enumerate(as_completed(futures.values()), 1):
-        future.result()  # raises what it met
+def _fallen(futures: dict[str, Future], progress: Callable[[int], None], each: Callable[[str, Any], None] = lambda key, got: None) -> dict:
+    """Their results, counted and handed to `each` as they fall."""
+    names = {future: key for key, future in futures.items()}
+    for done, future in enumerate(as_completed(names), 1):
+        each(names[future], future.result())  # raises what it met
         progress(done)
     return {key: future.result() for key, future in futures.items()}
 

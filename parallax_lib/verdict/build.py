@@ -24,7 +24,7 @@ from pathlib import Path
 from parallax_lib.core.cpp_text import BOM, without_comments
 from parallax_lib.sandbox import sandbox
 from parallax_lib.sandbox.sandbox import JOB, Level, Limits, Outcome
-from parallax_lib.verdict import emulated_build
+from parallax_lib.verdict import build_ends, emulated_build
 from parallax_lib.verdict.llvm import REGISTER, Llvm
 from parallax_lib.verdict.toolchain import BASE, Toolchain, describe
 from parallax_lib.verdict.ways import UNIFIED, Way, in_language, may_be_c, ways
@@ -36,12 +36,6 @@ PROGRAM, SYMBOLS, PREPROCESSED, RUNTIME = "program", "symbols", "main.ii", "runt
 PROBES = Path(__file__).parent / "probes"
 PROOFS = {"omp": ("ompt.cpp",), "cuda": ("seen.cpp", "launches.cpp", "poison.cpp")}  # one text each
 OFFLOADED = ("seen.cpp", "offloaded.cpp")
-KILLED = re.compile(  # in a message of the compiler's, not in a line that it quotes (those are indented)
-    r"^(?!\s).*(internal compiler error: (Killed|Segmentation|CPU time|File size)|Killed signal terminated|"
-    r"died due to signal|CPU time limit|File size limit|virtual memory exhausted|cannot allocate memory|out of memory|"
-    r"No space left on device|Resource temporarily unavailable)",
-    re.I | re.M,
-)
 OMP_PRAGMA = re.compile(
     r"^[ \t]*#[ \t]*pragma[ \t]+omp\b.*\b(parallel|task|taskloop|teams|target)\b|omp::(directive|sequence)", re.M
 )
@@ -51,9 +45,11 @@ CUDA_KERNEL, CUDA_LAUNCH = (
     re.compile(r"\bU (__cudaPushCallConfiguration|cudaLaunch\w+Kernel\w*)\b"),
 )
 BY_CALL = re.compile(r"\bcudaLaunch(\w*+)\s*[<(]")
-PARTS = rf"""{{ objdump -h main.o | sed -n 's/^ *[0-9]* \(\.[^ ]*\) .*/@section \1/p'
-objdump -d --no-show-raw-insn main.o | sed -n 's/^ *[0-9a-f]*:[ \t]*\(syscall\|sysenter\|int  *$0x80\|svc\)/@instruction \1/p
-s/^ *[0-9a-f]*:[ \t]*\(lock\|xchg .*(\|ld[a-z]*xr\|ldadd\|ldset\|ldclr\|cas\|swp\).*/@atomic/p' | uniq
+PARTS = rf"""objdump -h main.o > sections.txt
+objdump -d --no-show-raw-insn main.o > code.txt
+{{ sed -n 's/^ *[0-9]* \(\.[^ ]*\) .*/@section \1/p' sections.txt
+sed -n 's/^ *[0-9a-f]*:[ \t]*\(syscall\|sysenter\|int  *$0x80\|svc\)/@instruction \1/p
+s/^ *[0-9a-f]*:[ \t]*\(lock\|xchg .*(\|ld[a-z]*xr\|ldadd\|ldset\|ldclr\|cas\|swp\).*/@atomic/p' code.txt | uniq
 }} >> {SYMBOLS}"""  # for gates and ablation: the object file's sections, raw system calls and atomic updates of memory, after
 LOOK = f"nm main.o > {SYMBOLS}\n{PARTS}"  # what it defines and needs
 LOCALISE = ["objcopy", "--keep-global-symbol=main", "main.o"]  # names in C are as written: so they replace nothing of the system's
@@ -172,12 +168,13 @@ def _build(code: str, way: Way, toolchain: Toolchain, extra: tuple[str, ...], le
     out = sandbox.run(command, files, BUILD_LIMITS, level, env=_env(toolchain), outputs=outputs, roots=toolchain.roots)
     log = out.stderr.replace(f"{JOB}/", "")
     texts = {n: out.files.get(n, b"").decode("utf-8", errors="replace") for n in (SYMBOLS, PREPROCESSED, RUNTIME)}
+    for root in toolchain.roots:  # a compiler's own headers, wherever it lies, are the system's
+        texts[PREPROCESSED] = re.sub(rf'^(# \d+ "){re.escape(root)}/', r"\1/usr/", texts[PREPROCESSED], flags=re.M)
     tool = replace(used, flags=tuple(in_language(language, flags)))
     tool = replace(tool, version=toolchain.llvm.version) if compiler == toolchain.llvm.clang else tool
     program, bare = out.files.get(PROGRAM, b""), replace(out, files={})
-    runtime = texts[RUNTIME].strip()
-    return Built(_build_reason(out), program, log, texts[SYMBOLS], texts[PREPROCESSED], bare, describe(tool), runtime, regions,
-                 language)  # fmt: skip
+    runtime, reason = texts[RUNTIME].strip(), build_ends.reason(out, PROGRAM)
+    return Built(reason, program, log, texts[SYMBOLS], texts[PREPROCESSED], bare, describe(tool), runtime, regions, language)
 
 
 def _script(toolchain: Toolchain, extra: tuple[str, ...], language: str, proof: bool) -> str:
@@ -238,16 +235,6 @@ def _offloads(flags: Iterable[str]) -> bool:
     return any(flag.startswith("-fopenmp-targets=") for flag in flags)
 
 
-def _build_reason(out: Outcome) -> str:
-    if out.status == "ok":
-        return "ok" if out.files.get(PROGRAM) else "infra_error"
-    if out.status == "infra_error" or out.returncode == emulated_build.OURS:
-        return "infra_error"
-    if out.status != "crash" or KILLED.search(out.stderr):
-        return "compile_limit"
-    return "not_checkable" if out.returncode == emulated_build.UNABLE else "compile_error"
-
-
 def unused_api(built: Built, api: str, code: str = "") -> str:
     """Why the program does not use its API, "" when it does: comments, strings and #if 0 cannot fool object code.
 
@@ -273,7 +260,7 @@ def execute(
     """Run a built program once on one input.  `files` lie beside it."""
     nonce = secrets.token_hex(16)
     out = sandbox.run([f"{JOB}/{PROGRAM}", *args], {PROGRAM: program, **(files or {})}, limits, level, env={**_env(toolchain), **env},
-                      stdin=nonce.encode(), roots=toolchain.roots, gpu=toolchain.gpu)  # fmt: skip
+                      stdin=nonce.encode(), roots=toolchain.run_roots, gpu=toolchain.gpu)  # fmt: skip
     end = f"\n@end {nonce}\n"
     if out.status != "ok":
         return Ran(out.status, "", _ending(out), out)

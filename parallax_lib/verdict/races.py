@@ -23,6 +23,7 @@ from parallax_lib.verdict.toolchain import Toolchain
 from parallax_lib.verdict.ways import has_target, in_language
 
 THREADS = 4
+STAGE = "race stage"
 FLAGS = ("-fsanitize=thread", "-g", "-O1", "-std=c++17", "-fopenmp")
 SEEN = ("-Dno_sanitize(...)=annotate(\"\")", "-D__no_sanitize__(...)=annotate(\"\")", *(  # what would hide a function from the stage
     f"-D{mark}{name}{mark}=unused" for mark in ("", "__") for name in ("no_sanitize_thread", "disable_sanitizer_instrumentation")
@@ -55,6 +56,8 @@ def wanted(bench: Bench, api: str) -> bool:
 
 def why_not(toolchain: Toolchain) -> str:
     """What is missing on this machine, "" when the stage can run."""
+    if STAGE in toolchain.off:
+        return "switched off: a known program failed there"
     if toolchain.api == "omp":
         lib = toolchain.llvm
         return "" if lib.tsan and lib.archer else "clang++ with ThreadSanitizer and Archer are not installed"

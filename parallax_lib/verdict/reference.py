@@ -27,7 +27,7 @@ RUN_ENV["MALLOC_PERTURB_"] = "165"  # fresh heap memory is never zero by luck
 RUN_ENV |= {"KMP_LOCK_KIND": "tas"}  # LLVM's default lock took 8 s CPU where this takes 0.09 s and g++'s runtime 0.03 s
 ONE_QUEUE = {"CUDA_DEVICE_MAX_CONNECTIONS": "1"}  # instead of 8 to the GPU: an H200 starts 14 processes a second instead of 5
 RUN_ENV |= ONE_QUEUE
-RUN_ENV |= {"LIBOMP_USE_HIDDEN_HELPER_TASK": "false"}  # in helper threads a target region with nowait is serial
+RUN_ENV |= {"LIBOMP_NUM_HIDDEN_HELPER_THREADS": "0"}  # in those a target region with nowait is serial
 THREADS = {"serial": (1, 1), "omp": (1, 4), "cuda": (1, 2)}  # of the reference runs on each input
 UNSEEN = re.compile(r"[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -42,6 +42,7 @@ class Bench:
     journal: Journal | None = None
     races: str = "off"  # on | auto: where the tools are | off
     timing: str = "off"
+    admission: str = ""  # of the check that this machine passed; journal rows carry it
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,7 @@ def inputs(kernel: Kernel) -> tuple[tuple[str, ...], ...]:
 def tool_facts(toolchain: Toolchain) -> list:
     watched = [*toolchain.cupti, digest((PROBES / "cupti.cpp").read_text())] if any(toolchain.cupti) else []
     watched += tool_facts(toolchain.offloaded) if toolchain.offloaded else []
+    watched += [["off", *toolchain.off]] if toolchain.off else []
     return [toolchain.compiler, toolchain.version, toolchain.flags, toolchain.can_build, toolchain.can_run,
             astuple(toolchain.llvm), hashlib.sha256(proof_source(toolchain) + guard_source(toolchain)).hexdigest(), *watched]  # fmt: skip
 

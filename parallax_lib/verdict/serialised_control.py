@@ -25,6 +25,7 @@ from itertools import product
 from parallax_lib.core.errors import UserError
 from parallax_lib.sandbox import sandbox
 from parallax_lib.sandbox.sandbox import JOB, Level, Limits
+from parallax_lib.verdict import compiler_files
 from parallax_lib.verdict.build import BUILD_LIMITS, PROGRAM, Ran, execute
 from parallax_lib.verdict.toolchain import Toolchain
 
@@ -149,7 +150,8 @@ def library(compiler: str, level: Level, switch: str = "") -> bytes:
     idle = "".join(f'extern "C" long {name}() {{ return 0; }}\n' for name in NAMES)
     source = WIPE + (f"enum {{ LAST = {int(switch == 'last')} }};\n{ALONE}" if switch else idle)
     command = [compiler, "-shared", "-fPIC", "-O1", "-w", f"{JOB}/idle.cpp", "-o", LIBRARY]
-    out = sandbox.run(command, {"idle.cpp": source.encode()}, BUILD_LIMITS, level, outputs=(LIBRARY,))
+    roots = compiler_files.needed(compiler)
+    out = sandbox.run(command, {"idle.cpp": source.encode()}, BUILD_LIMITS, level, outputs=(LIBRARY,), roots=roots)
     if out.status != "ok" or LIBRARY not in out.files:
         raise UserError(f"{compiler} cannot build the idle OpenMP library: {out.stderr[:200]}")
     return out.files[LIBRARY]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from parallax_lib.core.errors import UserError
 from parallax_lib.cuda_emulation import rewrite
-from parallax_lib.verdict import llvm
+from parallax_lib.verdict import compiler_files, llvm
 from parallax_lib.verdict.llvm import Llvm
 
 INSTALL = "sudo apt-get install -y g++ bubblewrap make python3-venv"
@@ -29,8 +29,8 @@ LANGUAGE = {"serial": "c++", "omp": "c++", "cuda": "cu"}
 class Toolchain:
     """One API's compiler on this machine.
 
-    `compiler` is an absolute path ("" when there is none),
-    `roots` the folders outside /usr that building or running needs to see, `libraries` folders for LD_LIBRARY_PATH.
+    `compiler` is an absolute path ("" when there is none), `roots` what building needs to see outside /usr, `run_roots` what
+    running does, `libraries` folders for LD_LIBRARY_PATH.  `off`: what was switched off because a known program failed (admission).
     """
 
     api: str
@@ -42,6 +42,7 @@ class Toolchain:
     why_not: str = ""
     roots: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
+    run_roots: tuple[str, ...] = ()
     llvm: Llvm = Llvm()  # for omp: runtime of the proof, clang for races and target regions
     emulated: bool = False  # CUDA run on the CPU by parallax_lib/cuda_emulation/include/
     gate: tuple[str, ...] = ()  # nvcc and its flags: what it refuses is a compile error, emulated or not
@@ -49,6 +50,7 @@ class Toolchain:
     gpu: bool = False  # what it builds runs on a GPU
     path: tuple[str, ...] = ()  # folders that its programs find tools in
     offloaded: Toolchain | None = None  # for omp: the same for programs with target regions on this machine's GPU
+    off: tuple[str, ...] = ()
 
 
 def detect(cuda: str = "auto") -> dict[str, Toolchain]:
@@ -60,11 +62,17 @@ def detect(cuda: str = "auto") -> dict[str, Toolchain]:
     compiler = shutil.which("g++")
     if compiler is None:
         raise UserError(f"g++ not found, no program can be judged; install it with: {INSTALL}")
-    version, roots = _first_line([compiler, "--version"]), _outside_usr(compiler)
-    chosen = _chosen_cuda(cuda, compiler, version)
-    omp = Toolchain("omp", compiler, version, (*BASE, "-fopenmp"), True, True, roots=roots, llvm=llvm.detect())
-    serial = Toolchain("serial", compiler, version, BASE, True, True, roots=roots)
+    version, chosen = _first_line([compiler, "--version"]), _chosen_cuda(cuda, compiler)
+    shown = _shown(compiler)
+    omp = Toolchain("omp", compiler, version, (*BASE, "-fopenmp"), True, True, llvm=llvm.detect(), **shown)
+    serial = Toolchain("serial", compiler, version, BASE, True, True, **shown)
     return {"serial": serial, "omp": replace(omp, offloaded=_offloaded(omp, chosen)), "cuda": chosen}
+
+
+def _shown(compiler: str) -> dict[str, tuple[str, ...]]:
+    """What g++ and its programs need of the host beyond /usr, as fields of a Toolchain."""
+    libraries = compiler_files.libraries(compiler)
+    return {"roots": compiler_files.needed(compiler), "libraries": libraries, "run_roots": libraries}
 
 
 def _offloaded(omp: Toolchain, cuda: Toolchain) -> Toolchain | None:
@@ -72,7 +80,8 @@ def _offloaded(omp: Toolchain, cuda: Toolchain) -> Toolchain | None:
     if not cuda.gpu:
         return None
     flags = llvm.gpu_flags(omp.llvm, cuda.compiler.removesuffix("/bin/nvcc"), _arch(), cuda.libraries)
-    shown = {"roots": tuple(dict.fromkeys((*omp.roots, *cuda.roots))), "libraries": cuda.libraries, "cupti": cuda.cupti}
+    shown = {"roots": _joined(omp.roots, cuda.roots), "libraries": _joined(cuda.libraries, omp.libraries), "cupti": cuda.cupti}
+    shown["run_roots"] = _joined(omp.run_roots, cuda.roots)
     shown["path"] = (cuda.compiler.removesuffix("/nvcc"),)  # LLVM's runtime may need ptxas
     version = f"{omp.version}, {cuda.version}"
     return replace(omp, llvm=replace(omp.llvm, gpu=flags), gpu=True, version=version, **shown) if flags else None
@@ -91,8 +100,13 @@ def describe(toolchain: Toolchain) -> str:
     return f"{toolchain.version} {' '.join(toolchain.flags)}"
 
 
-def _chosen_cuda(how: str, compiler: str, version: str) -> Toolchain:
-    real = _cuda(version)
+def _joined(*paths: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(path for each in paths for path in each))
+
+
+def _chosen_cuda(how: str, compiler: str) -> Toolchain:
+    version = _first_line([compiler, "--version"])
+    real = _cuda(compiler, version)
     if how == "gpu" and not real.can_run:
         raise UserError(f"validation.cuda: gpu needs a GPU and nvcc, this machine has {real.why_not}; set it to auto or emulated")
     if how in ("gpu", "compile") or (how == "auto" and real.can_run):
@@ -100,11 +114,13 @@ def _chosen_cuda(how: str, compiler: str, version: str) -> Toolchain:
     gate = (real.compiler, *real.flags) if real.can_build else ()
     named = f"cuda-cpu emulation {rewrite.digest()} by {version}"
     named += f", what {real.version} -arch={_arch()} accepts" if gate else ", without nvcc"
-    roots = tuple(dict.fromkeys((*_outside_usr(compiler), *real.roots)))
-    return Toolchain("cuda", compiler, named, BASE, True, True, roots=roots, emulated=True, gate=gate)
+    shown = _shown(compiler)
+    shown["roots"] = _joined(shown["roots"], real.roots)
+    return Toolchain("cuda", compiler, named, BASE, True, True, emulated=True, gate=gate, **shown)
 
 
-def _cuda(host_version: str) -> Toolchain:
+def _cuda(host: str, host_version: str) -> Toolchain:
+    """The toolkit with the host's compiler `host`, which nvcc looks for on PATH."""
     gpu = gpu_name()
     home = cuda_home()
     if home is None:
@@ -112,11 +128,15 @@ def _cuda(host_version: str) -> Toolchain:
     compiler = str(home / "bin" / "nvcc")
     version = f"nvcc {_nvcc_release(compiler)} with {host_version}"
     flags = (*BASE, f"-arch={_arch()}", NO_RANGES)
-    libraries = tuple(str(p) for p in (home / "lib64", Path("/usr/local/nvidia/lib64")) if p.is_dir())
+    own = tuple(str(p) for p in (home / "lib64", Path("/usr/local/nvidia/lib64")) if p.is_dir())
     cupti = find_cupti(home) if gpu else ("", "")
-    roots = (*_outside_usr(compiler), *(folder for folder in cupti if folder and not folder.startswith(("/usr/", f"{home}/"))))
-    return Toolchain("cuda", compiler, version, flags, True, bool(gpu), "" if gpu else "no GPU", roots, libraries,
-                     cupti=cupti, gpu=bool(gpu))  # fmt: skip
+    beside = tuple(folder for folder in cupti if folder and not folder.startswith(("/usr/", f"{home}/")))
+    libraries, installed = _joined(own, compiler_files.libraries(host)), compiler_files.installation(home)
+    roots = _joined(installed, beside, compiler_files.needed(host))
+    run_roots = _joined(tuple(p for p in libraries if not p.startswith("/usr/")), beside, installed and cupti[1:])
+    path = () if host.startswith("/usr/") else (host.rpartition("/")[0],)
+    return Toolchain("cuda", compiler, version, flags, True, bool(gpu), "" if gpu else "no GPU", roots, libraries, run_roots,
+                     cupti=cupti, gpu=bool(gpu), path=path)  # fmt: skip
 
 
 def find_cupti(home: Path) -> tuple[str, str]:
@@ -162,12 +182,6 @@ def _arch() -> str:
 def _nvcc_release(compiler: str) -> str:
     match = re.search(r"release [\d.]+, V([\d.]+)", _output([compiler, "--version"]))
     return match.group(1) if match else "of unknown release"
-
-
-def _outside_usr(compiler: str) -> tuple[str, ...]:
-    """The compiler's installation folder when the sandbox's read-only /usr does not already hold it."""
-    home = Path(compiler).resolve().parents[1]
-    return () if home.is_relative_to("/usr") or home == Path("/") else (str(home),)
 
 
 def _first_line(command: list[str]) -> str:

@@ -15,7 +15,18 @@ from parallax_lib.core.storage import Journal, digest
 from parallax_lib.cuda_emulation import rewrite
 from parallax_lib.sandbox.sandbox import Level, Limits
 from parallax_lib.tasks.task import Task
-from parallax_lib.verdict import cupti, offload, output_comparison, parallel_evidence, races, serialised_control, static_checks, timing
+from parallax_lib.verdict import (
+    admission,
+    cupti,
+    offload,
+    output_comparison,
+    parallel_evidence,
+    races,
+    readmission,
+    serialised_control,
+    static_checks,
+    timing,
+)
 from parallax_lib.verdict.build import Built, Ran, build, unused_api
 from parallax_lib.verdict.reference import (
     RETRIES,
@@ -54,9 +65,23 @@ def judge(
 ) -> Verdict:
     """The verdict on `code` as a translation for `task`, from the journal when the same thing was judged before.
 
+    Known programs are judged first (admission), and again now and then: UserError where this machine judges them wrongly.
+
     `limits` hold for each run; compilers have build.BUILD_LIMITS.  `stages`: races (on, off, auto) and timing (on, off).
     """
-    return judged(code, task, Bench(toolchains, level, limits, journal, **stages), None)
+    bench = Bench(toolchains, level, limits, journal, **stages)
+    parts = admission.needed(bench, [(code, task)])
+    bench = admission.admit(bench, parts, judged).bench
+    key = verdict_key(code, task, bench) if code else ""
+    new = not (journal and journal.known("verdict", [key]))
+    verdict = judged(code, task, bench, None)
+    if new and readmission.watch(bench).note(key, verdict):
+        try:
+            readmission.look(bench, parts, judged)
+        except readmission.Broken:
+            readmission.forget(bench)
+            raise
+    return verdict
 
 
 def to_row(verdict: Verdict) -> dict:
@@ -81,7 +106,7 @@ def judged(code: str | None, task: Task, bench: Bench, reference: Reference | No
     key = verdict_key(code, task, bench)
     known = bench.journal.get("verdict", key) if bench.journal else None
     if known:
-        return Verdict(**known)
+        return Verdict(**{name: value for name, value in known.items() if name != "admission"})
     with timing.shared():
         reference = reference or make_reference(task.kernel, task.source, bench)
         verdict, program, order, offloaded = _judge(code, task, bench, reference)
@@ -93,7 +118,7 @@ def judged(code: str | None, task: Task, bench: Bench, reference: Reference | No
         timed = timing.measure(program, task, bench, order, offloaded)
         verdict = spend(replace(verdict, faster=timed.faster, log=timed.note[:LOG_CHARS]), timed)
     if bench.journal and verdict.reason != "infra_error":
-        bench.journal.put("verdict", key, asdict(verdict))
+        bench.journal.put("verdict", key, asdict(verdict) | {"admission": bench.admission})
     return verdict
 
 

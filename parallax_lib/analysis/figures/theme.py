@@ -44,7 +44,7 @@ REASON_COLOURS = {
     "not_parallel": ORANGE, "no_kernel_launch": "#F4CC73",
     "no_code": NAVY, "compile_error": BLUE, "compile_limit": "#7FBCE0",
     "crash": "#3d444d", "cuda_error": "#59636e", "timeout": "#7d8590",
-    "memory_limit": "#9ea7b0", "output_limit": "#bcc3ca",
+    "memory_limit": "#9ea7b0", "process_limit": "#adb5bd", "output_limit": "#bcc3ca",
     "not_checkable": "#F0E442", "infra_error": "#f7f1a1",
 }  # fmt: skip
 REASONS = tuple(REASON_COLOURS)  # also the order in legends: passed first, our own failures last
@@ -53,7 +53,7 @@ FAILURE_CLASSES = {
     "wrong output": ("wrong_output", "incomplete", "cheat_suspected"),
     "not parallel": ("not_parallel", "no_kernel_launch"),
     "does not build": ("no_code", "compile_error", "compile_limit"),
-    "stopped": ("crash", "cuda_error", "timeout", "memory_limit", "output_limit"), "not judged": NOT_JUDGED,
+    "stopped": ("crash", "cuda_error", "timeout", "memory_limit", "process_limit", "output_limit"), "not judged": NOT_JUDGED,
 }  # fmt: skip
 TOP_LEGEND = dict(orientation="h", x=1, xanchor="right", y=1, yref="container", yanchor="top")
 BESIDE = dict(side="right", font=dict(size=13))  # how a colour bar carries its title

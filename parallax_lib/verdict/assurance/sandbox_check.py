@@ -19,81 +19,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from parallax_lib.core.errors import UserError
-from parallax_lib.sandbox import process_limits, sandbox
+from parallax_lib.sandbox import process_limits, sandbox, scratch
 from parallax_lib.sandbox.sandbox import Level, Limits, Outcome
 from parallax_lib.tasks import suites
 from parallax_lib.tasks.task import Task
-from parallax_lib.verdict import toolchain, validate
+from parallax_lib.verdict import admission, toolchain, validate
+from parallax_lib.verdict.build import PROBES
+from parallax_lib.verdict.reference import Bench
 
 LIMITS = Limits(cpu_s=2, wall_s=15, memory_mb=400, output_bytes=100_000, processes=24, tmp_mb=16)
 BOTH, FULL = ("bwrap", "degraded"), ("bwrap",)
 QUIET = r"^$"
-SOURCE = r"""#define _GNU_SOURCE
-#include <arpa/inet.h>
-#include <errno.h>
-#include <sched.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/mount.h>
-#include <sys/ptrace.h>
-#include <sys/shm.h>
-#include <sys/socket.h>
-#include <sys/syscall.h>
-#include <sys/un.h>
-#include <unistd.h>
-#define ATTACK(name) if (!strcmp(argv[1], name))
-int deep(int n) { volatile char b[65536]; b[0] = n; return deep(n + 1) + b[0]; }
-int main(int argc, char **argv) {
-  ATTACK("network") {
-    struct sockaddr_in a = {AF_INET, htons(argc > 2 ? atoi(argv[2]) : 9)};
-    a.sin_addr.s_addr = inet_addr("127.0.0.1");
-    if (!connect(socket(AF_INET, SOCK_STREAM, 0), (void *)&a, sizeof a)) puts("tcp");
-    a.sin_addr.s_addr = inet_addr("10.255.255.1");
-    if (sendto(socket(AF_INET, SOCK_DGRAM, 0), "x", 1, 0, (void *)&a, sizeof a) >= 0) puts("udp");
-    struct sockaddr_un u = {AF_UNIX};
-    memcpy(u.sun_path, "\0parallax-selfcheck", 19);
-    if (!connect(socket(AF_UNIX, SOCK_STREAM, 0), (void *)&u, sizeof(short) + 19)) puts("abstract socket");
-  }
-  ATTACK("vsock") { if (socket(40, SOCK_STREAM, 0) >= 0 || socket(38, SOCK_SEQPACKET, 0) >= 0) puts("vsock or alg"); }
-  ATTACK("keyctl") { if (syscall(SYS_add_key, "user", "k", "v", 1, -3) >= 0 || errno != EPERM) puts("keyring"); }
-  ATTACK("io_uring") { char p[256] = {0}; if (syscall(425, 4, p) >= 0 || errno != EPERM) puts("io_uring"); }
-  ATTACK("ptrace") { if (ptrace(PTRACE_TRACEME, 0, 0, 0) == 0) puts("ptrace"); }
-  ATTACK("userns") { if (unshare(CLONE_NEWUSER) == 0) puts("user namespace"); }
-  ATTACK("mount") {
-    if (mount("x", "/tmp", "tmpfs", 0, 0) == 0) puts("mount");
-    if (shmget(IPC_PRIVATE, 4096, 0600 | IPC_CREAT) >= 0) puts("shared memory of System V");
-  }
-  ATTACK("memfd") { if (memfd_create("x", 0) >= 0) puts("memfd"); }
-  ATTACK("root") { if (setuid(0) == 0 && getuid() == 0) puts("root"); }
-  ATTACK("fork_bomb") for (;;) fork();
-  ATTACK("chain") { for (;;) if (fork()) _exit(0); }
-  ATTACK("children") {
-    for (int i = 0; i < 6; i++) if (!fork()) { char *p = malloc(100 << 20); memset(p, 1, 100 << 20); sleep(20); }
-    sleep(20);
-  }
-  ATTACK("shared_memory") {
-    char *p = mmap(0, 900u << 20, 3, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    for (size_t i = 0; i < 900u << 20; i += 4096) p[i] = 1;
-    sleep(20);
-  }
-  ATTACK("spin") { signal(SIGXCPU, SIG_IGN); for (;;) {} }
-  ATTACK("sleep") for (;;) pause();
-  ATTACK("flood") for (;;) puts("flooding");
-  ATTACK("big_file") { FILE *f = fopen("x", "w"); for (;;) if (fputc(1, f) == EOF) abort(); }
-  ATTACK("stack") return deep(0);
-  ATTACK("grandchild") {
-    if (!fork()) { if (!fork()) { usleep(300000); for (;;) { puts("late"); usleep(1000); } } _exit(0); }
-    puts("done");
-  }
-  ATTACK("daemon") { if (!fork()) { setsid(); if (!fork()) for (;;) pause(); _exit(0); } usleep(400000); }
-  ATTACK("kill_all") { signal(SIGTERM, SIG_IGN); kill(getppid(), SIGKILL); kill(-1, SIGTERM); }
-  ATTACK("abort") abort();
-  return 0;
-}
-"""
+SOURCE = (PROBES / "attacks.c").read_text()
 WRITABLE = r"""for d in $(find / -xdev -maxdepth 3 -type d 2>/dev/null | head -2000) /dev /dev/shm /tmp /job /proc /proc/sys "$1"; do
 case $d in /work|/dev/shm|/tmp) ;; *) (: > "$d/parallax-was-here") 2>/dev/null && echo "$d";; esac; done; exit 0"""
 SIZED = r"""for i in 1 2 3; do head -c 15m /dev/zero > %s/$i; done 2>/dev/null
@@ -211,6 +148,46 @@ def _killed_harness(level: Level) -> tuple[bool, str]:
     return not left, f"{len(left)} of {len(marks)} starts left a process"
 
 
+def _path_socket(level: Level) -> tuple[bool, str]:
+    """Local sockets of the host that lie in a folder that everyone may enter; a GPU's jobs need sockets of their own."""
+    program, said = {"a": _compiled(level)}, []
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_SEQPACKET):
+        with scratch.folder() as folder, socket.socket(socket.AF_UNIX, kind) as server:
+            server.bind(str(folder / "s"))
+            (folder / "s").chmod(0o777)
+            if kind != socket.SOCK_DGRAM:
+                server.listen()
+            said += [sandbox.run(["../job/a", "path_socket", str(folder / "s")], program, LIMITS, level, gpu=gpu) for gpu in (False, True)]
+    reached = "".join(out.stdout for out in said).split("\n")[0]
+    return not reached and all(out.status == "ok" for out in said), reached or f"{len(said)} programs reached none"
+
+
+def _harness(level: Level) -> tuple[bool, str]:
+    out = sandbox.run(["../job/a", "harness", str(os.getpid())], {"a": _compiled(level)}, LIMITS, level)
+    return out.status == "ok" and not out.stdout, out.stdout.replace("\n", ", ") or f"{out.status}, silent"
+
+
+def _metadata(level: Level) -> tuple[bool, str]:
+    """A file of the harness's own user that everyone may write, in such a folder."""
+    with scratch.folder() as folder:
+        folder.chmod(0o777)
+        file = folder / "file"
+        file.write_text("kept")
+        file.chmod(0o666)
+        before = file.stat()
+        out = sandbox.run(["../job/a", "metadata", str(file)], {"a": _compiled(level)}, LIMITS, level)
+        now = file.stat() if file.exists() else None
+        same = now and (now.st_mode, now.st_mtime_ns, now.st_nlink, file.read_text()) == (before.st_mode, before.st_mtime_ns, 1, "kept")
+        return bool(same) and not os.listxattr(file), f"{out.status}, {'as it was' if same else 'changed'}"
+
+
+def _deep(level: Level) -> tuple[bool, str]:
+    before = set(scratch.place().glob("parallax-*"))
+    out = sandbox.run(["../job/a", "deep"], {"a": _compiled(level)}, LIMITS, level)
+    left = [p for p in set(scratch.place().glob("parallax-*")) - before if (p / "work" / "d").exists()]
+    return out.status == "ok" and not left, f"{out.status}, {'nothing' if not left else left[0]} is left"
+
+
 def _gone(token: str, seconds: float = 6.0) -> bool:
     """No live process has `token` in its command line."""
     deadline = time.monotonic() + seconds
@@ -226,6 +203,13 @@ def _says(path: Path, token: str) -> bool:
         return int(path.parent.name) != os.getpid() and token.encode() in path.read_bytes()
     except OSError:
         return False
+
+
+def _right(level: Level) -> tuple[bool, str]:
+    """Programs that must be judged right, and wrong ones that must not: every part of the admission that this machine has."""
+    rows = admission.table(Bench(toolchain.detect(), level, Limits(memory_mb=1024), races="auto"), validate.judged)
+    bad = [f"{row.part}: {row.why}" for row in rows if row.state not in ("ok", "absent")]
+    return not bad, "; ".join(bad)[:300] or ", ".join(row.part for row in rows if row.state == "ok")
 
 
 def _gpu(level: Level) -> tuple[bool | None, str]:
@@ -244,10 +228,15 @@ CHECKS = (
     Check("the host's environment is invisible", shell=ENVIRON),
     Check("/proc/1/environ is empty or unreadable", shell="cat /proc/1/environ 2>/dev/null | tr '\\0' '\\n'; exit 0"),
     Check("own process numbers", shell='n=$(ls -d /proc/[0-9]* | wc -l); [ "$n" -gt 0 -a "$n" -le 8 ] || echo "$n"; exit 0', levels=FULL),
-    Check("a fork bomb ends", "fork_bomb", status=("timeout", "crash", "memory_limit")),
+    Check("a fork bomb ends", "fork_bomb", status=("timeout", "crash", "memory_limit", "process_limit")),
     Check("a chain of children, each ending as it forks, ends", measure=_chain),
     Check("memory of six children counts together", "children", status=("memory_limit",)),
     Check("shared anonymous memory counts", "shared_memory", status=("memory_limit",)),
+    Check("local sockets of the host are out of reach", measure=_path_socket),
+    Check("no signal, limit or priority reaches the harness", measure=_harness),
+    Check("modes, times and names of the host's files stay", measure=_metadata),
+    Check("folders 3,000 deep are removed", measure=_deep),
+    Check("600 MiB in small files end or find no room", "fill", status=("output_limit", "crash")),
     Check("the work folder is sized", shell=SIZED % (".", "."), levels=FULL),
     Check("/tmp is sized or closed", shell=SIZED % ("/tmp", "/tmp"), levels=FULL),
     Check("/dev/shm is sized or closed", shell=SIZED % ("/dev/shm", "/dev/shm"), levels=FULL),
@@ -272,6 +261,7 @@ CHECKS = (
     Check("sources over 1 MiB are refused", measure=_huge_source),
     Check("no process is left behind", measure=_no_leftovers),
     Check("kill -9 of the harness leaves nothing", measure=_killed_harness, levels=FULL),
+    Check("right programs are judged right, wrong ones wrong", measure=_right),
     Check("GPU jobs see the device and nothing else more", measure=_gpu, levels=FULL),
 )  # fmt: skip
 

@@ -202,3 +202,20 @@ void omp_target_free(void *at, int device) {
   real<void(void *, int)>("omp_target_free")(at, device);
 }
 }
+
+// LLVM's runtime writes the device's image to a file that it names /tmp/tmpfile_XXXXXX.  Where /tmp cannot be written, in a sandbox
+// without folders of its own, the same name in the working folder does.
+extern "C" int mkostemp(char *, int);
+extern "C" __attribute__((weak)) int mkstemp(char *name) {
+  const char tmp[] = "/tmp/";
+  long length = 0;
+  while (name[length]) length++;
+  int file = mkostemp(name, 0);
+  for (long i = 0; file < 0 && i < 5; i++)
+    if (name[i] != tmp[i]) return file;
+  if (file >= 0) return file;
+  name[0] = '.';
+  for (long i = 1; i + 3 <= length; i++) name[i] = name[i + 3];
+  for (long i = length - 9; i < length - 3; i++) name[i] = 'X';
+  return mkostemp(name, 0);
+}
