@@ -5,6 +5,7 @@ Knows call numbers of x86_64 and aarch64.  Knows nothing of sandboxes or program
 Refused (EPERM) are kernel surface that no benchmark program needs (keyrings, io_uring, bpf, perf, ptrace, mounts,
 modules) and memory that no process's resident set shows (memfd, SysV shared memory, POSIX queues), which would slip
 under the memory limit.  Sockets are limited to four families, so AF_VSOCK and AF_ALG are out.
+Pages that can be written and executed end a process, except beside a GPU, whose driver may need them.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ NUMBER, ARCHITECTURE, FIRST_ARGUMENT = 0, 4, 16  # offsets in struct seccomp_dat
 X32_BIT = 0x40000000
 FAMILIES = (1, 2, 10, 16)  # AF_UNIX, AF_INET, AF_INET6, AF_NETLINK
 AUDIT = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+PROTECTS = {"mmap": (9, 222), "mprotect": (10, 226), "pkey_mprotect": (329, 288)}  # the third argument says how
+THIRD_ARGUMENT, WRITE_AND_EXECUTE, MASK = 32, 6, 0x54
 HIDDEN_MEMORY = {"memfd_create": (319, 279), "memfd_secret": (447, 447), "shmget": (29, 194), "mq_open": (240, 180)}
 SOCKET = (41, 198)
 REFUSED = {  # name: (x86_64, aarch64)
@@ -51,8 +54,16 @@ def program(hidden_memory: bool = False, machine: str = "", internet: bool = Tru
     for numbers in calls.values():
         lines += [(JUMP_EQ, 0, 1, numbers[column]), (RETURN, 0, 0, EPERM)]
     lines += _sockets(SOCKET[column], FAMILIES if internet else FAMILIES[:1])
+    for numbers in () if hidden_memory else PROTECTS.values():
+        lines += _no_writable_code(numbers[column])
     lines += [(RETURN, 0, 0, ALLOW)]
     return b"".join(struct.pack("<HBBI", code, yes, no, value) for code, yes, no, value in lines)
+
+
+def _no_writable_code(number: int) -> list[tuple[int, int, int, int]]:
+    """A call that asks for pages that can be written and executed ends the process; any other call falls through."""
+    lines = [(JUMP_EQ, 0, 5, number), (LOAD, 0, 0, THIRD_ARGUMENT), (MASK, 0, 0, WRITE_AND_EXECUTE)]
+    return [*lines, (JUMP_EQ, 0, 1, WRITE_AND_EXECUTE), (RETURN, 0, 0, KILL), (RETURN, 0, 0, ALLOW)]
 
 
 def _sockets(number: int, families: tuple[int, ...]) -> list[tuple[int, int, int, int]]:

@@ -16,7 +16,11 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 
+from parallax_lib.sandbox import thread_times
+from parallax_lib.sandbox.thread_times import Threads
+
 POLL_S = 0.05
+FAREWELL_S = 0.001  # between looks at a process that has said its last line and is about to stop
 GONE_S = 5.0
 TICKS, PAGE = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
 
@@ -29,14 +33,18 @@ class Limits:
     wall_s: float = 0.0  # 0: ten times cpu_s
     memory_mb: int = 2048
     output_bytes: int = 1 << 20
-    processes: int = 64
+    processes: int = 320  # and threads: programs ask for up to 256
     tmp_mb: int = 64
     stack_mb: int = 64
 
 
 @dataclass(frozen=True)
 class End:
-    """How it ended and what it used; stdout and stderr are raw, at most as long as their caps."""
+    """How it ended and what it used; stdout and stderr are raw, at most as long as their caps.
+
+    threads, said_s: of a process that stopped itself after its `farewell`, else None and 0; said_s is the wall time from its first
+    byte on stdout to that line.
+    """
 
     status: str
     returncode: int
@@ -45,6 +53,37 @@ class End:
     cpu_s: float
     wall_s: float
     peak_mb: float
+    threads: Threads | None = None
+    said_s: float = 0.0
+
+
+@dataclass
+class Farewell:
+    """The last line that a process says on stdout before it stops itself to be looked at; b"" for one that does not."""
+
+    line: bytes = b""
+    began: float = 0.0
+    said: float = 0.0
+    threads: Threads | None = None
+
+    def hear(self, out: bytearray) -> None:
+        """Note when the first byte and the line came."""
+        if self.line and out and not self.began:
+            self.began = time.monotonic()
+        if self.line and not self.said and out.endswith(self.line):
+            self.said = time.monotonic()
+
+    @property
+    def awaited(self) -> bool:
+        """The line was said and the process has not been seen stopped yet."""
+        return bool(self.said) and self.threads is None
+
+    def look(self, pids: list[int]) -> None:
+        """Read the threads of the process that has stopped, and let it go on to its end."""
+        pid = thread_times.stopped(pids)
+        if pid is not None:
+            self.threads = thread_times.read(pid)
+            _signal(os.kill, pid, signal.SIGCONT)
 
 
 @dataclass
@@ -76,18 +115,21 @@ class Tree:
         return found
 
 
-def watch(process, limits: Limits, caps: tuple[int, int], report: int | None = None, reaps: bool = False) -> End:
+def watch(
+    process, limits: Limits, caps: tuple[int, int], report: int | None = None, reaps: bool = False, farewell: bytes = b""
+) -> End:
     """Watch a subprocess.Popen (own session, stdout and stderr piped) to its end and leave nothing of it running.
 
     `caps` bound stdout and stderr in bytes.  `report` is the read end of bubblewrap's --json-status-fd: without an exit
     code there the command never started, and the end is infra_error.  `reaps`: the process ends by itself once everything
     beneath it has, and has reaped that: where nobody else does, the dead would go on counting against their user's limit.
+    `farewell`: the last line of a command that then stops itself.
     """
-    start, tree = time.monotonic(), Tree(process.pid, {})
+    start, tree, leaving = time.monotonic(), Tree(process.pid, {}), Farewell(farewell)
     pipes = {process.stdout.fileno(): bytearray(), process.stderr.fileno(): bytearray()}
     room = dict(zip(pipes, caps, strict=True))
     try:
-        why = _follow(process, tree, limits, start, pipes, room)
+        why = _follow(process, tree, limits, start, pipes, room, leaving)
     finally:
         told = _finish(process, tree, report, reaps)
     for fd in pipes:
@@ -96,29 +138,36 @@ def watch(process, limits: Limits, caps: tuple[int, int], report: int | None = N
     over = any(len(pipes[fd]) > room[fd] for fd in pipes)
     status = why or _status(code, cpu, limits, over, tree, report is not None and "exit-code" not in told)
     out, err = (bytes(pipes[fd][: room[fd]]) for fd in pipes)
-    return End(status, code, out, err, cpu, time.monotonic() - start, tree.peak_mb)
+    said_s = max(0.0, leaving.said - leaving.began)
+    return End(status, code, out, err, cpu, time.monotonic() - start, tree.peak_mb, leaving.threads, said_s)
 
 
-def _follow(process, tree: Tree, limits: Limits, start: float, pipes: dict, room: dict) -> str:
+def _follow(process, tree: Tree, limits: Limits, start: float, pipes: dict, room: dict, leaving: Farewell) -> str:
     """Read until the process ends or breaks a limit; the limit's status, "" when it ended by itself."""
     poller, looked, gap = select.poll(), start, POLL_S / 8
     for fd in pipes:
         os.set_blocking(fd, False)
         poller.register(fd, select.POLLIN)
     open_fds, wall = set(pipes), limits.wall_s or 10 * limits.cpu_s
+    out = pipes[process.stdout.fileno()]
     while True:
+        gap = FAREWELL_S if leaving.awaited else gap
         for fd, _ in poller.poll(gap * 1000 if open_fds else 2):
             if not _read(fd, pipes[fd], room[fd]):
                 poller.unregister(fd)
                 open_fds.discard(fd)
+        leaving.hear(out)
         if any(len(pipes[fd]) > room[fd] for fd in pipes):
             return "output_limit"
         if os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
             return ""
         now = time.monotonic()
         if now - looked >= gap:
-            looked, gap, crowd = now, min(POLL_S, 2 * gap), len(tree.look())
-            broken = _broken(tree, limits, crowd) or ("timeout" if now - start > wall else "")
+            found = tree.look()
+            looked, gap = now, min(POLL_S, 2 * gap)
+            if leaving.awaited:
+                leaving.look(found)
+            broken = _broken(tree, limits, len(found)) or ("timeout" if now - start > wall else "")
             if broken:
                 return broken
 

@@ -16,7 +16,7 @@ from parallax_lib.sandbox import sandbox
 from parallax_lib.sandbox.sandbox import Level, Limits
 from parallax_lib.tasks.task import Task
 from parallax_lib.verdict import llvm, timing, toolchain, validate
-from parallax_lib.verdict.reference import Bench, Reference, make_reference, reference_key
+from parallax_lib.verdict.reference import Bench, Reference, draw_of, make_reference, reference_key
 from parallax_lib.verdict.result import Verdict
 from parallax_lib.verdict.toolchain import Toolchain
 
@@ -31,14 +31,16 @@ def judge_many(
     journal: Journal | None = None,
     workers: int = 2,
     progress: Callable[[int, int], None] = lambda done, total: None,
-    **stages: str,
+    draw: int | None = None,
+    **parts: str,
 ) -> list[Verdict]:
     """Verdicts in the order of `items`; references come first and equal items are judged once.
 
     Every verdict is journalled as it falls, so a killed call resumes where it was.  `progress(done, total)` counts
-    references and distinct programs.
+    references and distinct programs.  `draw`, `parts`: as for `validate.judge`.
     """
-    bench = Bench(toolchains, level, limits, journal, **stages)
+    bench = Bench(toolchains, level, limits, journal, draw=draw_of(journal) if draw is None else draw, **parts)
+    items = [(code, validate.on_drawn_inputs(task, bench)) for code, task in items]
     keys = [_identity(code, task, bench) for code, task in items]
     distinct = dict(zip(keys, items, strict=True))
     pool = _pool(min(workers, len(distinct)))

@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from parallax_lib.tasks.task import Task
-from parallax_lib.verdict import cupti, offload, output_comparison, parallel_evidence, races, serialised_control, static_checks
+from parallax_lib.verdict import cupti, output_comparison, parallel_evidence, static_checks
 from parallax_lib.verdict.build import Built, Ran, build, unused_api
-from parallax_lib.verdict.output_comparison import Expected, Line
+from parallax_lib.verdict.output_comparison import Line
 from parallax_lib.verdict.parallel_evidence import Proof
-from parallax_lib.verdict.reference import Bench, Reference, beside, inputs, run_env, run_once, visible
-from parallax_lib.verdict.result import LOG_CHARS, Verdict, end, spend
-from parallax_lib.verdict.toolchain import Toolchain, emulator
+from parallax_lib.verdict.reference import Bench, Reference, inputs, run_once
+from parallax_lib.verdict.result import Verdict, end, spend
+from parallax_lib.verdict.toolchain import Toolchain
 
 MAX_SOURCE = 1 << 20
 THREADS = {  # of the runs on the first input and on each other one
@@ -78,7 +78,7 @@ def ends(state: State, level: int, reason: str, log: str, **parts: str) -> State
     return replace(state, verdict=end(replace(state.verdict, **parts), level, reason, log))
 
 
-def telling(state: State, **parts: str) -> State:
+def telling(state: State, **parts: str | float) -> State:
     """The state whose verdict says more: `checked`, `parallel` and the like."""
     return replace(state, verdict=replace(state.verdict, **parts))
 
@@ -164,7 +164,8 @@ def _what_ran(state: State, counts: list[tuple[int, ...]]) -> str:
         how = "on the CPU (cuda-cpu emulation), threads in two orders" if state.toolchain.emulated else "twice on the GPU"
     which = f"{made} hidden inputs" if made == len(counts) else f"the first {made} of {len(counts)} hidden inputs"
     own = f"; oracle: own source's lines, {state.task.kernel.strength}" if state.task.kernel.oracle == "own" else ""
-    return f"compiled; ran {which}, {how}{own}"
+    by_seed = f"; inputs drawn by seed {state.bench.draw}" if state.bench.draw and state.task.kernel.varies else ""
+    return f"compiled; ran {which}, {how}{own}{by_seed}"
 
 
 def repeat_unsettled(state: State) -> State:
@@ -181,6 +182,16 @@ def repeat_unsettled(state: State) -> State:
 
 
 # ---- what the runs say -----------------------------------------------------------------------------------------------
+
+
+def compare_with_outside(state: State) -> State:
+    """Counters that the judged process prints have to agree with what the supervisor saw of its threads."""
+    if state.built.runtime != "libomp":  # what g++'s own runtime runs has no counters
+        return state
+    for run in (*state.runs, *state.again):
+        if forged := parallel_evidence.contradiction(run.ran.proof, run.ran.outcome.threads):
+            return ends(state, 2, "cheat_suspected", f"{run.threads} threads: {forged}")
+    return state
 
 
 def prove(state: State) -> State:
@@ -207,7 +218,8 @@ def _of_counters(state: State) -> Proof | None:
         return None
     why_not = f"{LAUNCHED}: linked with {state.built.runtime}, not with LLVM's OpenMP runtime"
     counted = {run.args: [r.ran.proof for r in runs if r.threads > 1 and r.args == run.args] for run in runs}
-    return parallel_evidence.of_openmp([parallel_evidence.typical(same) for same in counted.values()], state.reference.coverage, why_not)
+    typical = [parallel_evidence.typical(same) for same in counted.values()]
+    return parallel_evidence.of_openmp(typical, state.reference.coverage, why_not, state.reference.region_us)
 
 
 def compare(state: State) -> State:
@@ -225,64 +237,3 @@ def need_parallel(state: State) -> State:
     if state.proof and state.proof.reason:
         return ends(state, 4, state.proof.reason, state.proof.evidence)
     return state
-
-
-# ---- the program in other ways -----------------------------------------------------------------------------------------
-
-
-def serialise(state: State) -> State:
-    """A right program whose output stays right on every input with its regions or kernels off did not use them."""
-    switches = serialised_control.switches(state.toolchain, state.built.symbols)
-    state = _without(state, state.built, state.toolchain, switches)
-    if state.verdict.reason or state.task.target != "cuda" or state.toolchain.emulated:
-        return state
-    on_cpu = build(state.code, emulator(), state.flags, state.bench.level)
-    shown = "as the emulator shows it" if on_cpu.reason == "ok" else "not checked, the emulator does not take the program"
-    state = telling(spent(state, on_cpu.outcome), checked=f"{state.verdict.checked}; one thread of every launch alone: {shown}")
-    alone = {switch: words for switch, words in serialised_control.CUDA.items() if switch not in switches}
-    return _without(state, on_cpu, emulator(), alone, "emulated, ") if on_cpu.reason == "ok" else state
-
-
-def _without(state: State, built: Built, tool: Toolchain, switches: dict[str, str], where: str = "") -> State:
-    """The program on every input with each of the switches."""
-    kernel, bench = state.task.kernel, state.bench
-    env, limits = run_env(4), replace(bench.limits, cpu_s=min(bench.limits.cpu_s, state.verdict.cpu_s + 1))
-
-    def run(switch: str, args: tuple[str, ...], schedule: int) -> Ran:
-        return serialised_control.run_idle(built.program, tool, args, limits, bench.level, env, beside(kernel.inputs), switch, schedule)
-
-    def right(case: Expected, ran: Ran) -> bool:
-        return not output_comparison.differs(case, [output_comparison.READ[kernel.oracle](ran.text)])[0]
-
-    cases = zip(inputs(kernel), state.reference.cases, strict=True)
-    found = serialised_control.without(cases, run, right, switches, serialised_control.SCHEDULES.get(tool.api, (1,)))
-    state = spent(state, found)
-    if found.failure:
-        return ends(state, 2, "infra_error", found.failure)
-    if found.evidence:
-        return ends(state, 4, "not_parallel", where + found.evidence, parallel="no", parallel_evidence=where + found.evidence)
-    return state
-
-
-def offload_to_gpu(state: State) -> State:
-    """Right on the x86_64 device or the host; now on the GPU, where target regions can run there."""
-    if not offload.wanted(state.code, state.task, state.bench):
-        return state
-    elsewhere = parallel_evidence.ON_DEVICE in state.verdict.parallel_evidence
-    seen = offload.check(state.code, state.task, state.bench, state.reference, elsewhere=elsewhere)
-    state = telling(spent(state, seen), checked=f"{state.verdict.checked}; {seen.checked}")
-    if not seen.reason:
-        return replace(state, offloaded=seen.program, note=visible(seen.log.strip())[:LOG_CHARS])
-    lost = {"parallel": "no", "parallel_evidence": seen.checked} if seen.reason == "not_parallel" else {}
-    return ends(state, seen.level, seen.reason, seen.log, **lost)
-
-
-def check_races(state: State) -> State:
-    """The race stage on the shortest input, because it is some eight times slower."""
-    if not races.wanted(state.bench, state.task.target):
-        return state
-    seen = races.check(
-        state.code, state.task.target, state.order[-1], state.flags, state.bench, state.task.kernel.inputs, state.built.language
-    )
-    state = telling(spent(state, seen), race_free=seen.race_free, race_evidence=seen.evidence)
-    return ends(state, 4, "race", seen.evidence) if seen.race_free == "no" else state

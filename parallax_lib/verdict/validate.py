@@ -1,6 +1,6 @@
 """Code -> verdict: the stages in the order in which they are tried, retries on failures of ours, and the journal.
 
-Knows the order and the cache.  Knows no rule: each stands in `stages`, docs/VERDICTS.md tells all of them.
+Knows the order and the cache.  Knows no rule: each stands in `stages` or `other_ways`, docs/VERDICTS.md tells all of them.
 
 Failures of generated code are data.  Failures on our side are `infra_error`: never a score, never cached.  What ran is
 said in `checked`, and unknown is never a pass.
@@ -13,9 +13,9 @@ from dataclasses import asdict, replace
 from parallax_lib.core.storage import Journal, digest
 from parallax_lib.cuda_emulation import rewrite
 from parallax_lib.sandbox.sandbox import Level, Limits
-from parallax_lib.tasks.task import Task
-from parallax_lib.verdict import races, stages, timing
-from parallax_lib.verdict.reference import RETRIES, Bench, Reference, make_reference, reference_key, tool_facts
+from parallax_lib.tasks.task import Task, drawn
+from parallax_lib.verdict import other_ways, races, stages, timing
+from parallax_lib.verdict.reference import RETRIES, Bench, Reference, draw_of, make_reference, reference_key, tool_facts
 from parallax_lib.verdict.result import LOG_CHARS, Verdict, end, spend
 from parallax_lib.verdict.stages import State
 from parallax_lib.verdict.toolchain import Toolchain, describe
@@ -27,12 +27,14 @@ STAGES = (  # the first that gives a reason ends the verdict
     stages.need_a_machine,
     stages.run_inputs,
     stages.repeat_unsettled,
+    stages.compare_with_outside,
     stages.prove,
     stages.compare,
     stages.need_parallel,
-    stages.serialise,
-    stages.offload_to_gpu,
-    stages.check_races,
+    other_ways.serialise,
+    other_ways.share_work,
+    other_ways.offload_to_gpu,
+    other_ways.check_races,
 )
 
 
@@ -43,13 +45,21 @@ def judge(
     level: Level,
     limits: Limits,
     journal: Journal | None = None,
-    **stages: str,
+    draw: int | None = None,
+    **parts: str,
 ) -> Verdict:
     """The verdict on `code` as a translation for `task`, from the journal when the same thing was judged before.
 
-    `limits` hold for each run; compilers have build.BUILD_LIMITS.  `stages`: races (on, off, auto) and timing (on, off).
+    `limits` hold for each run; compilers have build.BUILD_LIMITS.  `parts`: races (on, off, auto) and timing (on, off).
+    `draw`: the seed of the hidden inputs, None for the journal's own or a new one, 0 for those that the suite writes.
     """
-    return judged(code, task, Bench(toolchains, level, limits, journal, **stages), None)
+    bench = Bench(toolchains, level, limits, journal, draw=draw_of(journal) if draw is None else draw, **parts)
+    return judged(code, on_drawn_inputs(task, bench), bench, None)
+
+
+def on_drawn_inputs(task: Task, bench: Bench) -> Task:
+    """The task with the hidden inputs of this bench."""
+    return replace(task, kernel=drawn(task.kernel, bench.draw))
 
 
 def to_row(verdict: Verdict) -> dict:
@@ -102,5 +112,6 @@ def climb(code: str, task: Task, bench: Bench, reference: Reference) -> State:
 def _timed(state: State) -> Verdict:
     """The verdict with the timing lane's part; outside of the lock that judging shares."""
     program = state.offloaded or state.built.program
-    timed = timing.measure(program, state.task, state.bench, state.order, bool(state.offloaded))
-    return spend(replace(state.verdict, faster=timed.faster, log=timed.note[:LOG_CHARS]), timed)
+    timed = timing.measure(program, state.task, state.bench, state.reference, state.order, bool(state.offloaded))
+    verdict = spend(replace(state.verdict, faster=timed.faster, log=timed.note[:LOG_CHARS]), timed)
+    return end(verdict, 4, timed.reason, timed.note) if timed.reason else verdict
