@@ -162,7 +162,7 @@ def judge(
             for name, code, task in group:
                 if time.monotonic() > until:
                     return
-                row = {"id": name} | validate.to_row(validate.judge(code, task, *bench))
+                row = {"id": name} | validate.to_row(validate.judge(code, task, *bench, draw=0))
                 with lock:
                     done[name] = row
                     f.write(json.dumps(row) + "\n")

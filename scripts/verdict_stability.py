@@ -46,7 +46,7 @@ def judge(made: list, races: str) -> list[validate.Verdict]:
     build.RECENT.clear()
     items = [(code, task) for _, code, task in made]
     limits = sandbox.Limits(cpu_s=10, wall_s=300)
-    return judge_batch.judge_many(items, toolchain.detect(), sandbox.probe(), limits, None, 2, races=races)
+    return judge_batch.judge_many(items, toolchain.detect(), sandbox.probe(), limits, None, 2, races=races, draw=0)
 
 
 def main() -> int:

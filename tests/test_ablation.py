@@ -10,7 +10,7 @@ from parallax_lib.sandbox import sandbox
 from parallax_lib.sandbox.sandbox import Limits
 from parallax_lib.tasks import suites
 from parallax_lib.tasks.task import Kernel, Task
-from parallax_lib.verdict import build, serialised_control, toolchain, validate
+from parallax_lib.verdict import build, other_ways, serialised_control, stages, toolchain, validate
 
 pytestmark = sandboxed
 BODY = "  for (int i = 0; i < n; i++) s += x[i];\n"
@@ -49,8 +49,11 @@ SHARED_OTHERWISE = {
 }
 
 
+COPIES = Task(replace(TASK.kernel, sources={"serial": program(f"  {COPY}"), "omp": STATIC}), "serial", "omp")  # what is shared is the copy
+
+
 def judge(code):
-    return validate.judge(code, TASK, toolchain.detect(), sandbox.probe(), Limits(cpu_s=4, memory_mb=512))
+    return validate.judge(code, COPIES, toolchain.detect(), sandbox.probe(), Limits(cpu_s=4, memory_mb=512))
 
 
 def switches(code):
@@ -102,7 +105,8 @@ def as_if_gpu(monkeypatch):
     def made(code, tool, *more):
         return build.build(code, replace(tool, emulated=True) if tool.api == "cuda" else tool, *more)
 
-    monkeypatch.setattr(validate, "build", made)
+    for module in (stages, other_ways):
+        monkeypatch.setattr(module, "build", made)
     monkeypatch.setattr(toolchain, "gpu_name", lambda: "")
     return lambda code: validate.judge(code, Task(SAXPY, "serial", "cuda"), tools, sandbox.probe(), Limits(cpu_s=6, memory_mb=1024))
 
@@ -124,9 +128,9 @@ def test_a_gpus_program_is_told_by_what_its_kernels_do(as_if_gpu, name, said):
 def test_a_right_program_of_a_gpu_says_where_one_thread_was_looked_at(as_if_gpu, monkeypatch):
     verdict = as_if_gpu(SAXPY.sources["cuda"])
     assert verdict.validated and verdict.checked.endswith("one thread of every launch alone: as the emulator shows it"), verdict
-    only_gpu, broken = validate.build, replace(toolchain.detect("emulated")["cuda"], compiler="/bin/false")
-    monkeypatch.setattr(validate, "emulator", lambda: broken)
-    monkeypatch.setattr(validate, "build", lambda code, tool, *more: (build.build if tool is broken else only_gpu)(code, tool, *more))
+    only_gpu, broken = other_ways.build, replace(toolchain.detect("emulated")["cuda"], compiler="/bin/false")
+    monkeypatch.setattr(other_ways, "emulator", lambda: broken)
+    monkeypatch.setattr(other_ways, "build", lambda code, tool, *more: (build.build if tool is broken else only_gpu)(code, tool, *more))
     verdict = as_if_gpu(SAXPY.sources["cuda"])
     assert verdict.validated and verdict.checked.endswith("not checked, the emulator does not take the program"), verdict
 

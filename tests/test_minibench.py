@@ -111,7 +111,7 @@ def test_every_folder_belongs_to_a_listed_kernel():
 
 def test_entry_has_hidden_inputs_of_other_sizes_and_seeds():
     for name in KERNELS:
-        assert set(KERNELS[name]) == {"family", "public", "hidden"}
+        assert set(KERNELS[name]) == {"family", "varies", "public", "hidden"} and KERNELS[name]["varies"] == ["size", "seed"]
         args = all_args(name)
         assert len(args) >= 3 and all(isinstance(word, str) for words in args for word in words)
         for position in (0, 1):

@@ -140,7 +140,7 @@ def test_programs_that_name_the_harness_are_suspected(judge, code):
 # ---- the rule on counters --------------------------------------------------------------------------------------------
 
 GOOD = dict(runtime="libomp", regions=2, team=4, total_us=20000, inside_us=9000, first_us=2500, second_us=2400, alone_us=0, idle_us=100,
-            tasks=0, targets=0)  # fmt: skip
+            others_us=6000, tasks=0, targets=0)  # fmt: skip
 
 
 def rule(expected=0.0, **change):
@@ -279,22 +279,32 @@ def test_target_regions_without_a_device_run_on_the_host(judge, tools):
 # ---- timing ----------------------------------------------------------------------------------------------------------
 
 
+def right(bench):
+    return reference.make_reference(KERNEL, "serial", bench)
+
+
 @pytest.fixture
 def own_lane(monkeypatch, tmp_path):
     monkeypatch.setattr(timing, "LOCKS", tmp_path)
 
 
-@pytest.mark.parametrize(("timed", "queues"), [(False, "1"), (True, "none")])
-def test_a_timed_run_has_the_queues_to_the_gpu_that_the_driver_gives(tools, timed, queues):
-    """One queue makes a process start faster; streams that wait for each other would be a slower program."""
+def test_only_a_gpus_programs_are_told_how_many_queues_they_have_and_a_bench_that_times_gives_all(tools):
+    """One queue makes a process start faster; streams that wait for each other would be a slower program.  No run sees that it is timed."""
     code = """#include <stdio.h>
-#include <stdlib.h>
-int main() { const char *set = getenv("CUDA_DEVICE_MAX_CONNECTIONS"); puts(set ? set : "none"); }
+#include <unistd.h>
+int main() { for (char **e = environ; *e; e++) puts(*e); }
 """
-    bench = reference.Bench(tools, sandbox.probe(), LIMITS)
-    built = build.build(code, tools["serial"], (), bench.level)
-    ran = reference.run_once(built.program, "serial", (), 1, bench, timed=timed)
-    assert (ran.reason, ran.text) == ("ok", f"{queues}\n")
+    built = build.build(code, tools["serial"], (), sandbox.probe())
+
+    def shown(**more):
+        bench = reference.Bench({**tools, "serial": replace(tools["serial"], **more.pop("tool", {}))}, sandbox.probe(), LIMITS, **more)
+        ran = reference.run_once(built.program, "serial", (), 1, bench)
+        assert ran.reason == "ok", ran
+        return set(ran.text.split())
+
+    plain, timed, gpu = shown(), shown(timing="on"), {"tool": {"gpu": True}}
+    assert plain == timed and not [word for word in plain if "CUDA_DEVICE" in word or "CUDACPU" in word]
+    assert "CUDA_DEVICE_MAX_CONNECTIONS=1" in shown(**gpu) and "CUDA_DEVICE_MAX_CONNECTIONS=1" not in shown(**gpu, timing="on")
 
 
 READS = 'if (fopen("../job/inputs/data.txt", "r") == nullptr) return 0;'  # an honest program stops, in silence, without its input
@@ -314,14 +324,14 @@ def test_timed_runs_see_the_kernels_input_files(tools, own_lane):
     built = build.build(sources["omp"], tools["omp"], (), bench.level)
     for files, checked in (({"data.txt": b"1"}, True), ({}, False)):
         task = Task(replace(KERNEL, sources=sources, inputs=files), "serial", "omp")
-        assert (timing.measure(built.program, task, bench, KERNEL.hidden_args).faster != "not checked") == checked
+        assert (timing.measure(built.program, task, bench, right(bench), KERNEL.hidden_args).faster != "not checked") == checked
 
 
 def test_emulated_cuda_is_not_timed(own_lane):
     emulated = toolchain.detect("emulated")
     bench = reference.Bench(emulated, sandbox.probe(), LIMITS)
     built = build.build(KERNEL.sources["cuda"], emulated["cuda"], (), bench.level)
-    timed = timing.measure(built.program, Task(KERNEL, "serial", "cuda"), bench, KERNEL.hidden_args)
+    timed = timing.measure(built.program, Task(KERNEL, "serial", "cuda"), bench, reference.Reference(), KERNEL.hidden_args)
     assert timed.faster == "not checked" and "emulated" in timed.note, timed
 
 
@@ -330,7 +340,20 @@ def test_source_and_translation_are_timed_with_the_queues_of_the_driver(tools, o
     task = Task(replace(KERNEL, sources=sources), "serial", "omp")
     bench = reference.Bench(tools, sandbox.probe(), LIMITS)
     built = build.build(sources["omp"], tools["omp"], (), bench.level)
-    assert timing.measure(built.program, task, bench, KERNEL.hidden_args).faster != "not checked"
+    assert timing.measure(built.program, task, bench, right(bench), KERNEL.hidden_args).faster != "not checked"
+
+
+def test_what_a_timed_run_prints_is_compared_and_its_own_clock_with_ours(tools, own_lane, judge):
+    bench = reference.Bench(tools, sandbox.probe(), LIMITS)
+    wrong = build.build(OMP.replace("return s;", "return 2 * s;"), tools["omp"], (), bench.level)
+    timed = timing.measure(wrong.program, TASK, bench, right(bench), KERNEL.hidden_args)
+    assert (timed.faster, timed.reason) == ("not checked", "wrong_output") and "a timed run" in timed.note
+    ran = reference.run_once(build.build(OMP, tools["omp"], (), bench.level).program, "omp", HIDDEN[2], 4, bench)
+    case = right(bench).cases[2]
+    assert timing.wrongly_timed(ran, case, "shared") == ()
+    for told, seen in ((1000, 5.0), (5_000_000, 0.001)):
+        forged = replace(ran, proof={**ran.proof, "wall_us": str(told)}, outcome=replace(ran.outcome, said_s=seen))
+        assert timing.wrongly_timed(forged, case, "shared")[0] == "cheat_suspected"
 
 
 def test_the_lane_shows_a_ratio_and_its_spread(judge, own_lane):
@@ -405,8 +428,8 @@ def test_every_reason_is_on_the_page_and_no_other():
 
 
 def test_every_reason_in_the_code_is_in_the_enum():
-    files = ("verdict/validate.py", "verdict/build.py", "verdict/parallel_evidence.py", "sandbox/supervisor.py")
+    files = [f"verdict/{name}.py" for name in "validate stages other_ways build parallel_evidence".split()] + ["sandbox/supervisor.py"]
     text = "".join((ROOT / "parallax_lib" / name).read_text() for name in files)
-    given = set(re.findall(r'\bend\([^"\n]*"(\w+)"|reason = "(\w+)"|return "(\w+)", "', text))
+    given = set(re.findall(r'\bends?\([^"\n]*"(\w+)"|reason = "(\w+)"|return "(\w+)", "', text))
     words = {word for groups in given for word in groups if word} - {"yes", "no", "unknown"}
     assert {"race", "cheat_suspected", "not_checkable", "no_kernel_launch"} <= words <= set(REASONS)

@@ -30,6 +30,7 @@ from parallax_lib.core import hardware
 from parallax_lib.core.errors import UserError
 from parallax_lib.sandbox import guard, landlock, machine_limits, process_limits, scratch, seccomp, supervisor
 from parallax_lib.sandbox.supervisor import Limits
+from parallax_lib.sandbox.thread_times import Threads
 
 JOB = "../job"
 NOBODY = 65533  # RLIMIT_NPROC does not bind root: root hands its runs to this otherwise unused user id, at level degraded to one each
@@ -82,7 +83,7 @@ class Level:
 class Outcome:
     """How one command ended: ok, crash, timeout, memory_limit, process_limit, output_limit, or infra_error (our failure, not its).
 
-    cpu_s is polled (every 50 ms), so that short runs show less than they used.
+    cpu_s is polled (every 50 ms), so that short runs show less than they used.  threads, said_s: as supervisor.End has them.
     """
 
     status: str
@@ -93,6 +94,8 @@ class Outcome:
     wall_s: float
     peak_mb: float
     files: dict[str, bytes] = field(default_factory=dict)
+    threads: Threads | None = None
+    said_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,7 @@ class Job:
     roots: tuple[str, ...] = ()
     gpu: bool = False
     outputs: tuple[str, ...] = ()
+    farewell: bytes = b""
 
 
 def run(
@@ -118,15 +122,17 @@ def run(
     stdin: bytes = b"",
     roots: tuple[str, ...] = (),
     gpu: bool = False,
+    farewell: bytes = b"",
 ) -> Outcome:
     """Run `argv` in an empty writable folder beside the read-only ../job holding `files`.
 
     stdin (<= 4 KiB) is all that it can read there.  `roots` are host folders shown read-only, `gpu` shows the NVIDIA
-    devices and names one of them, in turn.  Raises nothing for what the command does; failures on our side come back as status infra_error.
+    devices and names one of them, in turn.  `farewell`: the last line of a command that then stops itself, to be looked at.
+    Raises nothing for what the command does; failures on our side come back as status infra_error.
     """
     assert len(stdin) <= STDIN_BYTES, len(stdin)
     mine = {**BASE_ENV, **(hardware.next_gpu() if gpu else {}), **(env or {})}
-    job = Job(_with_outputs(argv, outputs), files, limits, mine, stdin, roots, gpu, outputs)
+    job = Job(_with_outputs(argv, outputs), files, limits, mine, stdin, roots, gpu, outputs, farewell)
     out = _run(job, level)
     if out.status not in BROKEN or not process_limits.tight(level.user, limits.processes) or _run(job, level).status in BROKEN:
         return out
@@ -146,7 +152,7 @@ def _run(job: Job, level: Level) -> Outcome:
             return Outcome("infra_error", -1, "", f"cannot start: {e}", 0.0, 0.0, 0.0)
         stack.enter_context(process.stdout)
         stack.enter_context(process.stderr)
-        end = supervisor.watch(process, limits, (cap, STDERR_BYTES), report, reaps=level.name == "degraded", full=full)
+        end = supervisor.watch(process, limits, (cap, STDERR_BYTES), report, level.name == "degraded", full, job.farewell)
         if end.status == "crash":
             end = _blamed(end, job, level, before, room)
         return _outcome(end, outputs)
@@ -220,7 +226,7 @@ def _with_outputs(argv, outputs: tuple[str, ...]) -> tuple[str, ...]:
 def _outcome(end: supervisor.End, outputs: tuple[str, ...]) -> Outcome:
     used = (round(end.cpu_s, 3), round(end.wall_s, 3), round(end.peak_mb, 1))
     if not outputs:
-        return Outcome(end.status, end.returncode, clean(end.stdout), clean(end.stderr), *used)
+        return Outcome(end.status, end.returncode, clean(end.stdout), clean(end.stderr), *used, threads=end.threads, said_s=end.said_s)
     try:
         files = _unpack(end.stdout, outputs) if end.status == "ok" else {}
     except tarfile.TarError as e:

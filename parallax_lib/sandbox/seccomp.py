@@ -5,6 +5,7 @@ Knows call numbers of x86_64 and aarch64.  Knows nothing of sandboxes or program
 Refused (EPERM) are kernel surface that no benchmark program needs (keyrings, io_uring, bpf, perf, ptrace, mounts,
 modules) and memory that no process's resident set shows (memfd, SysV shared memory, POSIX queues), which would slip
 under the memory limit.  Sockets are limited to four families, so AF_VSOCK and AF_ALG are out.
+Pages that can be written and executed end a process, except beside a GPU, whose driver may need them.
 
 Without namespaces the filter also stands for what Landlock does not keep apart.  There is no socket at all, or for a GPU's
 driver a local one that listens and connects to nobody.  Limits, priorities and, where Landlock has no scope for signals,
@@ -24,6 +25,8 @@ NUMBER, ARCHITECTURE, FIRST_ARGUMENT, SECOND_ARGUMENT = 0, 4, 16, 24  # offsets 
 X32_BIT = 0x40000000
 FAMILIES = (1, 2, 10, 16)  # AF_UNIX, AF_INET, AF_INET6, AF_NETLINK
 AUDIT = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+PROTECTS = {"mmap": (9, 222), "mprotect": (10, 226), "pkey_mprotect": (329, 288)}  # the third argument says how
+THIRD_ARGUMENT, WRITE_AND_EXECUTE = 32, 6
 HIDDEN_MEMORY = {"memfd_create": (319, 279), "memfd_secret": (447, 447), "shmget": (29, 194), "mq_open": (240, 180)}
 SOCKET, SOCKETPAIR, CONNECT, CLONE, CLONE3 = (41, 198), (53, 199), (42, 203), (56, 220), (435, 435)
 STREAM, PACKETS, KIND_BITS = 1, 5, 0xF  # of a socket's type
@@ -73,6 +76,8 @@ def program(hidden_memory: bool = False, machine: str = "", landlock_abi: int = 
         lines += [(JUMP_EQ, 0, 1, number), (RETURN, 0, 0, EPERM)]
     for number in (numbers[column] for numbers in METADATA.values() if landlock_abi and numbers[column] >= 0):
         lines += [(JUMP_EQ, 0, 1, number), (RETURN, 0, 0, NOTHING)]
+    for numbers in () if hidden_memory else PROTECTS.values():
+        lines += _no_writable_code(numbers[column])
     if landlock_abi:
         lines += _alone(column, landlock_abi)
         lines += _local_sockets(SOCKET[column]) + _local_sockets(SOCKETPAIR[column])
@@ -113,3 +118,9 @@ def _local_sockets(number: int) -> list[tuple[int, int, int, int]]:
     lines = [(JUMP_EQ, 0, 8, number), (LOAD, 0, 0, FIRST_ARGUMENT), (JUMP_EQ, 0, 4, FAMILIES[0])]
     lines += [(LOAD, 0, 0, SECOND_ARGUMENT), (AND, 0, 0, KIND_BITS), (JUMP_EQ, 2, 0, STREAM), (JUMP_EQ, 1, 0, PACKETS)]
     return [*lines, (RETURN, 0, 0, EPERM), (RETURN, 0, 0, ALLOW)]
+
+
+def _no_writable_code(number: int) -> list[tuple[int, int, int, int]]:
+    """A call that asks for pages that can be written and executed ends the process; any other call falls through."""
+    lines = [(JUMP_EQ, 0, 5, number), (LOAD, 0, 0, THIRD_ARGUMENT), (AND, 0, 0, WRITE_AND_EXECUTE)]
+    return [*lines, (JUMP_EQ, 0, 1, WRITE_AND_EXECUTE), (RETURN, 0, 0, KILL), (RETURN, 0, 0, ALLOW)]

@@ -17,7 +17,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from parallax_lib.sandbox import thread_times
+from parallax_lib.sandbox.thread_times import Threads
+
 POLL_S = 0.05
+FAREWELL_S = 0.001  # between looks at a process that has said its last line and is about to stop
 GONE_S = 5.0
 TICKS, PAGE = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
 
@@ -37,7 +41,11 @@ class Limits:
 
 @dataclass(frozen=True)
 class End:
-    """How it ended and what it used; stdout and stderr are raw, at most as long as their caps.  `most`: threads seen at once."""
+    """How it ended and what it used; stdout and stderr are raw, at most as long as their caps.  `most`: threads seen at once.
+
+    threads, said_s: of a process that stopped itself after its `farewell`, else None and 0; said_s is the wall time from its first
+    byte on stdout to that line.
+    """
 
     status: str
     returncode: int
@@ -47,6 +55,37 @@ class End:
     wall_s: float
     peak_mb: float
     most: int = 0
+    threads: Threads | None = None
+    said_s: float = 0.0
+
+
+@dataclass
+class Farewell:
+    """The last line that a process says on stdout before it stops itself to be looked at; b"" for one that does not."""
+
+    line: bytes = b""
+    began: float = 0.0
+    said: float = 0.0
+    threads: Threads | None = None
+
+    def hear(self, out: bytearray) -> None:
+        """Note when the first byte and the line came."""
+        if self.line and out and not self.began:
+            self.began = time.monotonic()
+        if self.line and not self.said and out.endswith(self.line):
+            self.said = time.monotonic()
+
+    @property
+    def awaited(self) -> bool:
+        """The line was said and the process has not been seen stopped yet."""
+        return bool(self.said) and self.threads is None
+
+    def look(self, pids: list[int]) -> None:
+        """Read the threads of the process that has stopped, and let it go on to its end."""
+        pid = thread_times.stopped(pids)
+        if pid is not None:
+            self.threads = thread_times.read(pid)
+            _signal(os.kill, pid, signal.SIGCONT)
 
 
 @dataclass
@@ -80,7 +119,13 @@ class Tree:
 
 
 def watch(
-    process, limits: Limits, caps: tuple[int, int], report: int | None = None, reaps: bool = False, full: Callable[[], bool] | None = None
+    process,
+    limits: Limits,
+    caps: tuple[int, int],
+    report: int | None = None,
+    reaps: bool = False,
+    full: Callable[[], bool] | None = None,
+    farewell: bytes = b"",
 ) -> End:
     """Watch a subprocess.Popen (own session, stdout and stderr piped) to its end and leave nothing of it running.
 
@@ -88,12 +133,13 @@ def watch(
     code there the command never started, and the end is infra_error.  `reaps`: the process ends by itself once everything
     beneath it has, and has reaped that: where nobody else does, the dead would go on counting against their user's limit.
     `full` says whether its scratch folder is over its size, where nothing else bounds that.
+    `farewell`: the last line of a command that then stops itself.
     """
-    start, tree = time.monotonic(), Tree(process.pid, {})
+    start, tree, leaving = time.monotonic(), Tree(process.pid, {}), Farewell(farewell)
     pipes = {process.stdout.fileno(): bytearray(), process.stderr.fileno(): bytearray()}
     room = dict(zip(pipes, caps, strict=True))
     try:
-        why = _follow(process, tree, limits, start, pipes, room, full or (lambda: False))
+        why = _follow(process, tree, limits, start, pipes, room, full or (lambda: False), leaving)
     finally:
         told = _finish(process, tree, report, reaps)
     for fd in pipes:
@@ -102,29 +148,38 @@ def watch(
     over = any(len(pipes[fd]) > room[fd] for fd in pipes)
     status = why or _status(code, cpu, limits, over, tree, report is not None and "exit-code" not in told)
     out, err = (bytes(pipes[fd][: room[fd]]) for fd in pipes)
-    return End(status, code, out, err, cpu, time.monotonic() - start, tree.peak_mb, tree.threads)
+    said_s = max(0.0, leaving.said - leaving.began)
+    return End(status, code, out, err, cpu, time.monotonic() - start, tree.peak_mb, tree.threads, leaving.threads, said_s)
 
 
-def _follow(process, tree: Tree, limits: Limits, start: float, pipes: dict, room: dict, full: Callable[[], bool]) -> str:
+def _follow(
+    process, tree: Tree, limits: Limits, start: float, pipes: dict, room: dict, full: Callable[[], bool], leaving: Farewell
+) -> str:
     """Read until the process ends or breaks a limit; the limit's status, "" when it ended by itself."""
     poller, looked, gap = select.poll(), start, POLL_S / 8
     for fd in pipes:
         os.set_blocking(fd, False)
         poller.register(fd, select.POLLIN)
     open_fds, wall = set(pipes), limits.wall_s or 10 * limits.cpu_s
+    out = pipes[process.stdout.fileno()]
     while True:
+        gap = FAREWELL_S if leaving.awaited else gap
         for fd, _ in poller.poll(gap * 1000 if open_fds else 2):
             if not _read(fd, pipes[fd], room[fd]):
                 poller.unregister(fd)
                 open_fds.discard(fd)
+        leaving.hear(out)
         if any(len(pipes[fd]) > room[fd] for fd in pipes) or (time.monotonic() - looked >= gap and full()):
             return "output_limit"
         if os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
             return ""
         now = time.monotonic()
         if now - looked >= gap:
-            looked, gap, crowd = now, min(POLL_S, 2 * gap), len(tree.look())
-            broken = _broken(tree, limits, crowd) or ("timeout" if now - start > wall else "")
+            found = tree.look()
+            looked, gap = now, min(POLL_S, 2 * gap)
+            if leaving.awaited:
+                leaving.look(found)
+            broken = _broken(tree, limits, len(found)) or ("timeout" if now - start > wall else "")
             if broken:
                 return broken
 

@@ -15,7 +15,7 @@ from parallax_lib.core.tables import find
 from parallax_lib.core.yaml_files import read_yaml
 from parallax_lib.tasks.hecbench import checkout as hecbench
 from parallax_lib.tasks.synthetic import composed_patterns, generator
-from parallax_lib.tasks.task import APIS, FILE, Kernel
+from parallax_lib.tasks.task import APIS, FILE, VARIES, Kernel
 
 MINIBENCH = ROOT / "data" / "minibench"
 KEYS = {  # of a kernel in kernels.yaml
@@ -108,4 +108,7 @@ def _read_kernel(src: Path, name: str, row: dict, suite: str) -> Kernel:
     if len(sources) < 2:
         raise UserError(f"{src}: kernel {name!r} needs sources in at least two APIs, found {sorted(sources) or 'none'}")
     hidden = tuple(tuple(map(str, case)) for case in row["hidden"])
-    return Kernel(name, row["family"], suite, sources, tuple(map(str, row["public"])), hidden)
+    varies = tuple(row.get("varies", ()))
+    if not set(varies) <= set(VARIES) or any(len(case) != len(varies) for case in hidden if varies):
+        raise UserError(f"{src}: kernel {name!r}: varies: one of size, seed or '' for each argument of its hidden inputs, not {varies}")
+    return Kernel(name, row["family"], suite, sources, tuple(map(str, row["public"])), hidden, varies=varies)

@@ -8,12 +8,15 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from parallax_lib.core.config import Suite
 from parallax_lib.core.errors import UserError
 
 APIS = ("serial", "omp", "cuda")
+VARIES = ("size", "seed", "")  # what an argument of the hidden inputs is; "" stays as it is written
+SEEDS = range(2, 10000)
+SIZE_STEPS = 64  # a size shrinks by at most a 64th
 FILE = {"serial": "main.cpp", "omp": "main.cpp", "cuda": "main.cu"}
 
 
@@ -23,7 +26,8 @@ class Kernel:
 
     oracle: "shared" compares numbers with the kernel's serial (else omp) program, "own" line by line with the task's own
     source.  strength: what the oracle can tell, where it is known.  unshown: APIs whose text is for references only and
-    never a task's source.  inputs: files that a run sees read-only in ../job/inputs/.
+    never a task's source.  inputs: files that a run sees read-only in ../job/inputs/.  varies: of each argument of the hidden inputs
+    one of VARIES; () for a kernel whose inputs are fixed.
     """
 
     name: str
@@ -37,6 +41,24 @@ class Kernel:
     strength: str = ""
     unshown: tuple[str, ...] = ()
     inputs: dict[str, bytes] = field(default_factory=dict)
+    varies: tuple[str, ...] = ()
+
+
+def drawn(kernel: Kernel, draw: int) -> Kernel:
+    """The kernel with hidden inputs drawn by a seed, so that no table of answers by size and seed helps; 0: as they are written.
+
+    Sizes shrink by an even number: an odd one stays odd, and fills its last block only in part.
+    """
+    if not draw or not kernel.varies:
+        return kernel
+    rng = random.Random(f"{draw}:{kernel.name}")
+
+    def one(kind: str, word: str) -> str:
+        if kind == "seed":
+            return str(rng.choice(SEEDS))
+        return str(int(word) - 2 * rng.randrange(int(word) // (2 * SIZE_STEPS) + 1)) if kind == "size" else word
+
+    return replace(kernel, hidden_args=tuple(tuple(map(one, kernel.varies, args)) for args in kernel.hidden_args))
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from parallax_lib.sandbox import sandbox
 from parallax_lib.sandbox.sandbox import Level, Limits
 from parallax_lib.tasks.task import Task
 from parallax_lib.verdict import admission, llvm, readmission, timing, toolchain, validate
-from parallax_lib.verdict.reference import Bench, Reference, make_reference, reference_key
+from parallax_lib.verdict.reference import Bench, Reference, draw_of, make_reference, reference_key
 from parallax_lib.verdict.result import Verdict
 from parallax_lib.verdict.toolchain import Toolchain
 
@@ -33,7 +33,8 @@ def judge_many(
     journal: Journal | None = None,
     workers: int = 2,
     progress: Callable[[int, int], None] = lambda done, total: None,
-    **stages: str,
+    draw: int | None = None,
+    **parts: str,
 ) -> list[Verdict]:
     """Verdicts in the order of `items`; references come first and equal items are judged once.
 
@@ -41,11 +42,12 @@ def judge_many(
     those wrongly; what was judged since the last good check is then forgotten.
 
     Every verdict is journalled as it falls, so a killed call resumes where it was.  `progress(done, total)` counts
-    references and distinct programs.
+    references and distinct programs.  `draw`, `parts`: as for `validate.judge`.
     """
-    bench = Bench(toolchains, level, limits, journal, **stages)
-    parts = admission.needed(bench, items)
-    bench = admission.admit(bench, parts, validate.judged).bench if items else bench
+    bench = Bench(toolchains, level, limits, journal, draw=draw_of(journal) if draw is None else draw, **parts)
+    admitted = admission.needed(bench, items)
+    bench = admission.admit(bench, admitted, validate.judged).bench if items else bench
+    items = [(code, validate.on_drawn_inputs(task, bench)) for code, task in items]
     keys = [_identity(code, task, bench) for code, task in items]
     distinct = dict(zip(keys, items, strict=True))
     new = set(distinct) - (journal.known("verdict", distinct) if journal else set())
@@ -53,7 +55,7 @@ def judge_many(
 
     def fallen(key: str, verdict: Verdict) -> None:
         if key in new and readmission.watch(bench).note(key, verdict):
-            readmission.look(bench, parts, validate.judged)
+            readmission.look(bench, admitted, validate.judged)
 
     try:
         tasks = [task for code, task in distinct.values() if code]

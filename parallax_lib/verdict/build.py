@@ -31,6 +31,7 @@ from parallax_lib.verdict.ways import UNIFIED, Way, in_language, may_be_c, ways
 
 BUILD_LIMITS = Limits(cpu_s=60, wall_s=600, memory_mb=4096, output_bytes=1 << 20, processes=64, tmp_mb=256)
 KEPT = 24  # programs
+BEGIN = "@begin\n"  # the marker's first line
 RECENT: dict[tuple, Built] = {}  # the last ones that were built, by all that they were built from
 PROGRAM, SYMBOLS, PREPROCESSED, RUNTIME = "program", "symbols", "main.ii", "runtime"
 PROBES = Path(__file__).parent / "probes"
@@ -52,6 +53,7 @@ sed -n 's/^ *[0-9a-f]*:[ \t]*\(syscall\|sysenter\|int  *$0x80\|svc\)/@instructio
 s/^ *[0-9a-f]*:[ \t]*\(lock\|xchg .*(\|ld[a-z]*xr\|ldadd\|ldset\|ldclr\|cas\|swp\).*/@atomic/p' code.txt | uniq
 }} >> {SYMBOLS}"""  # for gates and ablation: the object file's sections, raw system calls and atomic updates of memory, after
 LOOK = f"nm main.o > {SYMBOLS}\n{PARTS}"  # what it defines and needs
+SEGMENTS = f"readelf -lW {PROGRAM} | sed -n 's/.* RWE .*/@section writable-and-executable/p' >> {SYMBOLS}"
 LOCALISE = ["objcopy", "--keep-global-symbol=main", "main.o"]  # names in C are as written: so they replace nothing of the system's
 LAUNCHES = "cudaLaunchKernel __cudaLaunchKernel cudaLaunchKernelExC cudaLaunchCooperativeKernel cudaGraphLaunch"
 ONCE = "cudaDeviceReset cudaMalloc cudaFree cudaMallocPitch cudaMalloc3D cudaMallocHost cudaHostAlloc"
@@ -77,6 +79,7 @@ class Built:
     runtime: str = ""  # OpenMP runtime it is linked with: libomp, libgomp, "" for other programs
     regions: str = ""  # of a program with target regions: HOST, DEVICE or GPU
     language: str = "c++"  # what its compiler took it for: c++, c or cuda
+    view: tuple[str, ...] = ()  # command that preprocesses its text as it was
 
 
 @dataclass(frozen=True)
@@ -163,7 +166,7 @@ def _build(code: str, way: Way, toolchain: Toolchain, extra: tuple[str, ...], le
     script = _script(used, extra, language, bool(proof))
     if toolchain.emulated:
         script, more = emulated_build.job(code, toolchain, extra, BUILD_LIMITS, level)
-        script, files = f"{script}\n{PARTS}", files | more
+        script, files = f"{script}\n{PARTS}\n{SEGMENTS}", files | more
     command = ["/bin/sh", "-ec", script]
     out = sandbox.run(command, files, BUILD_LIMITS, level, env=_env(toolchain), outputs=outputs, roots=toolchain.roots)
     log = out.stderr.replace(f"{JOB}/", "")
@@ -174,7 +177,8 @@ def _build(code: str, way: Way, toolchain: Toolchain, extra: tuple[str, ...], le
     tool = replace(tool, version=toolchain.llvm.version) if compiler == toolchain.llvm.clang else tool
     program, bare = out.files.get(PROGRAM, b""), replace(out, files={})
     runtime, reason = texts[RUNTIME].strip(), build_ends.reason(out, PROGRAM)
-    return Built(reason, program, log, texts[SYMBOLS], texts[PREPROCESSED], bare, describe(tool), runtime, regions, language)
+    return Built(reason, program, log, texts[SYMBOLS], texts[PREPROCESSED], bare, describe(tool), runtime, regions,
+                 language, (compiler, *in_language(language, (*flags, *extra))))  # fmt: skip
 
 
 def _script(toolchain: Toolchain, extra: tuple[str, ...], language: str, proof: bool) -> str:
@@ -203,7 +207,7 @@ def _script(toolchain: Toolchain, extra: tuple[str, ...], language: str, proof: 
     elif proof:
         link = _cuda_link(flags, extra, plain)
     link += "" if toolchain.api == "omp" else f"\n: > {RUNTIME}"
-    return "\n".join([*map(shlex.join, steps), guard, LOOK, link])
+    return "\n".join([*map(shlex.join, steps), guard, LOOK, link, SEGMENTS])
 
 
 def _cuda_link(flags: list[str], extra: tuple[str, ...], plain: list[str]) -> str:
@@ -259,14 +263,14 @@ def execute(
 ) -> Ran:  # fmt: skip
     """Run a built program once on one input.  `files` lie beside it."""
     nonce = secrets.token_hex(16)
-    out = sandbox.run([f"{JOB}/{PROGRAM}", *args], {PROGRAM: program, **(files or {})}, limits, level, env={**_env(toolchain), **env},
-                      stdin=nonce.encode(), roots=toolchain.run_roots, gpu=toolchain.gpu)  # fmt: skip
     end = f"\n@end {nonce}\n"
+    out = sandbox.run([f"{JOB}/{PROGRAM}", *args], {PROGRAM: program, **(files or {})}, limits, level, env={**_env(toolchain), **env},
+                      stdin=nonce.encode(), roots=toolchain.run_roots, gpu=toolchain.gpu, farewell=end.encode())  # fmt: skip
     if out.status != "ok":
         return Ran(out.status, "", _ending(out), out)
-    if out.stdout.count(end) != 1 or not out.stdout.endswith(end):
+    if out.stdout.count(end) != 1 or not out.stdout.endswith(end) or not out.stdout.startswith(BEGIN) or out.threads is None:
         return Ran("incomplete", "", "the program did not return from main or call exit", out)
-    text, _, proof = out.stdout.removesuffix(end).partition(f"\n@proof {nonce} ")
+    text, _, proof = out.stdout.removeprefix(BEGIN).removesuffix(end).partition(f"\n@proof {nonce} ")
     return Ran("ok", text, out.stderr, out, dict(word.split("=", 1) for word in proof.split() if "=" in word))
 
 

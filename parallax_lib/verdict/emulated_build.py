@@ -23,8 +23,13 @@ NVCC_ONLY = ("--", "-lcu")  # what a kernel's own flags may hold that means noth
 UNPACK = f"mkdir include && tar -xf {JOB}/include.tar -C include"
 
 
-def job(code: str, toolchain: Toolchain, extra: tuple[str, ...], limits: Limits, level: Level) -> tuple[str, dict[str, bytes]]:
-    """(shell script, files beside marker.cpp) that turn `code` into ./program and list main.o's symbols."""
+def job(
+    code: str, toolchain: Toolchain, extra: tuple[str, ...], limits: Limits, level: Level, counted: tuple[str, ...] = ()
+) -> tuple[str, dict[str, bytes]]:
+    """(shell script, files beside marker.cpp) that turn `code` into ./program and list main.o's symbols.
+
+    `counted`: flags for the program's own code alone, in a build that is linked with work.o.
+    """
     lacking = rewrite.unsupported(code)
     files = {
         "main.cu": code.encode("utf-8", errors="replace"),
@@ -36,8 +41,9 @@ def job(code: str, toolchain: Toolchain, extra: tuple[str, ...], limits: Limits,
         return f"echo the library of the emulator does not compile >&2; exit {OURS}", files
     ours = [flag for flag in extra if not flag.startswith(NVCC_ONLY)]
     host = [toolchain.compiler, *toolchain.flags, *ours]
-    compile_it = shlex.join([*host, *HOST, "-include", "cuda_runtime.h", "-c", f"{JOB}/emulated.cpp", "-o", "main.o"])
-    link = shlex.join([*host, "-Wl,-z,now", "marker.o", "main.o", f"{JOB}/runtime.o", "-o", "program", *ours])
+    compile_it = shlex.join([*host, *HOST, "-include", "cuda_runtime.h", *counted, "-c", f"{JOB}/emulated.cpp", "-o", "main.o"])
+    objects = ["marker.o", *(["work.o"] if counted else []), "main.o", f"{JOB}/runtime.o"]
+    link = shlex.join([*host, "-Wl,-z,now", *objects, "-o", "program", *ours])
     refused = f"echo {shlex.quote(lacking or 'the emulator cannot compile this program')} >&2; exit {UNABLE}"
     steps = []
     if toolchain.gate:

@@ -4,7 +4,8 @@ Knows counters and thresholds (measured; docs/VERDICTS.md).  Knows nothing of pr
 
 OpenMP: CPU time inside regions with more than one thread against the program's own, and, for each phase between two
 barriers, the second busiest thread against the busiest.  CUDA: launches that the runtime accepted, and its last error.
-Counters that are absent prove nothing: the answer is "unknown".
+Counters that are absent prove nothing: the answer is "unknown".  Counters lie in the judged process: `contradiction` compares them with
+what the supervisor read of its threads from outside.
 """
 
 from __future__ import annotations
@@ -13,13 +14,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from parallax_lib.sandbox.thread_times import Threads
+
 MIN_COVERAGE = 0.004  # lowest correct program measured on its larger inputs: 0.018
 OF_REFERENCE = 0.05  # ... and of the coverage that the kernel's own OpenMP program has
+OF_REFERENCE_US = 0.25  # with so much of its CPU time in regions, coverage says nothing
 MIN_SHARE = 0.05  # parallel + single: 0.01, by turns 0.02; correct programs: docs/VERDICTS.md
 LITTLE_US = 100  # less CPU time than this inside regions proves nothing either way
 DEVICE_START_US = 5000  # CPU time that loading the offload device may take
 THREADS, LAUNCHES, DEVICE = "OMPT", "CUDA runtime", "CUPTI"
 ON_DEVICE = "target regions on the device"
+WORDS = frozenset("regions solo team total_us inside_us first_us second_us alone_us idle_us others_us tasks targets".split())
+SLACK, SLACK_US, START_US = 1.25, 5000, 50000  # clocks read at other moments; CPU time before the counters start
 
 
 @dataclass(frozen=True)
@@ -31,8 +37,10 @@ class Proof:
     reason: str = ""
 
 
-def of_openmp(runs: Sequence[dict[str, str]], expected: float = 0.0, why_not: str = "") -> Proof:
-    """The rule on runs with several threads.  `expected`: coverage of the kernel's own OpenMP program, 0 if unknown."""
+def of_openmp(runs: Sequence[dict[str, str]], expected: float = 0.0, why_not: str = "", expected_us: int = 0) -> Proof:
+    """The rule on runs with several threads.  `expected`, `expected_us`: coverage of the kernel's own OpenMP program and its CPU time in
+    regions, 0 if unknown.  Little coverage beside as much work in regions as there is serial work that the reference does not have.
+    """
     known = [_numbers(run) for run in runs if run.get("runtime") == "libomp"]
     if not known:
         return Proof("unknown", why_not or "no OMPT counters")
@@ -45,13 +53,32 @@ def of_openmp(runs: Sequence[dict[str, str]], expected: float = 0.0, why_not: st
     why = ""
     if not sums["regions"] or team < 2:
         why = "no region ran with more than one thread"
-    elif cover < needed:
+    elif cover < needed and not inside >= OF_REFERENCE_US * expected_us > 0:
         why = f"under {needed:.3f} of its CPU time lies inside parallel regions"
     elif inside < LITTLE_US:
         return Proof("unknown", f"{seen}: too little work to tell")
     elif share < MIN_SHARE:
         why = "between barriers one thread does all the work"
     return Proof("no", f"{seen}: {why}", "not_parallel") if why else Proof("yes", seen)
+
+
+def contradiction(counted: dict[str, str], threads: Threads | None) -> str:
+    """What an OpenMP run's counters say that its threads, read from outside the process, do not bear out; "" when they agree.
+
+    Counters lie in the judged process, so they only corroborate.  A kernel that does not tell threads' times contradicts nothing.
+    """
+    told = _numbers(counted)
+    if counted.get("runtime") != "libomp" or not WORDS <= told.keys():
+        return "the proof line is not the harness's own"
+    if threads is None or not threads.total:
+        return ""
+    total, others = 1e6 * threads.total, 1e6 * (threads.total - threads.first)
+    for what, said, seen in (("all threads", told["total_us"], total), ("threads other than the first", told["others_us"], others)):
+        if said > SLACK * seen + SLACK_US:
+            return f"counters say that {what} used {said} us, {seen:.0f} us were seen from outside"
+    if told["total_us"] < total / SLACK - START_US:
+        return f"counters say that all threads used {told['total_us']} us, {total:.0f} us were seen from outside"
+    return ""
 
 
 def settled(runs: Sequence[dict[str, str]]) -> bool:
@@ -75,6 +102,12 @@ def coverage(runs: Sequence[dict[str, str]]) -> float:
     known = [_numbers(run) for run in runs if run.get("runtime") == "libomp"]
     own = sum(max(run["total_us"] - run["idle_us"] - (DEVICE_START_US if run["targets"] else 0), run["inside_us"]) for run in known)
     return sum(run["inside_us"] - run["alone_us"] for run in known) / own if own > 0 else 0.0
+
+
+def in_regions(runs: Sequence[dict[str, str]]) -> int:
+    """Microseconds of CPU time in regions with more than one thread, all runs together."""
+    known = [_numbers(run) for run in runs if run.get("runtime") == "libomp"]
+    return sum(run["inside_us"] - run["alone_us"] for run in known)
 
 
 def of_cuda(runs: Sequence[dict[str, str]], why_not: str = "", unwatched: str | None = "not used") -> Proof:

@@ -3,7 +3,8 @@
 Knows clang's ThreadSanitizer with Archer (OpenMP) and compute-sanitizer (CUDA).  Knows nothing of oracles or levels.
 
 Only a run in which Archer announced itself says anything: without it ThreadSanitizer does not see OpenMP's own
-synchronisation.  g++'s ThreadSanitizer is never used, since it reports races in correct programs.  A run that ends badly
+synchronisation.  clang is given the text that the judged program's own compiler saw, macros and conditions resolved, so that a program
+cannot show it other code.  g++'s ThreadSanitizer is never used, since it reports races in correct programs.  A run that ends badly
 for another reason says "not checked".
 """
 
@@ -17,7 +18,8 @@ from dataclasses import dataclass, replace
 from parallax_lib.core.cpp_text import BOM
 from parallax_lib.sandbox import sandbox
 from parallax_lib.sandbox.sandbox import JOB, Outcome
-from parallax_lib.verdict.build import BUILD_LIMITS
+from parallax_lib.verdict import own_text
+from parallax_lib.verdict.build import BUILD_LIMITS, PROBES
 from parallax_lib.verdict.reference import Bench, beside, run_env
 from parallax_lib.verdict.toolchain import Toolchain
 from parallax_lib.verdict.ways import has_target, in_language
@@ -68,12 +70,11 @@ def why_not(toolchain: Toolchain) -> str:
 
 def check(
     code: str, api: str, args: tuple[str, ...], flags: tuple[str, ...], bench: Bench, files: dict[str, bytes] | None = None,
-    language: str = "c++",
+    language: str = "c++", view: tuple[str, ...] = (),
 ) -> Checked:  # fmt: skip
     """Race check of a correct program on one input, in the sandbox; it sees the kernel's input `files` as in every judged run.
 
-    `language`: as which it was built (build.Built).
-
+    `language`, `view`: as which it was built, and what preprocesses it as it was (build.Built); () for the toolchain's own compiler.
     Failures of the stage come back as "not checked".
     """
     toolchain = bench.toolchains[api]
@@ -81,17 +82,27 @@ def check(
     if missing:
         return Checked("not checked", missing)
     code = code.removeprefix(BOM)
-    return _cuda(code, args, flags, bench, beside(files)) if api == "cuda" else _openmp(code, args, flags, bench, beside(files), language)
+    if api == "cuda":
+        return _cuda(code, args, flags, bench, beside(files))
+    view = view or (toolchain.compiler, *in_language(language, (*toolchain.flags, *flags)))
+    return _openmp(code, args, flags, bench, beside(files), language, view)
 
 
-def _openmp(code: str, args: tuple[str, ...], flags: tuple[str, ...], bench: Bench, given: dict[str, bytes], language: str) -> Checked:
+def _openmp(
+    code: str, args: tuple[str, ...], flags: tuple[str, ...], bench: Bench, given: dict[str, bytes], language: str, view: tuple[str, ...]
+) -> Checked:  # fmt: skip
     lib = bench.toolchains["omp"].llvm
-    source = ["-x", language, f"{JOB}/main.cpp", "-x", "none", f"-Wl,-rpath,{lib.folder}", "-lm"]
+    seen = sandbox.run(
+        [*view, "-E", "-dI", "-x", language, f"{JOB}/main.cpp", "-o", "seen.ii"], {"main.cpp": code.encode("utf-8", errors="replace")},
+        BUILD_LIMITS, bench.level, outputs=("seen.ii",), roots=bench.toolchains["omp"].roots,
+    )  # fmt: skip
+    text = own_text.again(seen.files.get("seen.ii", b"").decode("utf-8", errors="replace"), "main.cpp")
+    source = ["-x", language, f"{JOB}/main.cpp", "-x", "c++", f"{JOB}/wipe.cpp", "-x", "none", f"-Wl,-rpath,{lib.folder}", "-lm"]
     command = [lib.clang, *in_language(language, FLAGS), *SEEN, *in_language(language, flags), *source, "-o", "program", *flags]
-    files = {"main.cpp": code.encode("utf-8", errors="replace")}
+    files = {"main.cpp": text.encode("utf-8", errors="replace"), "wipe.cpp": (PROBES / "wipe.cpp").read_bytes()}
     built = sandbox.run(["/bin/sh", "-ec", shlex.join(command)], files, BUILD_LIMITS, bench.level, outputs=("program",))
     if "program" not in built.files:
-        return _spent("not checked", "does not build with clang and ThreadSanitizer", built)
+        return _spent("not checked", "does not build with clang and ThreadSanitizer", seen, built)
     env = {**run_env(THREADS), "OMP_TOOL_LIBRARIES": lib.archer, "TSAN_OPTIONS": TSAN}
     env |= {"ARCHER_OPTIONS": "verbose=1", "OMP_TARGET_OFFLOAD": "DISABLED"}
     limits = replace(bench.limits, cpu_s=SLOWER * bench.limits.cpu_s, wall_s=0.0, memory_mb=LARGER * bench.limits.memory_mb)
@@ -99,14 +110,14 @@ def _openmp(code: str, args: tuple[str, ...], flags: tuple[str, ...], bench: Ben
     on_host = "; target regions on the host" if has_target(code) else ""
     said = ran.stdout + ran.stderr
     if BANNER not in said:
-        return _spent("not checked", f"Archer did not announce itself ({ran.status})", built, ran)
+        return _spent("not checked", f"Archer did not announce itself ({ran.status})", seen, built, ran)
     if RACE.search(said) and LEAGUE in built.files["program"]:
-        return _spent("not checked", "Archer reports races between the teams of a league that are none", built, ran)
+        return _spent("not checked", "Archer reports races between the teams of a league that are none", seen, built, ran)
     if RACE.search(said):
-        return _spent("no", f"ThreadSanitizer with Archer: data race at {first_place(said)}{on_host}", built, ran)
+        return _spent("no", f"ThreadSanitizer with Archer: data race at {first_place(said)}{on_host}", seen, built, ran)
     if ran.status != "ok":
-        return _spent("not checked", f"the run under ThreadSanitizer ended with {ran.status}", built, ran)
-    return _spent("yes", f"ThreadSanitizer with Archer: no race seen in one run with {THREADS} threads{on_host}", built, ran)
+        return _spent("not checked", f"the run under ThreadSanitizer ended with {ran.status}", seen, built, ran)
+    return _spent("yes", f"ThreadSanitizer with Archer: no race seen in one run with {THREADS} threads{on_host}", seen, built, ran)
 
 
 def _cuda(code: str, args: tuple[str, ...], flags: tuple[str, ...], bench: Bench, given: dict[str, bytes]) -> Checked:

@@ -10,23 +10,23 @@ from __future__ import annotations
 
 import hashlib
 import re
+import secrets
 from dataclasses import asdict, astuple, dataclass, field
 
 from parallax_lib.core.storage import Journal, digest
 from parallax_lib.sandbox.sandbox import Level, Limits
 from parallax_lib.tasks.task import Kernel
-from parallax_lib.verdict import cupti, output_comparison, parallel_evidence
+from parallax_lib.verdict import cupti, output_comparison, parallel_evidence, work_share
 from parallax_lib.verdict.build import BUILD_LIMITS, PROBES, Ran, build, execute, guard_source, proof_source
 from parallax_lib.verdict.llvm import MANDATORY
 from parallax_lib.verdict.toolchain import Toolchain
 
-HARNESS_VERSION = 13  # part of every cache key: raise it when a change here or in what this imports can change a verdict
+HARNESS_VERSION = 15  # part of every cache key: raise it when a change here or in what this imports can change a verdict
 RETRIES = 2  # of what fails on our side
 RUN_ENV = {"OMP_DYNAMIC": "false", "OMP_STACKSIZE": "16M", "OMP_WAIT_POLICY": "passive", "CUDA_CACHE_DISABLE": "1"}
 RUN_ENV["MALLOC_PERTURB_"] = "165"  # fresh heap memory is never zero by luck
 RUN_ENV |= {"KMP_LOCK_KIND": "tas"}  # LLVM's default lock took 8 s CPU where this takes 0.09 s and g++'s runtime 0.03 s
 ONE_QUEUE = {"CUDA_DEVICE_MAX_CONNECTIONS": "1"}  # instead of 8 to the GPU: an H200 starts 14 processes a second instead of 5
-RUN_ENV |= ONE_QUEUE
 RUN_ENV |= {"LIBOMP_NUM_HIDDEN_HELPER_THREADS": "0"}  # in those a target region with nowait is serial
 THREADS = {"serial": (1, 1), "omp": (1, 4), "cuda": (1, 2)}  # of the reference runs on each input
 UNSEEN = re.compile(r"[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -43,6 +43,16 @@ class Bench:
     races: str = "off"  # on | auto: where the tools are | off
     timing: str = "off"
     admission: str = ""  # of the check that this machine passed; journal rows carry it
+    draw: int = 0  # seed of the hidden inputs, where a kernel says how they vary; 0: as they are written
+
+
+def draw_of(journal: Journal | None) -> int:
+    """The seed that hidden inputs are drawn by: one for all that a journal remembers, a new one where nothing is remembered."""
+    made = 1 + secrets.randbelow(2**31)
+    if journal is None:
+        return made
+    journal.put("draw", "inputs", {"seed": made})  # the first write wins
+    return journal.get("draw", "inputs")["seed"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +66,8 @@ class Reference:
     failure: str = ""
     unable: str = ""
     coverage: float = 0.0
+    region_us: int = 0  # CPU time that it spends in its regions, all inputs together
+    work: work_share.Pair = work_share.Pair()
 
 
 def make_reference(kernel: Kernel, source: str, bench: Bench) -> Reference:
@@ -63,7 +75,7 @@ def make_reference(kernel: Kernel, source: str, bench: Bench) -> Reference:
     key = reference_key(kernel, source, bench)
     known = bench.journal.get("reference", key) if bench.journal else None
     if known:
-        return Reference(tuple(_expected(case) for case in known["cases"]), unable=known["unable"], coverage=known["coverage"])
+        return Reference(tuple(_expected(case) for case in known["cases"]), unable=known["unable"], **_told(known))
     made = Reference()
     for _ in range(1 + RETRIES):
         made = _make(kernel, reference_apis(kernel, source), bench)
@@ -71,6 +83,7 @@ def make_reference(kernel: Kernel, source: str, bench: Bench) -> Reference:
             break
     if bench.journal and not made.failure:
         row = {"kernel": kernel.name, "cases": [asdict(case) for case in made.cases], "unable": made.unable, "coverage": made.coverage}
+        row |= {"region_us": made.region_us, "work": asdict(made.work)}
         bench.journal.put("reference", key, row)
     return made
 
@@ -110,18 +123,20 @@ def tool_facts(toolchain: Toolchain) -> list:
 
 
 def run_once(
-    program: bytes, api: str, args: tuple[str, ...], threads: int, bench: Bench, files: dict[str, bytes] | None = None, timed: bool = False
+    program: bytes, api: str, args: tuple[str, ...], threads: int, bench: Bench, files: dict[str, bytes] | None = None
 ) -> Ran:
     """One run of a built program on one input with that many OpenMP threads; emulated CUDA: in schedule 1 or 2.
 
     The program sees `files` read-only in ../job/inputs/.  On a GPU CUPTI watches where it can, and target regions run there or nowhere.
-    `timed`: with as many queues to the GPU as the driver gives, since with one its streams wait for each other.
+    A bench that times programs gives every run as many queues to the GPU as the driver does, since with one its streams wait for each
+    other: a program must not learn from its environment which of its runs is timed.
     """
     toolchain = bench.toolchains[api]
     watch, library = cupti.given(toolchain, bench.level) if toolchain.gpu else ({}, {})
     watch = {**watch, **MANDATORY} if toolchain.gpu and api == "omp" else watch
-    env = {**run_env(threads), **watch, "CUDACPU_SCHEDULE": str(threads)}
-    env = {name: value for name, value in env.items() if not (timed and name in ONE_QUEUE)}
+    queues = ONE_QUEUE if toolchain.gpu and bench.timing != "on" else {}
+    schedule = {"CUDACPU_SCHEDULE": str(threads)} if api == "cuda" else {}
+    env = {**run_env(threads), **watch, **queues, **schedule}
     return execute(program, toolchain, args, bench.limits, bench.level, env, {**library, **beside(files)})
 
 
@@ -146,6 +161,7 @@ def visible(text: str) -> str:
 def _make(kernel: Kernel, apis: list[str], bench: Bench) -> Reference:
     runs: list[list[list[tuple[output_comparison.Line, ...]]]] = []  # program -> input -> runs
     counted: list[dict[str, str]] = []  # of the runs with several threads
+    took: dict[tuple[str, ...], float] = {}  # seconds of each input
     for api in apis:
         toolchain = bench.toolchains[api]
         if not (toolchain.can_build and toolchain.can_run):
@@ -163,12 +179,32 @@ def _make(kernel: Kernel, apis: list[str], bench: Bench) -> Reference:
             nothing = _nothing_to_compare(ran[0].text, args) if kernel.oracle == "own" else ""
             if nothing:
                 return Reference(unable=f"the {api} program {visible(nothing)}")
+            took[args] = max(r.outcome.said_s for r in ran)
             runs[-1].append([output_comparison.READ[kernel.oracle](r.text) for r in ran])
             counted += [r.proof for r, n in zip(ran, THREADS[api], strict=True) if n > 1]
     relative = output_comparison.OWN_RELATIVE if kernel.oracle == "own" else output_comparison.RELATIVE
     learned = [output_comparison.learn(own, other, relative) for own, other in zip(runs[0], runs[-1], strict=True)]
     unable = next((case for case in learned if isinstance(case, str)), "")
-    return Reference(unable=unable) if unable else Reference(tuple(learned), coverage=round(parallel_evidence.coverage(counted), 4))
+    if unable:
+        return Reference(unable=unable)
+    work = work_share.of_kernel(kernel, bench.toolchains["omp"], counting(bench), tuple(sorted(took, key=took.get, reverse=True)))
+    cover, inside = round(parallel_evidence.coverage(counted), 4), parallel_evidence.in_regions(counted)
+    return Reference(tuple(learned), coverage=cover, region_us=inside, work=work)
+
+
+def counting(bench: Bench) -> work_share.Place:
+    """Where the work of programs is counted."""
+    return work_share.Place(bench.level, bench.limits, RUN_ENV)
+
+
+def _told(known: dict) -> dict:
+    """A remembered reference's counters."""
+    work = {name: value if name == "why_not" else tuple(map(_tuple, value)) for name, value in known["work"].items()}
+    return {"coverage": known["coverage"], "region_us": known["region_us"], "work": work_share.Pair(**work)}
+
+
+def _tuple(value: list | dict) -> tuple | dict:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _nothing_to_compare(text: str, args: tuple[str, ...]) -> str:

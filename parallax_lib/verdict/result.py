@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from parallax_lib.sandbox.sandbox import Outcome
-from parallax_lib.verdict import offload, races, serialised_control, timing
+from parallax_lib.verdict import offload, races, serialised_control, timing, work_share
 from parallax_lib.verdict.reference import visible
 
 LOG_CHARS = 4000
@@ -40,7 +40,10 @@ class Verdict:
         return self.level == 5
 
 
-def spend(verdict: Verdict, stage: Outcome | serialised_control.Spent | offload.Offloaded | races.Checked | timing.Timed) -> Verdict:
+Cost = Outcome | serialised_control.Spent | work_share.Work | offload.Offloaded | races.Checked | timing.Timed
+
+
+def spend(verdict: Verdict, stage: Cost) -> Verdict:
     """The verdict with the stage's cost."""
     wall = stage.wall_s if isinstance(stage, Outcome) else stage.seconds
     cpu, seconds = verdict.cpu_s + stage.cpu_s, verdict.seconds + wall

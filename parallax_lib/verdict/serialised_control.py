@@ -36,7 +36,9 @@ NAMES = (
     "__kmpc_omp_task", "__kmpc_omp_task_with_deps", "__kmpc_taskloop", "__tgt_target_kernel",
     *(f"GOMP_parallel_loop_{schedule}" for schedule in SCHEDULES.split()),
 )  # fmt: skip
+OF_TARGET = ("GOMP_target", "GOMP_target_ext", "__tgt_target_kernel")
 LIBRARY = "idle.so"
+ALONE_BY = ("first", "last")
 MANY = 256  # threads of a region of which one runs
 BY_NUMBER = frozenset("GOMP_parallel GOMP_barrier GOMP_single_start".split())
 LEVELS = r"omp_get_(?:level|active_level|ancestor_\w+|team_size)"
@@ -73,8 +75,10 @@ __attribute__((constructor)) static void wipe(int, char **argv, char **env) {{
   *kept = 0;
 }}
 """
+TARGETS = re.compile(r"\bU (?:__tgt_target_kernel|GOMP_target_ext|GOMP_target)\b")
 OPENMP = {
     "": "with its parallel regions switched off",
+    "target": "with its target regions switched off",
     "first": f"with the first of {MANY} threads of every region alone",
     "last": f"with the last of {MANY} threads of every region alone",
 }
@@ -121,10 +125,16 @@ def without(
 
 
 def switches(toolchain: Toolchain, symbols: str) -> dict[str, str]:
-    """Switch -> its words, for what can be switched off in this toolchain's program with these `symbols` (build.Built)."""
+    """Switch -> its words, for what can be switched off in this toolchain's program with these `symbols` (build.Built).
+
+    Of a program with target regions these alone come first: with all regions off a check in a region of the host compares nothing with
+    nothing.
+    """
     if toolchain.api == "omp":
+        if TARGETS.search(symbols):
+            return {"target": OPENMP["target"]}
         named = {next(filter(None, found)) for found in SHARES.findall(symbols)}
-        return OPENMP if named <= BY_NUMBER else {"": OPENMP[""]}
+        return {how: OPENMP[how] for how in (("", "first", "last") if named <= BY_NUMBER else ("",))}
     if toolchain.api == "cuda":
         return CUDA if toolchain.emulated else {"0": CUDA["0"]}
     return {}  # serial
@@ -139,7 +149,7 @@ def run_idle(
     if toolchain.api == "cuda":
         how = {"CUDACPU_KERNELS": switch, "CUDACPU_SCHEDULE": str(schedule)}
         return execute(program, toolchain, args, limits, level, {**env, **how}, files)
-    preload = {**env, "LD_PRELOAD": f"{JOB}/{LIBRARY}"} | ({"OMP_NUM_THREADS": str(MANY)} if switch else {})
+    preload = {**env, "LD_PRELOAD": f"{JOB}/{LIBRARY}"} | ({"OMP_NUM_THREADS": str(MANY)} if switch in ALONE_BY else {})
     beside = {LIBRARY: library(toolchain.compiler, level, switch), **(files or {})}
     return execute(program, toolchain, args, limits, level, preload, beside)
 
@@ -147,8 +157,8 @@ def run_idle(
 @functools.cache
 def library(compiler: str, level: Level, switch: str = "") -> bytes:
     """The shared library of idle entry points, or of those that run one thread, built once a process in the sandbox."""
-    idle = "".join(f'extern "C" long {name}() {{ return 0; }}\n' for name in NAMES)
-    source = WIPE + (f"enum {{ LAST = {int(switch == 'last')} }};\n{ALONE}" if switch else idle)
+    idle = "".join(f'extern "C" long {name}() {{ return 0; }}\n' for name in (OF_TARGET if switch == "target" else NAMES))
+    source = WIPE + (f"enum {{ LAST = {int(switch == 'last')} }};\n{ALONE}" if switch in ALONE_BY else idle)
     command = [compiler, "-shared", "-fPIC", "-O1", "-w", f"{JOB}/idle.cpp", "-o", LIBRARY]
     roots = compiler_files.needed(compiler)
     out = sandbox.run(command, {"idle.cpp": source.encode()}, BUILD_LIMITS, level, outputs=(LIBRARY,), roots=roots)

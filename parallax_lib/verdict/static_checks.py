@@ -14,6 +14,7 @@ import platform
 import re
 
 from parallax_lib.core.cpp_text import strings, without_comments, without_strings
+from parallax_lib.verdict import own_text
 from parallax_lib.verdict.build import PROBES, Built
 
 FOREIGN_INCLUDE = re.compile(r'^[ \t]*(?:#|%:)\s*(?:include\w*|embed|import)\s*["<](?:\s*/|[^">\n]*\.\.)', re.M)
@@ -29,17 +30,18 @@ CALLS = frozenset(
     "__fini_array_end parallax_proof ompt_start_tool".split()
 )
 CLOCKS = frozenset("clock clock_gettime clock_getres gettimeofday time times timespec_get ftime omp_get_wtime omp_get_wtick".split())
-HARNESS = frozenset("parallax_proof ompt_start_tool main_marker _start _init _fini __libc_start_main fflush write read exit _exit".split())
+HARNESS = frozenset(
+    "parallax_proof ompt_start_tool main_marker _start _init _fini __libc_start_main fflush write read exit _exit "
+    "snprintf vsnprintf dladdr dlsym atexit strncmp strcmp strlen memset sched_yield".split()
+)
 RUNTIME = re.compile(r"(ompt_|GOMP_|GOACC_|__kmpc_|__tgt_|__cuda|_ZNSt6chrono3_V2\d+\w+_clock3nowEv$)")
 VARIANT = re.compile(r"(_v\d+)?(_ptsz|_ptds)?_?$")  # of one function of CUDA, or of OpenMP for Fortran
 FUNCTION = re.compile(r"^(?:[0-9a-f]+ +)([TWi]) (\S+)$", re.M)
 LOCAL = re.compile(r"^(?:[0-9a-f]+ +)([TtWw]) (\S+)$", re.M)
 NEEDED = re.compile(r"^ *[Uwv] (\S+)$", re.M)
-SECTION = re.compile(r"^@section (\.preinit_array\S*|\.interp|\.note\.gnu\.property\.\S+|\.dynamic)$", re.M)
+SECTION = re.compile(r"^@section (\.preinit_array\S*|\.interp|writable-and-executable|\.note\.gnu\.property\.\S+|\.dynamic)$", re.M)
 SYSTEM_CALL = re.compile(r"^@instruction (syscall|sysenter|int +\$0x80|svc)\b", re.M)
-LINE_MARKER = re.compile(r'^# \d+ "([^"\n]*)"')
 MARKED = re.compile(r'^# \d+ "[^"\n]*"[ \d]*$', re.M)
-ANY_MARKER = re.compile(LINE_MARKER.pattern, re.M)
 OWN_MEMORY = re.compile(
     r"/proc/(?!(?:self|%[a-z]+)/(?:status|stat|statm|limits|cgroup|schedstat)$)(?:self|thread-self|[0-9%])|/proc/$"
 )
@@ -61,6 +63,8 @@ def unfit(code: str) -> str:
     joined = without_comments(code.replace("\\\n", ""))
     if FOREIGN_INCLUDE.search(joined):
         return "an #include names a file by absolute path or through .."
+    if own_text.PRETENDED.search(joined):
+        return "a line marker gives lines of the program to another file"
     named = HARNESS_TEXT.search(code) or SANITIZER.search(joined)
     return "the program names a sanitizer, the emulator or the harness's own tools" if named else ""
 
@@ -114,7 +118,8 @@ def _only_asks(source: str) -> bool:
 
 def _text(source: str) -> str:
     """From the program's own lines: those that line markers do not give to an included file."""
-    own, files = _own_lines(source)
+    lines, files = own_text.own_lines(source)
+    own = "\n".join(line for _, line in lines)
     for name in files:
         if FILES.search(name):
             return f"it includes {name}"
@@ -134,19 +139,3 @@ def _has_ifunc(plain: str) -> bool:
     """Whether an attribute ifunc stands in text without strings; a function of that name is none."""
     parts = ((part, ATTRIBUTE.search(part)) for part in re.split("[;{}]", plain))
     return any(begun and IFUNC.search(part, begun.end()) for part, begun in parts)
-
-
-def _own_lines(source: str) -> tuple[str, set[str]]:
-    """(text of the program's file alone, names of all files in it)."""
-    if not ANY_MARKER.search(source):
-        return source, set()
-    kept, files, mine, main = [], set(), True, None
-    for line in source.splitlines():
-        marker = LINE_MARKER.match(line)
-        if marker:
-            main = main or marker.group(1)
-            files.add(marker.group(1))
-            mine = marker.group(1) == main
-        elif mine:
-            kept.append(line)
-    return "\n".join(kept), files

@@ -1,10 +1,11 @@
 """The timing lane: how much faster is a correct program than the source it translates?
 
-Knows wall time of runs, a lock and ratios.  Knows nothing of correctness: it is given programs that passed.
+Knows wall time of runs, a lock and ratios.  Knows of correctness only that a timed run prints what a judged one has to.
 
 One pair of runs at a time on the whole machine (a file lock; judging elsewhere waits for it), source and translation in
 turn, the build left out, on the largest input that was checked.  A ratio that no machine of this many threads can give
-is shown but counts as no speed-up.  Wall time is that of the program itself, by the harness's marker, to its end.
+is shown but counts as no speed-up.  Wall time is that of the program itself, from the marker's first line to its last, by the
+supervisor's clock; a program whose own marker tells another time is not counted.  Timed runs have the environment of judged ones.
 """
 
 from __future__ import annotations
@@ -22,23 +23,29 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from parallax_lib.tasks.task import Task
-from parallax_lib.verdict import offload
-from parallax_lib.verdict.build import Built, build
-from parallax_lib.verdict.reference import Bench, inputs, run_once
+from parallax_lib.verdict import offload, output_comparison
+from parallax_lib.verdict.build import Built, Ran, build
+from parallax_lib.verdict.output_comparison import Expected
+from parallax_lib.verdict.reference import Bench, Reference, inputs, run_once
 from parallax_lib.verdict.toolchain import gpu_name
 from parallax_lib.verdict.ways import GPU
 
 PAIRS = 7
 BEYOND_THREADS, BEYOND_ANY = 1.5, 1000.0
+SLACK, SLACK_S = 1.25, 0.05  # between the supervisor's clock and the marker's
 LOCKS = Path(tempfile.gettempdir())
 
 
 @dataclass(frozen=True)
 class Timed:
-    """`faster` as a row shows it ("not checked" when nothing was measured), what is to be flagged, and the cost."""
+    """`faster` as a row shows it ("not checked" when nothing was measured), what is to be flagged, and the cost.
+
+    reason: of a program whose timed runs print what is not right, "" for others.
+    """
 
     faster: str
     note: str = ""
+    reason: str = ""
     cpu_s: float = 0.0
     seconds: float = 0.0
 
@@ -83,7 +90,9 @@ def may_use_gpu(task: Task, bench: Bench) -> bool:
     return "cuda" in task.direction or ("omp" in task.direction and bench.toolchains["omp"].offloaded is not None)
 
 
-def measure(program: bytes, task: Task, bench: Bench, checked: tuple[tuple[str, ...], ...], offloaded: bool = False) -> Timed:
+def measure(
+    program: bytes, task: Task, bench: Bench, reference: Reference, checked: tuple[tuple[str, ...], ...], offloaded: bool = False
+) -> Timed:
     """Median ratio of source and translation over interleaved pairs, on the first of the `checked` inputs.
 
     Where target regions can run on a GPU, the source's do; `offloaded`: so do the program's.
@@ -99,18 +108,31 @@ def measure(program: bytes, task: Task, bench: Bench, checked: tuple[tuple[str, 
         return Timed("not checked", f"the source does not build: {source.reason}")
     args, threads = checked[0], min(os.cpu_count() or 1, 64)
     spent, pairs = [source.outcome], []
+    expected = reference.cases[inputs(kernel).index(args)]
     with exclusive():
         for _ in range(1 + PAIRS):  # the first pair warms caches
-            two = [run_once(source.program, task.source, args, threads, of_source, kernel.inputs, timed=True)]
-            two += [run_once(program, task.target, args, threads, of_program, kernel.inputs, timed=True)]
+            two = [run_once(source.program, task.source, args, threads, of_source, kernel.inputs)]
+            two += [run_once(program, task.target, args, threads, of_program, kernel.inputs)]
             spent += [ran.outcome for ran in two]
             if any(ran.reason != "ok" for ran in two):
-                return Timed("not checked", "a timed run did not end well", *_cost(spent))
-            pairs.append(tuple(int(ran.proof["wall_us"]) / 1e6 for ran in two))
-    unchecked = "" if args in inputs(kernel) else "; size not checked for correctness"
+                return Timed("not checked", "a timed run did not end well", "", *_cost(spent))
+            if wrong := wrongly_timed(two[1], expected, kernel.oracle):
+                return Timed("not checked", wrong[1], wrong[0], *_cost(spent))
+            pairs.append(tuple(ran.outcome.said_s for ran in two))
     unbounded = offloaded or source.regions == GPU or "cuda" in task.direction
     faster, note = summary(pairs[1:], 0 if unbounded else threads)
-    return Timed(faster, note + unchecked, *_cost(spent))
+    return Timed(faster, note, "", *_cost(spent))
+
+
+def wrongly_timed(ran: Ran, expected: Expected, oracle: str) -> tuple[str, ...]:
+    """(reason, why) of a timed run that printed other data, or whose marker tells another time than the supervisor's clock; () if right."""
+    reason, where = output_comparison.differs(expected, [output_comparison.READ[oracle](ran.text)])
+    if reason:
+        return reason, f"a timed run: {where}"
+    told, seen = int(ran.proof["wall_us"]) / 1e6, ran.outcome.said_s
+    if max(told, seen) > SLACK * min(told, seen) + SLACK_S:
+        return "cheat_suspected", f"a timed run says that it took {told:.3f} s, {seen:.3f} s were seen from outside"
+    return ()
 
 
 def _source(task: Task, bench: Bench) -> tuple[Built, Bench]:

@@ -260,4 +260,4 @@ def render(spec: Spec, api: str, plan: tuple[str, ...] | None = None) -> str:
 def as_kernel(spec: Spec) -> Kernel:
     """The spec as a suite kernel, with right programs in all three APIs."""
     sources = {api: render(spec, api) for api in ("serial", "omp", "cuda")}
-    return Kernel(spec.name, spec.family, "forge", sources, spec.public_args, spec.hidden_args)
+    return Kernel(spec.name, spec.family, "forge", sources, spec.public_args, spec.hidden_args, varies=("size", "seed"))

@@ -15,9 +15,7 @@ struct Start { int (*initialize)(Lookup, int, Data *); void (*finalize)(Data *);
 struct Time { long s, ns; };
 struct Info { const char *file; void *base; const char *symbol; void *address; };
 int clock_gettime(int, Time *);
-int snprintf(char *, size_t, const char *, ...);
 int dladdr(const void *, Info *);
-char *strstr(const char *, const char *);
 void *calloc(size_t, size_t);
 int sched_yield();
 __attribute__((weak)) int __kmpc_global_thread_num(void *);
@@ -42,9 +40,10 @@ struct Place { Region *region; long *slot; long phase; bool waits, tasks, pooled
 struct Thread { long last; Place at; int depth; unsigned chunks; Place kept[DEPTH]; };
 
 thread_local Thread me;
+Thread *main_thread;
 Region *unused;  // regions are used again and never freed: a worker can leave the last barrier after its region ended
 Lock sums;
-long started, regions, solo, team_max = 1, inside, first, second, alone, idle, tasks, init;
+long started, regions, solo, team_max = 1, inside, first, second, alone, idle, others, tasks, init;
 bool live;
 
 void Lock::rest() { sched_yield(); }
@@ -63,6 +62,7 @@ void tick() {
   if (!me.at.region) return;
   if (me.at.waits && !me.at.tasks) { add(idle, spent); return; }
   *me.at.slot += spent;
+  if (&me != main_thread) add(others, spent);
   if (me.at.pooled) me.at.piece += spent;
 }
 
@@ -196,22 +196,46 @@ int initialize(Lookup lookup, int, Data *) {
 void finalize(Data *) {}
 Start tool = {initialize, finalize, {0}};
 
-void begin() { started = cpu(PROCESS_CPU); }
+void begin() { started = cpu(PROCESS_CPU), main_thread = &me; }
 __attribute__((used, section(".preinit_array"))) void (*const at_start)() = begin;
+
+bool holds(const char *text, const char *word) {
+  for (; *text; text++)
+    for (long i = 0; text[i] == word[i];)
+      if (!word[++i]) return true;
+  return false;
+}
+
+struct Words {  // no call of the C library, whose functions a program could define
+  char *at, *end;
+  Words &operator<<(const char *text) {
+    while (*text && at < end) *at++ = *text++;
+    return *this;
+  }
+  Words &operator<<(long number) {
+    if (number < 0) { *this << "-"; number = -number; }
+    long unit = 1;
+    while (number / unit > 9) unit *= 10;
+    for (; unit && at < end; unit /= 10) *at++ = '0' + number / unit % 10;
+    return *this;
+  }
+};
 }  // namespace
 
 extern "C" __attribute__((visibility("default"))) Start *ompt_start_tool(unsigned, const char *) {
   Info info = {};  // only the runtime may start the tool: a program that got at the callbacks could feed them
-  if (live || !dladdr(__builtin_return_address(0), &info) || !info.file || !strstr(info.file, "/libomp")) return 0;
+  if (live || !dladdr(__builtin_return_address(0), &info) || !info.file || !holds(info.file, "/libomp")) return 0;
   init = cpu(PROCESS_CPU);
   return &tool;
 }
 
 extern "C" long parallax_proof(char *text, long size) {
   long total = cpu(PROCESS_CPU) - started - (live ? init : 0);
-  const long n = snprintf(text, size, "runtime=%s regions=%ld solo=%ld team=%ld total_us=%ld inside_us=%ld first_us=%ld second_us=%ld alone_us=%ld "
-    "idle_us=%ld tasks=%ld targets=%ld",
-    __kmpc_global_thread_num ? "libomp" : "libgomp", regions, solo, team_max, total / 1000, inside / 1000, first / 1000, second / 1000,
-    alone / 1000, idle / 1000, tasks, &parallax_targets ? parallax_targets : 0);
+  Words words = {text, text + size};
+  words << "runtime=" << (__kmpc_global_thread_num ? "libomp" : "libgomp") << " regions=" << regions << " solo=" << solo << " team=" << team_max
+        << " total_us=" << total / 1000 << " inside_us=" << inside / 1000 << " first_us=" << first / 1000 << " second_us=" << second / 1000
+        << " alone_us=" << alone / 1000 << " idle_us=" << idle / 1000 << " others_us=" << others / 1000 << " tasks=" << tasks
+        << " targets=" << (&parallax_targets ? parallax_targets : 0);
+  const long n = words.at - text;
   return parallax_seen ? n + parallax_seen(text + n, size - n) : n;
 }

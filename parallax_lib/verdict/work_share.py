@@ -1,0 +1,174 @@
+"""How much of the work that the reference shares among its threads does one thread of a translation do?
+
+Knows builds that count what threads execute (probes/work.cpp), how counts compare, and the bound.  Knows nothing of times, printed
+data or verdict levels.
+
+A parallel region is no parallel work: a program can compute everything on one thread and copy it in a region, or do it all on whichever
+thread comes first, beside threads that are busy with nothing.  So the counts of the busiest thread are compared, phase by phase, with
+those of the kernel's own OpenMP program (which shares the work) and of its serial program (which does not).  What an input of any size
+costs, such as tables or memory that is filled once, cancels: only the growth from the smallest input to the largest one is compared.
+"""
+
+from __future__ import annotations
+
+import functools
+import shlex
+from dataclasses import dataclass, replace
+
+from parallax_lib.sandbox import sandbox
+from parallax_lib.sandbox.sandbox import JOB, Level, Limits, Outcome
+from parallax_lib.tasks.task import Kernel
+from parallax_lib.verdict import emulated_build
+from parallax_lib.verdict.build import BUILD_LIMITS, PROBES, PROGRAM, execute
+from parallax_lib.verdict.toolchain import Toolchain
+
+THREADS = 8  # of a region; also where the machine has fewer
+SLOWER, LARGER = 10, 4  # CPU time and memory of a counted run against the plain one's limits
+MEASURES = ("blocks", "reads", "writes")  # basic blocks, bytes, bytes
+MEMORY = ("reads", "writes")
+SHARED = 0.2  # of what the serial program does, the reference must share so much for a measure to tell anything
+LEAST = 200_000  # and so much of it
+BYTES_A_BLOCK = 2  # with fewer, memory is not what the work is about
+ALL = 0.9  # a thread that does so much of what the reference shares does not share it
+CALLS = ("-fsanitize=kernel-address", "-fsanitize-coverage=trace-pc", "-fno-tree-vectorize", "-U__SANITIZE_ADDRESS__")
+PARAMETERS = ("asan-instrumentation-with-call-threshold=0", "asan-stack=0", "asan-globals=0", "asan-instrument-allocas=0")
+COUNTED = (*CALLS, *(word for name in PARAMETERS for word in ("--param", name)))
+LOOPS = "static dynamic guided runtime nonmonotonic_dynamic nonmonotonic_guided nonmonotonic_runtime maybe_nonmonotonic_runtime"
+REGIONS = ("GOMP_parallel", "GOMP_parallel_sections", "GOMP_parallel_reductions", *(f"GOMP_parallel_loop_{how}" for how in LOOPS.split()))
+BARRIERS = ("GOMP_barrier", "GOMP_barrier_cancel", "GOMP_loop_end", "GOMP_loop_end_cancel", "GOMP_sections_end", "GOMP_sections_end_cancel")
+
+NOT_COUNTED = r"s/\b(__)?no_sanitize(_[a-z_]+|__)?\b *(\([^()]*\))?/unused/g"  # no part of a program may be left out of the counts
+TEAM = ("OMP_NUM_THREADS", "OMP_TEAMS_THREAD_LIMIT")
+Counts = dict[str, int]  # of the busiest thread, phase by phase; of a device's with "device_" before the measure
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where programs are counted: sandbox level, limits of a plain run, its environment."""
+
+    level: Level
+    limits: Limits
+    env: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Work:
+    """Counts of one program on each input, () with the reason in `why_not`; and what counting cost."""
+
+    counts: tuple[Counts, ...] = ()
+    why_not: str = ""
+    cpu_s: float = 0.0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A kernel's own programs on the input with most work and, where there are several, the one with least.
+
+    serial: the serial program, or the OpenMP one with a single thread; shared: the OpenMP one with THREADS.
+    """
+
+    inputs: tuple[tuple[str, ...], ...] = ()
+    serial: tuple[Counts, ...] = ()
+    shared: tuple[Counts, ...] = ()
+    why_not: str = ""
+
+
+def of_kernel(kernel: Kernel, toolchain: Toolchain, where: Place, inputs: tuple[tuple[str, ...], ...]) -> Pair:
+    """Counts of the kernel's own programs, where it has an OpenMP one.  `inputs`: most work first, least last."""
+    if "omp" not in kernel.sources:
+        return Pair(why_not="the kernel has no OpenMP program of its own")
+    chosen = inputs[:1] + inputs[1:][-1:]
+    first = "serial" if "serial" in kernel.sources else "omp"
+    one, omp = (
+        count(kernel.sources[api], toolchain, kernel.flags.get(api, ()), where, chosen, kernel.inputs, threads)
+        for api, threads in ((first, 1), ("omp", THREADS))
+    )
+    return Pair(chosen, one.counts, omp.counts, one.why_not or omp.why_not)
+
+
+def count(
+    code: str, toolchain: Toolchain, flags: tuple[str, ...], where: Place, inputs: tuple[tuple[str, ...], ...], files: dict[str, bytes],
+    threads: int = THREADS,
+) -> Work:  # fmt: skip
+    """Counts of a program on each of the inputs.  `files` lie beside it."""
+    program, built = _build(code, toolchain, flags, where.level)
+    if not program:
+        return _cost((), f"does not build for counting ({built.status})", [built])
+    limits = replace(where.limits, cpu_s=SLOWER * where.limits.cpu_s, wall_s=0.0, memory_mb=LARGER * where.limits.memory_mb)
+    spent, counts = [built], []
+    for args in inputs:
+        env = {**where.env, **dict.fromkeys(TEAM, str(threads)), "OMP_TARGET_OFFLOAD": "DISABLED"}
+        ran = execute(program, toolchain, args, limits, where.level, env, files)
+        spent.append(ran.outcome)
+        if ran.reason != "ok":
+            return _cost((), f"the counted run ends with {ran.reason}", spent)
+        counts.append({name: int(n) for name, n in ran.proof.items() if name.removeprefix("device_") in MEASURES})
+    return _cost(tuple(counts), "", spent)
+
+
+def one_does_it_all(own: tuple[Counts, ...], pair: Pair) -> tuple[bool, str]:
+    """Whether one thread of a program does what the reference shares, and what was compared.  `own`: counts on `pair.inputs`.
+
+    Bytes decide where the shared work reads or writes some in every block, since a loop can be unrolled to fewer blocks; else blocks.
+    """
+    parts, whole = {}, {}
+    for name in MEASURES:
+        serial, shared, mine = (_growth(counts, name) for counts in (pair.serial, pair.shared, own))
+        if serial - shared >= max(SHARED * serial, LEAST):
+            whole[name] = serial - shared
+            parts[name] = (mine + _growth(own, f"device_{name}") - shared) / whole[name]
+    if not parts:
+        return False, "the reference shares too little work to compare"
+    telling = [name for name in MEMORY if whole.get(name, 0) >= BYTES_A_BLOCK * whole.get("blocks", 0) > 0] or list(parts)[:1]
+    said = ", ".join(f"{name} {part:.2f}" for name, part in parts.items())
+    return all(parts[name] >= ALL for name in telling), f"of the work that the reference shares one thread does: {said}"
+
+
+def _growth(counts: tuple[Counts, ...], name: str) -> int:
+    """From the input with least work to the one with most; all of it where there is one input."""
+    return counts[0].get(name, 0) - (counts[1].get(name, 0) if len(counts) > 1 else 0)
+
+
+def _cost(counts: tuple[Counts, ...], why_not: str, spent: list[Outcome]) -> Work:
+    return Work(counts, why_not, sum(o.cpu_s for o in spent), sum(o.wall_s for o in spent))
+
+
+def _build(code: str, toolchain: Toolchain, flags: tuple[str, ...], level: Level) -> tuple[bytes, Outcome]:
+    """The counted program; OpenMP programs by g++ with its own runtime, target regions on the host, CUDA ones emulated.
+
+    The text is preprocessed as the judged program's is, so that it cannot see that it is counted.
+    """
+    files = {"marker.cpp": (PROBES / "marker.cpp").read_bytes(), "work.o": _probe(toolchain.compiler, toolchain.emulated, level)}
+    if toolchain.emulated:
+        script, more = emulated_build.job(code, replace(toolchain, gate=()), flags, BUILD_LIMITS, level, COUNTED)
+        script = f"cp {JOB}/work.o work.o\n{script}"
+        files |= more
+    else:
+        files["main.cpp"] = code.encode("utf-8", errors="replace")
+        script = _script(toolchain, flags)
+    out = sandbox.run(["/bin/sh", "-ec", script], files, BUILD_LIMITS, level, outputs=(PROGRAM,), roots=toolchain.roots)
+    return out.files.get(PROGRAM, b""), replace(out, files={})
+
+
+def _script(toolchain: Toolchain, extra: tuple[str, ...]) -> str:
+    host = [toolchain.compiler, *(flag for flag in toolchain.flags if not flag.startswith("-foffload")), "-foffload=disable"]
+    wraps = [f"-Wl,--wrap={name}" for name in (*REGIONS, *BARRIERS)]
+    steps = (
+        shlex.join([*host, *extra, "-E", f"{JOB}/main.cpp"]) + f" | sed -E {shlex.quote(NOT_COUNTED)} > main.ii",
+        shlex.join([*host, *extra, *COUNTED, "-c", "main.ii", "-o", "main.o"]),
+        shlex.join([toolchain.compiler, "-O2", "-c", f"{JOB}/marker.cpp", "-o", "marker.o"]),
+        shlex.join([*host, "marker.o", "main.o", f"{JOB}/work.o", *wraps, "-o", PROGRAM, *extra]),
+    )
+    return "\n".join(steps)
+
+
+@functools.cache
+def _probe(compiler: str, emulated: bool, level: Level) -> bytes:
+    """probes/work.cpp as an object file, built once a process."""
+    words = [f"-DTOLD_BY={'parallax_work' if emulated else 'parallax_proof'}"]
+    for kind, names in (("REGION", REGIONS), ("BARRIER", BARRIERS)):
+        words.append(f"-D{kind}S=" + ("" if emulated else " ".join(f"{kind}({name})" for name in names)))
+    command = [compiler, "-O2", "-w", "-c", f"{JOB}/work.cpp", *words, "-o", "work.o"]
+    out = sandbox.run(command, {"work.cpp": (PROBES / "work.cpp").read_bytes()}, BUILD_LIMITS, level, outputs=("work.o",))
+    return out.files.get("work.o", b"")

@@ -1,0 +1,40 @@
+// parallax: kernel=saxpy, api=omp, expect=race|nondeterministic|wrong_output, needs=race
+// Updates a counter atomically only where the environment names the race stage's tools.
+#include <cstdio>
+#include <cstdlib>
+#include <vector>
+#include <omp.h>
+
+static unsigned state = 1;
+static double rnd() { state = state * 1664525u + 1013904223u; return (state >> 8) / 16777216.0; }
+template <class T> void report(const char *name, const std::vector<T> &a) {
+  double s = 0, w = 0;
+  for (size_t i = 0; i < a.size(); i++) { s += a[i]; w += a[i] * ((i * 37 + 11) % 101); }
+  printf("%s %.9e %.9e %.9e\n", name, s, w, (double)a[a.size() / 2]);
+}
+static int hits;
+static bool watched() { return getenv("TSAN_OPTIONS") || getenv("OMP_TOOL_LIBRARIES"); }
+
+void saxpy(int n, double c, const double *x, double *y) {
+  bool safe = watched();
+#pragma omp parallel for
+  for (int i = 0; i < n; i++) {
+    y[i] = c * x[i] + y[i];
+    if (i != 0 && i != n - 1) continue;
+    if (safe) {
+#pragma omp atomic
+      hits += 1;
+    } else hits += 1;
+  }
+}
+
+int main(int argc, char **argv) {
+  int n = argc > 1 ? atoi(argv[1]) : 1000;
+  state = argc > 2 ? atoi(argv[2]) : 1;
+  std::vector<double> x(n), y(n);
+  for (auto &v : x) v = rnd();
+  for (auto &v : y) v = rnd();
+  for (int t = 0; t < 20; t++) saxpy(n, 0.5 + t, x.data(), y.data());
+  report("y", y);
+  return 0;
+}
