@@ -27,10 +27,11 @@ from parallax_lib.sandbox.sandbox import Limits
 from parallax_lib.tasks.task import Task
 from parallax_lib.verdict import denials, parallel_evidence, races, remedies
 from parallax_lib.verdict import known_programs as known
-from parallax_lib.verdict.build import BUILD_LIMITS, TARGET
+from parallax_lib.verdict.build import BUILD_LIMITS
 from parallax_lib.verdict.llvm import Llvm
 from parallax_lib.verdict.reference import HARNESS_VERSION, Bench, tool_facts
 from parallax_lib.verdict.result import Verdict
+from parallax_lib.verdict.ways import has_target
 
 FRESH_S = 3600.0  # how long a part that passed is believed
 PASSED: dict[str, tuple[float, str]] = {}  # key of a part -> (when it passed, the check's id)
@@ -97,7 +98,7 @@ def needed(bench: Bench, items: Collection[tuple[str | None, Task]]) -> set[str]
     """Names of the parts that judging these programs takes."""
     apis = {api for _, task in items for api in task.direction.split("-")} | {"serial"}
     names = {"serial", *(name for name in ("OpenMP", "OpenMP race stage") if "omp" in apis)}
-    if "omp" in apis and any(TARGET.search(text) for code, task in items for text in (code or "", *task.kernel.sources.values())):
+    if "omp" in apis and any(has_target(text) for code, task in items for text in (code or "", *task.kernel.sources.values())):
         names |= {"OpenMP target regions", "target regions on the GPU"}
     names |= {"CUDA", "CUDA race stage"} if "cuda" in apis else set()
     return names | ({"timing lane"} if bench.timing == "on" else set())
