@@ -4,7 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from programs import OMP, SERIAL, TASK, sandboxed
+from programs import (
+    OMP,
+    SERIAL,
+    TASK,
+    sandboxed,
+    unadmitted,  # noqa: F401
+)
 
 from parallax_lib.sandbox import sandbox
 from parallax_lib.sandbox.sandbox import Limits

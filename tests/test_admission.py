@@ -323,8 +323,9 @@ def test_control_groups_of_both_versions_are_read(monkeypatch, tmp_path):
         said = machine_limits.shortages(replace(LIMITS, memory_mb=2048))
         assert [line.split(":")[0] for line in said[-2:]] == ["memory limit of the container or batch job",
                                                               "process limit of the container or batch job (pids.max)"]  # fmt: skip
-    monkeypatch.setattr(machine_limits, "strikes", iter([(0, 0), (1, 0)]).__next__)
-    out = sandbox.run(["/bin/sh", "-c", "kill -9 $$"], {}, replace(LIMITS, memory_mb=4096), sandbox.probe())
+    level, counts = sandbox.probe(), iter([(0, 0), (1, 0)])
+    monkeypatch.setattr(machine_limits, "strikes", lambda: next(counts))
+    out = sandbox.run(["/bin/sh", "-c", "kill -9 $$"], {}, replace(LIMITS, memory_mb=4096), level)
     assert out.status == "infra_error" and "memory limit of the container" in out.stderr
 
 

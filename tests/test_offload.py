@@ -4,7 +4,15 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from programs import KERNEL, OMP, SERIAL, TASK, first, sandboxed
+from programs import (
+    KERNEL,
+    OMP,
+    SERIAL,
+    TASK,
+    first,
+    sandboxed,
+    unadmitted,  # noqa: F401
+)
 
 from parallax_lib.sandbox import sandbox
 from parallax_lib.sandbox.sandbox import Limits

@@ -8,7 +8,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from programs import HIDDEN, KERNEL, LOOP, MAIN, OMP, PRAGMA, RACY, SERIAL, TASK, UNISTD, first, needs_nvcc, sandboxed
+from programs import (
+    HIDDEN,
+    KERNEL,
+    LOOP,
+    MAIN,
+    OMP,
+    PRAGMA,
+    RACY,
+    SERIAL,
+    TASK,
+    UNISTD,
+    first,
+    needs_nvcc,
+    sandboxed,
+    unadmitted,  # noqa: F401
+)
 
 from parallax_lib.core.config import ROOT
 from parallax_lib.sandbox import sandbox

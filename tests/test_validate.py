@@ -11,7 +11,22 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from programs import CUDA, HIDDEN, KERNEL, LOOP, OMP, PRAGMA, RACY, SERIAL, TASK, UNISTD, first, needs_nvcc, sandboxed
+from programs import (
+    CUDA,
+    HIDDEN,
+    KERNEL,
+    LOOP,
+    OMP,
+    PRAGMA,
+    RACY,
+    SERIAL,
+    TASK,
+    UNISTD,
+    first,
+    needs_nvcc,
+    sandboxed,
+    unadmitted,  # noqa: F401
+)
 
 from parallax_lib.analysis import validation_stats
 from parallax_lib.core.errors import UserError
