@@ -53,7 +53,7 @@ def name_of(table: dict[str, Any], given: str | Callable, setting: str) -> str:
 
 
 def pack_own() -> bytes:
-    """All members that are not the library's, for another process's `enter_own`; b"" where there are none."""
+    """All members that are not the library's functions, for another process's `enter_own`; b"" where there are none."""
     loaded = {name: vars(sys.modules[home])[name] for name, home in TABLES.items() if home in sys.modules}
     found = {name: {key: held for key, held in table.items() if not is_library(held)} for name, table in loaded.items()}
     found = {name: members for name, members in found.items() if members}
