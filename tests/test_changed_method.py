@@ -18,9 +18,10 @@ from parallax_lib.search import rollouts
 from parallax_lib.study import inference, prm_registry
 from parallax_lib.study import run as runs
 
-run = runs.open_run("changed", suite={"directions": ["serial-omp"]}, translator={"model": "random", "dtype": "float32"},
-                    latent={"steps": 2, "sigma": 2.0}, decode={"max_new_tokens": 6}, search={"limit": 1, "branches": 3},
-                    prm={"kind": "ridge"}, executor={"retries": 0})
+small = {"suite": {"directions": ["serial-omp"]}, "translator": {"model": "random", "dtype": "float32"}, "prm": {"kind": "ridge"},
+         "latent": {"steps": 2, "sigma": 2.0}, "decode": {"max_new_tokens": 6}, "search": {"limit": 1, "branches": 3},
+         "executor": {"retries": 0}}
+run = runs.open_run("changed", overrides=small)
 folder = prm_registry.prm_folder(run)
 if not folder.exists():
     model = prm_model.build(prm_model.PRMConfig(backbone="ridge", latent_width=576, steps=2))
@@ -69,9 +70,9 @@ PROPOSALS, POLICIES = "parallax_lib/translator/proposals.py", "parallax_lib/sear
 EDITS = {
     "first": [],
     "again": [],
-    "comment": [(PROPOSALS, "    B, D = hidden.shape\n", "    B, D = hidden.shape  # as it was\n")],
-    "raises": [(PROPOSALS, "    B, D = hidden.shape\n", "    raise RuntimeError('not written yet')\n")],
-    "shifted": [(PROPOSALS, "scale * noise", "scale * (noise + 1)")],
+    "comment": [(PROPOSALS, "    scale = sigma * ", "    # as it was\n    scale = sigma * ")],
+    "raises": [(PROPOSALS, "    scale = sigma * ", "    raise RuntimeError('not written yet')\n    scale = sigma * ")],
+    "shifted": [(PROPOSALS, "h + scale * normal(", "h + scale + scale * normal(")],
     "chooser": [(POLICIES, "descending=True", "descending=False")],
     "prompt": [("parallax_lib/tasks/prompts.py", "You translate programs", "You rewrite programs")],
     "decoding": [("parallax_lib/translator/decoding.py", "chosen = logits.argmax(-1)", "chosen = logits.argmin(-1)")],

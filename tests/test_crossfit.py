@@ -48,6 +48,7 @@ def test_every_unseen_family_is_tested_once_by_models_of_other_families(run, mon
         trained.append({side: set(material.rows.loc[split == side, "family"]) for side in ("train", "valid", "test")})
         return trial(params, kind, material, split, **other)
 
+    watch.version = 1  # what it has seen is no part of a training's name
     monkeypatch.setattr(cross_validation, "trial", watch)
     score = cross_validation.scores(run, rows, latents)
     assert len(trained) == 3
@@ -130,7 +131,13 @@ def test_nothing_that_compiles_leaves_the_filters_the_likeliest():
 def test_every_seed_trains_anew_and_stands_in_the_table(run, monkeypatch):
     rows, latents = learnable()
     used, trial = [], prm_training.trial
-    monkeypatch.setattr(cross_validation, "trial", lambda *args, **other: used.append(other["seed"]) or trial(*args, **other))
+
+    def watch(*args, **other):
+        used.append(other["seed"])
+        return trial(*args, **other)
+
+    watch.version = 1
+    monkeypatch.setattr(cross_validation, "trial", watch)
     both = dataclasses.replace(run, params=run.params.model_copy(update={"card": Card(seeds=(0, 1))}))
     chosen = cross_validation.table(both, rows, latents)
     assert used == [0, 0, 0, 1, 1, 1]

@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -10,12 +11,15 @@ import torch
 from training_rows import SHORT, make_rows
 
 from parallax_lib.core import tables
-from parallax_lib.core.config import load
+from parallax_lib.core.config import Params, load
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.source import source_digest
 from parallax_lib.core.storage import Journal
 from parallax_lib.prm import losses, train
 from parallax_lib.prm import model as prm_model
-from parallax_lib.search import rollouts
+from parallax_lib.search import guided_search, rollouts
+from parallax_lib.search.arms import ARMS, Live
+from parallax_lib.search.policies import POLICIES, by_steps
 from parallax_lib.tasks.task import Kernel, Task
 from parallax_lib.translator.proposals import PROPOSALS
 
@@ -26,11 +30,15 @@ TASK = Task(Kernel("k", "f", "minibench", {"serial": TEXT, "omp": TEXT}, ("1",),
 @pytest.fixture(autouse=True)
 def own_tables():
     """The tables as they were."""
-    held = [(table, dict(table)) for table in (PROPOSALS, losses.LOSSES)]
+    held = [(table, dict(table)) for table in (PROPOSALS, losses.LOSSES, POLICIES, ARMS)]
     yield
     for table, before in held:
         table.clear()
         table.update(before)
+
+
+def first_kept(values, margin, width):
+    return torch.arange(width).expand(len(values), width)
 
 
 def squared(scores, targets, weights, group):
@@ -131,16 +139,28 @@ def test_functions_of_ones_own_reach_other_processes_or_are_refused_in_one_line(
     lock = threading.Lock()
     shifted.version, held = 1, lambda h, count, *_: lock and h.expand(-1, count, -1)
     held.version = 1
-    with pytest.raises(UserError, match="members of one's own in PROPOSALS cannot be sent to another process .*lock") as refused:
+    with pytest.raises(UserError, match=r"PROPOSALS\['lambda-\w+'\] cannot be sent to another process .*lock") as refused:
         collected(tmp_path / "held", proposal=held, executor={"workers": 2})
     assert "\n" not in str(refused.value)
 
 
 def test_a_table_of_another_process_is_filled_from_what_is_sent():
-    losses.LOSSES["mine"] = squared
+    losses.LOSSES["mine"], POLICIES["mine"], ARMS["third"] = squared, partial(by_steps, best=first_kept), Live("random", sample=2)
     sent = tables.pack_own()
-    del losses.LOSSES["mine"]
+    del losses.LOSSES["mine"], POLICIES["mine"], ARMS["third"]
     tables.enter_own(sent)
     given = (torch.tensor([[0.2, 0.4]]), torch.tensor([[1.0, 0.0]]), torch.ones(1, 2), torch.zeros(1).long())
     assert losses.find_loss("mine")(*given).item() == pytest.approx(squared(*given).item())
-    assert losses.activation("mine") == "clip"
+    assert losses.activation("mine") == "clip" and ARMS["third"] == Live("random", sample=2)
+    assert POLICIES["mine"].func is by_steps and source_digest(POLICIES["mine"]) == source_digest(partial(by_steps, best=first_kept))
+    assert POLICIES["steps"] is by_steps  # the library's own do not travel
+
+
+def test_another_policy_or_arm_of_ones_own_is_other_code_for_translations():
+    made = {guided_search.made_by(Params())}
+    for best in (first_kept, None):
+        POLICIES["mine"] = partial(by_steps, best=best)
+        made.add(guided_search.made_by(load("x", search={"choose": "mine"})))
+    assert len(made) == 3 and guided_search.made_by(Params()) in made  # entered, not chosen
+    ARMS["unguided"] = Live("random")
+    assert guided_search.made_by(Params()) not in made

@@ -13,7 +13,6 @@ from parallax_lib.core.config import ROOT
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.storage import Journal
 from parallax_lib.prm import labels as reward_labels
-from parallax_lib.prm import train
 from parallax_lib.prm.parallel_training import Material
 from parallax_lib.study import run as runs
 from parallax_lib.study import training as prm_training
@@ -79,10 +78,11 @@ def test_every_variation_is_trained_once_and_kept(run, monkeypatch):
     training_ablations.table(run, rows.assign(split=rows["split"].map({"train": "train", "valid": "test", "test": "valid"})), latents)
     assert len(run.journal.rows("variation")) == 15  # another seed, another split: trained anew
 
-    def refuse(*args, **more):
-        raise AssertionError("trained again")
+    def refuse(work, material, jobs, *more):
+        assert not jobs, "trained again"
+        return iter(())
 
-    monkeypatch.setattr(train, "fit_model", refuse)
+    monkeypatch.setattr(training_ablations, "each", refuse)
     pd.testing.assert_frame_equal(training_ablations.table(run, rows, latents), table)
     told = subgroups.by_setting(table)
     assert told["setting"].tolist() == table["setting"].tolist() and (told["auroc_low"] <= told["auroc_high"]).all()

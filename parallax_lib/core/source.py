@@ -181,13 +181,13 @@ def _container(value: Any, refer) -> list:
     if not isinstance(value, dict):
         return [type(value).__name__, [refer(held) for held in (sorted(value, key=repr) if isinstance(value, set | frozenset) else value)]]
     table = any(callable(held) for held in value.values())
-    return [[repr(key), refer(held)] for key, held in value.items() if not table or is_library(held)]
+    return [[repr(key), refer(held)] for key, held in value.items() if not table or not callable(held) or is_library(held)]
 
 
 def is_library(value: Any) -> bool:
-    """Whether a function or class is this library's, however it is wrapped."""
-    value = getattr(value, "func", value)
-    return (getattr(value, "__module__", None) or "").partition(".")[0] == LIBRARY.name
+    """Whether a function or class is one that a module of this library holds under its name; one that such a function made is not."""
+    module, name = getattr(value, "__module__", None) or "", getattr(value, "__qualname__", "")
+    return module.partition(".")[0] == LIBRARY.name and getattr(sys.modules.get(module), name, None) is value
 
 
 READERS: list[tuple[Any, Callable]] = [

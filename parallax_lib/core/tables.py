@@ -5,6 +5,7 @@ Knows names, functions and where the tables stand.  Knows nothing of what the fu
 
 from __future__ import annotations
 
+import importlib
 import pickle
 import re
 import sys
@@ -53,18 +54,17 @@ def name_of(table: dict[str, Any], given: str | Callable, setting: str) -> str:
 
 
 def pack_own() -> bytes:
-    """All members that are not the library's, for another process's `enter_own`; b"" where there are none."""
+    """All members that are not the library's functions, for another process's `enter_own`; b"" where there are none."""
     loaded = {name: vars(sys.modules[home])[name] for name, home in TABLES.items() if home in sys.modules}
-    found = {name: {key: held for key, held in table.items() if not is_library(held)} for name, table in loaded.items()}
-    found = {name: members for name, members in found.items() if members}
-    return pack(found, "members of one's own in " + ", ".join(found)) if found else b""
+    own = [(name, key, held) for name, table in loaded.items() for key, held in table.items() if not is_library(held)]
+    return pickle.dumps([(name, key, pack(held, f"{name}[{key!r}]")) for name, key, held in own]) if own else b""
 
 
 def enter_own(packed: bytes) -> None:
     """Put what `pack_own` gave into this process's tables."""
     if packed:
-        for name, members in pickle.loads(packed).items():
-            vars(__import__(TABLES[name], fromlist=[name]))[name].update(members)
+        for name, key, held in pickle.loads(packed):
+            vars(importlib.import_module(TABLES[name]))[name][key] = pickle.loads(held)
 
 
 def pack(value: Any, what: str) -> bytes:

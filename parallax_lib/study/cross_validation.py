@@ -105,9 +105,10 @@ def scores(run: Run, rows: pd.DataFrame, vectors: np.ndarray, seed: int = 0) -> 
 
     vectors: `modelling.readings` [n, K, .].  `seed` is added to the run's.
     """
+    names = trainings(run, rows, vectors, seed)  # before they run: what a method of one's own closes over may change meanwhile
     train_missing(run, rows, vectors, [seed])
     fold_of, contexts, out = folds(rows["family"].unique(), run.params.prm.folds), prompt_states(run, rows), np.full(len(rows), np.nan)
-    for k, name in enumerate(trainings(run, rows, vectors, seed)):
+    for k, name in enumerate(names):
         test, model = (
             splits(rows, fold_of, k) == "test",
             prm_model.load(folder_of(run, name), device=pick_device(run.params.translator.device)),
