@@ -18,9 +18,10 @@ from parallax_lib.search import rollouts
 from parallax_lib.study import inference, prm_registry
 from parallax_lib.study import run as runs
 
-run = runs.open_run("changed", suite={"directions": ["serial-omp"]}, translator={"model": "random", "dtype": "float32"},
-                    latent={"steps": 2, "sigma": 2.0}, decode={"max_new_tokens": 6}, search={"limit": 1, "branches": 3},
-                    prm={"kind": "ridge"}, executor={"retries": 0})
+settings = {"suite": {"directions": ["serial-omp"]}, "translator": {"model": "random", "dtype": "float32"},
+            "latent": {"steps": 2, "sigma": 2.0}, "decode": {"max_new_tokens": 6}, "search": {"limit": 1, "branches": 3},
+            "prm": {"kind": "ridge"}, "executor": {"retries": 0}}
+run = runs.open_run("changed", overrides=settings)
 folder = prm_registry.prm_folder(run)
 if not folder.exists():
     model = prm_model.build(prm_model.PRMConfig(backbone="ridge", latent_width=576, steps=2))
