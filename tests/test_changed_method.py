@@ -70,9 +70,9 @@ PROPOSALS, POLICIES = "parallax_lib/translator/proposals.py", "parallax_lib/sear
 EDITS = {
     "first": [],
     "again": [],
-    "comment": [(PROPOSALS, "    B, D = hidden.shape\n", "    B, D = hidden.shape  # as it was\n")],
-    "raises": [(PROPOSALS, "    B, D = hidden.shape\n", "    raise RuntimeError('not written yet')\n")],
-    "shifted": [(PROPOSALS, "scale * noise", "scale * (noise + 1)")],
+    "comment": [(PROPOSALS, "    rivals = hidden[:, None].repeat(1, count, 1)\n", "    rivals = hidden[:, None].repeat(1, count, 1)  # as it was\n")],
+    "raises": [(PROPOSALS, "    rivals = hidden[:, None].repeat(1, count, 1)\n", "    raise RuntimeError('not written yet')\n")],
+    "shifted": [(PROPOSALS, "return h + scale * normal(", "return h + scale + scale * normal(")],
     "chooser": [(POLICIES, "descending=True", "descending=False")],
     "prompt": [("parallax_lib/tasks/prompts.py", "You translate programs", "You rewrite programs")],
     "decoding": [("parallax_lib/translator/decoding.py", "chosen = logits.argmax(-1)", "chosen = logits.argmin(-1)")],
