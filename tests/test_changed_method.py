@@ -67,11 +67,12 @@ for name, edits in json.loads(sys.argv[2]):
 '''
 
 PROPOSALS, POLICIES = "parallax_lib/translator/proposals.py", "parallax_lib/search/policies.py"
+RIVALS = "    rivals = hidden[:, None].repeat(1, count, 1)"
 EDITS = {
     "first": [],
     "again": [],
-    "comment": [(PROPOSALS, "    rivals = hidden[:, None].repeat(1, count, 1)\n", "    rivals = hidden[:, None].repeat(1, count, 1)  # as it was\n")],
-    "raises": [(PROPOSALS, "    rivals = hidden[:, None].repeat(1, count, 1)\n", "    raise RuntimeError('not written yet')\n")],
+    "comment": [(PROPOSALS, RIVALS, f"{RIVALS}  # as it was")],
+    "raises": [(PROPOSALS, RIVALS, "    raise RuntimeError('not written yet')")],
     "shifted": [(PROPOSALS, "return h + scale * normal(", "return h + scale + scale * normal(")],
     "chooser": [(POLICIES, "descending=True", "descending=False")],
     "prompt": [("parallax_lib/tasks/prompts.py", "You translate programs", "You rewrite programs")],
