@@ -32,7 +32,6 @@ STUDY, SHIPPED = "study", ROOT / "data" / "study"  # the run whose tables ship, 
 MANIFEST = "manifest.json"  # of a folder in which `parallax_lib run` has started
 
 
-
 @dataclass(frozen=True)
 class Run:
     """An open run folder.  `shipped`: the study as it ships; its tables are read from data/study and no stage is executed."""
