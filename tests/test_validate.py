@@ -59,14 +59,18 @@ def judge(tools, shared):
 
 @pytest.fixture
 def launches(monkeypatch):
-    """The real sandbox, counted: "build" for a program, "run" for every other launch; no program is kept from before."""
+    """The real sandbox, counted: "build" for a program, "count" for one whose work is counted, "run" for every other launch; "known" for
+    a build of a known program of admission.  No program is kept from before.
+    """
     monkeypatch.setattr(build, "KEPT", 0)
     build.RECENT.clear()
     counted = []
     real = sandbox.run
 
     def run(argv, files, *args, **more):
-        counted.append("build" if build.PROGRAM in more.get("outputs", ()) else "run")
+        outputs, text = more.get("outputs", ()), files.get("main.cpp", b"last %")
+        known = b"last %" not in text and text != b"int main() {"
+        counted.append("known" if known else "count" if outputs == (build.PROGRAM,) else "build" if build.PROGRAM in outputs else "run")
         return real(argv, files, *args, **more)
 
     monkeypatch.setattr(sandbox, "run", run)
@@ -333,11 +337,11 @@ def test_no_compiler_is_refused_in_one_line(monkeypatch, tmp_path):
 def test_a_verdict_is_cached_until_something_that_matters_changes(judge, tools, launches, tmp_path):
     journal = Journal(tmp_path / "j.db")
     once = judge(OMP, journal=journal)
-    assert launches.count("build") == 3  # serial and omp reference, the translation
+    assert launches.count("build") == launches.count("count") == 3  # serial and omp reference, the translation
     launches.clear()
     assert judge(OMP, journal=journal) == once and launches == []
     judge(OMP + "\n", journal=journal)
-    assert launches.count("build") == 1
+    assert launches.count("build") == launches.count("count") == 1
     launches.clear()
     flags = {**tools, "omp": replace(tools["omp"], flags=(*tools["omp"].flags, "-O1"))}
     assert judge(OMP, journal=journal, tools=flags).reason == "ok"

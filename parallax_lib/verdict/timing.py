@@ -141,7 +141,7 @@ def _source(task: Task, bench: Bench) -> tuple[Built, Bench]:
     flags = task.kernel.flags.get(api, ())
     if offload.wanted(code, replace(task, target=api), bench) and not offload.unusable(bench.toolchains["omp"].offloaded, bench.level):
         there = offload.build_there(code, flags, bench)
-        if there.reason == "ok" and not offload.shares_memory(there):
+        if there.reason == "ok" and not offload.shares_memory(there.source):
             return there, offload.on_gpu(bench)
     return build(code, bench.toolchains[api], flags, bench.level), bench
 

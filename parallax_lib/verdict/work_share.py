@@ -38,7 +38,7 @@ REGIONS = ("GOMP_parallel", "GOMP_parallel_sections", "GOMP_parallel_reductions"
 BARRIERS = ("GOMP_barrier", "GOMP_barrier_cancel", "GOMP_loop_end", "GOMP_loop_end_cancel", "GOMP_sections_end", "GOMP_sections_end_cancel")
 
 NOT_COUNTED = r"s/\b(__)?no_sanitize(_[a-z_]+|__)?\b *(\([^()]*\))?/unused/g"  # no part of a program may be left out of the counts
-TEAM = ("OMP_NUM_THREADS", "OMP_TEAMS_THREAD_LIMIT")
+TEAM = ("OMP_NUM_THREADS", "OMP_TEAMS_THREAD_LIMIT", "KMP_TEAMS_THREAD_LIMIT")
 Counts = dict[str, int]  # of the busiest thread, phase by phase; of a device's with "device_" before the measure
 
 
@@ -98,7 +98,7 @@ def count(
     limits = replace(where.limits, cpu_s=SLOWER * where.limits.cpu_s, wall_s=0.0, memory_mb=LARGER * where.limits.memory_mb)
     spent, counts = [built], []
     for args in inputs:
-        env = {**where.env, **dict.fromkeys(TEAM, str(threads)), "OMP_TARGET_OFFLOAD": "DISABLED"}
+        env = {**where.env, **dict.fromkeys(TEAM, str(threads))}
         ran = execute(program, toolchain, args, limits, where.level, env, files)
         spent.append(ran.outcome)
         if ran.reason != "ok":
