@@ -232,7 +232,8 @@ def _with_outputs(argv, outputs: tuple[str, ...]) -> tuple[str, ...]:
 def _outcome(end: supervisor.End, outputs: tuple[str, ...]) -> Outcome:
     used = (round(end.cpu_s, 3), round(end.wall_s, 3), round(end.peak_mb, 1))
     if not outputs:
-        return Outcome(end.status, end.returncode, clean(end.stdout), clean(end.stderr), *used, threads=end.threads, said_s=end.said_s, printed=_every_byte(end.stdout))
+        said = {"threads": end.threads, "said_s": end.said_s, "printed": _every_byte(end.stdout)}
+        return Outcome(end.status, end.returncode, clean(end.stdout), clean(end.stderr), *used, **said)
     try:
         files = _unpack(end.stdout, outputs) if end.status == "ok" else {}
     except tarfile.TarError as e:
