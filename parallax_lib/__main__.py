@@ -88,6 +88,7 @@ def parser() -> argparse.ArgumentParser:
     strength.add_argument("--kernels", default="", metavar="saxpy,bfs")
     strength.add_argument("--journal", type=Path, default=None, help="where verdicts are kept; default data/runs/audit/journal.db")
     strength.add_argument("--out", type=Path, default=None, metavar="audit.json")
+    strength.add_argument("--printing", action="store_true", help="only mutants of what the references print; the rest of --out stays")
     strength.set_defaults(go=_audit)
     _hecbench_options(sub)
     _judge_options(sub)
@@ -228,7 +229,7 @@ def _audit(args) -> int:
     journal = storage.Journal(args.journal or storage.run_folder("audit") / "journal.db")
     bench = Bench(toolchain.detect(), sandbox.probe(), sandbox.Limits(cpu_s=5, wall_s=60, memory_mb=1024), journal)
     only = tuple(filter(None, args.kernels.split(",")))
-    return 0 if oracle_audit.run(args.suite, args.per_operator, args.workers, args.out, bench, only) else 1
+    return 0 if oracle_audit.run(args.suite, args.per_operator, args.workers, args.out, bench, only, args.printing) else 1
 
 
 def _selfcheck(args) -> int:

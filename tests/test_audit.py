@@ -129,3 +129,20 @@ def test_the_shipped_audit_is_of_the_present_suite_and_every_kernel_is_strong():
     assert oracle_audit.strengths(suites.MINIBENCH, kernels) == {k.name: "strong" for k in kernels}
     changed = [replace(kernels[0], hidden_args=kernels[0].hidden_args[:1]), *kernels[1:]]
     assert set(oracle_audit.strengths(suites.MINIBENCH, changed).values()) == {"not audited"}
+
+
+def test_mutants_of_the_shipped_kernels_outputs_are_rejected():
+    printing = json.loads((suites.MINIBENCH / oracle_audit.FILE).read_text())["printing"]
+    assert set(printing["kernels"]) == {k.name for k in suites.read_folder(suites.MINIBENCH, "minibench")}
+    assert printing["killed"] >= oracle_audit.PRINTING * printing["of"] and printing["of"] > 4000
+    assert not any(row["why_not"] for row in printing["kernels"].values())
+
+
+@needs_sandbox
+def test_printing_is_audited_without_programs_and_tells_what_is_not_compared(bench, tmp_path):
+    end = '  printf("s'
+    code = {api: text.replace(end, '  printf("took %.3f ms\\n", 1.5);\n' + end) for api, text in KERNEL.sources.items()}
+    found = oracle_audit.printed([replace(KERNEL, sources=code)], bench, 10, lambda text: None)["sum"]
+    assert found.killed >= 15 and not found.survived and found.not_compared == ["took <time>"]
+    moves = replace(KERNEL, sources={"serial": SERIAL.replace("printf(", 'printf("\\033[2J"); printf(')})
+    assert "moves the cursor" in oracle_audit.printed([moves], bench, 1, lambda text: None)["sum"].why_not

@@ -16,7 +16,7 @@ from parallax_lib.cuda_emulation import rewrite
 from parallax_lib.sandbox.sandbox import Outcome
 from parallax_lib.tasks import extraction, main_function
 from parallax_lib.tasks.hecbench import sources
-from parallax_lib.verdict import build, races, reference, serialised_control, static_checks, toolchain, ways
+from parallax_lib.verdict import build, output_comparison, races, reference, serialised_control, static_checks, toolchain, ways
 from parallax_lib.verdict.assurance import mutation
 
 OUTCOME = Outcome("ok", 0, "", "", 0.0, 0.0, 0.0)
@@ -25,6 +25,12 @@ OMP = toolchain.Toolchain("omp", "/usr/bin/g++", "", (), True, True)
 
 def built(text):
     return build.Built("ok", b"", text, text, text, OUTCOME)
+
+
+def compared(text):
+    lines = output_comparison.read_lines(f"v 1.5\n{text}")
+    case = output_comparison.learn([lines, lines])
+    return case if isinstance(case, str) else output_comparison.differs(case, [lines, output_comparison.read_lines(f"v 1.5\n{text} 2")])
 
 
 READERS = {
@@ -59,6 +65,10 @@ READERS = {
     "sanitizer_says": lambda text: races.sanitizer_says("memcheck", "ok", text),
     "first_place": lambda text: races.first_place("WARNING: ThreadSanitizer: data race" + text),
     "visible": reference.visible,
+    "printed lines": output_comparison.read_lines,
+    "printed lines compared": lambda text: compared(text),
+    "own_check": output_comparison.own_check,
+    "strength": lambda text: output_comparison.strength([text], ()),
 }
 REPEATED = (
     "omp ", "#pragma omp ", "pragma omp requires ", "\n", " ", "\t\n", "\\\n", "\\ \n", "/*/", "/*", "*/ /*", "//\\\n", '"', "'",
@@ -71,7 +81,9 @@ REPEATED = (
     '# 1 "a"\n', "syscall (", "syscall(186);", "__attribute__((", "[[ifunc(", "cudaLaunch", "Kernel", "cudaLaunchKernel",
     '_Pragma("omp ', "usage ", "usage <", "<a>", 'fopen("', "ifstream a ", "U GOMP_", " U x\n", "0 T omp_x\n", "0 i x\n",
     "@section .", "reduction(", "reduction(()", "map(", "error: ", "WARNING: ThreadSanitizer: data race ", "main.cpp:", "1'",
-    "asm(", "\x1b[0m", "\ufeff", "é",
+    "asm(", "\x1b[0m", "\ufeff", "é", "0.840180", "7", "1 ", "1,", ",234", "1'234", "a1", "1a", ".", "-1", "1.1.", "0x1", "1e", "3x",
+    "\x1b[1;", "a 1%\r", "error ", "5 s ", "5 ms 7 ", "time 5.5 ", "min 5.5 ms ", "2024-01-15 ", "12:34:56", "Jan 1 ", "1.5+100", "a1.5",
+    "5 ab/s ", "nan ", "w 1\n", "1\n", "w 1.5\n", "5 of 10 failed ",
 )  # fmt: skip
 SHORT, LONG = 1200, 80_000  # characters
 GROWTH = 2.6  # of the work when the text is twice as long; 4 for quadratic work

@@ -239,6 +239,7 @@ def test_exit_codes_and_signals_come_through():
 def test_text_is_cleaned():
     out = shell(r"printf 'a\033[31m\000b\377\tc\r\n'")
     assert out.stdout == "a[31mb�\tc\n"
+    assert out.printed == "a\033[31m\0b\\xff\tc\r\n"  # what compares outputs reads every byte
 
 
 # ---- outputs ---------------------------------------------------------------------------------------------------------

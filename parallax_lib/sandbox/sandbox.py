@@ -96,6 +96,7 @@ class Outcome:
     files: dict[str, bytes] = field(default_factory=dict)
     threads: Threads | None = None
     said_s: float = 0.0
+    printed: str = ""  # stdout with every byte in it: for what reads it, not for logs
 
 
 @dataclass(frozen=True)
@@ -171,6 +172,11 @@ def _blamed(end: supervisor.End, job: Job, level: Level, before: tuple[int, int]
     return end
 
 
+def _every_byte(data: bytes) -> str:
+    """Text in which a control byte stays and an undecodable one is spelt out."""
+    return data.decode("utf-8", errors="backslashreplace")
+
+
 def clean(data: bytes) -> str:
     """Text of untrusted bytes: undecodable bytes replaced, control bytes other than newline and tab dropped."""
     return CONTROL.sub("", data.decode("utf-8", errors="replace"))
@@ -226,7 +232,8 @@ def _with_outputs(argv, outputs: tuple[str, ...]) -> tuple[str, ...]:
 def _outcome(end: supervisor.End, outputs: tuple[str, ...]) -> Outcome:
     used = (round(end.cpu_s, 3), round(end.wall_s, 3), round(end.peak_mb, 1))
     if not outputs:
-        return Outcome(end.status, end.returncode, clean(end.stdout), clean(end.stderr), *used, threads=end.threads, said_s=end.said_s)
+        said = {"threads": end.threads, "said_s": end.said_s, "printed": _every_byte(end.stdout)}
+        return Outcome(end.status, end.returncode, clean(end.stdout), clean(end.stderr), *used, **said)
     try:
         files = _unpack(end.stdout, outputs) if end.status == "ok" else {}
     except tarfile.TarError as e:

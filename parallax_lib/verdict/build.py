@@ -268,9 +268,9 @@ def execute(
                       stdin=nonce.encode(), roots=toolchain.run_roots, gpu=toolchain.gpu, farewell=end.encode())  # fmt: skip
     if out.status != "ok":
         return Ran(out.status, "", _ending(out), out)
-    if out.stdout.count(end) != 1 or not out.stdout.endswith(end) or not out.stdout.startswith(BEGIN) or out.threads is None:
+    if out.printed.count(end) != 1 or not out.printed.endswith(end) or not out.printed.startswith(BEGIN) or out.threads is None:
         return Ran("incomplete", "", "the program did not return from main or call exit", out)
-    text, _, proof = out.stdout.removeprefix(BEGIN).removesuffix(end).partition(f"\n@proof {nonce} ")
+    text, _, proof = out.printed.removeprefix(BEGIN).removesuffix(end).partition(f"\n@proof {nonce} ")
     return Ran("ok", text, out.stderr, out, dict(word.split("=", 1) for word in proof.split() if "=" in word))
 
 

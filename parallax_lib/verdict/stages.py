@@ -229,7 +229,7 @@ def compare(state: State) -> State:
         return state
     pairs = zip(state.reference.cases, state.printed, strict=False)  # those that were run
     level = 4 if all(output_comparison.comparable(case, lines) for case, runs in pairs for lines in runs) else 3
-    return ends(state, level, reason, f"input {len(state.printed)}: {where}")
+    return ends(state, 2 if reason == "infra_error" else level, reason, f"input {len(state.printed)}: {where}")
 
 
 def need_parallel(state: State) -> State:

@@ -11,6 +11,7 @@ are counted apart, neither killed nor excused.
 from __future__ import annotations
 
 import functools
+import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -25,7 +26,7 @@ from parallax_lib.tasks import suites
 from parallax_lib.tasks.hecbench import checkout as hecbench
 from parallax_lib.tasks.task import Kernel, Task
 from parallax_lib.verdict import output_comparison, serialised_control
-from parallax_lib.verdict.assurance import mutation
+from parallax_lib.verdict.assurance import mutation, printing_mutants
 from parallax_lib.verdict.batch import judge_many
 from parallax_lib.verdict.build import build, same_code
 from parallax_lib.verdict.output_comparison import CLAIM
@@ -34,6 +35,7 @@ from parallax_lib.verdict.reference import Bench, inputs, run_env, run_once
 from parallax_lib.verdict.result import Verdict
 
 STRONG = 0.95
+PRINTING = 0.99  # of the mutants of outputs
 BUILT_NOT = ("compile_error", "compile_limit")
 EXTRA = (("1", "3"), ("2", "5"), ("7", "11"), ("64", "17"), ("255", "23"), ("1024", "31"))  # (size, seed) beyond the hidden inputs
 FILE = "audit.json"
@@ -102,6 +104,24 @@ def as_json(kernels: list[Kernel], audits: list[Audit], per_operator: int) -> di
     """What audit.json holds."""
     rows = {a.kernel: asdict(a) for a in audits}
     return {"suite": suite_digest(kernels), "per_operator": per_operator, "operators": list(mutation.OPERATORS), "kernels": rows}
+
+
+def printed(kernels: list[Kernel], bench: Bench, per_operator: int, say: Callable = print) -> dict[str, printing_mutants.Printing]:
+    """Kernel name -> what became of the mutants of its reference's output; nothing is compiled for a mutant."""
+    found = {}
+    for kernel in kernels:
+        found[kernel.name] = printing_mutants.audit(kernel, bench, per_operator)
+        say(printing_mutants.line(kernel.name, found[kernel.name]))
+    killed, of = printed_totals(found)
+    share = f" ({killed / of:.1%})" if of else ""
+    say(f"{killed} of {of} mutants of what {len(found)} kernels print are rejected{share}")
+    return found
+
+
+def printed_totals(found: dict[str, printing_mutants.Printing]) -> tuple[int, int]:
+    """(killed, killed and survived) over all kernels."""
+    killed = sum(p.killed for p in found.values())
+    return killed, killed + sum(len(p.survived) for p in found.values())
 
 
 def strengths(folder: Path, kernels: list[Kernel]) -> dict[str, str]:
@@ -201,15 +221,26 @@ def self_check(kernel: Kernel, bench: Bench) -> str:
     return "vacuous: unchanged without its regions" if claims[0] == claims[1] else "depends on its regions"
 
 
-def run(path: Path, per_operator: int, workers: int, out: Path | None, bench: Bench, only: tuple[str, ...] = ()) -> bool:
-    """Audit a suite, print the table, write the JSON; whether every kernel is strong."""
+def run(
+    path: Path, per_operator: int, workers: int, out: Path | None, bench: Bench, only: tuple[str, ...] = (), printing: bool = False
+) -> bool:
+    """Audit a suite, print the tables, write the JSON; whether every kernel is strong and 99 % of the mutants of outputs are rejected.
+
+    printing: only mutants of outputs; what the JSON holds of programs stays.
+    """
     kernels = read_suite(path)
     chosen = [k for k in kernels if not only or k.name in only]
     if not chosen:
         raise UserError(f"{path}: none of {', '.join(only)} is a kernel of this suite")
-    audits = audit(chosen, bench, per_operator, workers, lambda text: print(text, flush=True))
-    counts = Counter(a.label for a in audits)
-    print(f"{len(audits)} kernels: {counts['strong']} strong (>= {STRONG:.0%}), {counts['weak']} weak, {counts['none']} none")
+    say = functools.partial(print, flush=True)
+    audits = [] if printing else audit(chosen, bench, per_operator, workers, say)
+    if audits:
+        counts = Counter(a.label for a in audits)
+        say(f"{len(audits)} kernels: {counts['strong']} strong (>= {STRONG:.0%}), {counts['weak']} weak, {counts['none']} none")
+    found = printed(chosen, bench, per_operator, say)
+    killed, of = printed_totals(found)
     if out is not None:
-        write_json(out, as_json(chosen, audits, per_operator))
-    return counts["strong"] == len(audits)
+        whole = json.loads(out.read_text(encoding="utf-8")) if printing and out.exists() else as_json(chosen, audits, per_operator)
+        rows = {name: asdict(p) for name, p in found.items()}
+        write_json(out, {**whole, "printing": {"per_operator": per_operator, "killed": killed, "of": of, "kernels": rows}})
+    return all(a.label == "strong" for a in audits) and killed >= PRINTING * of
