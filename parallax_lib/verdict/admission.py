@@ -176,7 +176,7 @@ def _without(api: str, what: str, **changes) -> Callable[[Bench], Bench]:
 
 
 def _no_stage(api: str) -> Callable[[Bench], str]:
-    return lambda bench: races.why_not(bench.toolchains[api]) or ("not asked for" if not races.wanted(bench, api) else "")
+    return lambda bench: races.why_not(bench.toolchains[api], bench.level.name) or ("not asked for" if not races.wanted(bench, api) else "")
 
 
 def _cannot(api: str) -> Callable[[Bench], str]:

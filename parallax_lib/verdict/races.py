@@ -53,16 +53,18 @@ class Checked:
 
 def wanted(bench: Bench, api: str) -> bool:
     """Whether the stage is to run: "auto" asks for it only where its tools are."""
-    return bench.races == "on" or bench.races == "auto" and not why_not(bench.toolchains[api])
+    return bench.races == "on" or bench.races == "auto" and not why_not(bench.toolchains[api], bench.level.name)
 
 
-def why_not(toolchain: Toolchain) -> str:
-    """What is missing on this machine, "" when the stage can run."""
+def why_not(toolchain: Toolchain, level: str) -> str:
+    """What is missing on this machine at this sandbox level, "" when the stage can run."""
     if STAGE in toolchain.off:
         return "switched off: a known program failed there"
     if toolchain.api == "omp":
         lib = toolchain.llvm
         return "" if lib.tsan and lib.archer else "clang++ with ThreadSanitizer and Archer are not installed"
+    if toolchain.api == "cuda" and level == "degraded":
+        return "compute-sanitizer reaches its program through a socket, which level degraded refuses"
     if toolchain.api == "cuda":
         return "" if toolchain.can_run and toolchain.compiler.endswith("/nvcc") else "compute-sanitizer needs a GPU"
     return f"no race stage for {toolchain.api}"
@@ -78,7 +80,7 @@ def check(
     Failures of the stage come back as "not checked".
     """
     toolchain = bench.toolchains[api]
-    missing = why_not(toolchain)
+    missing = why_not(toolchain, bench.level.name)
     if missing:
         return Checked("not checked", missing)
     code = code.removeprefix(BOM)
