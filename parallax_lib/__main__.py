@@ -47,7 +47,7 @@ def at_least(least: int) -> Callable[[str], int]:
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m parallax_lib", description=__doc__)
     sub = top.add_subparsers(required=True, metavar="command")
-    run = sub.add_parser("run", help="execute notebooks 01-06, and 07 with card.enabled, with a parameter file")
+    run = sub.add_parser("run", help="execute notebooks 01-06, and 07 with report.enabled, with a parameter file")
     run.add_argument("params", type=Path)
     run.add_argument("--set", action="append", default=[], metavar="section.key=value")
     run.add_argument("--only", default="", metavar="01,03-05")

@@ -156,10 +156,10 @@ def training(asked: config.Params, kind: str, width: int, flops: float) -> prm_m
     )  # fmt: skip
     later = 1e3 * statistics.median(np.diff(taken)[5:])
     used = 4 * prm_model.size(model) * asked.prm.batch * steps / later / 1e9  # forward 2, back through frozen weights 2
-    row(f"update of {asked.prm.batch} thoughts of {steps} latents: TFLOP/s", used, "", flops, ms=later)
+    row(f"update of {asked.prm.batch} trajectories of {steps} latents: TFLOP/s", used, "", flops, ms=later)
     row("memory at most", peak_gib(), "GiB", memory.needed(memory.table(asked))["02"])
     scored = ms(lambda: prm_model.scores(model, latents), 3)
-    row(f"scores of {n} thoughts: TFLOP/s", 2 * prm_model.size(model) * n * steps / scored / 1e9, "", flops, ms=scored)
+    row(f"scores of {n} trajectories: TFLOP/s", 2 * prm_model.size(model) * n * steps / scored / 1e9, "", flops, ms=scored)
     peak_gib()
     return model
 

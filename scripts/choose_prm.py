@@ -3,8 +3,8 @@
     python scripts/choose_prm.py study [--seeds 2] [--set loss=listwise] [--set reads=both,width=64] ...
 
 Each --set is one setting, laid over the run's `prm` section; without any, the grid below is tried.  Columns: AUROC over
-prefixes; `pairs`, how many pairs of one task's thoughts differ in outcome and the share ordered right; the validated
-share if each task's original, any of its thoughts, the best-scored or a validated one is taken.
+prefixes; `pairs`, how many pairs of one task's trajectories differ in outcome and the share ordered right; the validated
+share if each task's original, any of its trajectories, the best-scored or a validated one is taken.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ GRID = ("", "reads=words", "reads=both", "loss=mse", "loss=rank", "loss=listwise
 
 
 def ordered(rows: pd.DataFrame, score: np.ndarray) -> tuple[int, int]:
-    """(pairs of one task's thoughts with different rewards, how many of them the score orders right)."""
+    """(pairs of one task's trajectories with different rewards, how many of them the score orders right)."""
     pairs = right = 0
     for _, part in rows.assign(score=score).dropna(subset=["reward"]).groupby("task"):
         good, bad = (part.loc[part["reward"] == r, "score"].to_numpy() for r in (1.0, 0.0))

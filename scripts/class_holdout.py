@@ -4,7 +4,7 @@
 
 The rollouts are data/rollouts, the PRM is that of params/study.yaml.  A family accumulates if most of its tasks hold a function that
 does (`parallax_lib.search.untrained_rule`).  `class`: trained on families that do not accumulate.  `control`: as stage 03, trained on
-all families of other folds, cut to as many tasks.  Both pick among the thoughts of accumulating families that the translator never saw.
+all families of other folds, cut to as many tasks.  Both pick among the trajectories of accumulating families that the translator never saw.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def control_splits(rows: pd.DataFrame, held_out: set[str], tasks: int, count: in
 
 
 def score(params, material: Material, splits: list[np.ndarray], seed: int) -> np.ndarray:
-    """[n] each tested thought's score by the model of its split; NaN elsewhere."""
+    """[n] each tested trajectory's score by the model of its split; NaN elsewhere."""
     out = np.full(len(material.rows), np.nan)
     for split in splits:
         model, test = training.trial(params, params.prm.kind, material, split, seed=seed), split == "test"

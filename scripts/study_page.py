@@ -44,7 +44,7 @@ FAMILIES = (
     "Guided minus each arm, with whole families resampled: what the gain could be in other families. `alike`: each family counts the "
     "same, however many tasks it has. `gain`, `tie`, `lose`: families; `p_value`: exact sign test of them."
 )
-JUDGED = {"results": "arms", "crossfit": "collected thoughts"}  # tables with a row a judged program, and what they are called
+JUDGED = {"results": "arms", "crossfit": "collected trajectories"}  # tables with a row a judged program, and what they are called
 BESIDE = ["crossfit_differences", "crossfit_gaps", "crossfit_families"]  # what stage 03 has worked out
 TEXTS = ["source_code", "code", "log", "parallel_evidence", "race_evidence", "checked", "sandbox", "toolchain"]
 SMALL = {"compression": "zstd", "compression_level": 22, "dictionary_pagesize_limit": 1 << 26}  # every text once
@@ -131,7 +131,7 @@ def arms(results: pd.DataFrame, suites: pd.DataFrame) -> list[tuple[str, str]]:
     return [
         ("Arms on held-out tasks (04, 05)", told(f"{SINGLE} {why}".strip(), metrics.arm_table(results).filter(wanted))),
         *compared(results, suites, beside, "05"),
-        ("Validated share by seed of the thoughts and by direction (05)", "\n\n".join(ways)),
+        ("Validated share by seed of the trajectories and by direction (05)", "\n\n".join(ways)),
         ("How far programs come (05)", told(f"Judged programs by level (docs/VERDICTS.md). {serial}", levels(results))),
         ("Why they fail (05)", told("Programs by the verdict's reason (docs/VERDICTS.md).", reasons(results))),
     ]
@@ -150,7 +150,7 @@ def pool(rows: pd.DataFrame, results: pd.DataFrame | None = None) -> list[tuple[
         )
         made = bought(rows, results)
         if RANKED in set(made["arm"]):
-            what += f" `{RANKED}` is the first survivor in the order of the PRM's scores, and pays for thinking all thoughts."
+            what += f" `{RANKED}` is the first survivor in the order of the PRM's scores, and pays for thinking all trajectories."
         against = [("What N programs buy (05)", told(f"{what} {RESAMPLED} {FAMILY}", made, looked_at="programs written", N="at most"))]
     sampled = drawn(rows)
     ks = tuple(k for k in (1, 2, 4, 8, 16) if k <= sampled.groupby("task").size().max())
@@ -162,7 +162,9 @@ def crossfit(chosen: pd.DataFrame, suites: pd.DataFrame, *beside: pd.DataFrame) 
     by_seed = chosen.pivot_table("validated", "arm", "seed", aggfunc="mean", sort=False).add_prefix("seed ")
     wanted = ["arm", "rate", "low", "high", "latent_steps", "decode_tokens", "looked_at", "compiles", "validator_runs"]
     spent = metrics.arm_table(chosen).filter(wanted).merge(by_seed, on="arm")
-    what = "What each chooser takes among collected thoughts, by PRMs of other families; what it costs a task (the prompt is not counted)."
+    what = (
+        "What each chooser takes among collected trajectories, by PRMs of other families; what it costs a task (the prompt is not counted)."
+    )
     return [
         ("Every held-out family tested once (03)", told(f"{what} `seed`: the share under each training seed. {SINGLE}", spent)),
         *compared(chosen, suites, list(beside), "03"),
@@ -216,7 +218,7 @@ SECTIONS = {
     "collected": lambda rows: [("Collected (01)", table(rows))],
     "scores_by_depth": lambda rows: [("PRM and baselines on prefixes of test families (02)", told("", rows, n="labelled prefixes"))],
     "selection": selection,
-    "breadth": lambda rows: [("Best-scored of N collected thoughts (07)", told("", rows, n="thoughts chosen among"))],
+    "breadth": lambda rows: [("Best-scored of N collected trajectories (07)", told("", rows, n="trajectories chosen among"))],
     "margins": lambda rows: [("Margin (07)", told("", rows, gain="mean reward gained over the original"))],
     "variations": trainings,
 }

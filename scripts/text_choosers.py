@@ -2,7 +2,7 @@
 
     python scripts/text_choosers.py [FOLDER] [--out data/study/text_choosers.parquet]   # some 5 minutes on two cores
 
-FOLDER holds collected rollouts (data/rollouts unless one is named).  They pick among the same thoughts, in the same folds of
+FOLDER holds collected rollouts (data/rollouts unless one is named).  They pick among the same trajectories, in the same folds of
 unseen families, as stage 03's reward models do.  A plan is what the latents decode to, a strategy word each.
 
 plan_table: the mean reward that a plan had in that direction among the training families, towards their mean by 20 more rows.

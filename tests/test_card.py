@@ -88,7 +88,7 @@ def test_thoughts_admit_branch_offs_step_by_step_and_score_them_after_the_last_l
         [{"capture_id": c, "depth": d, "model": m, "split": "train" if c == "b" else "test", "score": d + i / 10}
          for i, c in enumerate(rollouts["capture_id"]) for d in range(2) for m in ("prm", "gru")]
     )  # fmt: skip
-    table = comparisons.thoughts(rollouts, scores, "prm")
+    table = comparisons.trajectories(rollouts, scores, "prm")
     assert table.groupby("depth")["score"].apply(list).to_dict() == {1: [1.0, 1.1], 2: [1.0, 1.1, 1.2]}
     assert table["is_original"].tolist() == [True, False, True, False, False]
 

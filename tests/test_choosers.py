@@ -64,14 +64,14 @@ def naive(rows, name, most=99):
         "guided_filter": innocent,
         "oracle": lambda r: (2 * r["validated"] + (r["reason"] == "not_checkable"), likely(r)),
     }.get(name, lambda r: 0)
-    thought = rows if ranked or name == "untrained_rule" else written
+    trajectory = rows if ranked or name == "untrained_rule" else written
     checked = written if name in ("compile_filter", "execution_filter", "first_survivor", "guided_filter", "oracle") else []
     spent = {
-        "looked_at": len(written), "latent_steps": 4 * len(thought), "prm_calls": 3 * len(thought) * ranked,
+        "looked_at": len(written), "latent_steps": 4 * len(trajectory), "prm_calls": 3 * len(trajectory) * ranked,
         "decode_tokens": sum(r["decode_tokens"] for r in written), "compiles": sum(r["level"] >= 1 for r in checked),
         "validator_runs": sum(r["level"] >= 2 for r in checked) * (name != "compile_filter"),
     }  # fmt: skip
-    cost = 100 + spent["latent_steps"] + 0.5 * len(thought) * ranked + spent["decode_tokens"]
+    cost = 100 + spent["latent_steps"] + 0.5 * len(trajectory) * ranked + spent["decode_tokens"]
     return max(written, key=value), spent | {"cost": cost}  # max takes the first of equals
 
 
@@ -174,7 +174,7 @@ def test_filters_among_collected_thoughts_are_those_that_ship(collected):
 
 
 def shortest(looks):
-    return Choice("thoughts", -looks["decode_tokens"], most=1)
+    return Choice("trajectories", -looks["decode_tokens"], most=1)
 
 
 def test_a_function_of_ones_own_chooses_beside_the_names(collected):

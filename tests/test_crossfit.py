@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from parallax_lib.analysis import comparisons
-from parallax_lib.core.config import ROOT, Card
+from parallax_lib.core.config import ROOT, Report
 from parallax_lib.core.errors import UserError
 from parallax_lib.study import cross_validation
 from parallax_lib.study import run as runs
@@ -27,7 +27,7 @@ def run():
 
 
 def learnable(tasks=96):
-    """Four thoughts a task; the program is right where the last latent's first coordinate is positive."""
+    """Four trajectories a task; the program is right where the last latent's first coordinate is positive."""
     rng, rows, latents = np.random.default_rng(0), [], []
     for i in range(tasks):
         for v, r in ((-1, 0), (0, 0), (0, 1), (1, 0)):
@@ -97,7 +97,7 @@ def test_choosers_by_hand():
     rows = rows.assign(root=rows["task"])
     chosen = cross_validation.choices(rows.assign(validated=rows["reward"] == 1), np.array([0.9, 0.1, 1.0, 0.5, 0.5, 1.0]), steps=3)
     took = chosen.pivot(index="task", columns="arm", values="reward")
-    assert took.index.tolist() == ["a", "b"]  # c has lost its original; a's unjudged thought is nobody's
+    assert took.index.tolist() == ["a", "b"]  # c has lost its original; a's unjudged trajectory is nobody's
     assert took.loc["a"].drop("random").to_dict() == {
         "unguided": 0, "guided": 1, "best_of_n": 0, "compile_filter": 0, "execution_filter": 1, "first_survivor": 1, "guided_filter": 1,
         "oracle": 1}  # fmt: skip
@@ -111,7 +111,7 @@ def test_choosers_by_hand():
     assert comparisons.over_families(chosen).value == 0.5
     assert spent_by(chosen, "a", "execution_filter") == [6, 12, 2, 2, 2]
     spent = chosen.set_index(["task", "arm"])[["latent_steps", "decode_tokens", "looked_at", "compiles", "validator_runs"]]
-    assert spent.loc[("a", "guided")].tolist() == [6, 7, 1, 0, 0]  # two thoughts, one program
+    assert spent.loc[("a", "guided")].tolist() == [6, 7, 1, 0, 0]  # two trajectories, one program
     assert spent.loc[("a", "best_of_n")].tolist() == [6, 12, 2, 0, 0]
     assert spent.loc[("a", "unguided")].tolist() == [3, 5, 1, 0, 0]
     assert spent.loc[("b", "oracle")].tolist() == [6, 6, 2, 2, 1]
@@ -138,7 +138,7 @@ def test_every_seed_trains_anew_and_stands_in_the_table(run, monkeypatch):
 
     watch.version = 1
     monkeypatch.setattr(cross_validation, "trial", watch)
-    both = dataclasses.replace(run, params=run.params.model_copy(update={"card": Card(seeds=(0, 1))}))
+    both = dataclasses.replace(run, params=run.params.model_copy(update={"report": Report(seeds=(0, 1))}))
     chosen = cross_validation.table(both, rows, latents)
     assert used == [0, 0, 0, 1, 1, 1]
     assert sorted(chosen["seed"].unique()) == [0, 1] and (chosen.groupby(["seed", "arm"])["task"].nunique() == 72).all()
@@ -154,7 +154,7 @@ def test_several_trainings_pick_together_by_their_mean_score(run, monkeypatch):
     rows, latents = learnable(24)
     read = np.random.default_rng(1).random((2, len(rows)))
     monkeypatch.setattr(cross_validation, "scores", lambda run, rows, vectors, seed: read[seed])
-    both = dataclasses.replace(run, params=run.params.model_copy(update={"card": Card(seeds=(0, 1))}))
+    both = dataclasses.replace(run, params=run.params.model_copy(update={"report": Report(seeds=(0, 1))}))
     chosen = cross_validation.table(both, rows, latents)
     took = chosen[chosen["arm"] == cross_validation.TOGETHER].set_index("task")["capture_id"].to_dict()
     by_task = rows.assign(total=read[0] + read[1], least=read.min(axis=0)).groupby("task")

@@ -84,19 +84,19 @@ def thinks_like_its_own_forward(translator):
         params = Latent(steps=3, sigma=0.5, unit="rms", align=align, tau=0.5)
         aligned = alignment.aligner(translator, params)
         state = engine.prefill(translator, ids)
-        thought = latent_steps.think(
+        trajectory = latent_steps.think(
             translator, state, aligned, params, candidates=3, choose=lambda t, *_: picks[:, t], row_seeds=[4, 5], lookahead=align == "soft"
         )
         for row, tokens in enumerate(ids):
             embeds = embed(translator, tokens)
-            for chosen in thought.latents[row]:
+            for chosen in trajectory.latents[row]:
                 embeds = torch.cat([embeds, aligned(chosen)[None]])
-            torch.testing.assert_close(thought.state.hidden[row], own(translator, embeds)[0][-1], **CLOSE)
+            torch.testing.assert_close(trajectory.state.hidden[row], own(translator, embeds)[0][-1], **CLOSE)
         if align == "soft":
-            chances = (translator.logits(thought.latents) / params.tau).softmax(-1)
-            torch.testing.assert_close(aligned(thought.latents), chances @ words, **CLOSE)
+            chances = (translator.logits(trajectory.latents) / params.tau).softmax(-1)
+            torch.testing.assert_close(aligned(trajectory.latents), chances @ words, **CLOSE)
         if align == "ridge":
-            torch.testing.assert_close(aligned(thought.latents).norm(dim=-1), words.norm(dim=-1).mean().expand(2, 3), **CLOSE)
+            torch.testing.assert_close(aligned(trajectory.latents).norm(dim=-1), words.norm(dim=-1).mean().expand(2, 3), **CLOSE)
 
 
 @pytest.mark.parametrize("check", [agrees_with_its_own_forward, decodes_like_its_own_forward, thinks_like_its_own_forward])

@@ -107,7 +107,7 @@ def test_right_plans_are_the_brute_force_ones():
 
 def test_habit_decides_how_often_plain_parallel_is_planned():
     rng, spec = random.Random(0), next(s for s in generator.stream(0) if s.family == "sum_reduction" and len(s.stages) == 1)
-    plans = [finetuning_pairs.habit_plan(spec, "serial", "omp", rng, habit)[0] for habit in (0.5, 0.0) for _ in range(2000)]
+    plans = [finetuning_pairs.noisy_plan(spec, "serial", "omp", rng, label_noise)[0] for label_noise in (0.5, 0.0) for _ in range(2000)]
     assert 0.46 < plans[:2000].count("parallel") / 2000 < 0.54
     assert plans[2000:].count("parallel") == 0
     right = sum(generator.is_right(spec, "omp", (word,)) for word in plans[2000:]) / 2000

@@ -77,20 +77,20 @@ def test_thinking_equals_feeding_aligned_states_one_by_one(translator):
     params = Latent(steps=3, sigma=2.0, align="soft", tau=0.5)
     align = alignment.aligner(translator, params)
     wanted = torch.tensor([[1, 0, 2], [0, 2, 2]])
-    thought = latent_steps.think(
+    trajectory = latent_steps.think(
         translator, engine.prefill(translator, ids), align, params, candidates=3, choose=lambda t, _: wanted[:, t], row_seeds=[4, 5]
     )
-    assert torch.equal(thought.picks, wanted)
+    assert torch.equal(trajectory.picks, wanted)
     for row, tokens in enumerate(ids):  # no cache: grow the embedding sequence and recompute
         embeds = translator.model.get_input_embeddings()(torch.tensor(tokens))
         for t in range(3):
-            torch.testing.assert_close(align(thought.latents[row, t]), align(thought.latents[row, t]))
+            torch.testing.assert_close(align(trajectory.latents[row, t]), align(trajectory.latents[row, t]))
             h = translator.model.base_model(inputs_embeds=embeds[None], use_cache=False).last_hidden_state[0, -1]
             if wanted[row, t] == 0:
-                torch.testing.assert_close(thought.latents[row, t], h, atol=1e-5, rtol=1e-4)
-            embeds = torch.cat([embeds, align(thought.latents[row, t])[None]])
+                torch.testing.assert_close(trajectory.latents[row, t], h, atol=1e-5, rtol=1e-4)
+            embeds = torch.cat([embeds, align(trajectory.latents[row, t])[None]])
         h = translator.model.base_model(inputs_embeds=embeds[None], use_cache=False).last_hidden_state[0, -1]
-        torch.testing.assert_close(thought.state.hidden[row], h, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(trajectory.state.hidden[row], h, atol=1e-5, rtol=1e-4)
 
 
 def of_head(head):

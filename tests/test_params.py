@@ -36,6 +36,11 @@ def write(tmp_path, text):
         ("executor: {kind: dask}\n", "x.yaml: executor.address: name the Dask scheduler"),
         ("reward: {spec: 3}\n", "input should be a valid string"),
         (
+            "search:\n  choose: thoughts\n",
+            "x.yaml: line 2: search.choose: 'thoughts' is called 'trajectories' now; write that",
+        ),
+        ("card:\n  seeds: [0]\n", "x.yaml: line 1: section 'card' is called 'report' now; write that"),
+        (
             "search:\n  arms: [guided, run_filter]\n",
             "x.yaml: line 2: search.arms: 'run_filter' is called 'execution_filter' now; write that",
         ),
@@ -112,7 +117,7 @@ def test_shipped_files_load_and_hold_only_differences(path):
     ("latent", {"proposal": "mc_dropout"}, "keep all of them below 1"),
     ("suite", {"test_fraction": 3}, "suite.test_fraction"),
     ("collect", {"limit": 0}, "collect.limit"),
-    ("card", {"shares": [1.5]}, "card.shares"),
+    ("report", {"shares": [1.5]}, "report.shares"),
     ("executor", {"workers": 0}, "executor.workers"),
     ("prm", {"batch": 0}, "prm.batch"),
 ])  # fmt: skip
@@ -138,14 +143,14 @@ def test_a_bad_set_is_told_as_it_was_given_and_blames_no_line_of_the_file(item):
     assert str(refused.value).startswith(f"--set {item}: ") and "line" not in str(refused.value)
 
 
-def test_the_guided_filter_needs_whole_thoughts_that_guidance_scores():
+def test_the_guided_filter_needs_whole_trajectories_that_guidance_scores():
     def checked(*sets):
         methods.check(load_file(ROOT / "params" / "tiny.yaml", sets))
 
     arms = "search.arms=[guided, guided_filter]"
-    with pytest.raises(UserError, match="guided_filter needs the arm guided, search.choose thoughts"):
+    with pytest.raises(UserError, match="guided_filter needs the arm guided, search.choose trajectories"):
         checked(arms)
-    fit = ("search.choose=thoughts", arms, "search.branches=4", "search.samples=4")
+    fit = ("search.choose=trajectories", arms, "search.branches=4", "search.samples=4")
     checked(*fit)
     for broken in ("search.samples=3", "search.margin=0.1"):
         with pytest.raises(UserError, match="search.samples of at least search.branches and no margin"):
@@ -155,7 +160,7 @@ def test_the_guided_filter_needs_whole_thoughts_that_guidance_scores():
 def test_an_arm_or_a_policy_that_is_not_there_is_refused_before_anything_runs():
     for given, message in (
         ({"arms": ["unguided", "giuded"]}, "search.arms: there is no 'giuded'; did you mean 'guided'?"),
-        ({"choose": "thougts"}, "search.choose: there is no 'thougts'; did you mean 'thoughts'?"),
+        ({"choose": "trajectores"}, "search.choose: there is no 'trajectores'; did you mean 'trajectories'?"),
     ):
         params = load("tiny", search=given)
         for begin in (pipeline.run, lambda params: inference.translate_all(runs.open_params(params), [])):
@@ -202,7 +207,7 @@ def test_a_name_that_is_in_no_table_is_refused_by_every_command_with_the_nearest
         ("latent.align=rigde", "latent.align: there is no 'rigde'; did you mean 'ridge'?"),
         ("reward.spec=best", "reward.spec: there is no 'best'; it takes executable, paper"),
         ("prm.loss=listwize", "prm.loss: there is no 'listwize'; did you mean 'listwise'?"),
-        ("card.losses=[mse, xyz]", "card.losses: there is no 'xyz'; it takes mse, huber, bce, orm, rank, listwise"),
+        ("report.losses=[mse, xyz]", "report.losses: there is no 'xyz'; it takes mse, huber, bce, orm, rank, listwise"),
         ("suite.kinds=[hecbecnh]", "suite.kinds: there is no 'hecbecnh'; did you mean 'hecbench'?"),
     ):
         for command, *more in (["run"], ["collect", "--out", "nowhere"], ["size"]):

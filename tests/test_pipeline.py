@@ -184,7 +184,7 @@ def keys(params: Params) -> dict[str, str]:
 @pytest.mark.parametrize("section, value, again", [
     ("search", {"branches": 3}, {"04", "05", "06", "07"}),
     ("prm", {"width": 32}, {"02", "03", "04", "05", "06", "07"}),
-    ("card", {"seeds": (0, 1)}, {"03", "04", "05", "06", "07"}),
+    ("report", {"seeds": (0, 1)}, {"03", "04", "05", "06", "07"}),
     ("collect", {"limit": 3}, set(STAGES)),
     ("validation", {"races": "off"}, set(STAGES)),
 ])  # fmt: skip

@@ -59,7 +59,7 @@ def naive_guided(translator, models, row, params):
     s, align = params.search, alignment.aligner(translator, params.latent)
     embeds = translator.model.get_input_embeddings()(torch.tensor(ask(translator, [row.task])[0]))
     context = translator.model.base_model(inputs_embeds=embeds[None]).last_hidden_state.mean(1)
-    if s.choose == "thoughts":
+    if s.choose == "trajectories":
         return naive_thoughts(translator, models, row, params, embeds, context)
     beams = [(0.0, [], [], embeds)]
     for t in range(params.latent.steps):
@@ -78,7 +78,7 @@ def naive_guided(translator, models, row, params):
 
 
 def naive_thoughts(translator, models, row, params, prompt, context):
-    """The first thought is unperturbed, the n-th that of the pool's n-th program; (picks, score) of the best."""
+    """The first trajectory is unperturbed, the n-th that of the pool's n-th program; (picks, score) of the best."""
     s, align, found = params.search, alignment.aligner(translator, params.latent), []
     for n in range(s.branches):
         member, embeds, path, picks = guided_search.Row(row.task, "pool", n, row.seed), prompt, [], []
@@ -126,8 +126,8 @@ def other_cost(translator, models, row, result, params):
 
 VARIANTS = [
     {},
-    {"choose": "thoughts"},
-    {"choose": "thoughts", "margin": 0.02},
+    {"choose": "trajectories"},
+    {"choose": "trajectories", "margin": 0.02},
     {"margin": 0.02},
     {"lookahead": 1},
     {"beam": 2},
@@ -139,7 +139,7 @@ VARIANTS = [
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 def test_guided_rows_equal_the_recomputing_twin(translator, variant, scorer, request):
     models, params = [request.getfixturevalue(name) for name in scorer], settings(**variant)
-    count = 5 if "choose" in variant else 2  # an untrained scorer may like the first of a few thoughts
+    count = 5 if "choose" in variant else 2  # an untrained scorer may like the first of a few trajectories
     rows = [guided_search.Row(task(i), arm, 0, 0) for i in range(count) for arm in ("guided", "random", "unguided")]
     results = guided_search.translate(translator, models, rows, params)
     alone = guided_search.translate(translator, [], [r for r in rows if r.arm != "guided"], params)
@@ -172,7 +172,7 @@ class LastTwo(torch.nn.Module):
 
 def test_a_module_of_ones_own_guides_as_the_recomputing_twin_says(translator):
     module = LastTwo(translator.width)
-    for variant in ({}, {"choose": "thoughts"}, {"beam": 2, "lookahead": 1}):
+    for variant in ({}, {"choose": "trajectories"}, {"beam": 2, "lookahead": 1}):
         params, rows = settings(**variant), [guided_search.Row(task(i), "guided", 0, 0) for i in range(3)]
         results = guided_search.translate(translator, [module], rows, params)
         for row, result in zip(rows, results, strict=True):
@@ -185,8 +185,8 @@ def test_a_module_of_ones_own_guides_as_the_recomputing_twin_says(translator):
         guided_search.translate(translator, ["gru"], rows, params)
 
 
-def test_whole_thoughts_are_those_of_the_pools_programs(translator, probe):
-    params = settings(choose="thoughts", samples=4)
+def test_whole_trajectories_are_those_of_the_pools_programs(translator, probe):
+    params = settings(choose="trajectories", samples=4)
     rows = guided_search.plan_rows([task(i) for i in range(4)], params)
     results = guided_search.translate(translator, [probe], rows, params)
     by_task = {}
@@ -210,7 +210,7 @@ def test_beams_and_lookahead_change_what_is_found(translator, probe):
 def counted(variant):
     """(fed, scored) of one guided row by walking the search: 3 steps, 4 candidates."""
     if "choose" in variant:
-        every = [(thought, step) for thought in range(4) for step in range(3)]  # each state is fed once and scored once
+        every = [(trajectory, step) for trajectory in range(4) for step in range(3)]  # each state is fed once and scored once
         return len(every), len(every)
     fed = scored = 0
     prefixes = 1
@@ -236,18 +236,18 @@ def test_a_kept_translation_is_of_the_same_search():
     """Settings that change what is written change the recipe; how many are written does not."""
     same, others = (
         guided_search.recipe(settings()),
-        [{"branches": 5}, {"choose": "thoughts"}, {"margin": 0.1}, {"lookahead": 1}, {"beam": 2}],
+        [{"branches": 5}, {"choose": "trajectories"}, {"margin": 0.1}, {"lookahead": 1}, {"beam": 2}],
     )
     assert all(guided_search.recipe(settings(**other)) != same for other in others)
     assert all(guided_search.recipe(settings(**other)) == same for other in ({"limit": 9}, {"samples": 7}, {"repair": 2}, {"seeds": [3]}))
-    scored = [guided_search.recipe(settings(choose="thoughts", samples=n)) for n in (3, 4, 9)]
-    assert scored[0] != scored[1] == scored[2]  # with four the pool's thoughts are all that guidance scores
+    scored = [guided_search.recipe(settings(choose="trajectories", samples=n)) for n in (3, 4, 9)]
+    assert scored[0] != scored[1] == scored[2]  # with four the pool's trajectories are all that guidance scores
 
 
 @pytest.mark.parametrize("more", [{"beam": 2}, {"lookahead": 1}])
-def test_whole_thoughts_take_no_beam_and_no_lookahead(more):
+def test_whole_trajectories_take_no_beam_and_no_lookahead(more):
     with pytest.raises(UserError, match="no beam and no lookahead"):
-        settings(choose="thoughts", **more)
+        settings(choose="trajectories", **more)
 
 
 def test_a_beam_wider_than_the_candidates_is_refused():
@@ -277,7 +277,7 @@ def test_a_sampled_pool_differs_and_the_unguided_program_does_not_depend_on_the_
 
 
 def test_guided_decodes_a_sampled_thought_as_the_pool_does(translator, probe):
-    params = settings(choose="thoughts", samples=4)
+    params = settings(choose="trajectories", samples=4)
     params = params.model_copy(update={"decode": params.decode.model_copy(update={"temperature": 1.0, "max_new_tokens": 12})})
     chosen = set()
     for i in range(4):
@@ -332,13 +332,13 @@ def test_a_repair_does_not_depend_on_its_batch(translator, probe):
 
 
 def test_the_pools_thoughts_have_the_scores_that_guidance_read(translator, probe, word_reader):
-    params = settings(choose="thoughts", arms=["unguided", "guided", "oracle"], samples=6)
+    params = settings(choose="trajectories", arms=["unguided", "guided", "oracle"], samples=6)
     results = guided_search.translate(
         translator, [probe, word_reader], guided_search.plan_rows([task(i) for i in range(3)], params), params
     )
-    fewer = settings(choose="thoughts", arms=["guided", "oracle"], samples=3)
+    fewer = settings(choose="trajectories", arms=["guided", "oracle"], samples=3)
     few = guided_search.translate(translator, [probe, word_reader], guided_search.plan_rows([task(0)], fewer), fewer)
-    assert [np.isnan(r["score"]) for r in few] == [r["arm"] != "guided" for r in few]  # the fourth thought has no program in the pool
+    assert [np.isnan(r["score"]) for r in few] == [r["arm"] != "guided" for r in few]  # the fourth trajectory has no program in the pool
     for i in range(3):
         mine = [r for r in results if r["task"] == task(i).id]
         guided, pool = next(r for r in mine if r["arm"] == "guided"), [r for r in mine if r["arm"] == "pool"]
@@ -361,9 +361,9 @@ def test_groups_keep_a_tasks_rows_together_and_count_the_prefixes_that_think_at_
     assert [row for group in groups for row in group] == rows
     assert [len({r.program for r in group}) for group in groups] == [8, 8, 8, 8, 8]
     assert guided_search.grouped(rows, 1, params) == [rows[i : i + 6] for i in range(0, 60, 6)]
-    thoughts = settings(arms=["unguided", "random", "guided", "best_of_n"], seeds=[0, 1], choose="thoughts")
-    assert [len(group) for group in guided_search.grouped(rows, 14, thoughts)] == [12] * 5  # 3 programs, and guided's 4 thoughts
-    assert [len(group) for group in guided_search.grouped(rows, 13, thoughts)] == [6] * 10
+    trajectories = settings(arms=["unguided", "random", "guided", "best_of_n"], seeds=[0, 1], choose="trajectories")
+    assert [len(group) for group in guided_search.grouped(rows, 14, trajectories)] == [12] * 5  # 3 programs, and guided's 4 trajectories
+    assert [len(group) for group in guided_search.grouped(rows, 13, trajectories)] == [6] * 10
 
 
 def test_a_group_with_a_long_task_has_fewer_rows():

@@ -115,7 +115,7 @@ def test_latents_of_another_write_are_refused(source):
     rollout_files.write_shipped(source, rows.drop(columns="origin"), vectors + 1, {})
     (source / "rollouts.jsonl.gz").write_bytes(before["rollouts.jsonl.gz"])
     assert len(rollout_files.read_shipped(str(source))[0]) == len(rows)
-    (source / "latents-0.safetensors.gz").write_bytes(before["latents-0.safetensors.gz"])  # as many rows, other thoughts
+    (source / "latents-0.safetensors.gz").write_bytes(before["latents-0.safetensors.gz"])  # as many rows, other trajectories
     with pytest.raises(UserError, match="latents are not those that card.json names"):
         rollout_files.read_shipped(str(source))
 

@@ -50,8 +50,8 @@ def open_run():
 
 
 def test_with_folds_every_held_out_family_is_guided_by_the_prms_that_never_saw_it(open_run):
-    sections = {"suite": {"kinds": ["forge"], "forge_count": 40, "forge_families": "all"}, "card": {"seeds": [0, 1]}}
-    some = {"arms": ["guided", "unguided"], "limit": 6, "choose": "thoughts"}
+    sections = {"suite": {"kinds": ["forge"], "forge_count": 40, "forge_families": "all"}, "report": {"seeds": [0, 1]}}
+    some = {"arms": ["guided", "unguided"], "limit": 6, "choose": "trajectories"}
     run = open_run(prm={"folds": 2, "kind": "ridge"}, search=some, **sections)
     with pytest.raises(UserError, match="with prm.folds stage 03 trains the PRMs"):
         inference.held_out_tasks(run)

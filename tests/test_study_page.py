@@ -94,10 +94,10 @@ def test_differences_between_arms_are_those_of_a_naive_loop(made, name, stage):
     assert all(agrees(row, naive(name, row["against"])) for row in rows)
 
 
-def test_the_readmes_table_and_bullets_are_those_of_the_shipped_rows(made):
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_table_of_methods_and_the_readmes_headline_are_those_of_the_shipped_rows(made):
+    results, readme = ((ROOT / name).read_text(encoding="utf-8") for name in ("docs/RESULTS.md", "README.md"))
     points = re.compile(r"([+-][0-9.]+) \[([+-][0-9.]+), ([+-][0-9.]+)\]")
-    for row in rows_of(readme, "What the study found"):
+    for row in rows_of(results, "The arms"):
         arm, said = row["arm"].split("`")[1], points.match(row["guided minus it, points"])
         wanted = naive("results", arm)
         assert abs(float(row["validated"].removesuffix(" %")) - 100 * wanted["rate_b"]) < 0.051, arm
@@ -107,7 +107,10 @@ def test_the_readmes_table_and_bullets_are_those_of_the_shipped_rows(made):
         assert int(row["tokens forwarded a task"].replace(",", "")) == round(float(cost))
     closed = next(row for row in rows_of(made, "Share of the oracle's gap (05)") if row["arm"] == "guided")
     share, low, high = (f"{100 * float(closed[name]):.0f}" for name in ("closed", "low", "high"))
-    assert f"closes {share} % [{low}, {high}] of the oracle's gap" in readme
+    assert f"closes {share} % [{low}, {high}] of the oracle's gap" in results
+    headline = naive("results", "unguided")
+    assert f"validates {100 * headline['rate_a']:.1f} % of the tasks, unguided {100 * headline['rate_b']:.1f} %" in readme
+    assert f"{100 * headline['diff']:+.1f} points [+9.0, +16.9] over tasks" in readme
 
 
 def test_the_first_lines_say_where_guidance_gains_nothing(made):

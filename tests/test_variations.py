@@ -28,7 +28,7 @@ def run():
     name = f"test-variations-{os.getpid()}"
     card = {"losses": ["mse", "rank"], "shares": [0.5, 1.0]}
     prm = {"kind": "gru", "baselines": ["ridge"], "epochs": 6, "width": 8, "layers": 1, "lr": 0.01}
-    yield runs.open_run(name, overrides={"prm": prm, "card": card})
+    yield runs.open_run(name, overrides={"prm": prm, "report": card})
     shutil.rmtree(ROOT / "data" / "runs" / name, ignore_errors=True)
 
 

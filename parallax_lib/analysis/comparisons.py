@@ -101,10 +101,10 @@ def _ratio(gain: np.ndarray, gap: np.ndarray, draws: int, seed: int) -> dict:
 # what other choices would have given
 
 
-def thoughts(rollouts: pd.DataFrame, scores: pd.DataFrame, model: str, split: str = "test") -> pd.DataFrame:
-    """Whole thoughts of each task to choose from: group, depth, is_original, score, reward.
+def trajectories(rollouts: pd.DataFrame, scores: pd.DataFrame, model: str, split: str = "test") -> pd.DataFrame:
+    """Whole trajectories of each task to choose from: group, depth, is_original, score, reward.
 
-    A thought's score is the model's after its last latent.  `depth` K' holds the original and the branch-offs at the first
+    A trajectory's score is the model's after its last latent.  `depth` K' holds the original and the branch-offs at the first
     K' latent steps, so a rollout occurs once for each K' that admits it.
     """
     last = scores[(scores["model"] == model) & (scores["depth"] == scores["depth"].max()) & (scores["split"] == split)]

@@ -88,7 +88,7 @@ def bought(pool: pd.DataFrame, results: pd.DataFrame, least: int = 2) -> pd.Data
 
 
 def beside_readers(readers: pd.DataFrame, chosen: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Choosers that see no latent minus the original, and the PRMs' pick among collected thoughts (`chosen`) minus each of them."""
+    """Choosers that see no latent minus the original, and the PRMs' pick among collected trajectories (`chosen`) minus each of them."""
     arms, rows = [arm for arm in readers["arm"].unique() if arm != FLOOR], []
     pairs = [(readers, arm, FLOOR) for arm in arms]
     if chosen is not None:

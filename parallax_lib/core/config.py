@@ -20,7 +20,11 @@ from parallax_lib.core.yaml_files import parse, read_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 DIRECTIONS = ("serial-omp", "serial-cuda", "omp-cuda", "cuda-omp")
-RENAMED = {"search.arms": {"run_filter": "execution_filter"}}  # setting -> its old names: refused in YAML, understood in older tables
+RENAMED = {  # setting -> its old names: refused in YAML, understood in older tables
+    "search.arms": {"run_filter": "execution_filter"},
+    "search.choose": {"thoughts": "trajectories"},
+}
+SECTIONS_RENAMED = {"card": "report"}
 SMALL_PRMS = ("transformer", "gru", "ridge")  # not a language model
 
 
@@ -115,7 +119,7 @@ class Search(Section):
     limit: int = Field(5, ge=1)  # test tasks translated by every arm
     branches: int = Field(4, ge=1)  # N, row 0 unperturbed
     samples: int = Field(3, ge=1)  # pool of whole programs for best-of-N and the oracle
-    choose: str = "steps"  # in `search.policies.POLICIES`: guided takes the best of N states at every step, or of N whole `thoughts`
+    choose: str = "steps"  # in `search.policies.POLICIES`: guided takes the best of N states at every step, or of N whole `trajectories`
     margin: float = 0.0
     lookahead: Literal[0, 1] = 0  # 1: score the states that the candidates lead to; dearer
     beam: int = Field(1, ge=1)  # prefixes kept while thinking in steps; at most `branches`
@@ -149,7 +153,7 @@ class Executor(Section):
     volume: str = ""
 
 
-class Card(Section):
+class Report(Section):
     enabled: bool = False  # stage 07 is part of `run`
     losses: tuple[str, ...] = ("mse", "bce", "rank", "listwise")
     shares: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (0.25, 0.5, 1.0)  # of the training tasks, for the learning curve
@@ -170,7 +174,7 @@ class Params(Section):
     search: Search = Search()
     validation: Validate = Validate()
     executor: Executor = Executor()
-    card: Card = Card()
+    report: Report = Report()
 
 
 SECTIONS = tuple(k for k in Params.model_fields if k not in ("run", "seed"))
@@ -207,15 +211,15 @@ def check(values: dict, lines: dict[tuple, int], file: Path) -> Params:
     for name in params.suite.directions:
         if name not in DIRECTIONS:
             raise UserError(f"{file.name}: suite.directions: {name!r} is not one of {', '.join(DIRECTIONS)}{nearest(name, DIRECTIONS)}")
-    for section in ("search", "card"):
+    for section in ("search", "report"):
         seeds = getattr(params, section).seeds
         if len(set(seeds)) < len(seeds):
             raise UserError(f"{file.name}: {section}.seeds: {list(seeds)} has one twice; each is a run of its own")
     if params.latent.proposal == "mc_dropout" and max(params.latent.sigma, *params.collect.influence_sigmas, 0.0) >= 1:
         told = "with mc_dropout sigma is the share of units that is dropped"
         raise UserError(f"{file.name}: latent.sigma, collect.influence_sigmas: {told}; keep all of them below 1")
-    if params.search.choose == "thoughts" and (params.search.beam > 1 or params.search.lookahead):
-        raise UserError(f"{file.name}: search.choose thoughts takes no beam and no lookahead; leave them out, or choose steps")
+    if params.search.choose == "trajectories" and (params.search.beam > 1 or params.search.lookahead):
+        raise UserError(f"{file.name}: search.choose trajectories takes no beam and no lookahead; leave them out, or choose steps")
     for key, name in (("prm.kind", params.prm.kind), *(("prm.baselines", kind) for kind in params.prm.baselines)):
         plain = name not in SMALL_PRMS and "/" not in name and not os.path.exists(resolve(name))
         if plain and (close := difflib.get_close_matches(name, SMALL_PRMS, n=1, cutoff=0.75)):
@@ -240,7 +244,10 @@ def _fields(values: dict, lines: dict[tuple, int], name: str) -> Params:
 
 
 def _refuse_old_names(values: dict, lines: dict[tuple, int], name: str) -> None:
-    """UserError with the new name for a value that goes by another one now."""
+    """UserError with the new name for a section or a value that goes by another one now."""
+    for old in SECTIONS_RENAMED.keys() & values.keys():
+        line = f": line {lines[(old,)]}" if (old,) in lines else ""
+        raise UserError(f"{name}{line}: section {old!r} is called {SECTIONS_RENAMED[old]!r} now; write that")
     for setting, names in RENAMED.items():
         section, key = setting.split(".")
         given = values.get(section)

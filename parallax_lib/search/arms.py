@@ -66,8 +66,8 @@ def live(arms: Iterable[str] = ()) -> list[str]:
 def check(params: Params) -> None:
     """UserError, in one line, if `search.arms` names one that cannot be made."""
     s = params.search
-    if RANKED in s.arms and (s.choose != "thoughts" or "guided" not in s.arms or s.samples < s.branches or s.margin):
-        needed = "the arm guided, search.choose thoughts, search.samples of at least search.branches and no margin"
+    if RANKED in s.arms and (s.choose != "trajectories" or "guided" not in s.arms or s.samples < s.branches or s.margin):
+        needed = "the arm guided, search.choose trajectories, search.samples of at least search.branches and no margin"
         raise UserError(f"search.arms: {RANKED} needs {needed}; set them, or leave it out")
 
 
@@ -75,7 +75,7 @@ def derive(results: pd.DataFrame, arms: Iterable[str | Chooser] = ()) -> pd.Data
     """The validated rows plus the arms that choose from the pool; each carries the cost of all that it looked at.
 
     arms: names of `ARMS`, or functions like those of `choosers`; none: every arm.  One that finds nothing to choose from (no
-    scores of the pool's thoughts, no decoded latents) has no rows.  `best_of_n@cost` and so on: the same among the first
+    scores of the pool's trajectories, no decoded latents) has no rows.  `best_of_n@cost` and so on: the same among the first
     programs of the pool, as many as the guided arm's mean cost pays for.
     """
     arms = list(arms)
@@ -90,7 +90,7 @@ def derive(results: pd.DataFrame, arms: Iterable[str | Chooser] = ()) -> pd.Data
 
 
 def pool_looks(pool: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
-    """How the pool's programs look, for `choosers`.  A scored thought's share of the PRM's cost is read off the guided arm's row."""
+    """How the pool's programs look, for `choosers`.  A scored trajectory's share of the PRM's cost is read off the guided arm's row."""
     pool = pool.reset_index(drop=True)
     keys, absent = ["seed", "task"], pd.Series(float("nan"), index=pool.index)
     guided = results[results["arm"] == "guided"].drop_duplicates(keys)

@@ -9,7 +9,7 @@ row a program, its index 0..n-1, and the columns
     place         order in which the programs were drawn; 0 is the unperturbed one
     chance        true for the program of each group that a random pick takes
     level, reason, validated, mean_logprob, score, suited     NaN where a program has none
-    latent_steps, prm_calls, think_cost, score_cost           of its thought; costs in tokens of the translator
+    latent_steps, prm_calls, think_cost, score_cost           of its trajectory; costs in tokens of the translator
     decode_tokens, prompt                                     of its answer, and of the prompt, which a group pays once
 
 **Ties have one rule**: of programs that look alike to a chooser the one that it has written first is taken, and of thoughts that
@@ -36,15 +36,15 @@ SCORING = ("prm_calls", "score_cost")
 class Choice(NamedTuple):
     """How a chooser goes about it; every series is [n], by program.
 
-    before: what happens to all thoughts before a program is written; otherwise a thought is made when its program is.
-    first: thoughts with the highest value are written first, those without one never; None: as drawn.
+    before: what happens to all trajectories before a program is written; otherwise a trajectory is made when its program is.
+    first: trajectories with the highest value are written first, those without one never; None: as drawn.
     most: so many programs are written at most, for each group.
     until: none is written after one of these.
     better: of what was written the highest is taken, by the first series, then by the next.
     checks: of `CHECKS`, what is done to every program that is written, and counted.
     """
 
-    before: Literal["", "thoughts", "scores"] = ""
+    before: Literal["", "trajectories", "scores"] = ""
     first: pd.Series | None = None
     most: int | None = None
     until: pd.Series | None = None
@@ -98,8 +98,8 @@ def guided(looks: pd.DataFrame) -> Choice:
 
 
 def untrained_rule(looks: pd.DataFrame) -> Choice:
-    """The thought whose decoded words suit most of the source's functions (`search.untrained_rule`)."""
-    return Choice("thoughts", looks["suited"], most=1)
+    """The trajectory whose decoded words suit most of the source's functions (`search.untrained_rule`)."""
+    return Choice("trajectories", looks["suited"], most=1)
 
 
 # choosers that have several written
@@ -155,7 +155,7 @@ def choose(looks: pd.DataFrame, chooser: Chooser, most: int | None = None) -> pd
     """A row a group, under the index of the row of `looks` that is taken: `group` and what the choice has cost.
 
     Costs: looked_at (programs written), latent_steps, prm_calls, decode_tokens, compiles, validator_runs, and `cost`, the tokens
-    forwarded for all of it.  most: at most so many programs.  A group none of whose thoughts can be written has no row.
+    forwarded for all of it.  most: at most so many programs.  A group none of whose trajectories can be written has no row.
     """
     how = chooser(looks)
     first = 0 if how.first is None else how.first
@@ -178,10 +178,10 @@ def _written(rows: pd.DataFrame, *limits: int | None) -> pd.Series:
     return (stopped == 0) & (groups.cumcount() < least)
 
 
-def _spent(thought: pd.DataFrame, written: pd.DataFrame, how: Choice) -> pd.DataFrame:
+def _spent(trajectory: pd.DataFrame, written: pd.DataFrame, how: Choice) -> pd.DataFrame:
     """Costs of each group: of the thoughts that were made (and scored), and of the programs that were written."""
     scored = 1 if how.before == "scores" else 0
-    made = thought.assign(**{name: scored * thought[name] for name in SCORING}).groupby("group")[[*THINKING, *SCORING]].sum()
+    made = trajectory.assign(**{name: scored * trajectory[name] for name in SCORING}).groupby("group")[[*THINKING, *SCORING]].sum()
     done = {name: (written["level"] >= least) & (name in how.checks) for name, least in CHECKS.items()}
     groups = written.assign(**done).groupby("group")
     spent = groups[["decode_tokens", *CHECKS]].sum()

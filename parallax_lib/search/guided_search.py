@@ -65,13 +65,13 @@ class Row:
         return derive_seed(self.seed, self.task.id, "pool", self.live.sample)
 
     def slot_draw(self, slot: int, choose: str) -> int:
-        """Seed of the draws of one of several prefixes; whole thoughts are those of the pool's programs."""
-        if slot and choose == "thoughts" and not self.round:
+        """Seed of the draws of one of several prefixes; whole trajectories are those of the pool's programs."""
+        if slot and choose == "trajectories" and not self.round:
             return derive_seed(self.seed, self.task.id, "pool", slot)
         return derive_seed(self.draw, "beam", slot) if slot else self.draw
 
     def decode_draw(self, slot: int, choose: str) -> int:
-        """Seed of the decoding's draws: one for each thought, so that the pool's programs differ, and guided's is one of them.
+        """Seed of the decoding's draws: one for each trajectory, so that the pool's programs differ, and guided's is one of them.
         The re-decode control's is its own."""
         if self.live.redecode:
             return derive_seed(self.seed, self.task.id, self.arm, "decode", *([self.round] if self.round else []))
@@ -133,7 +133,7 @@ def recipe(params: Params) -> dict:
     values = dump(params)
     wanted = {name: values["search"][name] for name in ("branches", "choose", "margin", "lookahead", "beam")}
     values["decode"].pop("max_prompt")  # which tasks, not how
-    drawn = {"draws": "by thought"} if params.decode.temperature else {}  # they were all one stream once
+    drawn = {"draws": "by trajectory"} if params.decode.temperature else {}  # they were all one stream once
     marks = {"weights": found} if (found := fingerprint.weights(params)) else {}
     marks |= {"pool": "scored"} if scores_pool(params) else {}  # it was not once
     return {name: values[name] for name in ("translator", "latent", "decode")} | {"search": wanted} | drawn | marks
@@ -146,16 +146,16 @@ def made_by(params: Params) -> str:
 
 
 def scores_pool(params: Params) -> bool:
-    """Whether all thoughts that the guided arm ranks, and it ranks by nothing but the score, are thoughts of the pool's programs."""
+    """Whether all thoughts that the guided arm ranks, and it ranks by nothing but the score, are trajectories of the pool's programs."""
     s = params.search
-    return s.choose == "thoughts" and s.samples >= s.branches and not s.margin and "guided" in arms.live(s.arms)
+    return s.choose == "trajectories" and s.samples >= s.branches and not s.margin and "guided" in arms.live(s.arms)
 
 
 def slots(row: Row, search: Search) -> int:
-    """Prefixes that a row thinks at once: one, or of a guided row its beam, or all of its thoughts."""
+    """Prefixes that a row thinks at once: one, or of a guided row its beam, or all of its trajectories."""
     if row.policy != "guided":
         return 1
-    return search.branches if search.choose == "thoughts" else search.beam
+    return search.branches if search.choose == "trajectories" else search.beam
 
 
 def thinking_cost(row: Row, params: Params) -> tuple[int, int]:
@@ -163,7 +163,7 @@ def thinking_cost(row: Row, params: Params) -> tuple[int, int]:
     K, N, W, ahead = params.latent.steps, params.search.branches, params.search.beam, params.search.lookahead
     if row.policy != "guided":
         return K, 0
-    if params.search.choose == "thoughts":
+    if params.search.choose == "trajectories":
         return K * N, K * N
     fed = calls = 0
     for t in range(K):
@@ -206,14 +206,14 @@ def _write(translator: Translator, models: Sequence, rows: Sequence[Row], params
     where = {r.prompt: i for i, r in enumerate(order)}
     ids = [ask_row(translator, r) for r in order]
     index = [where[r.prompt] for r in rows]
-    thought, read, slot = think_rows(translator, models, rows, engine.prefill(translator, ids), index, params)
+    trajectory, read, slot = think_rows(translator, models, rows, engine.prefill(translator, ids), index, params)
     heat = [params.decode.redecode_temperature if r.live.redecode else params.decode.temperature for r in rows]
     seeds = [r.decode_draw(s, params.search.choose) for r, s in zip(rows, slot, strict=True)]
     most = [token_limit(len(row), params) for row in ask(translator, [r.task for r in order])]  # of the task, not of a repair's prompt
-    answers = write_answers(translator, thought, [ids[i] for i in index], params, heat, seeds, progress, [most[i] for i in index])
+    answers = write_answers(translator, trajectory, [ids[i] for i in index], params, heat, seeds, progress, [most[i] for i in index])
     for i, answer in enumerate(answers):
         answer["scores"], answer["slot"] = read[i], slot[i]
-        answer["picks"] = " ".join(map(str, thought.picks[i].tolist()))
+        answer["picks"] = " ".join(map(str, trajectory.picks[i].tolist()))
         answer["prefill_tokens"] = len(ids[index[i]])
     return answers
 
@@ -233,7 +233,7 @@ def think_rows(
     if guided:
         scorer = start_scorer(models, len(guided), state.pooled[guided], align)
     choose, scores = find(policies.POLICIES, search.choose, "search.choose")([rows[i] for i, _ in spots], scorer, search, translator.device)
-    thought = latent_steps.think(
+    trajectory = latent_steps.think(
         translator,
         state,
         align,
@@ -244,12 +244,12 @@ def think_rows(
         lookahead=bool(search.lookahead and guided),
     )
     thinkers = sum(r.policy == "guided" for r in rows)
-    final = scores[-1].view(thinkers, -1) if scores else torch.zeros(0, 1)  # a whole thought's score each, or the chosen path's
+    final = scores[-1].view(thinkers, -1) if scores else torch.zeros(0, 1)  # a whole trajectory's score each, or the chosen path's
     best, read = iter(policies.select(final, search.margin).tolist()), iter(final.tolist())
     wanted = [next(best) if r.policy == "guided" else 0 for r in rows]
     if len(spots) > len(rows):
-        thought = latent_steps.take(thought, [j for j, (i, s) in enumerate(spots) if s == wanted[i]])
-    return thought, [next(read) if r.policy == "guided" else [] for r in rows], wanted
+        trajectory = latent_steps.take(trajectory, [j for j, (i, s) in enumerate(spots) if s == wanted[i]])
+    return trajectory, [next(read) if r.policy == "guided" else [] for r in rows], wanted
 
 
 def start_scorer(models: Sequence, rows: int, pooled: torch.Tensor, align: alignment.Align):

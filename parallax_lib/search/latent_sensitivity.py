@@ -53,7 +53,7 @@ def _write(translator: Translator, rows: list, params: Params) -> list[dict]:
     state = engine.select(engine.prefill(translator, ids), torch.tensor([where[task.id] for task, *_ in rows], device=device))
     seeds = [derive_seed(params.seed, "influence", task.id, sigma, branch) for task, _, sigma, branch in rows]
     noisy = torch.tensor([kind == "noise" for _, kind, _, _ in rows], device=device).long()
-    thought = latent_steps.think(
+    trajectory = latent_steps.think(
         translator,
         state,
         alignment.aligner(translator, params.latent),
@@ -65,7 +65,7 @@ def _write(translator: Translator, rows: list, params: Params) -> list[dict]:
     )
     decode = params.decode
     heat = [decode.redecode_temperature if kind == CONTROL else decode.temperature for _, kind, _, _ in rows]
-    answers = write_answers(translator, thought, prompts, params, heat, seeds)
+    answers = write_answers(translator, trajectory, prompts, params, heat, seeds)
     return [
         {"task": task.id, "direction": task.direction, "kind": kind, "sigma": sigma, "branch": branch} | answer
         for (task, kind, sigma, branch), answer in zip(rows, answers, strict=True)

@@ -23,7 +23,7 @@ SETTINGS = {  # what it is -> table, and the settings that name its members
     "proposal": (PROPOSALS, "latent.proposal"),
     "align": (ALIGNMENTS, "latent.align"),
     "reward": (REWARDS, "reward.spec"),
-    "loss": (LOSSES, "prm.loss", "card.losses"),
+    "loss": (LOSSES, "prm.loss", "report.losses"),
     "policy": (POLICIES, "search.choose"),
     "arms": (ARMS, "search.arms"),
 }

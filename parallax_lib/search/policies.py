@@ -16,8 +16,8 @@ from parallax_lib.core.errors import UserError
 from parallax_lib.core.storage import derive_seed
 
 
-def whole_thoughts(rows: Sequence, scorer, search: Search, device) -> tuple[Callable, list[torch.Tensor]]:
-    """As `by_steps`, for guided rows that occur N times in a row: the first thought is unperturbed, the others are drawn as
+def whole_trajectories(rows: Sequence, scorer, search: Search, device) -> tuple[Callable, list[torch.Tensor]]:
+    """As `by_steps`, for guided rows that occur N times in a row: the first trajectory is unperturbed, the others are drawn as
     the random arm's; nothing is chosen while thinking.  The list takes each step's scores (G, N)."""
     guided = torch.tensor([r.policy == "guided" for r in rows], device=device)
     spots, scores = guided.nonzero()[:, 0], []  # (G * N,)
@@ -25,7 +25,7 @@ def whole_thoughts(rows: Sequence, scorer, search: Search, device) -> tuple[Call
 
     def choose(step: int, candidates: torch.Tensor, ahead: torch.Tensor | None = None):
         N = candidates.shape[1]
-        seeds = [r.slot_draw(slot[i], "thoughts") if i in slot else r.draw for i, r in enumerate(rows)]
+        seeds = [r.slot_draw(slot[i], "trajectories") if i in slot else r.draw for i, r in enumerate(rows)]
         drawn = [r.policy == "random" or slot.get(i, 0) > 0 for i, r in enumerate(rows)]
         pick = torch.tensor([derive_seed(s, "pick", step) % N if d else 0 for s, d in zip(seeds, drawn, strict=True)], device=device)
         if len(spots):
@@ -70,7 +70,7 @@ def by_steps(rows: Sequence, scorer, search: Search, device, best: Callable | No
     return choose, scores
 
 
-POLICIES = {"steps": by_steps, "thoughts": whole_thoughts}  # by `search.choose`; one of one's own: partial(by_steps, best=f)
+POLICIES = {"steps": by_steps, "trajectories": whole_trajectories}  # by `search.choose`; one of one's own: partial(by_steps, best=f)
 
 
 def ranked(values: torch.Tensor, margin: float, width: int) -> torch.Tensor:

@@ -155,7 +155,7 @@ def prompt_states(translator: Translator, rows: pd.DataFrame, batch: int = 16) -
 
 def write_answers(
     translator: Translator,
-    thought: latent_steps.Thought,
+    trajectory: latent_steps.Trajectory,
     ids: list[list[int]],
     params: Params,
     temperatures: list[float],
@@ -163,12 +163,12 @@ def write_answers(
     progress: Callable | None = None,
     limits: list[int] | None = None,
 ) -> list[dict]:
-    """Decode every row of a thought; code is None where the answer holds no program.  `limits`: most tokens of each."""
+    """Decode every row of a trajectory; code is None where the answer holds no program.  `limits`: most tokens of each."""
     start = prompts.tokens(translator.tokenizer, prompts.OPENING)
     limits = limits or [token_limit(len(row), params) for row in ids]
     answers = decoding.decode(
         translator,
-        thought.state,
+        trajectory.state,
         ids,
         start,
         limits=limits,
@@ -178,7 +178,7 @@ def write_answers(
         progress=progress,
     )
     rows = []
-    for answer, words in zip(answers, thought.words, strict=True):
+    for answer, words in zip(answers, trajectory.words, strict=True):
         text = prompts.OPENING + translator.tokenizer.decode(answer.tokens, skip_special_tokens=True)
         rows.append(
             {
@@ -205,7 +205,7 @@ def generate(translator: Translator, tasks: list[Task], params: Params, progress
     tree = [(task, v, r) for task in tasks for v, r in plan]
     depth = torch.tensor([v for _, v, _ in tree], device=translator.device)
     seeds = [derive_seed(params.seed, task.id, v, r) for task, v, r in tree]
-    thought = latent_steps.think(
+    trajectory = latent_steps.think(
         translator,
         engine.select(state, rows),
         alignment.aligner(translator, params.latent),
@@ -215,9 +215,9 @@ def generate(translator: Translator, tasks: list[Task], params: Params, progress
         row_seeds=seeds,
     )
     temperatures = [params.decode.temperature] * len(tree)
-    answers = write_answers(translator, thought, [ids[i] for i in rows.tolist()], params, temperatures, seeds, progress)
+    answers = write_answers(translator, trajectory, [ids[i] for i in rows.tolist()], params, temperatures, seeds, progress)
     out = [row_of(task, params, v, r) | answer for (task, v, r), answer in zip(tree, answers, strict=True)]
-    return out, thought.latents.float().cpu().numpy().astype(np.float16)
+    return out, trajectory.latents.float().cpu().numpy().astype(np.float16)
 
 
 def row_of(task: Task, params: Params, v: int, r: int) -> dict:

@@ -1,6 +1,6 @@
-"""Every held-out family tested once: reward models that never saw it pick among the thoughts collected for it.
+"""Every held-out family tested once: reward models that never saw it pick among the trajectories collected for it.
 
-Knows rollouts, families and how a PRM is trained.  Knows no translator and makes no program: a thought's program is there.
+Knows rollouts, families and how a PRM is trained.  Knows no translator and makes no program: a trajectory's program is there.
 
 Which families a fixed split tests is luck, and families differ more than tasks do.  Here the families that the translator
 was not trained on go round in folds; a fold's models are trained on all other families.
@@ -53,11 +53,11 @@ def splits(rows: pd.DataFrame, fold_of: dict[str, int], k: int) -> np.ndarray:
 
 
 def table(run: Run, rows: pd.DataFrame, vectors: np.ndarray) -> pd.DataFrame:
-    """`choices` under every seed of `card.seeds`, which trains the models anew and draws the random thought anew.
+    """`choices` under every seed of `report.seeds`, which trains the models anew and draws the random trajectory anew.
 
-    With several seeds one more arm, guided_mean, once a task: the thought with the highest mean score over all of them.
+    With several seeds one more arm, guided_mean, once a task: the trajectory with the highest mean score over all of them.
     """
-    steps, seeds = vectors.shape[1], run.params.card.seeds
+    steps, seeds = vectors.shape[1], run.params.report.seeds
     fold_of = folds(rows["family"].unique(), run.params.prm.folds)
     names = [trainings(run, rows, vectors, seed) for seed in seeds]
     train_missing(run, rows, vectors, seeds)
@@ -101,7 +101,7 @@ def _train(params: Params, material: Material, job: tuple[int, np.ndarray, Path]
 
 
 def scores(run: Run, rows: pd.DataFrame, vectors: np.ndarray, seed: int = 0) -> np.ndarray:
-    """[n] score of each whole thought by a model of other families; NaN in families that are always trained on.
+    """[n] score of each whole trajectory by a model of other families; NaN in families that are always trained on.
 
     vectors: `modelling.readings` [n, K, .].  `seed` is added to the run's.
     """
@@ -123,14 +123,14 @@ def _read(model, vectors: np.ndarray, contexts: np.ndarray | None, test: np.ndar
 
 
 def mean_scores(run: Run, rows: pd.DataFrame, vectors: np.ndarray) -> np.ndarray:
-    """[n] mean of `scores` over the seeds of `card.seeds`."""
-    return np.mean([scores(run, rows, vectors, seed) for seed in run.params.card.seeds], axis=0)
+    """[n] mean of `scores` over the seeds of `report.seeds`."""
+    return np.mean([scores(run, rows, vectors, seed) for seed in run.params.report.seeds], axis=0)
 
 
 def looks(rows: pd.DataFrame, score: np.ndarray, seed: int = 0, steps: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(the judged and scored rows of roots with an original, how they look to `choosers`), row by row.
 
-    A group is a root: the original, then its branch-offs by depth and draw.  `seed` draws the random pick; a thought costs `steps`
+    A group is a root: the original, then its branch-offs by depth and draw.  `seed` draws the random pick; a trajectory costs `steps`
     tokens.  The prompt is read once by every chooser and is left out, as the PRM's cost is.
     """
     known = rows.assign(score=score).dropna(subset=["score", "reward"])
@@ -161,7 +161,7 @@ def choices(
     """What each chooser takes among an original and its branch-offs, a row per root and arm, for `metrics.paired` and the card.
 
     chosen_by: names of `choosers.CHOOSERS`, or functions like those.  One that finds nothing to choose from (no decoded latents or
-    no sources for the untrained rule) has no rows.  Beside a row what the choice would cost: latent_steps (`steps` a thought),
+    no sources for the untrained rule) has no rows.  Beside a row what the choice would cost: latent_steps (`steps` a trajectory),
     decode_tokens, looked_at (programs), compiles, validator_runs.
     """
     known, seen = looks(rows, score, seed, steps)

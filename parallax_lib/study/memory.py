@@ -109,7 +109,7 @@ def table(params: Params) -> pd.DataFrame:
     cache = count * lm.column_bytes * (columns + max(GROW, columns // 4))
     width = lm.model.config.get_text_config().hidden_size
     kinds = {kind: prm_bytes(params, kind, width) for kind in (params.prm.kind, *params.prm.baselines)}
-    guide, guide_bytes, together = params.prm.kind, kinds[params.prm.kind][0], len(params.card.seeds) if params.prm.folds else 1
+    guide, guide_bytes, together = params.prm.kind, kinds[params.prm.kind][0], len(params.report.seeds) if params.prm.folds else 1
     if params.prm.checkpoint:
         given = prm_model.read_config(resolve(params.prm.checkpoint))
         guide, guide_bytes, together = given.backbone, bytes_of(given)[0], 1

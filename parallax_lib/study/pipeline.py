@@ -25,14 +25,14 @@ NOTEBOOKS = ROOT / "notebooks"
 PART = {
     "01": ("suite", "translator", "latent", "decode", "collect", "reward", "validation", "executor"),
     "02": ("suite", "reward", "prm"),
-    "03": ("prm", "card"),
+    "03": ("prm", "report"),
     "04": ("suite", "translator", "latent", "decode", "prm", "search", "executor"),
     "05": ("search", "validation"),
     "06": (),
-    "07": ("suite", "translator", "reward", "prm", "search", "card"),
+    "07": ("suite", "translator", "reward", "prm", "search", "report"),
 }
 OWN = ("notebooks", "vectors", "manifest.json", "progress.json", "lock")  # of a run's folder: no stage's result
-OPTIONAL = {"07"}  # runs with `card.enabled`, or when --only names it
+OPTIONAL = {"07"}  # runs with `report.enabled`, or when --only names it
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def run(params: Params, only: str = "", force: bool = False, say: Callable[[str]
     what the stages before it left, is skipped.  force: none is, and what the stages asked for remember is forgotten first."""
     from parallax_lib.search import methods
 
-    wanted = {stage.number for stage in stages(only, params.card.enabled)}
+    wanted = {stage.number for stage in stages(only, params.report.enabled)}
     methods.check(params)
     folder = run_folder(params.run)
     with held(folder):

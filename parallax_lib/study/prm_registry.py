@@ -52,7 +52,7 @@ def tested_families(run: Run) -> set[str] | None:
 
 
 def folders(run: Run, family: str) -> list[Path]:
-    """The PRMs whose mean score guides a task of the family: stage 03's of all `card.seeds`, or the run's only one."""
+    """The PRMs whose mean score guides a task of the family: stage 03's of all `report.seeds`, or the run's only one."""
     return [folder_of(run, name) for name in _index(run)[family]] if _folded(run) else [prm_folder(run)]
 
 

@@ -132,8 +132,8 @@ def sensitivity(run: Run) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     if run.shipped:
         return run.table("breadth"), run.table("margins"), run.table("variations")
     found, _ = collection.load_rollouts(run)
-    trajectories = comparisons.thoughts(found, run.table("scores"), run.params.prm.kind)
+    trajectories = comparisons.trajectories(found, run.table("scores"), run.params.prm.kind)
     breadth = run.keep("breadth", comparisons.breadth(trajectories))
-    margins = run.keep("margins", comparisons.margin_sweep(run.table("branches"), run.params.card.margins))
+    margins = run.keep("margins", comparisons.margin_sweep(run.table("branches"), run.params.report.margins))
     rows, vectors, _ = training_rows(run)
     return breadth, margins, run.keep("variations", training_ablations.table(run, rows, vectors))

@@ -42,7 +42,7 @@ class Variation:
 
 def plan(run: Run) -> list[Variation]:
     """Every training of the report card: the run's own settings with one of them otherwise."""
-    p, c = run.params.prm, run.params.card
+    p, c = run.params.prm, run.params.report
     made = []
     for seed in c.seeds:
         base = Variation("", "", p.kind, p.loss, 1.0, FAMILIES, seed)
@@ -63,7 +63,7 @@ def table(run: Run, rows: pd.DataFrame, vectors: np.ndarray) -> pd.DataFrame:
     material = Material(rows, vectors, prompt_states(run, rows))
     told = [rows[name].tolist() for name in ("capture_id", "reward", "split")]
     data = digest([dump(run.params)["prm"], run.params.seed, *told, read_by(run, vectors), source_digest(measure)])
-    code = {name: source_digest(find_loss(name)) for name in dict.fromkeys((run.params.prm.loss, *run.params.card.losses))}
+    code = {name: source_digest(find_loss(name)) for name in dict.fromkeys((run.params.prm.loss, *run.params.report.losses))}
     wanted = [(v, digest([data, v.kind, v.loss, code[v.loss], v.share, v.split, v.seed])) for v in plan(run)]
     missing = {key: v for v, key in wanted if run.journal.get("variation", key) is None}
     keys, jobs = list(missing), list(missing.values())

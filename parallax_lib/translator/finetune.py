@@ -44,7 +44,7 @@ class AdaptConfig:
     tokens_per_step: int = 49_152
     max_tokens: int = 2_600  # longer samples are left out
     warmup: float = 0.05
-    habit: float = 0.3  # share of functions whose plan word is `parallel` whatever the loop needs
+    label_noise: float = 0.3  # share of functions whose plan word is `parallel` whatever the loop needs
     dressed: float = 0.7  # share of samples in other names and with helper functions (forge_guise)
     wide: float = 0.0  # share of samples from forge_wide: uneven bounds, bodies put together by a seed
     seed: int = 0
@@ -52,13 +52,13 @@ class AdaptConfig:
     workers: int = 8
 
 
-def sample_ids(tokenizer, seed: int, habit: float, dressed: float = 0.0, wide: float = 0.0) -> tuple[list[int], list[int]]:
+def sample_ids(tokenizer, seed: int, label_noise: float, dressed: float = 0.0, wide: float = 0.0) -> tuple[list[int], list[int]]:
     """(token ids, labels) of one training sample; labels are IGNORE where nothing is learnt."""
     rng = random.Random(seed)
     source, target = rng.choice(DIRECTIONS).split("-")
     guise = random.Random(f"guise {seed}").random() < dressed
     families = composed_patterns.FAMILIES if random.Random(f"wide {seed}").random() < wide else generator.TRAIN_FAMILIES
-    pair = finetuning_pairs.training_pair(generator.sample(seed, families), source, target, rng, habit, guise)
+    pair = finetuning_pairs.training_pair(generator.sample(seed, families), source, target, rng, label_noise, guise)
     length = rng.choice(PLAN_LENGTHS)
     words = (*pair.plan, *["none"] * length)[:length]
     ask = prompts.prompt_tokens(tokenizer, source, target, pair.source)
@@ -88,7 +88,7 @@ def corpus(folder: str, config: AdaptConfig) -> list[tuple[list[int], list[int]]
     """All samples, made by `workers` processes; sample i depends on the seed and i only."""
     chunk = 250
     start = derive_seed("adapt", config.seed) % 10**9 * 10
-    shares = (config.habit, config.dressed, config.wide)
+    shares = (config.label_noise, config.dressed, config.wide)
     jobs = [(folder, start + i, min(chunk, config.samples - i), shares) for i in range(0, config.samples, chunk)]
     with get_context("spawn").Pool(config.workers, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:  # Ctrl-C is the parent's
         made = [s for part in pool.imap(_make, jobs) for s in part]

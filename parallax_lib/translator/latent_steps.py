@@ -26,7 +26,7 @@ Choose = Callable[..., torch.Tensor | tuple[torch.Tensor, torch.Tensor]]
 
 
 @dataclass(frozen=True)
-class Thought:
+class Trajectory:
     """K latent steps of B rows: the chosen states before alignment, which candidate each was, the nearest words."""
 
     latents: torch.Tensor  # (B, K, D)
@@ -52,7 +52,7 @@ def think(
     sigmas: torch.Tensor | None = None,
     lookahead: bool = False,
     proposal: str | Callable | None = None,
-) -> Thought:
+) -> Trajectory:
     """K latent steps from a prefilled state.  The translator consumes K positions whatever N is.
 
     lookahead: before every step but the last, all N candidates are consumed and `choose` sees the states they lead to.
@@ -79,15 +79,17 @@ def think(
         state = engine.step(translator, state, align(chosen)) if ahead is None else engine.keep_candidate(state, ahead, pick)
     if not latents:
         empty = state.hidden.new_zeros(state.rows, 0, state.hidden.shape[-1])
-        return Thought(empty, empty[..., 0].long(), [[] for _ in row_seeds], state)
+        return Trajectory(empty, empty[..., 0].long(), [[] for _ in row_seeds], state)
     path = torch.stack(latents, dim=1)
-    return Thought(path, torch.stack(picks, dim=1), read_plan(translator, path), state)
+    return Trajectory(path, torch.stack(picks, dim=1), read_plan(translator, path), state)
 
 
-def take(thought: Thought, rows: list[int]) -> Thought:
-    """Some rows of a thought, none twice; the others' cache is given up."""
-    index = torch.tensor(rows, dtype=torch.long, device=thought.picks.device)
-    return Thought(thought.latents[index], thought.picks[index], [thought.words[i] for i in rows], engine.drop(thought.state, index))
+def take(trajectory: Trajectory, rows: list[int]) -> Trajectory:
+    """Some rows of a trajectory, none twice; the others' cache is given up."""
+    index = torch.tensor(rows, dtype=torch.long, device=trajectory.picks.device)
+    return Trajectory(
+        trajectory.latents[index], trajectory.picks[index], [trajectory.words[i] for i in rows], engine.drop(trajectory.state, index)
+    )
 
 
 @torch.inference_mode()

@@ -88,7 +88,7 @@ def by_programs(table: pd.DataFrame, arm: str = "guided_filter") -> go.Figure:
     fig.add_hline(y=0, line=dict(color=theme.BLACK, dash="dash", width=1), row=1, col=2)
     fig.update_yaxes(tickformat=".0%", row=1, col=1).update_yaxes(title_text="points", rangemode="tozero", row=1, col=2)
     fig.update_xaxes(title_text="programs at most", dtick=1)
-    sub = f"{table['tasks'].iloc[0]:,} tasks of collected thoughts; bars: interval over tasks" if "tasks" in table else ""
+    sub = f"{table['tasks'].iloc[0]:,} tasks of collected trajectories; bars: interval over tasks" if "tasks" in table else ""
     return finish(fig, title, sub, height=430, legend=dict(orientation="h", yanchor="top", y=-0.22, x=0))
 
 
