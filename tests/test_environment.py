@@ -113,3 +113,13 @@ def test_the_list_of_modules_is_todays():
     assert told == (ROOT / "docs" / "MODULES.md").read_text(), "python scripts/modules_page.py > docs/MODULES.md"
     library = {path.stem for path in (ROOT / "parallax_lib").rglob("*.py")} - {"__init__", "__main__"}
     assert set(re.findall(r"^\| `(\w+)`", told, re.M)) == library
+
+
+def test_every_file_that_a_page_names_is_there():
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *ROOT.glob("data/*/README.md"), *ROOT.glob("parallax_lib/*/README.md")]
+    named = {
+        (page.name, path)
+        for page in pages
+        for path in re.findall(r"\b(?:parallax_lib|scripts|params|docs)/[\w/]+\.(?:py|cpp|h|yaml|md|sh)\b", page.read_text())
+    }
+    assert len(named) > 20 and {(page, path) for page, path in named if not (ROOT / path).exists()} == set()

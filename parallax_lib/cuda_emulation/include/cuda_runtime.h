@@ -1,5 +1,5 @@
 // CUDA C++ for the host compiler: qualifiers, built-in variables and kernel launches.  The library in runtime.cpp runs
-// the threads of a launch one after another on one CPU thread.  parallax_lib/cudacpu.py rewrites what no header can do:
+// the threads of a launch one after another on one CPU thread.  parallax_lib/cuda_emulation/rewrite.py rewrites what no header can do:
 // <<<...>>>, __shared__ and __device__ variables.
 #pragma once
 #ifndef CUDACPU
