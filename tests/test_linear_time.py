@@ -16,7 +16,7 @@ from parallax_lib.cuda_emulation import rewrite
 from parallax_lib.sandbox.sandbox import Outcome
 from parallax_lib.tasks import extraction, main_function
 from parallax_lib.tasks.hecbench import sources
-from parallax_lib.verdict import build, output_comparison, races, reference, serialised_control, static_checks, toolchain, ways
+from parallax_lib.verdict import build, build_ends, output_comparison, races, reference, serialised_control, static_checks, toolchain, ways
 from parallax_lib.verdict.assurance import mutation
 
 OUTCOME = Outcome("ok", 0, "", "", 0.0, 0.0, 0.0)
@@ -52,7 +52,7 @@ READERS = {
     "shares_memory": ways.shares_memory,
     "unused_api, omp": lambda text: build.unused_api(built(text), "omp", text),
     "unused_api, cuda": lambda text: build.unused_api(built("U __cudaRegisterFunction\n" + text), "cuda", text),
-    "compiler's log": lambda text: build.KILLED.search(text),
+    "compiler's log": lambda text: build_ends.KILLED.search(text),
     "switches": lambda text: serialised_control.switches(OMP, text),
     "rewrite": rewrite.rewrite,
     "rewrite, device code": lambda text: rewrite.rewrite("__global__ void k(int *p) {\n" + text),
