@@ -50,7 +50,7 @@ def shown_scores(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
     if not run.shipped:
         rows, scores = run.table("rollouts"), run.table("scores")
         return rows[rows["capture_id"].isin(scores["capture_id"])], scores
-    taken = run.table("crossfit").groupby("capture_id", as_index=False)[["score", "reward"]].mean()
+    taken = run.table("crossfit").dropna(subset="score").groupby("capture_id", as_index=False)[["score", "reward"]].mean()
     last = {"depth": run.params.latent.steps - 1, "model": f"{run.params.prm.kind}, other families"}
     rows, _ = read_shipped(run.params.collect.shipped)
     scores = taken[taken["capture_id"].isin(rows["capture_id"])].rename(columns={"reward": "target"}).assign(**last)
