@@ -80,7 +80,7 @@ def with_nan(latents):
             "no labelled row of split 'train' among 100 rows; splits present: ['te",
         ),
         ({"latents": lambda x: x[:, 0]}, {}, "expected [n, K, D]"),
-        ({}, {"loss": "hinge"}, "choose one of mse, huber"),
+        ({}, {"loss": "hinge"}, "it takes mse, huber"),
         ({}, {"epochs": 0}, "epochs is 0; it must be at least 1"),
         ({}, {"lr": 0.0}, "lr is 0.0"),
         ({}, {"precision": "fp8"}, "choose 'fp32' or 'bf16'"),

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -260,7 +261,9 @@ def test_ctrl_c_while_a_notebook_runs_is_one_line(tmp_path):
     stage_of(tmp_path, f"import os, time; open({str(begun)!r}, 'w').write(str(os.getpid())); time.sleep(600)")
     command = [sys.executable, "-c", STOPPED, str(tmp_path)]
     there = os.environ | {"PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=there, start_new_session=True)
+    # A shell without job control lets what it starts in the background ignore SIGINT, these tests included.
+    heeded = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=there, start_new_session=True, preexec_fn=heeded)
     try:
         while not (begun.exists() and begun.read_text()):
             assert process.poll() is None, process.stderr.read()
