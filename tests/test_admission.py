@@ -280,7 +280,7 @@ def test_a_umask_and_a_closed_or_noexec_or_tiny_folder_for_files_change_nothing(
 @lesser
 def test_limits_of_the_shell_are_named():
     for level in ("bwrap", "degraded"):
-        for letter, amount in (("f", 64), ("v", 3_000_000), ("t", 1)):
+        for letter, amount in (("f", 64), ("v", 3_000_000), ("t", 30)):
             said = surroundings(level, f"ulimit -{letter} {amount}")
             assert said == "ok" or (said.startswith("refused") and f"ulimit -{letter}" in said and "user namespaces" not in said), said
         assert surroundings(level, "ulimit -S -v 3000000") == "ok"  # what may be lifted is

@@ -99,10 +99,12 @@ def _openmp(
         BUILD_LIMITS, bench.level, outputs=("seen.ii",), roots=bench.toolchains["omp"].roots,
     )  # fmt: skip
     text = own_text.again(seen.files.get("seen.ii", b"").decode("utf-8", errors="replace"), "main.cpp")
-    source = ["-x", language, f"{JOB}/main.cpp", "-x", "c++", f"{JOB}/wipe.cpp", "-x", "none", f"-Wl,-rpath,{lib.folder}", "-lm"]
+    wipe = [lib.clang, *FLAGS, "-c", f"{JOB}/wipe.cpp", "-o", "wipe.o"]  # C++ also beside a program in C, with another standard
+    source = ["-x", language, f"{JOB}/main.cpp", "-x", "none", "wipe.o", f"-Wl,-rpath,{lib.folder}", "-lm"]
     command = [lib.clang, *in_language(language, FLAGS), *SEEN, *in_language(language, flags), *source, "-o", "program", *flags]
     files = {"main.cpp": text.encode("utf-8", errors="replace"), "wipe.cpp": (PROBES / "wipe.cpp").read_bytes()}
-    built = sandbox.run(["/bin/sh", "-ec", shlex.join(command)], files, BUILD_LIMITS, bench.level, outputs=("program",))
+    script = f"{shlex.join(wipe)}\n{shlex.join(command)}"
+    built = sandbox.run(["/bin/sh", "-ec", script], files, BUILD_LIMITS, bench.level, outputs=("program",))
     if "program" not in built.files:
         return _spent("not checked", "does not build with clang and ThreadSanitizer", seen, built)
     env = {**run_env(THREADS), "OMP_TOOL_LIBRARIES": lib.archer, "TSAN_OPTIONS": TSAN}
