@@ -259,13 +259,13 @@ def _hecbench(args) -> int:
     journal = storage.Journal(args.journal or storage.run_folder("hecbench") / "journal.db")
     bench = Bench(toolchain.detect(), sandbox.probe(), hecbench_check.LIMITS, journal)
 
-    def made(code: str):
-        return hecbench_mutants.made(code, args.per_operator, args.most, args.mutants == "all")
+    def mutants_of(code: str):
+        return hecbench_mutants.mutants_of(code, args.per_operator, args.most, args.mutants == "all")
 
     def say(done: int, total: int, rows: list[dict]) -> None:
         print(f"[{done}/{total}]", hecbench_table.line(rows), flush=True)
 
-    rows = hecbench_check.check(args.root, bench, names, args.limit, made if args.mutants else None, say, apis, args.workers)
+    rows = hecbench_check.check(args.root, bench, names, args.limit, mutants_of if args.mutants else None, say, apis, args.workers)
     print(hecbench_table.totals(rows))
     if args.out is not None:
         storage.write_json(args.out, rows.to_dict("records"))

@@ -70,12 +70,12 @@ MUTATIONS = {  # name: (pattern, replacement) of the first place, "all" of every
 
 def mutants(code: str) -> dict[str, str]:
     """name -> mutant, for every mutation that changes the text."""
-    made = {}
+    texts = {}
     for name, (pattern, new, where) in MUTATIONS.items():
         text = re.sub(pattern, new, code, count=1 if where == "first" else 0)
         if text != code:
-            made[name] = text
-    return made
+            texts[name] = text
+    return texts
 
 
 def programs(parts: set[str], forge_count: int) -> list[tuple[str, str, Task]]:
@@ -108,8 +108,8 @@ def _plans(spec):
 
 
 def _some(kernel: Kernel) -> list[tuple[str, str]]:
-    made = sorted(mutants(kernel.sources["cuda"]).items())
-    return random.Random(f"mutants {kernel.name}").sample(made, min(6, len(made)))
+    named = sorted(mutants(kernel.sources["cuda"]).items())
+    return random.Random(f"mutants {kernel.name}").sample(named, min(6, len(named)))
 
 
 def written(table: Path, params: str) -> list[tuple[str, str, Task]]:
@@ -266,11 +266,11 @@ def main() -> None:
         if args.judge:
             out = args.out or Path("verdicts.jsonl")
             journal = args.journal or out.with_suffix(".journal.db")
-            there = {name for path in args.without for name in verdicts(path)}
+            finished = {name for path in args.without for name in verdicts(path)}
             limits = run_limits(load(args.params.split(",")[0])) if args.table else LIMITS
             every = written(args.table, args.params) if args.table else programs(set(args.parts.split(",")), args.forge)
-            wanted = [row for row in every if row[0] not in there]
-            judge(args.judge, out, wanted, args.workers, args.minutes, journal, args.back, limits)
+            todo = [row for row in every if row[0] not in finished]
+            judge(args.judge, out, todo, args.workers, args.minutes, journal, args.back, limits)
         elif args.relabel:
             relabel(*args.relabel, writable_folder(args.out))
         else:

@@ -31,34 +31,34 @@ TEXT = ["plan", *(name for name in TEXTS if name != "source_code")]
 
 def known_texts(results: pd.DataFrame, pool: pd.DataFrame) -> pd.DataFrame:
     """Texts of the pool's programs that some row of the results holds, by `PROGRAM`."""
-    mine = results[~results["arm"].isin(["guided", "redecode"])]
-    mine = mine.assign(sample=mine["sample"].where(mine["arm"] != "random", arms.LIVE["random"].sample))
+    own = results[~results["arm"].isin(["guided", "redecode"])]
+    own = own.assign(sample=own["sample"].where(own["arm"] != "random", arms.LIVE["random"].sample))
     same = [*PROGRAM[:2], "picks", "decode_tokens"]  # what a thought of the guided arm and a program of the pool have in common
     theirs = pool[[*PROGRAM, "picks", "decode_tokens"]].merge(results.loc[results["arm"] == "guided", [*same, *TEXT]], on=same)
-    return pd.concat([mine, theirs])[[*PROGRAM, *TEXT]].drop_duplicates(PROGRAM).dropna(subset="code").set_index(PROGRAM)
+    return pd.concat([own, theirs])[[*PROGRAM, *TEXT]].drop_duplicates(PROGRAM).dropna(subset="code").set_index(PROGRAM)
 
 
 def pool_arms(results: pd.DataFrame, pool: pd.DataFrame) -> pd.DataFrame:
     """The results with every arm that can be derived from the pool, and the texts that are known."""
     texts, live = known_texts(results, pool), results[results["arm"].isin(arms.LIVE)]
-    made = arms.derive(pd.concat([live, pool.drop(columns=TEXT, errors="ignore")]))
-    chosen = ~made["arm"].isin(arms.LIVE)
-    found = texts.reindex(pd.MultiIndex.from_frame(made.loc[chosen, PROGRAM])).set_index(made.index[chosen])
-    made.loc[chosen, TEXT] = found
-    return made[list(results)]
+    derived = arms.derive(pd.concat([live, pool.drop(columns=TEXT, errors="ignore")]))
+    chosen = ~derived["arm"].isin(arms.LIVE)
+    found = texts.reindex(pd.MultiIndex.from_frame(derived.loc[chosen, PROGRAM])).set_index(derived.index[chosen])
+    derived.loc[chosen, TEXT] = found
+    return derived[list(results)]
 
 
 def stage_03(chosen: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     """Stage 03's choices with those of choosers that need no PRM and are not there yet, under every seed."""
     steps = int(chosen.loc[chosen["arm"] == "unguided", "latent_steps"].iloc[0])
     rows = rows[rows["task"].isin(chosen["task"])]
-    made = []
+    tables = []
     for seed in chosen["seed"].unique():
         free = [name for name in ("untrained_rule", "first_survivor") if name not in set(chosen["arm"])]
-        made += [cross_validation.choices(rows, np.zeros(len(rows)), seed, steps, free).assign(score=np.nan)] if free else []
+        tables += [cross_validation.choices(rows, np.zeros(len(rows)), seed, steps, free).assign(score=np.nan)] if free else []
     split = chosen.drop_duplicates("family").set_index("family")["split"]
-    made = [part.assign(split=part["family"].map(split)) for part in made]
-    return in_order(pd.concat([chosen, *(part[[name for name in chosen if name in part]] for part in made)], ignore_index=True))
+    tables = [part.assign(split=part["family"].map(split)) for part in tables]
+    return in_order(pd.concat([chosen, *(part[[name for name in chosen if name in part]] for part in tables)], ignore_index=True))
 
 
 def in_order(chosen: pd.DataFrame) -> pd.DataFrame:

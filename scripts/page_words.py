@@ -46,7 +46,7 @@ def table(frame: pd.DataFrame, digits: int = 3) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def told(text: str, frame: pd.DataFrame, **own: str) -> str:
+def captioned(text: str, frame: pd.DataFrame, **own: str) -> str:
     """What is to be said, what the columns mean (`own` before LEGEND), the table."""
     meanings = LEGEND | own
     legend = "; ".join(f"`{name}`: {meanings[name]}" for name in frame.columns if name in meanings)

@@ -195,7 +195,7 @@ def test_choosing_again_makes_the_tables_that_ship_and_keeps_what_was_measured()
 
 
 def test_cells_of_a_table_and_the_legend():
-    told = study_page.told("", pd.DataFrame({"p_value": [1e-9, 0.25], "gain": [float("nan"), 0.12345]}), gain="what is won")
+    told = study_page.captioned("", pd.DataFrame({"p_value": [1e-9, 0.25], "gain": [float("nan"), 0.12345]}), gain="what is won")
     assert (
         told.endswith("| <0.001 |  |\n| 0.25 | 0.123 |")
         and told.startswith("`p_value`: exact sign test")

@@ -37,8 +37,8 @@ def gap_closed(results: pd.DataFrame, draws: int = 10_000, seed: int = 0) -> pd.
     for arm in values.columns.difference([FLOOR, CEILING], sort=False) if {FLOOR, CEILING} <= set(values) else []:
         known = values[[FLOOR, CEILING, arm]].dropna()
         gap, gain = (known[a].to_numpy() - known[FLOOR].to_numpy() for a in (CEILING, arm))
-        told = {"arm": arm, "tasks": len(known), "gap": gap.mean() if len(known) else NAN}
-        rows.append(told | _ratio(gain, gap, draws, seed))
+        row = {"arm": arm, "tasks": len(known), "gap": gap.mean() if len(known) else NAN}
+        rows.append(row | _ratio(gain, gap, draws, seed))
     return pd.DataFrame(rows, columns=["arm", "tasks", "gap", "closed", "low", "high", "no_gap"])
 
 
@@ -79,11 +79,11 @@ def by_programs(taken: pd.DataFrame, arm: str = "guided_filter") -> pd.DataFrame
 
 
 def _versus(part: pd.DataFrame, arm: str, against: str) -> dict:
-    told, families = metrics.paired(part, arm, against), over_families(part, arm, against)
+    difference, families = metrics.paired(part, arm, against), over_families(part, arm, against)
     written = part.groupby("arm")["looked_at"].mean() if "looked_at" in part else {}
-    shares = {name: told[name] for name in ("tasks", "rate_a", "rate_b")}
+    shares = {name: difference[name] for name in ("tasks", "rate_a", "rate_b")}
     shares |= {"programs_a": written.get(arm, NAN), "programs_b": written.get(against, NAN)}
-    return shares | {k: told[k] for k in ("diff", "low", "high")} | {"families_low": families.low, "families_high": families.high}
+    return shares | {k: difference[k] for k in ("diff", "low", "high")} | {"families_low": families.low, "families_high": families.high}
 
 
 def _ratio(gain: np.ndarray, gap: np.ndarray, draws: int, seed: int) -> dict:
@@ -126,8 +126,8 @@ def breadth(table: pd.DataFrame) -> pd.DataFrame:
     for depth, part in table.groupby("depth"):
         groups = [g for _, g in part.groupby("group") if g["is_original"].sum() == 1 and len(g) > 1]
         for n in range(1, max(map(len, groups), default=0) + 1):
-            told = [_expected(g, n) for g in groups if len(g) >= n]
-            rows.append({"depth": depth, "n": n, "groups": len(told)} | pd.DataFrame(told).mean().to_dict())
+            expected = [_expected(g, n) for g in groups if len(g) >= n]
+            rows.append({"depth": depth, "n": n, "groups": len(expected)} | pd.DataFrame(expected).mean().to_dict())
     return pd.DataFrame(rows, columns=["depth", "n", "groups", "prm", "random", "oracle", "original"])
 
 
@@ -176,8 +176,8 @@ def margin_sweep(branches: pd.DataFrame, margins: Sequence[float]) -> pd.DataFra
         reward = facts["pick"].where(moved, facts["original"])
         by_task = (reward - facts["original"]).groupby(facts["task"]).mean()
         change = metrics.paired_bootstrap(by_task, np.zeros(len(by_task)))
-        told = {"margin": margin, "groups": len(facts), "moved": metrics.mean(moved), "reward": metrics.mean(reward)}
-        rows.append(told | {"gain": change.value, "low": change.low, "high": change.high, "possible": _possible(facts)})
+        row = {"margin": margin, "groups": len(facts), "moved": metrics.mean(moved), "reward": metrics.mean(reward)}
+        rows.append(row | {"gain": change.value, "low": change.low, "high": change.high, "possible": _possible(facts)})
     return pd.DataFrame(rows)
 
 

@@ -146,8 +146,8 @@ def calibration_table(scores, targets, bins: int = 10) -> pd.DataFrame:
     frame = pd.DataFrame({"score": np.asarray(scores, float), "target": np.asarray(targets, float)})
     middle = (rankdata(frame["score"]) - 0.5) / max(len(frame), 1)
     groups = frame.assign(bin=np.floor(middle * bins).astype(int)).groupby("bin")
-    told = {"count": ("score", "size"), "score": ("score", "mean"), "target": ("target", "mean")}
-    return groups.agg(**told, low=("score", "min"), high=("score", "max")).reset_index()
+    means = {"count": ("score", "size"), "score": ("score", "mean"), "target": ("target", "mean")}
+    return groups.agg(**means, low=("score", "min"), high=("score", "max")).reset_index()
 
 
 def ece(scores, targets, bins: int = 10) -> float:
@@ -224,10 +224,10 @@ def paired(results: pd.DataFrame, arm_a: str, arm_b: str, draws: int = 10_000, s
     wins, losses = int((x > y).sum()), int((x < y).sum())
     rates = {"rate_a": float(x.mean()) if len(x) else NAN, "rate_b": float(y.mean()) if len(y) else NAN}
     unpaired = len(a.index.symmetric_difference(b.index))
-    told = {"comparison": f"{arm_a} - {arm_b}", "tasks": len(both), "unpaired": unpaired} | rates
-    told |= {"diff": change.value, "low": change.low, "high": change.high}
-    told |= {"wins": wins, "ties": len(both) - wins - losses, "losses": losses, "p_value": sign_test(wins, losses)}
-    return told | {"mde": mde(len(both), float(((x - y) ** 2).mean())) if len(both) else NAN}
+    row = {"comparison": f"{arm_a} - {arm_b}", "tasks": len(both), "unpaired": unpaired} | rates
+    row |= {"diff": change.value, "low": change.low, "high": change.high}
+    row |= {"wins": wins, "ties": len(both) - wins - losses, "losses": losses, "p_value": sign_test(wins, losses)}
+    return row | {"mde": mde(len(both), float(((x - y) ** 2).mean())) if len(both) else NAN}
 
 
 def influence(table: pd.DataFrame) -> pd.DataFrame:

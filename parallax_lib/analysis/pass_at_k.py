@@ -67,8 +67,8 @@ def _outcomes(rows: pd.DataFrame) -> pd.DataFrame:
     good = rows["validated"].astype(bool).astype(float)
     out = pd.DataFrame({"task": rows["task"], "good": good, "built": (rows["level"] >= 2).astype(float)})
     for name, column in (("parallel_ok", "parallel"), ("race_ok", "race_free")):
-        told = rows[column] if column in rows else pd.Series("", index=rows.index)
-        out[name] = good * (told == "yes") if told.isin(["yes", "no"]).any() else NAN
+        answers = rows[column] if column in rows else pd.Series("", index=rows.index)
+        out[name] = good * (answers == "yes") if answers.isin(["yes", "no"]).any() else NAN
     ratios = rows["faster"].map(ratio) if "faster" in rows else pd.Series(NAN, index=rows.index)
     out["speed"] = (good * ratios.fillna(0.0)) if ratios.notna().any() else NAN
     return out

@@ -78,12 +78,12 @@ def bought(pool: pd.DataFrame, results: pd.DataFrame, least: int = 2) -> pd.Data
     for (arm, n), part in counted(pool, guided, least).groupby(["arm", "N"], sort=False):
         both = pd.concat([guided, part])
         against = metrics.paired(both, GUIDED, arm)
-        told = {"arm": arm, "N": n, "looked_at": part["looked_at"].mean(), "cost": part["cost"].mean(), "rate": against["rate_b"]}
-        told |= {name: against[name] for name in ("diff", "low", "high")}
+        row = {"arm": arm, "N": n, "looked_at": part["looked_at"].mean(), "cost": part["cost"].mean(), "rate": against["rate_b"]}
+        row |= {name: against[name] for name in ("diff", "low", "high")}
         if "family" in both:
             whole = comparisons.over_families(both, GUIDED, arm)
-            told |= {"families_low": whole.low, "families_high": whole.high}
-        rows.append(told)
+            row |= {"families_low": whole.low, "families_high": whole.high}
+        rows.append(row)
     return pd.DataFrame(rows)
 
 

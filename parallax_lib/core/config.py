@@ -216,8 +216,8 @@ def check(values: dict, lines: dict[tuple, int], file: Path) -> Params:
         if len(set(seeds)) < len(seeds):
             raise UserError(f"{file.name}: {section}.seeds: {list(seeds)} has one twice; each is a run of its own")
     if params.latent.proposal == "mc_dropout" and max(params.latent.sigma, *params.collect.influence_sigmas, 0.0) >= 1:
-        told = "with mc_dropout sigma is the share of units that is dropped"
-        raise UserError(f"{file.name}: latent.sigma, collect.influence_sigmas: {told}; keep all of them below 1")
+        reason = "with mc_dropout sigma is the share of units that is dropped"
+        raise UserError(f"{file.name}: latent.sigma, collect.influence_sigmas: {reason}; keep all of them below 1")
     if params.search.choose == "trajectories" and (params.search.beam > 1 or params.search.lookahead):
         raise UserError(f"{file.name}: search.choose trajectories takes no beam and no lookahead; leave them out, or choose steps")
     for key, name in (("prm.kind", params.prm.kind), *(("prm.baselines", kind) for kind in params.prm.baselines)):

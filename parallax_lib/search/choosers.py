@@ -181,12 +181,12 @@ def _written(rows: pd.DataFrame, *limits: int | None) -> pd.Series:
 def _spent(trajectory: pd.DataFrame, written: pd.DataFrame, how: Choice) -> pd.DataFrame:
     """Costs of each group: of the thoughts that were made (and scored), and of the programs that were written."""
     scored = 1 if how.before == "scores" else 0
-    made = trajectory.assign(**{name: scored * trajectory[name] for name in SCORING}).groupby("group")[[*THINKING, *SCORING]].sum()
+    thinking = trajectory.assign(**{name: scored * trajectory[name] for name in SCORING}).groupby("group")[[*THINKING, *SCORING]].sum()
     done = {name: (written["level"] >= least) & (name in how.checks) for name, least in CHECKS.items()}
     groups = written.assign(**done).groupby("group")
     spent = groups[["decode_tokens", *CHECKS]].sum()
-    cost = groups["prompt"].first() + made["think_cost"] + made["score_cost"] + spent["decode_tokens"]
-    return made[["latent_steps", "prm_calls"]].join(spent).assign(cost=cost, looked_at=groups.size())
+    cost = groups["prompt"].first() + thinking["think_cost"] + thinking["score_cost"] + spent["decode_tokens"]
+    return thinking[["latent_steps", "prm_calls"]].join(spent).assign(cost=cost, looked_at=groups.size())
 
 
 def by_count(looks: pd.DataFrame, choosers: Mapping[str, Chooser], least: int = 1) -> pd.DataFrame:
@@ -194,9 +194,9 @@ def by_count(looks: pd.DataFrame, choosers: Mapping[str, Chooser], least: int = 
 
     Choosers that have one program written whatever N is are left out, and so are those that find nothing to choose from.
     """
-    size, made = looks.groupby("group").size(), []
+    size, chosen = looks.groupby("group").size(), []
     for name, chooser in choosers.items():
         for n in range(least, size.max() + 1) if len(size) and chooser(looks).most != 1 else ():
             found = choose(looks, chooser, n)
-            made.append(found[found["group"].map(size) >= n].assign(arm=name, N=n))
-    return pd.concat(made) if made else pd.DataFrame(columns=["group", "arm", "N"])
+            chosen.append(found[found["group"].map(size) >= n].assign(arm=name, N=n))
+    return pd.concat(chosen) if chosen else pd.DataFrame(columns=["group", "arm", "N"])

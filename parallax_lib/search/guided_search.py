@@ -113,13 +113,13 @@ def grouped(rows: Sequence[Row], size: int, params: Params) -> list[list[Row]]:
     thinking = heaviest = 0
     for _, same in itertools.groupby(rows, key=lambda r: (r.seed, r.task.id)):
         bundle = list(same)
-        mine, heavy = thinking_rows(bundle, params), weight(bundle[0].task, params)
+        added, heavy = thinking_rows(bundle, params), weight(bundle[0].task, params)
         heaviest = max(heaviest, heavy)
-        if not groups or (thinking + mine) * heaviest > size:
+        if not groups or (thinking + added) * heaviest > size:
             groups.append([])
             thinking, heaviest = 0, heavy
         groups[-1] += bundle
-        thinking += mine
+        thinking += added
     return groups
 
 
@@ -131,12 +131,12 @@ def thinking_rows(rows: Sequence[Row], params: Params) -> int:
 def recipe(params: Params) -> dict:
     """The settings that can change a program, and no others: a translation is kept while these are the same."""
     values = dump(params)
-    wanted = {name: values["search"][name] for name in ("branches", "choose", "margin", "lookahead", "beam")}
+    choice = {name: values["search"][name] for name in ("branches", "choose", "margin", "lookahead", "beam")}
     values["decode"].pop("max_prompt")  # which tasks, not how
     drawn = {"draws": "by trajectory"} if params.decode.temperature else {}  # they were all one stream once
     marks = {"weights": found} if (found := fingerprint.weights(params)) else {}
     marks |= {"pool": "scored"} if scores_pool(params) else {}  # it was not once
-    return {name: values[name] for name in ("translator", "latent", "decode")} | {"search": wanted} | drawn | marks
+    return {name: values[name] for name in ("translator", "latent", "decode")} | {"search": choice} | drawn | marks
 
 
 def made_by(params: Params) -> str:
@@ -246,10 +246,10 @@ def think_rows(
     thinkers = sum(r.policy == "guided" for r in rows)
     final = scores[-1].view(thinkers, -1) if scores else torch.zeros(0, 1)  # a whole trajectory's score each, or the chosen path's
     best, read = iter(policies.select(final, search.margin).tolist()), iter(final.tolist())
-    wanted = [next(best) if r.policy == "guided" else 0 for r in rows]
+    picks = [next(best) if r.policy == "guided" else 0 for r in rows]
     if len(spots) > len(rows):
-        trajectory = latent_steps.take(trajectory, [j for j, (i, s) in enumerate(spots) if s == wanted[i]])
-    return trajectory, [next(read) if r.policy == "guided" else [] for r in rows], wanted
+        trajectory = latent_steps.take(trajectory, [j for j, (i, s) in enumerate(spots) if s == picks[i]])
+    return trajectory, [next(read) if r.policy == "guided" else [] for r in rows], picks
 
 
 def start_scorer(models: Sequence, rows: int, pooled: torch.Tensor, align: alignment.Align):
@@ -290,5 +290,5 @@ def _result(row: Row, answer: dict, params: Params, weights: Sequence[float]) ->
     who |= {"seed": row.seed, "arm": row.arm, "sample": row.sample, "attempt": row.round}
     cost = answer["prefill_tokens"] + fed + answer["tokens"] + sum(weights) * calls
     score = answer["scores"][answer["slot"]] if answer["scores"] else float("nan")
-    told = {k: v for k, v in answer.items() if k not in ("tokens", "scores", "slot")}
-    return who | spent | {"cost": cost} | told | {"score": score, "suited": suits(answer["plan"], row.task.source_code)}
+    fields = {k: v for k, v in answer.items() if k not in ("tokens", "scores", "slot")}
+    return who | spent | {"cost": cost} | fields | {"score": score, "suited": suits(answer["plan"], row.task.source_code)}

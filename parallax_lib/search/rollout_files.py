@@ -37,12 +37,12 @@ def write_shipped(folder: Path, frame: pd.DataFrame, vectors: np.ndarray, extra:
             write_vectors(Path(new) / f"latents-{i}.safetensors.gz", vectors[at : at + SHARD_ROWS], packed=True)
         text = frame.to_json(orient="records", lines=True)
         write_atomic(Path(new) / "rollouts.jsonl.gz", gzip.compress(text.encode(), mtime=0))
-        told = {"rollouts": len(frame), "latents": list(vectors.shape), "latents_sha256": _digest(Path(new))}
-        write_json(Path(new) / "card.json", extra | told)
-        made = sorted(Path(new).glob("latents-*")) + [Path(new) / name for name in ("rollouts.jsonl.gz", "card.json")]
-        for stale in {path.name for path in folder.glob("latents-*")} - {path.name for path in made}:
+        facts = {"rollouts": len(frame), "latents": list(vectors.shape), "latents_sha256": _digest(Path(new))}
+        write_json(Path(new) / "card.json", extra | facts)
+        files = sorted(Path(new).glob("latents-*")) + [Path(new) / name for name in ("rollouts.jsonl.gz", "card.json")]
+        for stale in {path.name for path in folder.glob("latents-*")} - {path.name for path in files}:
             (folder / stale).unlink()
-        for path in made:
+        for path in files:
             os.replace(path, folder / path.name)
 
 
@@ -62,8 +62,8 @@ def read_shipped(path: str, width: int | None = None) -> tuple[pd.DataFrame, np.
     elif not folder.is_dir():
         raise UserError(f"{path}: no such folder; name a folder of rollouts, such as data/rollouts")
     else:
-        made = f"it is a run's folder, write its rollouts out first: python -m parallax_lib export {path} --out DIR"
-        named = made if (folder / "rollouts.parquet").exists() else "name a folder of rollouts, or '' for none"
+        advice = f"it is a run's folder, write its rollouts out first: python -m parallax_lib export {path} --out DIR"
+        named = advice if (folder / "rollouts.parquet").exists() else "name a folder of rollouts, or '' for none"
         raise UserError(f"{folder}: neither rollouts.jsonl.gz nor dataset.jsonl here; {named}")
     missing = [name for name in NEEDED if name not in frame]
     if missing:

@@ -34,8 +34,8 @@ def suited(rows: pd.DataFrame) -> pd.Series:
 
 def suits(plan: str, source: str) -> int:
     """How many of the source's functions the plan has a suitable word for."""
-    wanted = (SAFE if shared else SHARED_OUT for shared in accumulating(source))
-    return sum(word in kind for word, kind in zip(plan.split(), wanted, strict=False))
+    suitable = (SAFE if shared else SHARED_OUT for shared in accumulating(source))
+    return sum(word in kind for word, kind in zip(plan.split(), suitable, strict=False))
 
 
 @lru_cache(maxsize=10_000)
@@ -72,13 +72,13 @@ def accumulates(head: str, body: str) -> bool:
     if SAID.search(body) or "__global__" in head or not loop:
         return bool(SAID.search(body))
     inner = LOOP.search(body, loop.end())
-    own = {loop[1], inner[1]} if inner and inner[2] == loop[1] and _starts_there(body, inner) else {loop[1]}
+    own = {loop[1], inner[1]} if inner and inner[2] == loop[1] and _starts_body(body, inner) else {loop[1]}
     before = ",".join(DECLARED.findall(body[: loop.start()]))
     scalars = set(re.findall(r"\b(\w+)\s*(?:=|,|$)", before))
     return any(_shared(name, index, scalars, own) for name, index in UPDATED.findall(body[loop.start() :]))
 
 
-def _starts_there(body: str, loop: re.Match) -> bool:
+def _starts_body(body: str, loop: re.Match) -> bool:
     """`for (int i = b; ...`, not `for (int j = i + 1; ...`."""
     return body[loop.end() :].lstrip().startswith(";")
 

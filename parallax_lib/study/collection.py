@@ -49,9 +49,9 @@ def all_tasks(run: Run) -> list[Task]:
 def left_out(run: Run) -> str:
     """What `all_tasks` leaves out, in words; "" for nothing."""
     long = rollouts.too_long(runs.all_tasks(run), run.params)
-    told = ", ".join(f"{name} ({tokens:,})" for name, tokens in sorted(long.items(), key=lambda item: -item[1]))
+    names = ", ".join(f"{name} ({tokens:,})" for name, tokens in sorted(long.items(), key=lambda item: -item[1]))
     most = f"{rollouts.longest_prompt(run.params):,} tokens (decode.max_prompt, or what the model's positions leave)"
-    return f"left out, over {most}: {told}" if long else ""
+    return f"left out, over {most}: {names}" if long else ""
 
 
 def task_table(chosen: Sequence[Task], run: Run) -> pd.DataFrame:
@@ -75,8 +75,8 @@ def task_table(chosen: Sequence[Task], run: Run) -> pd.DataFrame:
 
 def tasks_of(run: Run, rows: pd.DataFrame) -> list[Task]:
     """The suite's tasks that the rows name."""
-    wanted = set(rows["task"])
-    return [t for t in runs.all_tasks(run) if t.id in wanted]
+    ids = set(rows["task"])
+    return [t for t in runs.all_tasks(run) if t.id in ids]
 
 
 def tour_task(run: Run, rows: pd.DataFrame | None = None) -> Task:

@@ -68,9 +68,9 @@ def refuse_leaks(folder: Path, families: Iterable[str], listed: bool = False) ->
     file = folder / FAMILIES
     if listed and not file.exists():
         raise UserError(f"{file}: not there, so nothing says which families this PRM has seen; train it again (stage 02)")
-    seen = set(families) & set(json.loads(file.read_text()) if file.exists() else ())
-    if seen:
-        raise UserError(f"{folder}: this PRM was trained on family {min(seen)!r}, which it is to be tested on; train one without it")
+    leaked = set(families) & set(json.loads(file.read_text()) if file.exists() else ())
+    if leaked:
+        raise UserError(f"{folder}: this PRM was trained on family {min(leaked)!r}, which it is to be tested on; train one without it")
 
 
 def _folded(run: Run) -> bool:

@@ -65,11 +65,11 @@ def write_stats(run: Run, results: pd.DataFrame, pool: pd.DataFrame | None = Non
     rows = results if pool is None else pd.concat([results, arms.drawn(pool)])
     ks = tuple(k for k in (1, 2, 4, 8) if k <= rows.groupby(["arm", "task"]).size().max()) if "arm" in rows else ()
     table = pass_at_k.at_k_table(rows, ks).astype(object) if ks else pd.DataFrame()
-    told = table.where(table.notna(), None).to_dict("records")
+    records = table.where(table.notna(), None).to_dict("records")
     counts = validation_stats.stats(results, metrics.clustered)
     if not run.shipped:
-        validation_stats.write_stats(counts, run.folder, run.params.run, told)
-    return validation_stats.render(counts, run.params.run, told)
+        validation_stats.write_stats(counts, run.folder, run.params.run, records)
+    return validation_stats.render(counts, run.params.run, records)
 
 
 def with_sources(run: Run, rows: pd.DataFrame) -> pd.DataFrame:

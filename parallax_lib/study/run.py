@@ -81,8 +81,8 @@ def title(run: Run) -> str:
 
 def known_runs() -> list[str]:
     """Names of the parameter files and of the folders of runs."""
-    made = (path.name for path in (ROOT / "data" / "runs").glob("*") if path.is_dir())
-    return sorted({path.stem for path in (ROOT / "params").glob("*.yaml")} | set(made))
+    existing = (path.name for path in (ROOT / "data" / "runs").glob("*") if path.is_dir())
+    return sorted({path.stem for path in (ROOT / "params").glob("*.yaml")} | set(existing))
 
 
 def open_params(params: Params, say: bool = False) -> Run:

@@ -84,23 +84,23 @@ class Task:
 
 def tasks(kernels: list[Kernel], directions: tuple[str, ...]) -> list[Task]:
     """Every (kernel, direction) whose two APIs the kernel has; a suite with none is refused."""
-    made = []
+    found = []
     for kernel in kernels:
         for direction in directions:
             source, target = direction.split("-")
             if source in kernel.sources and target in kernel.sources and source not in kernel.unshown:
-                made.append(Task(kernel, source, target))
-    if not made:
+                found.append(Task(kernel, source, target))
+    if not found:
         raise UserError(f"suite: no kernel has the sources that {', '.join(directions)} need; check suite.root and suite.directions")
-    return made
+    return found
 
 
-def split_of(family: str, params: Suite, seen: Collection[str] = ()) -> str:
+def split_of(family: str, params: Suite, trained_on: Collection[str] = ()) -> str:
     """ "train", "valid" or "test" of a kernel family: a hash decides, so adding families moves none.
 
-    `seen` families (those the translator itself was trained on) are always "train".
+    `trained_on` families (those the translator itself was trained on) are always "train".
     """
-    if family in seen:
+    if family in trained_on:
         return "train"
     text = f"{params.split_seed}:{family}".encode()
     place = int(hashlib.sha256(text).hexdigest()[:8], 16) / 16**8

@@ -91,8 +91,8 @@ def corpus(folder: str, config: AdaptConfig) -> list[tuple[list[int], list[int]]
     shares = (config.label_noise, config.dressed, config.wide)
     jobs = [(folder, start + i, min(chunk, config.samples - i), shares) for i in range(0, config.samples, chunk)]
     with get_context("spawn").Pool(config.workers, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:  # Ctrl-C is the parent's
-        made = [s for part in pool.imap(_make, jobs) for s in part]
-    return [s for s in made if len(s[0]) <= config.max_tokens]
+        samples = [s for part in pool.imap(_make, jobs) for s in part]
+    return [s for s in samples if len(s[0]) <= config.max_tokens]
 
 
 def batches(samples: list, tokens: int, seed: int) -> Iterator[list]:
@@ -126,9 +126,9 @@ def loss_of(model, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     inner = model.get_base_model()
     translator = models.Translator(inner, None, "in training")
     hidden = translator.body(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
-    wanted = labels[:, 1:]
-    at = wanted != IGNORE
-    return F.cross_entropy(translator.logits(hidden[at]).float(), wanted[at])
+    targets = labels[:, 1:]
+    at = targets != IGNORE
+    return F.cross_entropy(translator.logits(hidden[at]).float(), targets[at])
 
 
 def train(config: AdaptConfig, base: str, out: Path) -> dict:
@@ -211,7 +211,7 @@ def _loop(model, plan: list, config: AdaptConfig, device: str, world: int = 1) -
     """Train on the batches; with several processes a step takes one batch of each, and all keep the same weights."""
     weights = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=config.lr, betas=(0.9, 0.98), weight_decay=0.0)
-    start, history, seen, elapsed = time.time(), [], 0, 0.0
+    start, history, tokens, elapsed = time.time(), [], 0, 0.0
     for step, group in enumerate(plan):
         done = max(step / len(plan), elapsed / (60 * config.minutes) if config.minutes else 0.0)
         if done >= 1:
@@ -226,9 +226,9 @@ def _loop(model, plan: list, config: AdaptConfig, device: str, world: int = 1) -
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        seen += ids.numel() * world
+        tokens += ids.numel() * world
         if step % 20 == 0 or step == len(plan) - 1:
-            row = {"step": step, "loss": round(loss.item(), 4), "tokens": seen, "seconds": round(time.time() - start, 1)}
+            row = {"step": step, "loss": round(loss.item(), 4), "tokens": tokens, "seconds": round(time.time() - start, 1)}
             history.append(row)
             if world == 1 or dist.get_rank() == 0:
                 print(json.dumps(row), flush=True)

@@ -37,11 +37,11 @@ def propose(
         return rivals
     sigma = torch.full((len(hidden),), params.sigma) if sigmas is None else sigmas
     sigma = sigma.to(hidden.device)[:, None, None]  # (B, 1, 1)
-    made = find(PROPOSALS, params.proposal, "latent.proposal")(hidden.float()[:, None], count - 1, sigma, seeds, params, translator)
-    if made.shape != rivals[:, 1:].shape:
-        told = f"latent.proposal: {params.proposal!r} gives {list(made.shape)} where {list(rivals[:, 1:].shape)} is asked for"
-        raise UserError(f"{told}; return (B, count, D)")
-    rivals[:, 1:] = made.to(hidden.dtype)
+    proposed = find(PROPOSALS, params.proposal, "latent.proposal")(hidden.float()[:, None], count - 1, sigma, seeds, params, translator)
+    if proposed.shape != rivals[:, 1:].shape:
+        problem = f"latent.proposal: {params.proposal!r} gives {list(proposed.shape)} where {list(rivals[:, 1:].shape)} is asked for"
+        raise UserError(f"{problem}; return (B, count, D)")
+    rivals[:, 1:] = proposed.to(hidden.dtype)
     return rivals
 
 

@@ -138,10 +138,10 @@ def one_does_it_all(own: tuple[Counts, ...], pair: Pair) -> tuple[bool, str]:
     """
     parts, whole = {}, {}
     for name in MEASURES:
-        serial, shared, mine = (_growth(counts, name) for counts in (pair.serial, pair.shared, own))
+        serial, shared, candidate = (_growth(counts, name) for counts in (pair.serial, pair.shared, own))
         if serial - shared >= max(SHARED * serial, LEAST):
             whole[name] = serial - shared
-            parts[name] = (mine + _growth(own, f"device_{name}") - shared) / whole[name]
+            parts[name] = (candidate + _growth(own, f"device_{name}") - shared) / whole[name]
     if not parts:
         return False, "the reference shares too little work to compare"
     telling = [name for name in MEMORY if whole.get(name, 0) >= BYTES_A_BLOCK * whole.get("blocks", 0) > 0] or list(parts)[:1]

@@ -62,8 +62,8 @@ class ScoreExplorer(Shown):
 
     def points(self) -> pd.DataFrame:
         """Rows that pass the filters with score and target at the chosen model and depth; `row` numbers rollouts."""
-        wanted = (self.scores["model"] == self.model.value) & (self.scores["depth"] == self.depth.value)
-        chosen = self.scores.loc[wanted, ["capture_id", "score", "target"]]
+        at_depth = (self.scores["model"] == self.model.value) & (self.scores["depth"] == self.depth.value)
+        chosen = self.scores.loc[at_depth, ["capture_id", "score", "target"]]
         rows = self.filters.rows().drop(columns=["score", "target"], errors="ignore").reset_index(names="row")
         return rows.merge(chosen, on="capture_id")
 

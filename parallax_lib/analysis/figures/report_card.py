@@ -110,10 +110,10 @@ def families(table: pd.DataFrame, arm: str = "guided", against: str = "unguided"
     sizes = dict(sizemode="area", sizeref=rows["tasks"].max() / 15**2, sizemin=3, opacity=1)
     for name, colour in zip(suites, theme.TEMPLATE.layout.colorway * len(suites), strict=False):
         part = rows[rows["suite"] == name] if name else rows
-        told = [f"\u2002{a:.0f} → {b:.0f} %\u2002" for a, b in zip(100 * part[against], 100 * part[arm], strict=True)]
+        rates = [f"\u2002{a:.0f} → {b:.0f} %\u2002" for a, b in zip(100 * part[against], 100 * part[arm], strict=True)]
         side = ["middle left" if gain < 0 else "middle right" for gain in part["gain"]]
-        fig.add_scatter(x=part["gain"], y=part.index, mode="markers+text", text=told, textposition=side, textfont_size=11, name=label(name),
-                        marker=dict(color=colour, size=part["tasks"], **sizes), cliponaxis=False)  # fmt: skip
+        fig.add_scatter(x=part["gain"], y=part.index, mode="markers+text", text=rates, textposition=side, textfont_size=11,
+                        name=label(name), marker=dict(color=colour, size=part["tasks"], **sizes), cliponaxis=False)  # fmt: skip
     stems = [edge for gain in rows["gain"] for edge in (0, gain, None)], [edge for i in rows.index for edge in (i, i, None)]
     below = dict(mode="lines", showlegend=False, hoverinfo="skip", zorder=-1)
     fig.add_scatter(x=stems[0], y=stems[1], line=dict(color=theme.GREY, width=1), **below)

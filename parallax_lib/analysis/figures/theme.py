@@ -93,8 +93,8 @@ def failure_class(reason: str) -> str:
 
 def ordered(values, known) -> list[str]:
     """The distinct `values`, those in `known` first and in its order, the rest by name."""
-    seen = {str(value) for value in values}
-    return [name for name in known if name in seen] + sorted(seen - set(known))
+    present = {str(value) for value in values}
+    return [name for name in known if name in present] + sorted(present - set(known))
 
 
 def need(table: pd.DataFrame, columns: Sequence[str], figure: str) -> None:

@@ -122,11 +122,11 @@ def latent_map(latents: np.ndarray, rollouts: pd.DataFrame, depth: int = -1) -> 
     u, s, _ = np.linalg.svd(x, full_matrices=False)
     points, part = u[:, :2] * s[:2], s**2 / max((s**2).sum(), 1e-12)
     reward = rollouts["reward"].to_numpy(dtype=float)
-    seen = ~np.isnan(reward)
+    judged = ~np.isnan(reward)
     fig = go.Figure()
     for mask, name, marker in (
-        (~seen, "not judged", dict(color=theme.GREY, symbol="circle-open", size=7)),
-        (seen, "judged", dict(color=reward[seen], colorscale="Cividis", cmin=0, cmax=1, size=8, opacity=0.85,
+        (~judged, "not judged", dict(color=theme.GREY, symbol="circle-open", size=7)),
+        (judged, "judged", dict(color=reward[judged], colorscale="Cividis", cmin=0, cmax=1, size=8, opacity=0.85,
                               colorbar=dict(title=dict(text="reward", **theme.BESIDE), thickness=14),
                               line=dict(color=theme.GREY, width=0.5))),
     ):  # fmt: skip
@@ -204,9 +204,9 @@ def score_distributions(scores: pd.DataFrame, threshold: float = 0.5, depth: int
               (f"target {threshold:g} or more", True, theme.PASS, ""))  # fmt: skip
     for col, model in enumerate(models, 1):
         of = rows[rows["model"] == model]
-        for name, wanted, colour, pattern in groups:
+        for name, above, colour, pattern in groups:
             fig.add_histogram(
-                x=of.loc[(of["target"] >= threshold) == wanted, "score"], name=name, histnorm="percent", opacity=0.65,
+                x=of.loc[(of["target"] >= threshold) == above, "score"], name=name, histnorm="percent", opacity=0.65,
                 xbins=dict(start=0, end=1.0001, size=0.05), showlegend=col == 1, legendgroup=name,
                 marker=dict(color=colour, pattern=dict(shape=pattern, size=5, solidity=0.25, fillmode="overlay")),
                 row=1, col=col,

@@ -125,10 +125,10 @@ class ProgramList:
         more = f", first {self.LISTED:,} listed" if len(titles) > self.LISTED else ""
         self.count.value = safe_text(f"{len(titles):,} programs{more}")
         rows = [row for row, _ in shown]
-        wanted = keep if keep in rows else (rows[0] if rows else None)
+        selected = keep if keep in rows else (rows[0] if rows else None)
         self.select.unobserve(self.on_select, "value")
         self.select.options = [(visible_text(title, 150), row) for row, title in shown]
-        self.select.value = wanted
+        self.select.value = selected
         self.select.observe(self.on_select, "value")
 
     def on_select(self, change: Mapping) -> None:

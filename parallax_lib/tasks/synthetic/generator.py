@@ -62,10 +62,10 @@ def _longest_plan(spec: Spec) -> tuple[str, ...]:
 
 
 def _draw(rng: random.Random, seed: int, family: str, small: bool) -> Spec:
-    mine = [p for p in patterns().values() if p.family == family]
-    core = [rng.choice(mine)]
+    members = [p for p in patterns().values() if p.family == family]
+    core = [rng.choice(members)]
     scale = core[0].scale
-    mates = [p for p in mine if p.scale == scale]
+    mates = [p for p in members if p.scale == scale]
     if rng.random() < 0.35 and not small:
         core.append(rng.choice(mates))
     lonely = all(not _parallel_right(p) for p in core)

@@ -88,8 +88,8 @@ def _first(verdict) -> str:
 
 def _directions(kernel: Kernel, bench: Bench, apis: tuple[str, ...]) -> list[tuple[str, str]]:
     """Those between `apis` that both programs allow and that run here."""
-    there = [(source, target) for source, target in DIRECTIONS if {source, target} <= {*kernel.sources} & {*apis}]
-    return [(source, target) for source, target in there if target == "serial" or _runs(bench, source, target)]
+    pairs = [(source, target) for source, target in DIRECTIONS if {source, target} <= {*kernel.sources} & {*apis}]
+    return [(source, target) for source, target in pairs if target == "serial" or _runs(bench, source, target)]
 
 
 def _judged(entry: Entry, bench: Bench, mutants, apis: tuple[str, ...]) -> list[dict]:
