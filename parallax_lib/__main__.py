@@ -163,7 +163,7 @@ def _run(args) -> None:
 
 
 def _collect(args) -> None:
-    """Stage 01 without notebooks: collect, judge, probe the latents' influence, write a folder others can add."""
+    """Stage 01 without notebooks: collect, judge, probe how sensitive programs are to latents, write a folder others can add."""
     params = load_file(args.params, tuple(args.set))
     from parallax_lib.study import collection, pipeline
 
@@ -185,10 +185,10 @@ def _export(args) -> None:
     if (run / "rollouts.parquet").exists():
         rows, vectors = storage.read_table(run, "rollouts"), storage.read_vectors(run / "latents.safetensors")
     else:
-        rows, vectors = rollout_files.read_shipped(args.folder)
+        rows, vectors = rollout_files.read_rollouts(args.folder)
     index = published_format.export_layout(out, rows.drop(columns="origin"), vectors)
-    for card in filter(Path.exists, (run / "manifest.json", run / "card.json")):
-        storage.write_atomic(out / "card.json", card.read_bytes())
+    for file in filter(Path.exists, (run / "manifest.json", run / "metadata.json")):
+        storage.write_atomic(out / "metadata.json", file.read_bytes())
     print(f"{len(rows)} rollouts, latents {list(vectors.shape)}: {index}")
 
 

@@ -36,7 +36,7 @@ from parallax_lib.core.errors import UserError
 from parallax_lib.core.storage import Journal, digest, writable_folder
 from parallax_lib.prm import labels as reward_labels
 from parallax_lib.sandbox import sandbox
-from parallax_lib.search.rollout_files import read_shipped, write_shipped
+from parallax_lib.search.rollout_files import read_rollouts, write_rollouts
 from parallax_lib.study import rejudge
 from parallax_lib.study.run import run_limits
 from parallax_lib.tasks.suites import load_suite
@@ -129,7 +129,7 @@ def named(table: Path) -> pd.DataFrame:
         )
     if not table.is_dir() and table.suffix != ".parquet":
         raise UserError(f"{table} is neither a .parquet table nor a folder of rollouts")
-    frame = read_shipped(str(table))[0] if table.is_dir() else pd.read_parquet(table)
+    frame = read_rollouts(str(table))[0] if table.is_dir() else pd.read_parquet(table)
     return frame.assign(id=ids(frame)).dropna(subset="id").drop_duplicates("id")
 
 
@@ -223,15 +223,16 @@ def verdicts(path: Path) -> dict[str, dict]:
 
 def relabel(folder: Path, judged: Path, out: Path) -> None:
     """A copy of a folder of rollouts in which a CUDA program that the file knows has the file's verdict and its reward."""
-    rows, vectors = read_shipped(str(folder))
-    card, known = rejudge.read_card(str(folder)), {name: row for name, row in verdicts(judged).items() if row["reason"] not in UNKNOWN}
+    rows, vectors = read_rollouts(str(folder))
+    metadata = rejudge.read_metadata(str(folder))
+    known = {name: row for name, row in verdicts(judged).items() if row["reason"] not in UNKNOWN}
     if not known.keys() & set(ids(rows)):
         raise UserError(f"{judged} judges no program of {folder}")
     found = pd.DataFrame([known.get(name, {}) for name in ids(rows)], index=rows.index)
     after = rows.drop(columns="origin").assign(**{name: found[name].fillna(rows[name]) for name in found if name in rows})
     after = after.assign(level=after["level"].astype(int), validated=after["level"] == 5)
-    after = after.assign(reward=reward_labels.rewards(after, card["params"]["reward"]["spec"]))
-    write_shipped(out, after, vectors, card | {"relabelled": str(judged)})
+    after = after.assign(reward=reward_labels.rewards(after, metadata["params"]["reward"]["spec"]))
+    write_rollouts(out, after, vectors, metadata | {"relabelled": str(judged)})
     gained, lost = (after["validated"] & ~rows["validated"]).sum(), (rows["validated"] & ~after["validated"]).sum()
     print(f"{out}: {found['reason'].count()} of {len(rows)} verdicts are of {judged}; {gained} more programs validate, {lost} no longer")
 

@@ -2,7 +2,7 @@
 
     python scripts/bench_scale.py [--shape 7b] [--params params/7b.yaml]
 
-Prints one row a measurement: what, measured, the ceiling it is held against, and their ratio.  The ceilings are this card's own:
+Prints one row a measurement: what, measured, the ceiling it is held against, and their ratio.  The ceilings are this GPU's own:
 a copy and a matrix product, measured first.  Without a GPU only `--shape small` makes sense: it shows that the script runs.
 """
 

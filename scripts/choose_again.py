@@ -3,7 +3,7 @@
     python scripts/choose_again.py data/study
 
 Arms that choose from the pool are derived from `pool` and the live arms in `results`; stage 03's choosers that need no PRM from the
-collected rollouts (data/rollouts).  What a PRM chose, in `crossfit` and `crossfit_filtered`, is kept as it was measured; of
+collected rollouts (data/rollouts).  What a PRM chose, in `cross_validation` and `cross_validation_filtered`, is kept as it was measured; of
 guided_filter's programs it is told how many were written before one survived, which follows from what it took at every N.
 `pool` gets its decoded latents (`plan`) where a row of `results` holds the same program: the others were not kept when it was made.
 """
@@ -21,7 +21,7 @@ from parallax_lib.analysis import comparisons
 from parallax_lib.core.storage import read_table, write_atomic
 from parallax_lib.search import arms
 from parallax_lib.search.choosers import survives
-from parallax_lib.search.rollout_files import read_shipped
+from parallax_lib.search.rollout_files import read_rollouts
 from parallax_lib.study import cross_validation
 from parallax_lib.tasks.synthetic import generator
 
@@ -87,19 +87,20 @@ def programs_written(ranked: pd.DataFrame, rows: pd.DataFrame) -> pd.Series:
 
 def remade(folder: Path, rollouts: str) -> dict[str, pd.DataFrame]:
     """The folder's tables that depend on choosers, by name."""
-    results, pool, chosen, taken = (read_table(folder, name) for name in ("results", "pool", "crossfit", "crossfit_filtered"))
-    rows = read_shipped(rollouts)[0]
+    names = ("results", "pool", "cross_validation", "cross_validation_filtered")
+    results, pool, chosen, taken = (read_table(folder, name) for name in names)
+    rows = read_rollouts(rollouts)[0]
     rows = rows[~rows["family"].isin(generator.SEEN_FAMILIES)].dropna(subset=["reward"]).reset_index(drop=True)
     chosen = stage_03(chosen, rows)
     plans = known_texts(results, pool)["plan"].reindex(pd.MultiIndex.from_frame(pool[PROGRAM]))
     return {
         "results": pool_arms(results, pool),
         "pool": pool.assign(plan=plans.to_numpy()),
-        "crossfit": chosen,
-        "crossfit_differences": comparisons.differences(chosen),
-        "crossfit_gaps": comparisons.gap_closed(chosen),
-        "crossfit_families": comparisons.by_family(chosen),
-        "crossfit_filtered": stage_03_filters(taken, rows),
+        "cross_validation": chosen,
+        "cross_validation_differences": comparisons.differences(chosen),
+        "cross_validation_gaps": comparisons.gap_closed(chosen),
+        "cross_validation_families": comparisons.by_family(chosen),
+        "cross_validation_filtered": stage_03_filters(taken, rows),
     }
 
 

@@ -19,7 +19,7 @@ from parallax_lib.core.config import ROOT, load_file
 from parallax_lib.core.storage import derive_seed
 from parallax_lib.prm import model as prm_model
 from parallax_lib.prm.parallel_training import Material
-from parallax_lib.search.rollout_files import read_shipped
+from parallax_lib.search.rollout_files import read_rollouts
 from parallax_lib.search.untrained_rule import accumulating
 from parallax_lib.study import cross_validation, training
 from parallax_lib.study import run as runs
@@ -64,7 +64,7 @@ def main() -> None:
     ask.add_argument("--seeds", type=int, default=3)
     args = ask.parse_args()
     params = load_file(ROOT / "params" / "study.yaml", ("run=class_holdout", *args.set))
-    rows, vectors = read_shipped("data/rollouts")
+    rows, vectors = read_rollouts("data/rollouts")
     rows, held_out = rows.reset_index(drop=True), families_that_accumulate(rows)
     material = Material(rows, training.readings(runs.open_params(params), vectors))
     split = class_split(rows, held_out)

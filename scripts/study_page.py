@@ -44,8 +44,8 @@ FAMILIES = (
     "Guided minus each arm, with whole families resampled: what the gain could be in other families. `alike`: each family counts the "
     "same, however many tasks it has. `gain`, `tie`, `lose`: families; `p_value`: exact sign test of them."
 )
-JUDGED = {"results": "arms", "crossfit": "collected trajectories"}  # tables with a row a judged program, and what they are called
-BESIDE = ["crossfit_differences", "crossfit_gaps", "crossfit_families"]  # what stage 03 has worked out
+JUDGED = {"results": "arms", "cross_validation": "collected trajectories"}  # tables with a row a judged program, and what they are called
+BESIDE = ["cross_validation_differences", "cross_validation_gaps", "cross_validation_families"]  # what stage 03 has worked out
 TEXTS = ["source_code", "code", "log", "parallel_evidence", "race_evidence", "checked", "sandbox", "toolchain"]
 SMALL = {"compression": "zstd", "compression_level": 22, "dictionary_pagesize_limit": 1 << 26}  # every text once
 
@@ -82,7 +82,7 @@ def by_families(results: pd.DataFrame, families: pd.DataFrame, arm: str) -> dict
 
 
 def in_words(differences: pd.DataFrame, gaps: pd.DataFrame) -> str:
-    """`card.headline` as lines of Markdown."""
+    """`comparisons.headline` as lines of Markdown."""
     return comparisons.headline(differences, gaps).replace("\n", "  \n")
 
 
@@ -159,7 +159,7 @@ def pool(rows: pd.DataFrame, results: pd.DataFrame | None = None) -> list[tuple[
     return against + [("pass@k (05)", captioned(what, pass_at_k.at_k_table(sampled, ks).dropna(axis=1, how="all"), n="programs of a task"))]
 
 
-def crossfit(chosen: pd.DataFrame, suites: pd.DataFrame, *beside: pd.DataFrame) -> list[tuple[str, str]]:
+def cross_validation(chosen: pd.DataFrame, suites: pd.DataFrame, *beside: pd.DataFrame) -> list[tuple[str, str]]:
     by_seed = chosen.pivot_table("validated", "arm", "seed", aggfunc="mean", sort=False).add_prefix("seed ")
     columns = ["arm", "rate", "low", "high", "latent_steps", "decode_tokens", "looked_at", "compiles", "validator_runs"]
     spent = metrics.arm_table(chosen).filter(columns).merge(by_seed, on="arm")
@@ -214,8 +214,8 @@ SECTIONS = {
     "results": arms,
     "pool": pool,
     "repairs": repairs,
-    "crossfit": crossfit,
-    "crossfit_filtered": ran,
+    "cross_validation": cross_validation,
+    "cross_validation_filtered": ran,
     "text_choosers": texts,
     "collected": lambda rows: [("Collected (01)", table(rows))],
     "scores_by_depth": lambda rows: [("PRM and baselines on prefixes of test families (02)", captioned("", rows, n="labelled prefixes"))],
@@ -244,8 +244,8 @@ def page(folder: Path) -> str:
     more = {name: [] for name in found}  # what a section needs beside its table
     for name in (name for name in JUDGED if name in found):
         found[name] = with_suite(found[name])
-        more[name] = [parts(found[name], "suite"), *([read_table(folder, each) for each in BESIDE] if name == "crossfit" else [])]
-    for name, other in (("pool", "results"), ("text_choosers", "crossfit")):
+        more[name] = [parts(found[name], "suite"), *([read_table(folder, each) for each in BESIDE] if name == "cross_validation" else [])]
+    for name, other in (("pool", "results"), ("text_choosers", "cross_validation")):
         if name in found and other in found:
             more[name] = [found[other]]
     sections = {name: make(found[name], *more[name]) for name, make in SECTIONS.items() if name in found}

@@ -28,7 +28,7 @@ from sklearn.metrics import log_loss
 from parallax_lib.analysis.comparisons import FLOOR, GUIDED
 from parallax_lib.analysis.subgroups import beside_readers
 from parallax_lib.core.storage import write_table
-from parallax_lib.search.rollout_files import read_shipped
+from parallax_lib.search.rollout_files import read_rollouts
 from parallax_lib.study import cross_validation
 
 TOKEN = re.compile(r"[A-Za-z_]\w*|\d[\w.]*|<<<|>>>|[-+*/%<>=!&|]=?|[^\w\s]")
@@ -109,7 +109,7 @@ def main() -> None:
     ask.add_argument("folder", nargs="?", default="data/rollouts")
     ask.add_argument("--out", type=Path, help="a .parquet for the choices, without texts")
     args = ask.parse_args()
-    chosen = choices(read_shipped(args.folder)[0])
+    chosen = choices(read_rollouts(args.folder)[0])
     print(captioned(RESAMPLED, beside_readers(chosen), rate_a="of the first named"))
     if args.out:
         kept = ["task", "family", "direction", "kernel", "arm", "seed", "capture_id", "validated", "reward", "reason", "level"]

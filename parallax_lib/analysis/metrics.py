@@ -230,7 +230,7 @@ def paired(results: pd.DataFrame, arm_a: str, arm_b: str, draws: int = 10_000, s
     return row | {"mde": mde(len(both), float(((x - y) ** 2).mean())) if len(both) else NAN}
 
 
-def influence(table: pd.DataFrame) -> pd.DataFrame:
+def latent_sensitivity(table: pd.DataFrame) -> pd.DataFrame:
     """Do the latents decide anything?  One row per kind and sigma, to be read before any PRM is trained.
 
     table: task, kind, sigma, code, validated, reason; kind is "unperturbed" (one row a task), "noise", or the name of a

@@ -67,7 +67,7 @@ def tried(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def families(results: pd.DataFrame) -> pd.DataFrame:
-    """`card.by_family` with the suite of every family: one that stands in several has a row in each."""
+    """`comparisons.by_family` with the suite of every family: one that stands in several has a row in each."""
     parts = [comparisons.by_family(inside).assign(suite=name) for name, inside in results.groupby("suite")]
     return pd.concat(parts).sort_values("family", kind="stable", ignore_index=True)
 

@@ -90,7 +90,7 @@ def train_missing(run: Run, rows: pd.DataFrame, vectors: np.ndarray, seeds: Sequ
     if jobs:
         material = Material(rows, vectors, prompt_states(run, rows))
         for done, _ in enumerate(each(partial(_train, run.params), material, jobs, run.folder, alone(run.params))):
-            run.progress("crossfit", done + 1, len(jobs))
+            run.progress("cross_validation", done + 1, len(jobs))
 
 
 def _train(params: Params, material: Material, job: tuple[int, np.ndarray, Path]) -> None:
@@ -158,7 +158,7 @@ def looks(rows: pd.DataFrame, score: np.ndarray, seed: int = 0, steps: int = 0) 
 def choices(
     rows: pd.DataFrame, score: np.ndarray, seed: int = 0, steps: int = 0, chosen_by: Sequence[str | Chooser] = tuple(CHOOSERS)
 ) -> pd.DataFrame:
-    """What each chooser takes among an original and its branch-offs, a row per root and arm, for `metrics.paired` and the card.
+    """What each chooser takes among an original and its branch-offs, a row per root and arm, for `metrics.paired` and `comparisons`.
 
     chosen_by: names of `choosers.CHOOSERS`, or functions like those.  One that finds nothing to choose from (no decoded latents or
     no sources for the untrained rule) has no rows.  Beside a row what the choice would cost: latent_steps (`steps` a trajectory),

@@ -49,11 +49,11 @@ class Stage:
         return digest([self.notebook.read_text(encoding="utf-8"), library_digest(), used, before])
 
 
-def stages(only: str = "", card: bool = False) -> list[Stage]:
-    """Stages 01-06 (and 07 with `card`), or those whose numbers are in `only` ("01,02" or "03-05")."""
+def stages(only: str = "", report: bool = False) -> list[Stage]:
+    """Stages 01-06 (and 07 with `report`), or those whose numbers are in `only` ("01,02" or "03-05")."""
     found = [Stage(n, next(NOTEBOOKS.glob(f"{n}_*.ipynb"))) for n in PART]
     if not only:
-        return [s for s in found if card or s.number not in OPTIONAL]
+        return [s for s in found if report or s.number not in OPTIONAL]
     selected: set[str] = set()
     for part in only.split(","):
         first, _, last = (each.strip().zfill(2) for each in part.partition("-"))

@@ -18,7 +18,7 @@ from parallax_lib.prm import model as prm_model
 from parallax_lib.study.run import Run
 from parallax_lib.translator.models import pick_device
 
-INDEX = "crossfit/models.json"  # family -> names of the PRMs that are tested on it
+INDEX = "cross_validation/models.json"  # family -> names of the PRMs that are tested on it
 FAMILIES = "families.json"  # beside a PRM: the families of its training and validation rows
 
 
@@ -43,7 +43,7 @@ def load_prm(run: Run, width: int | None = None):
 
 def folder_of(run: Run, name: str) -> Path:
     """Where stage 03 keeps a model that is tested on held-out families."""
-    return run.folder / "crossfit" / name[:16]
+    return run.folder / "cross_validation" / name[:16]
 
 
 def tested_families(run: Run) -> set[str] | None:

@@ -144,7 +144,7 @@ def train(config: AdaptConfig, base: str, out: Path) -> dict:
     plan = plan[: len(plan) // world * world]  # as many batches for each
     size = f"{len(samples)} samples, {sum(len(s[0]) for s in samples):,} tokens"
     print(f"{size}, {len(plan)} batches, {world} devices, made in {time.time() - clock:.0f} s", flush=True)
-    card = (out / "README.md").read_text() if (out / "README.md").exists() else None
+    readme = (out / "README.md").read_text() if (out / "README.md").exists() else None
     if world == 1:
         history = _train_one(0, 1, folder, plan, config, out)
     else:  # forked, so that the samples are not copied; nothing has used a GPU yet
@@ -162,7 +162,7 @@ def train(config: AdaptConfig, base: str, out: Path) -> dict:
         "history": history,
     }
     write_json(out / "training.json", record)
-    _describe(out, base, card)
+    _describe(out, base, readme)
     return record
 
 
@@ -197,14 +197,14 @@ def _train_one(rank: int, world: int, folder: str, plan: list, config: AdaptConf
     return history
 
 
-def _describe(out: Path, base: str, card: str | None) -> None:
-    """Mend what peft wrote beside the weights: the base model's name, not where it lies on this machine; the card that was there."""
+def _describe(out: Path, base: str, readme: str | None) -> None:
+    """Mend what peft wrote beside the weights: the base model's name, not where it lies on this machine; the README that was there."""
     settings = json.loads((out / "adapter_config.json").read_text())
     write_json(out / "adapter_config.json", settings | {"base_model_name_or_path": base})
-    if card is None:
+    if readme is None:
         (out / "README.md").unlink(missing_ok=True)
     else:
-        (out / "README.md").write_text(card)
+        (out / "README.md").write_text(readme)
 
 
 def _loop(model, plan: list, config: AdaptConfig, device: str, world: int = 1) -> list[dict]:

@@ -21,7 +21,7 @@ from parallax_lib.core.config import DIRECTIONS
 from parallax_lib.core.errors import UserError
 
 __all__ = [
-    "arms", "auroc_by_depth", "branch_selection", "calibration", "collected", "influence", "ladder", "latent_map",
+    "arms", "auroc_by_depth", "branch_selection", "calibration", "collected", "latent_sensitivity", "ladder", "latent_map",
     "loss_curve", "paired_diff", "reason_by", "recheck_ranking", "save_html", "score_distributions", "show",
     "tokens_vs_rate", "use_renderer",
 ]  # fmt: skip
@@ -80,7 +80,7 @@ def ladder(rows: pd.DataFrame) -> go.Figure:
     return finish(fig, title, sub, x="rung reached", y="share of programs", yaxis=axis)
 
 
-def influence(table: pd.DataFrame) -> go.Figure:
+def latent_sensitivity(table: pd.DataFrame) -> go.Figure:
     """Do the latents decide anything?  Rows: one sigma each, with `control` true for the re-decode control's row.
 
     Needs sigma, distinct_programs (per task), changed_outcomes and oracle_rate (shares), control (bool).
@@ -88,7 +88,7 @@ def influence(table: pd.DataFrame) -> go.Figure:
     title = "What noise on the latents changes"
     if table.empty:
         return empty(title)
-    need(table, ["sigma", "distinct_programs", "changed_outcomes", "oracle_rate", "control"], "influence")
+    need(table, ["sigma", "distinct_programs", "changed_outcomes", "oracle_rate", "control"], "latent_sensitivity")
     noise, control = table[~table["control"].astype(bool)].sort_values("sigma"), table[table["control"].astype(bool)]
     panels = {"distinct_programs": "distinct programs<br>a task", "changed_outcomes": "tasks whose<br>outcome changes",
               "oracle_rate": "tasks with a<br>validated branch"}  # fmt: skip
