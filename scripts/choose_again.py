@@ -2,7 +2,7 @@
 
     python scripts/choose_again.py data/study
 
-Arms that choose from the pool are derived from `pool` and the live arms in `results`; stage 03's choosers that need no PRM from the
+Methods that choose from the pool are derived from `pool` and the live methods in `results`; stage 03's choosers that need no PRM from the
 collected rollouts (data/rollouts).  What a PRM chose, in `cross_validation` and `cross_validation_filtered`, is kept as it was measured; of
 guided_filter's programs it is told how many were written before one survived, which follows from what it took at every N.
 `pool` gets its decoded latents (`plan`) where a row of `results` holds the same program: the others were not kept when it was made.
@@ -33,13 +33,13 @@ def known_texts(results: pd.DataFrame, pool: pd.DataFrame) -> pd.DataFrame:
     """Texts of the pool's programs that some row of the results holds, by `PROGRAM`."""
     own = results[~results["arm"].isin(["guided", "redecode"])]
     own = own.assign(sample=own["sample"].where(own["arm"] != "random", arms.LIVE["random"].sample))
-    same = [*PROGRAM[:2], "picks", "decode_tokens"]  # what a thought of the guided arm and a program of the pool have in common
+    same = [*PROGRAM[:2], "picks", "decode_tokens"]  # what a thought of the guided method and a program of the pool have in common
     theirs = pool[[*PROGRAM, "picks", "decode_tokens"]].merge(results.loc[results["arm"] == "guided", [*same, *TEXT]], on=same)
     return pd.concat([own, theirs])[[*PROGRAM, *TEXT]].drop_duplicates(PROGRAM).dropna(subset="code").set_index(PROGRAM)
 
 
 def pool_arms(results: pd.DataFrame, pool: pd.DataFrame) -> pd.DataFrame:
-    """The results with every arm that can be derived from the pool, and the texts that are known."""
+    """The results with every method that can be derived from the pool, and the texts that are known."""
     texts, live = known_texts(results, pool), results[results["arm"].isin(arms.LIVE)]
     derived = arms.derive(pd.concat([live, pool.drop(columns=TEXT, errors="ignore")]))
     chosen = ~derived["arm"].isin(arms.LIVE)
@@ -62,7 +62,7 @@ def stage_03(chosen: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def in_order(chosen: pd.DataFrame) -> pd.DataFrame:
-    """Rows whose arms stand in the order of the table of choosers, others last."""
+    """Rows whose methods stand in the order of the table of choosers, others last."""
     place = {name: i for i, name in enumerate(cross_validation.CHOOSERS)}
     return chosen.assign(_at=chosen["arm"].map(place).fillna(len(place))).sort_values("_at", kind="stable").drop(columns="_at")
 

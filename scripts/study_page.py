@@ -3,7 +3,7 @@
     python scripts/study_page.py data/study docs/study.png > docs/STUDY.md   # and a figure
     python scripts/study_page.py data/runs/study --ship data/study           # the tables that the page needs, small
 
-FOLDER is a run's folder or one that --ship made.  All that is said of the arms is worked out here from their rows.  `notes.json`
+FOLDER is a run's folder or one that --ship made.  All that is said of the methods is worked out here from their rows.  `notes.json`
 in the folder holds a sentence for a section's title, or for a table's name: it stands under the title, or that of its first section.
 """
 
@@ -41,10 +41,10 @@ from parallax_lib.verdict.reasons import REASONS
 
 TITLE = "The study's tables"
 FAMILIES = (
-    "Guided minus each arm, with whole families resampled: what the gain could be in other families. `alike`: each family counts the "
+    "Guided minus each method, with whole families resampled: what the gain could be in other families. `alike`: each family counts the "
     "same, however many tasks it has. `gain`, `tie`, `lose`: families; `p_value`: exact sign test of them."
 )
-JUDGED = {"results": "arms", "cross_validation": "collected trajectories"}  # tables with a row a judged program, and what they are called
+JUDGED = {"results": "methods", "cross_validation": "collected trajectories"}  # tables with a row a judged program, and what they are called
 BESIDE = ["cross_validation_differences", "cross_validation_gaps", "cross_validation_families"]  # what stage 03 has worked out
 TEXTS = ["source_code", "code", "log", "parallel_evidence", "race_evidence", "checked", "sandbox", "toolchain"]
 SMALL = {"compression": "zstd", "compression_level": 22, "dictionary_pagesize_limit": 1 << 26}  # every text once
@@ -67,13 +67,13 @@ def collected(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def reasons(results: pd.DataFrame) -> pd.DataFrame:
-    """Programs of every arm by the verdict's reason."""
+    """Programs of every method by the verdict's reason."""
     counts = pd.crosstab(results["arm"], results["reason"])
     return counts.loc[results["arm"].unique(), [reason for reason in REASONS if reason in counts]].reset_index()
 
 
 def by_families(results: pd.DataFrame, families: pd.DataFrame, arm: str) -> dict:
-    """Guided minus an arm with whole families resampled; the same where each family counts alike, and in how many it gains."""
+    """Guided minus a method with whole families resampled; the same where each family counts alike, and in how many it gains."""
     ahead = families[GUIDED] - families[arm]
     row = {"against": arm} | comparisons.over_families(results, GUIDED, arm)._asdict()
     row |= {f"alike {name}": value for name, value in metrics.paired_bootstrap(families[GUIDED], families[arm])._asdict().items()}
@@ -112,7 +112,7 @@ def compared(results: pd.DataFrame, suites: pd.DataFrame, beside: list[pd.DataFr
     split = [captioned(f"{RESAMPLED} {FLAT}", suites.drop(columns="comparison")), table(ways)]
     shown = captioned("Validated rows by whether the program was shown to be parallel.", shown_parallel(results))
     return [
-        (f"Guided minus every other arm ({stage})", "\n\n".join(words)),
+        (f"Guided minus every other method ({stage})", "\n\n".join(words)),
         (f"Guided minus unguided by suite and by direction ({stage})", "\n\n".join(split)),
         (f"With families resampled ({stage})", f"{FAMILIES}\n\n{table(over)}"),
         (f"Share of the oracle's gap ({stage})", captioned("", gaps)),
@@ -129,7 +129,7 @@ def arms(results: pd.DataFrame, suites: pd.DataFrame) -> list[tuple[str, str]]:
     beside = [comparisons.differences(results), comparisons.gap_closed(results), comparisons.by_family(results)]
     serial = "A program whose text or object code holds nothing parallel stops at level 2, unrun."
     return [
-        ("Arms on held-out tasks (04, 05)", captioned(f"{SINGLE} {why}".strip(), metrics.arm_table(results).filter(columns))),
+        ("Methods on held-out tasks (04, 05)", captioned(f"{SINGLE} {why}".strip(), metrics.arm_table(results).filter(columns))),
         *compared(results, suites, beside, "05"),
         ("Validated share by seed of the trajectories and by direction (05)", "\n\n".join(ways)),
         ("How far programs come (05)", captioned(f"Judged programs by level (docs/VERDICTS.md). {serial}", levels(results))),
@@ -239,7 +239,7 @@ def tables(folder: Path) -> dict[str, pd.DataFrame]:
 
 
 def page(folder: Path) -> str:
-    """Sections whose tables are there; a run of stages 01-03 has no arms."""
+    """Sections whose tables are there; a run of stages 01-03 has no methods."""
     found = tables(folder)
     more = {name: [] for name in found}  # what a section needs beside its table
     for name in (name for name in JUDGED if name in found):
@@ -271,7 +271,7 @@ def noted(folder: Path, sections: dict[str, list]) -> dict[str, str]:
 
 
 def figure(folder: Path, path: Path) -> None:
-    """What programs and tokens buy, or without a pool guided's differences: of the arms, or else of stage 03's choices."""
+    """What programs and tokens buy, or without a pool guided's differences: of the methods, or else of stage 03's choices."""
     from parallax_lib.analysis.figures import methods as method_figures
     from parallax_lib.analysis.figures import report_card as report_figures
 
@@ -285,7 +285,7 @@ def figure(folder: Path, path: Path) -> None:
 
 
 def ship(folder: Path, out: Path) -> None:
-    """The page's tables in little room; only the arms' programs keep their texts."""
+    """The page's tables in little room; only the methods' programs keep their texts."""
     for name, rows in tables(folder).items():
         small = rows if name == "results" else rows.drop(columns=TEXTS, errors="ignore")
         write_atomic(out / f"{name}.parquet", small.to_parquet(index=False, **SMALL))

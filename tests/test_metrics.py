@@ -294,7 +294,7 @@ def test_paired_takes_a_task_once_however_many_seeds_it_ran():
 def test_paired_of_arms_without_common_tasks_is_nan_and_of_unknown_arms_an_error():
     told = metrics.paired(results([ROWS[0], ROWS[6]]), "guided", "unguided")
     assert told["tasks"] == 0 and math.isnan(told["diff"]) and math.isnan(told["mde"]) and told["p_value"] == 1
-    with pytest.raises(UserError, match="no arm 'magic'.*guided, unguided"):
+    with pytest.raises(UserError, match="no method 'magic'.*guided, unguided"):
         metrics.paired(results(ROWS), "magic", "guided")
 
 

@@ -310,7 +310,7 @@ def test_show_stores_a_figure_without_a_browser(monkeypatch):
     monkeypatch.setattr(pio.renderers, "default", pio.renderers.default)
     assert figures.use_renderer() == "plotly_mimetype"
     bundle = theme.mime_bundle(figures.arms(ARMS), picture=False)
-    assert bundle["text/plain"] == "[figure] Validated translations by arm"
+    assert bundle["text/plain"] == "[figure] Validated translations by method"
     assert set(bundle) == {"text/plain", "application/vnd.plotly.v1+json"} and len(json.dumps(bundle)) < 20_000
 
 

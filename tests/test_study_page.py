@@ -88,7 +88,7 @@ def test_differences_by_suite_and_direction_are_those_of_a_naive_loop(made, name
 
 @pytest.mark.parametrize("name, stage", [("results", "05"), ("cross_validation", "03")])
 def test_differences_between_arms_are_those_of_a_naive_loop(made, name, stage):
-    rows = rows_of(made, f"Guided minus every other arm ({stage})")
+    rows = rows_of(made, f"Guided minus every other method ({stage})")
     arms = {arm for got in outcomes(name).values() for arm in got if "@" not in arm}
     assert {row["against"] for row in rows} == arms - {"guided"}
     assert all(agrees(row, naive(name, row["against"])) for row in rows)
@@ -97,15 +97,15 @@ def test_differences_between_arms_are_those_of_a_naive_loop(made, name, stage):
 def test_the_table_of_methods_and_the_readmes_headline_are_those_of_the_shipped_rows(made):
     results, readme = ((ROOT / name).read_text(encoding="utf-8") for name in ("docs/RESULTS.md", "README.md"))
     points = re.compile(r"([+-][0-9.]+) \[([+-][0-9.]+), ([+-][0-9.]+)\]")
-    for row in rows_of(results, "The arms"):
-        arm, said = row["arm"].split("`")[1], points.match(row["guided minus it, points"])
+    for row in rows_of(results, "The methods"):
+        arm, said = row["method"].split("`")[1], points.match(row["guided minus it, points"])
         wanted = naive("results", arm)
         assert abs(float(row["validated"].removesuffix(" %")) - 100 * wanted["rate_b"]) < 0.051, arm
         assert said is None if arm == "guided" else abs(float(said[1]) - 100 * wanted["diff"]) < 0.051, arm
         assert said is None or agrees({"low": float(said[2]) / 100, "high": float(said[3]) / 100}, wanted), arm
-        cost = next(other["cost"] for other in rows_of(made, "Arms on held-out tasks (04, 05)") if other["arm"] == arm)
+        cost = next(other["cost"] for other in rows_of(made, "Methods on held-out tasks (04, 05)") if other["method"] == arm)
         assert int(row["tokens forwarded a task"].replace(",", "")) == round(float(cost))
-    closed = next(row for row in rows_of(made, "Share of the oracle's gap (05)") if row["arm"] == "guided")
+    closed = next(row for row in rows_of(made, "Share of the oracle's gap (05)") if row["method"] == "guided")
     share, low, high = (f"{100 * float(closed[name]):.0f}" for name in ("closed", "low", "high"))
     assert f"closes {share} % [{low}, {high}] of the oracle's gap" in results
     headline = naive("results", "unguided")
@@ -158,7 +158,7 @@ def test_what_is_shipped_makes_the_same_page(run, page, tmp_path):
 
 
 def test_arms_at_cost_are_left_out_only_where_they_are_the_unguided_arm_again(page):
-    arms = [row["arm"] for row in rows_of(page, "Arms on held-out tasks (04, 05)")]
+    arms = [row["method"] for row in rows_of(page, "Methods on held-out tasks (04, 05)")]
     assert "oracle@cost" in arms and "best_of_n@cost" not in arms and "`best_of_n@cost` (only" in page
 
 
@@ -213,10 +213,10 @@ def test_a_folder_without_tables_is_an_error(tmp_path, monkeypatch, capsys):
 
 def test_a_pool_whose_thoughts_were_scored_shows_the_guided_filter_and_the_shipped_one_does_not(made):
     title = "What N programs buy (05)"
-    assert {row["arm"] for row in rows_of(made, title)} == {"best_of_n", "compile_filter", "execution_filter", "first_survivor", "oracle"}
+    assert {row["method"] for row in rows_of(made, title)} == {"best_of_n", "compile_filter", "execution_filter", "first_survivor", "oracle"}
     pool, results = (pd.read_parquet(STUDY / f"{name}.parquet") for name in ("pool", "results"))
     best_first = pool.assign(score=pool["validated"] - pool["sample"] / 100)  # a score that knows
     text = dict(study_page.pool(best_first, results))[title]
     shown = rows_of(f"\n## {title}\n{text}", title)
-    rates = {(row["arm"], row["N"]): row["rate"] for row in shown}
+    rates = {(row["method"], row["N"]): row["rate"] for row in shown}
     assert "`guided_filter` is the first survivor" in text and rates[("guided_filter", "2")] == rates[("oracle", "8")]

@@ -1,4 +1,4 @@
-"""The report card's tables: arms compared task by task, the oracle's gap, how many candidates and how sure a pick must be.
+"""The report card's tables: methods compared task by task, the oracle's gap, how many candidates and how sure a pick must be.
 
 Knows the tables of a run.  Runs no model and makes nothing anew: what another choice would have given is worked out from
 rollouts that are there.
@@ -21,13 +21,13 @@ GUIDED, FLOOR, CEILING = "guided", "unguided", "oracle"
 
 
 def differences(results: pd.DataFrame, arm: str = GUIDED) -> pd.DataFrame:
-    """`arm` minus every other arm: `metrics.paired`, whose intervals resample tasks, each with all its seeds."""
+    """`arm` minus every other method: `metrics.paired`, whose intervals resample tasks, each with all its seeds."""
     others = [a for a in results["arm"].unique() if a != arm] if arm in set(results["arm"]) else []
     return pd.DataFrame([{"against": other} | metrics.paired(results, arm, other) for other in others])
 
 
 def gap_closed(results: pd.DataFrame, draws: int = 10_000, seed: int = 0) -> pd.DataFrame:
-    """Share of the way from the unguided arm to the oracle that each arm goes, tasks resampled for the interval.
+    """Share of the way from the unguided method to the oracle that each method goes, tasks resampled for the interval.
 
     arm, tasks, gap (oracle - unguided), closed, low, high, no_gap: share of the draws in which there is no gap to close;
     the interval is over the others.  NaN without a gap.
@@ -43,20 +43,20 @@ def gap_closed(results: pd.DataFrame, draws: int = 10_000, seed: int = 0) -> pd.
 
 
 def task_values(results: pd.DataFrame) -> pd.DataFrame:
-    """Validated share of every task (rows) under every arm (columns), over seeds; NaN where none was judged."""
+    """Validated share of every task (rows) under every method (columns), over seeds; NaN where none was judged."""
     known = metrics.judged(results)
     return known.assign(good=known["validated"].astype(float)).pivot_table("good", "task", "arm", sort=False)
 
 
 def by_family(results: pd.DataFrame) -> pd.DataFrame:
-    """Validated share of every family's judged tasks under every arm."""
+    """Validated share of every family's judged tasks under every method."""
     results = metrics.judged(results)
     table = results.pivot_table("validated", "family", "arm", aggfunc="mean", sort=False).astype(float)
     return results.groupby("family")["task"].nunique().rename("tasks").to_frame().join(table).sort_index().reset_index()
 
 
 def over_families(results: pd.DataFrame, arm: str = GUIDED, against: str = FLOOR) -> metrics.Estimate:
-    """One arm minus another over tasks, whole families resampled: the interval for families that nobody has seen."""
+    """One method minus another over tasks, whole families resampled: the interval for families that nobody has seen."""
     values = task_values(results)[[arm, against]].dropna()
     family = results.drop_duplicates("task").set_index("task")["family"]
     return metrics.cluster_bootstrap(values[arm], values[against], family[values.index])

@@ -40,10 +40,10 @@ def efficiency_at_k(speedups, processors: int, k: int) -> float:
 
 
 def at_k_table(results: pd.DataFrame, ks: tuple[int, ...] = (1,)) -> pd.DataFrame:
-    """Per arm and k: tasks with at least k judged samples, and over them the mean of each AT_K metric.
+    """Per method and k: tasks with at least k judged samples, and over them the mean of each AT_K metric.
 
     build@k: level >= 2; pass@k: validated; parallel@k and racefree@k: validated and shown to be so, NaN where no row of
-    the arm was checked for it; speedup_n@k (ParEval): NaN where nothing was timed.  What was not checked counts as failed.
+    the method was checked for it; speedup_n@k (ParEval): NaN where nothing was timed.  What was not checked counts as failed.
     """
     known, rows = judged(results), []
     for arm, part in known.groupby("arm", sort=False):

@@ -35,7 +35,7 @@ def with_suite(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def same(rows: pd.DataFrame, arm: str, other: str) -> bool:
-    """Whether two arms hold the same rows but for the checks that the choice took."""
+    """Whether two methods hold the same rows but for the checks that the choice took."""
     keys = [key for key in ("repair", "seed", "task") if key in rows]
     parts = (rows[rows["arm"] == name].drop(columns=["arm", *CHECKS], errors="ignore") for name in (arm, other))
     a, b = (part.sort_values(keys, ignore_index=True) for part in parts)
@@ -43,7 +43,7 @@ def same(rows: pd.DataFrame, arm: str, other: str) -> bool:
 
 
 def without_equal_cost(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """The rows without the `@cost` arms that are the unguided arm again, and a sentence that names them."""
+    """The rows without the `@cost` methods that are the unguided method again, and a sentence that names them."""
     gone = [arm for arm in rows["arm"].unique() if arm.endswith(AT_COST) and same(rows, arm, FLOOR)]
     names = ", ".join(f"`{arm}`" for arm in gone)
     why = f"{names} (only as many programs as guided's mean cost pays for) are `{FLOOR}` again, row by row, and left out."
@@ -101,7 +101,7 @@ def beside_readers(readers: pd.DataFrame, chosen: pd.DataFrame | None = None) ->
 
 
 def levels(results: pd.DataFrame) -> pd.DataFrame:
-    """Judged programs of every arm by level, and the shares that compile and that run."""
+    """Judged programs of every method by level, and the shares that compile and that run."""
     known = metrics.judged(results)
     far = known.assign(built=known["level"] >= 2, ran=known["level"] >= 3).groupby("arm", sort=False)[["built", "ran"]].mean()
     return far.join(pd.crosstab(known["arm"], known["level"]).add_prefix("level ")).reset_index()

@@ -112,14 +112,14 @@ class Prm(Section):
 
 
 class Search(Section):
-    limit: int = Field(5, ge=1)  # test tasks translated by every arm
+    limit: int = Field(5, ge=1)  # test tasks translated by every method
     branches: int = Field(4, ge=1)  # N, row 0 unperturbed
     samples: int = Field(3, ge=1)  # pool of whole programs for best-of-N and the oracle
     choose: str = "steps"  # in `search.policies.POLICIES`: guided takes the best of N states at every step, or of N whole `trajectories`
     margin: float = 0.0
     lookahead: Literal[0, 1] = 0  # 1: score the states that the candidates lead to; dearer
     beam: int = Field(1, ge=1)  # prefixes kept while thinking in steps; at most `branches`
-    repair: int = Field(0, ge=0)  # further rounds in which every arm mends what failed, told the compiler's or the run's log
+    repair: int = Field(0, ge=0)  # further rounds in which every method mends what failed, told the compiler's or the run's log
     repair_limit: int = Field(0, ge=0)  # tasks that repair rounds are made for, under the first seed; 0: all, under all seeds
     arms: tuple[str, ...] = ()  # names in `search.arms.ARMS`; empty: all of them
     seeds: tuple[int, ...] = Field((0,), min_length=1)

@@ -237,7 +237,7 @@ def write_table(folder: Path, name: str, frame) -> Path:
 
 
 def read_table(folder: Path, name: str):
-    """The frame of `<name>.parquet`, old names of arms replaced; for a missing or damaged one it is told which stage makes it."""
+    """The frame of `<name>.parquet`, old names of methods replaced; for a missing or damaged one it is told which stage makes it."""
     import pandas as pd
 
     path = folder / f"{name}.parquet"
@@ -250,7 +250,7 @@ def read_table(folder: Path, name: str):
 
 
 def _renamed(frame):
-    """The frame of an older run under today's names of arms, in its columns and in those cells that name arms."""
+    """The frame of an older run under today's names of methods, in its columns and in those cells that name methods."""
     for old, new in renamed.VALUES["search.arms"].items():
         frame = frame.rename(columns={old: new})
         for column in {"arm", "against", "comparison"} & set(frame):

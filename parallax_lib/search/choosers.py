@@ -1,4 +1,4 @@
-"""Who chooses among a task's programs, and what the choice costs: one table of choosers for arms, stage 03 and filters.
+"""Who chooses among a task's programs, and what the choice costs: one table of choosers for methods, stage 03 and filters.
 
 Knows how programs look: a table of their verdicts, likelihoods, scores and tokens.  Knows no model, no run and no file.
 

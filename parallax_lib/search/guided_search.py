@@ -1,7 +1,7 @@
-"""The arms: one latent loop, guided or not, over a batch of rows that may belong to different arms.
+"""The methods: one latent loop, guided or not, over a batch of rows that may belong to different methods.
 
 Knows the PRM only as a scorer of candidates.  Knows no compiler: what a failed attempt is told comes with its row, and
-arms that need verdicts are derived afterwards, in `arms`.
+methods that need verdicts are derived afterwards, in `arms`.
 
 B rows, G of them guided, W prefixes kept a guided row, N candidates, K latent steps, D translator width.
 """
@@ -33,7 +33,7 @@ from parallax_lib.translator.models import Translator, leave_room, load_translat
 
 @dataclass(frozen=True)
 class Row:
-    """One program to write: which task, by which arm, which sample of it, how its latents are chosen.
+    """One program to write: which task, by which method, which sample of it, how its latents are chosen.
 
     In a repair round, `past` is the (program, feedback) that failed.
     """
@@ -47,7 +47,7 @@ class Row:
 
     @property
     def live(self) -> arms.Live:
-        """How a program of this arm is written: a pool's, or a repair of what an arm took from one, as its sample was drawn."""
+        """How a program of this method is written: a pool's, or a repair of what a method took from one, as its sample was drawn."""
         if self.arm == "pool":
             return arms.Live("random" if self.sample else "original", self.sample)
         own = arms.ARMS.get(self.arm)
@@ -59,7 +59,7 @@ class Row:
 
     @property
     def draw(self) -> int:
-        """Seed of the latent draws; a live arm draws as one of the pool's programs does."""
+        """Seed of the latent draws; a live method draws as one of the pool's programs does."""
         if self.round:
             return derive_seed(self.seed, self.task.id, "repair", self.round)
         return derive_seed(self.seed, self.task.id, "pool", self.live.sample)
@@ -93,7 +93,7 @@ class Row:
 
 
 def plan_rows(tasks: Sequence[Task], params: Params) -> list[Row]:
-    """Every program that the arms need; the pool reuses the unguided and the random program as its first two."""
+    """Every program that the methods need; the pool reuses the unguided and the random program as its first two."""
     rows = []
     for seed in params.search.seeds:
         for task in tasks:
@@ -146,7 +146,7 @@ def made_by(params: Params) -> str:
 
 
 def scores_pool(params: Params) -> bool:
-    """Whether all thoughts that the guided arm ranks, and it ranks by nothing but the score, are trajectories of the pool's programs."""
+    """Whether all thoughts that the guided method ranks, and it ranks by nothing but the score, are trajectories of the pool's programs."""
     s = params.search
     return s.choose == "trajectories" and s.samples >= s.branches and not s.margin and "guided" in arms.live(s.arms)
 
@@ -185,7 +185,7 @@ def translate(
     """One result row per program: its plan, code, PRM score and what it cost.  The mean score of `models`, PRMs or modules of
     one's own, decides; none are needed without guided rows.  own: `methods.using`, such as proposal=f.
 
-    The pool's first two programs are the unguided and the random arm's: such twins are written once.
+    The pool's first two programs are the unguided and the random method's: such twins are written once.
     """
     params, models = methods.using(params, **own), [prm_model.as_prm(m) for m in models]
     once = list({row.program: row for row in rows}.values())

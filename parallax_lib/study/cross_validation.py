@@ -55,7 +55,7 @@ def splits(rows: pd.DataFrame, fold_of: dict[str, int], k: int) -> np.ndarray:
 def table(run: Run, rows: pd.DataFrame, vectors: np.ndarray) -> pd.DataFrame:
     """`choices` under every seed of `report.seeds`, which trains the models anew and draws the random trajectory anew.
 
-    With several seeds one more arm, guided_mean, once a task: the trajectory with the highest mean score over all of them.
+    With several seeds one more method, guided_mean, once a task: the trajectory with the highest mean score over all of them.
     """
     steps, seeds = vectors.shape[1], run.params.report.seeds
     fold_of = folds(rows["family"].unique(), run.params.prm.folds)
@@ -158,7 +158,7 @@ def looks(rows: pd.DataFrame, score: np.ndarray, seed: int = 0, steps: int = 0) 
 def choices(
     rows: pd.DataFrame, score: np.ndarray, seed: int = 0, steps: int = 0, chosen_by: Sequence[str | Chooser] = tuple(CHOOSERS)
 ) -> pd.DataFrame:
-    """What each chooser takes among an original and its branch-offs, a row per root and arm, for `metrics.paired` and `comparisons`.
+    """What each chooser takes among an original and its branch-offs, a row per root and method, for `metrics.paired` and `comparisons`.
 
     chosen_by: names of `choosers.CHOOSERS`, or functions like those.  One that finds nothing to choose from (no decoded latents or
     no sources for the untrained rule) has no rows.  Beside a row what the choice would cost: latent_steps (`steps` a trajectory),

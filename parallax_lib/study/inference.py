@@ -57,7 +57,7 @@ def loop_parts(run: Run, task: Task) -> tuple[Translator, list]:
 
 
 def translate_all(run: Run, chosen: Sequence[Task], prms: Sequence = (), **own: methods.Given) -> pd.DataFrame:
-    """Every arm's programs for the chosen tasks, here or on the executor; finished groups are read from the journal.
+    """Every method's programs for the chosen tasks, here or on the executor; finished groups are read from the journal.
 
     prms: PRMs or modules of one's own, whose mean score guides instead of the run's; nothing tells which families they have
     seen.  own: `methods.using`, such as proposal=f.
@@ -146,6 +146,6 @@ def as_text(value) -> str:
 
 
 def paired_table(results: pd.DataFrame, against: str = "unguided") -> pd.DataFrame:
-    """Each arm minus `against`: difference in points, bootstrap interval, wins, ties, losses, sign test, detectable effect."""
+    """Each method minus `against`: difference in points, bootstrap interval, wins, ties, losses, sign test, detectable effect."""
     arms = [a for a in results["arm"].unique() if a != against]
     return pd.DataFrame([{"arm": a, "against": against} | metrics.paired(results, a, against) for a in arms])

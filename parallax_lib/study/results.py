@@ -18,6 +18,7 @@ from parallax_lib.analysis.figures import methods as method_figures
 from parallax_lib.analysis.figures import report_card as report_figures
 from parallax_lib.analysis.figures import training as figures
 from parallax_lib.analysis.figures.adjudicator import Adjudicator
+from parallax_lib.analysis.readable import as_text
 from parallax_lib.core.config import resolve
 from parallax_lib.core.storage import read_table
 from parallax_lib.search import arms
@@ -26,7 +27,7 @@ from parallax_lib.study.collection import sensitivity_rows
 from parallax_lib.study.run import Run, all_tasks
 from parallax_lib.tasks.task import Task
 
-SUMMARY = ["arm", "repair", "n", "unjudged", "validated", "rate", "low", "high", "decode_tokens", "prm_calls", "cost"]  # of the arms table
+SUMMARY = ["arm", "repair", "n", "unjudged", "validated", "rate", "low", "high", "decode_tokens", "prm_calls", "cost"]
 
 
 def shipped_sensitivity(run: Run) -> pd.DataFrame:
@@ -89,7 +90,7 @@ def open_adjudicator(run: Run, queue: pd.DataFrame, results: pd.DataFrame) -> Ad
 
 
 def both_rates(run: Run, results: pd.DataFrame) -> pd.DataFrame:
-    """Validated share per arm, automatic and after the decisions made so far."""
+    """Validated share per method, automatic and after the decisions made so far."""
     return recheck.both_rates(results, rows_decided(results, run.folder / "decisions.json"))
 
 
@@ -110,7 +111,7 @@ def write_report(run: Run, sensitivity: bool = False) -> Path:
             "What this is",
             [about, "Verdicts come from compiling and running every program on hidden inputs; a part that was not checked says so."],
         ),
-        ("Arms", [t["arms"], method_figures.arms(t["arms"]), method_figures.tokens_vs_rate(t["arms"])]),
+        ("Methods", [t["arms"], method_figures.arms(t["arms"]), method_figures.tokens_vs_rate(t["arms"])]),
         *(_sensitivity(run) if sensitivity else ()),
         ("Paired differences", [t["paired"], method_figures.paired_diff(t["paired"])]),
         ("Why programs fail", [method_figures.reason_by(t["results"]), figures.ladder(t["results"])]),
@@ -146,11 +147,11 @@ def _sensitivity(run: Run) -> list[tuple[str, list]]:
 
 
 def summary(folder: Path) -> str:
-    """The table of arms and where things lie: what `run` prints last."""
+    """The table of methods and where things lie: what `run` prints last."""
     lines = []
     if (folder / "arms.parquet").exists():
         arms = read_table(folder, "arms")
         shown = [name for name in SUMMARY if name in arms and (name != "repair" or arms[name].any())]
-        lines += ["", arms[shown].round(3).to_string(index=False), ""]
+        lines += ["", as_text(arms[shown]), ""]
     lines += [f"executed notebooks  {folder / 'notebooks'}", f"report              {folder / 'report' / 'index.html'}"]
     return "\n".join(lines)

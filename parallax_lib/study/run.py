@@ -1,6 +1,6 @@
 """An open run: its parameters, folder and journal, its tasks, and the verdicts on what was written for them.
 
-Knows suites and verdicts.  Knows nothing of models, latents or arms.
+Knows suites and verdicts.  Knows nothing of models, latents or methods.
 """
 
 from __future__ import annotations

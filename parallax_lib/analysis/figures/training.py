@@ -1,7 +1,7 @@
 """Figures of what was collected, what the PRM learned and which branches it picks: DataFrame in, go.Figure out.
 
 Knows which columns a figure needs and what its title may claim.  Reads no files, computes no statistics beyond counts
-and shares.  The figures that compare arms (`plots_arms`) and `show`, `use_renderer`, `save_html` (`theme`) can be had
+and shares.  The figures that compare methods (`methods`) and `show`, `use_renderer`, `save_html` (`theme`) can be had
 from here too, so that a notebook imports one name.
 """
 

@@ -11,6 +11,7 @@ import ipywidgets as widgets
 import pandas as pd
 
 from parallax_lib.analysis.figures.escape import STYLE, code_html, diff_html, pair_html, safe_text, verdict_html, visible_text
+from parallax_lib.analysis.readable import heading
 
 ALL = "all"
 FULL = widgets.Layout(width="100%")
@@ -48,7 +49,7 @@ class Filters:
     def __init__(self, frame: pd.DataFrame, columns: Sequence[str], changed: Callable[[], None]):
         self.frame, self.changed = frame, changed
         known = [column for column in columns if column in frame]
-        self.boxes = {column: dropdown(column, sorted(frame[column].astype(str).unique())) for column in known}
+        self.boxes = {column: dropdown(heading(column), sorted(frame[column].astype(str).unique())) for column in known}
         for box in self.boxes.values():
             box.observe(self.on_change, "value")
         self.widget = widgets.HBox(list(self.boxes.values()), layout=widgets.Layout(flex_flow="row wrap"))
@@ -142,8 +143,8 @@ class ProgramList:
 
 
 def title_of(row: Mapping) -> str:
-    """`saxpy.serial-omp, arm guided, seed 0: wrong_output`."""
-    facts = [f"{name} {row[name]}" for name in ("arm", "seed", "sample", "branch_depth", "resample") if name in row]
+    """`saxpy.serial-omp, method guided, seed 0: wrong_output`."""
+    facts = [f"{heading(name)} {row[name]}" for name in ("arm", "seed", "sample", "branch_depth", "resample") if name in row]
     return ", ".join([str(row["task"]), *facts]) + f": {row['reason']}"
 
 
