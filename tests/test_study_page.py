@@ -9,9 +9,11 @@ from itertools import combinations
 import choose_again
 import frames
 import numpy as np
+import page_words
 import pandas as pd
 import pytest
 import study_page
+import study_sections
 
 from parallax_lib.analysis import comparisons
 from parallax_lib.core.config import ROOT
@@ -163,7 +165,7 @@ def test_arms_at_cost_are_left_out_only_where_they_are_the_unguided_arm_again(pa
 
 
 def test_a_section_carries_its_note_and_a_note_of_nothing_is_refused(tmp_path):
-    study_page.collected(frames.rollouts()).to_parquet(tmp_path / "collected.parquet")
+    study_sections.collected(frames.rollouts()).to_parquet(tmp_path / "collected.parquet")
     notes = tmp_path / "notes.json"
     for name in ("collected", "Collected (01)"):
         notes.write_text(json.dumps({name: "Few.", "variations": "Not there yet."}))
@@ -196,7 +198,7 @@ def test_choosing_again_makes_the_tables_that_ship_and_keeps_what_was_measured()
 
 
 def test_cells_of_a_table_and_the_legend():
-    told = study_page.captioned("", pd.DataFrame({"p_value": [1e-9, 0.25], "gain": [float("nan"), 0.12345]}), gain="what is won")
+    told = page_words.captioned("", pd.DataFrame({"p_value": [1e-9, 0.25], "gain": [float("nan"), 0.12345]}), gain="what is won")
     assert (
         told.endswith("| <0.001 |  |\n| 0.25 | 0.123 |")
         and told.startswith("`p_value`: exact sign test")
@@ -213,10 +215,11 @@ def test_a_folder_without_tables_is_an_error(tmp_path, monkeypatch, capsys):
 
 def test_a_pool_whose_thoughts_were_scored_shows_the_guided_filter_and_the_shipped_one_does_not(made):
     title = "What N programs buy (05)"
-    assert {row["method"] for row in rows_of(made, title)} == {"best_of_n", "compile_filter", "execution_filter", "first_survivor", "oracle"}
+    several = {"best_of_n", "compile_filter", "execution_filter", "first_survivor", "oracle"}
+    assert {row["method"] for row in rows_of(made, title)} == several
     pool, results = (pd.read_parquet(STUDY / f"{name}.parquet") for name in ("pool", "results"))
     best_first = pool.assign(score=pool["validated"] - pool["sample"] / 100)  # a score that knows
-    text = dict(study_page.pool(best_first, results))[title]
+    text = dict(study_sections.pool(best_first, results))[title]
     shown = rows_of(f"\n## {title}\n{text}", title)
     rates = {(row["method"], row["N"]): row["rate"] for row in shown}
     assert "`guided_filter` is the first survivor" in text and rates[("guided_filter", "2")] == rates[("oracle", "8")]

@@ -11,16 +11,16 @@ import random
 from collections.abc import Iterator
 
 from parallax_lib.core.errors import UserError
-from parallax_lib.tasks.synthetic import composed_patterns, loop_nests
+from parallax_lib.tasks.synthetic import composed_patterns, nest_patterns
 from parallax_lib.tasks.synthetic.codegen import Array, Spec, Stage, program
 from parallax_lib.tasks.synthetic.patterns import CONSTANTS, REAL, WHOLE, ArraySpec, Pattern, expand, expression, number, patterns
 from parallax_lib.tasks.task import Kernel
 
 TRAIN_FAMILIES = ("map", "stencil1d", "stencil2d", "gather", "transpose", "polynomial", "matvec", "matmul",
                   "time_steps", "sum_reduction", "dot_norm", "scatter_add", "histogram", "prefix_scan", "recurrence",
-                  "inplace_sweep", "rowwise", "argmax", "monte_carlo", "red_black", *loop_nests.TRAIN)
+                  "inplace_sweep", "rowwise", "argmax", "monte_carlo", "red_black", *nest_patterns.TRAIN)
 HELDOUT_FAMILIES = ("convolution", "spmv", "minmax", "compact_count", "pair_forces", "wavefront", "shared_temp",
-                    "half_shift", "carry_columns", "row_balance", *loop_nests.UNSEEN)
+                    "half_shift", "carry_columns", "row_balance", *nest_patterns.UNSEEN)
 ALL_FAMILIES = TRAIN_FAMILIES + HELDOUT_FAMILIES
 SEEN_FAMILIES = TRAIN_FAMILIES + composed_patterns.FAMILIES  # those the bundled translator was trained on
 SCALES = {  # scale -> (default n choices, smallest and largest hidden n / 128, columns of a matrix)

@@ -19,7 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from parallax_lib.core.errors import UserError
-from parallax_lib.tasks.synthetic import composed_patterns, loop_nests
+from parallax_lib.tasks.synthetic import composed_patterns, nest_patterns
 
 WORDS = ("parallel", "reduction", "atomic", "critical", "private", "collapse", "inner", "scan", "tile", "grid",
          "serial", "none")
@@ -87,7 +87,7 @@ def patterns() -> dict[str, Pattern]:
     blocks = [(block, path) for path in sorted(GRAMMARS.glob("*.txt")) for block in path.read_text(encoding="utf-8").split("=== ")[1:]]
     if not blocks:
         raise UserError(f"{GRAMMARS}: no kernel grammar (*.txt) there; install the package again")
-    composed = [(block, Path(module.__name__)) for module in (loop_nests, composed_patterns) for block in module.blocks()]
+    composed = [(block, Path(module.__name__)) for module in (nest_patterns, composed_patterns) for block in module.blocks()]
     for block, path in [*blocks, *composed]:
         pattern = parse(block, path)
         found[pattern.name] = pattern
