@@ -33,7 +33,7 @@ def known_texts(results: pd.DataFrame, pool: pd.DataFrame) -> pd.DataFrame:
     """Texts of the pool's programs that some row of the results holds, by `PROGRAM`."""
     own = results[~results["arm"].isin(["guided", "redecode"])]
     own = own.assign(sample=own["sample"].where(own["arm"] != "random", arms.LIVE["random"].sample))
-    same = [*PROGRAM[:2], "picks", "decode_tokens"]  # what a thought of the guided method and a program of the pool have in common
+    same = [*PROGRAM[:2], "picks", "decode_tokens"]  # what a trajectory of the guided method and a program of the pool have in common
     theirs = pool[[*PROGRAM, "picks", "decode_tokens"]].merge(results.loc[results["arm"] == "guided", [*same, *TEXT]], on=same)
     return pd.concat([own, theirs])[[*PROGRAM, *TEXT]].drop_duplicates(PROGRAM).dropna(subset="code").set_index(PROGRAM)
 

@@ -3,7 +3,7 @@
     python scripts/text_choosers.py [FOLDER] [--out data/study/text_choosers.parquet]   # some 5 minutes on two cores
 
 FOLDER holds collected rollouts (data/rollouts unless one is named).  They pick among the same trajectories, in the same folds of
-unseen families, as stage 03's reward models do.  A plan is what the latents decode to, a strategy word each.
+unseen families, as stage 03's reward models do.  A plan is what the latents decode to, one token a function.
 
 plan_table: the mean reward that a plan had in that direction among the training families, towards their mean by 20 more rows.
 plan_text: logistic regression on the plan, the direction, the n-grams (1 to 4) of the source before `main`, and these times

@@ -49,9 +49,9 @@ def at_k_table(results: pd.DataFrame, ks: tuple[int, ...] = (1,)) -> pd.DataFram
     for arm, part in known.groupby("arm", sort=False):
         frame = _outcomes(part)
         summed = {c: (c, "sum") for c in AT_K.values() if c != "speed"}
-        tally = frame.groupby("task").agg(n=("good", "size"), **summed, speed=("speed", list))
+        counts = frame.groupby("task").agg(n=("good", "size"), **summed, speed=("speed", list))
         for k in ks:
-            enough = tally[tally["n"] >= k]
+            enough = counts[counts["n"] >= k]
             if not len(enough):
                 continue
             row = {"arm": arm, "k": k, "tasks": len(enough)}

@@ -59,7 +59,7 @@ class Latent(Section):
     proposal: str = "gaussian"  # of translator.proposals.PROPOSALS
     sigma: float = Field(0.5, ge=0)  # logits: 1.3 is near the spread of Gumbel noise, so about one draw of the plan at temperature 1
     unit: Literal["rms", "absolute"] = "rms"  # of sigma, for gaussian
-    words: int = Field(8, ge=1)  # likeliest words whose logits move, for logits; directions, for pca
+    words: int = Field(8, ge=1)  # likeliest tokens whose logits move, for logits; directions, for pca
     pca: str = "data/rollouts"  # folder of rollouts whose latents give the directions of pca
 
 

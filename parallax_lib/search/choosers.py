@@ -12,7 +12,7 @@ row a program, its index 0..n-1, and the columns
     latent_steps, prm_calls, think_cost, score_cost           of its trajectory; costs in tokens of the translator
     decode_tokens, prompt                                     of its answer, and of the prompt, which a group pays once
 
-**Ties have one rule**: of programs that look alike to a chooser the one that it has written first is taken, and of thoughts that
+**Ties have one rule**: of programs that look alike to a chooser the one that it has written first is taken, and of trajectories that
 look alike the one that was drawn first is written first.
 
 n programs.
@@ -93,12 +93,12 @@ def random(looks: pd.DataFrame) -> Choice:
 
 
 def guided(looks: pd.DataFrame) -> Choice:
-    """The thought that the PRM scores highest."""
+    """The trajectory that the PRM scores highest."""
     return Choice("scores", looks["score"], most=1)
 
 
 def untrained_rule(looks: pd.DataFrame) -> Choice:
-    """The trajectory whose decoded words suit most of the source's functions (`search.untrained_rule`)."""
+    """The trajectory whose decoded tokens suit most of the source's functions (`search.untrained_rule`)."""
     return Choice("trajectories", looks["suited"], most=1)
 
 
@@ -179,7 +179,7 @@ def _written(rows: pd.DataFrame, *limits: int | None) -> pd.Series:
 
 
 def _spent(trajectory: pd.DataFrame, written: pd.DataFrame, how: Choice) -> pd.DataFrame:
-    """Costs of each group: of the thoughts that were made (and scored), and of the programs that were written."""
+    """Costs of each group: of the trajectories that were made (and scored), and of the programs that were written."""
     scored = 1 if how.before == "scores" else 0
     thinking = trajectory.assign(**{name: scored * trajectory[name] for name in SCORING}).groupby("group")[[*THINKING, *SCORING]].sum()
     done = {name: (written["level"] >= least) & (name in how.checks) for name, least in CHECKS.items()}

@@ -146,7 +146,7 @@ def made_by(params: Params) -> str:
 
 
 def scores_pool(params: Params) -> bool:
-    """Whether all thoughts that the guided method ranks, and it ranks by nothing but the score, are trajectories of the pool's programs."""
+    """Whether all trajectories that the guided method ranks, and it ranks by nothing but the score, are those of the pool's programs."""
     s = params.search
     return s.choose == "trajectories" and s.samples >= s.branches and not s.margin and "guided" in arms.live(s.arms)
 
@@ -221,7 +221,7 @@ def _write(translator: Translator, models: Sequence, rows: Sequence[Row], params
 def think_rows(
     translator: Translator, models: Sequence, rows: Sequence[Row], prompts: engine.State, index: list[int], params: Params
 ) -> tuple:
-    """(the thought of every row, a guided one's final scores by slot, which of its slots each row took).
+    """(the trajectory of every row, a guided one's final scores by slot, which of its slots each row took).
 
     index: which of the prefilled prompts a row reads.
     """

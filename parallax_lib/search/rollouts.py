@@ -178,11 +178,11 @@ def write_answers(
         progress=progress,
     )
     rows = []
-    for answer, words in zip(answers, trajectory.words, strict=True):
+    for answer, tokens in zip(answers, trajectory.tokens, strict=True):
         text = prompts.OPENING + translator.tokenizer.decode(answer.tokens, skip_special_tokens=True)
         rows.append(
             {
-                "plan": " ".join(words),
+                "plan": " ".join(tokens),
                 "code": extraction.extract(text),
                 "tokens": len(answer.tokens),
                 "mean_logprob": answer.mean_logprob,

@@ -65,5 +65,5 @@ def prompt_tokens(tokenizer, source_api: str, target_api: str, source: str, past
 
 
 def repair_turn(log: str) -> str:
-    """What a repair round adds: compiler or run-time feedback, never the oracle's data."""
+    """What a repair round adds: compiler or run-time feedback, never the expected output."""
     return f"The program failed:\n{log.strip()[:1500]}\nWrite the corrected program."

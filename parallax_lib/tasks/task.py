@@ -22,10 +22,10 @@ FILE = {"serial": "main.cpp", "omp": "main.cpp", "cuda": "main.cu"}
 
 @dataclass(frozen=True)
 class Kernel:
-    """One benchmark program in up to three APIs, each a single file, with the arguments its oracle uses.
+    """One benchmark program in up to three APIs, each a single file, with the arguments of its checked runs.
 
-    oracle: "shared" compares numbers with the kernel's serial (else omp) program, "own" line by line with the task's own
-    source.  strength: what the oracle can tell, where it is known.  unshown: APIs whose text is for references only and
+    oracle: how outputs are compared, "shared": numbers with the kernel's serial (else omp) program, "own": line by line with the task's own
+    source.  strength: what comparing outputs can tell, where it is known.  unshown: APIs whose text is for references only and
     never a task's source.  inputs: files that a run sees read-only in ../job/inputs/.  varies: of each argument of the hidden inputs
     one of VARIES; () for a kernel whose inputs are fixed.
     """

@@ -1,7 +1,7 @@
-"""LoRA-trains a translator on forge programs to plan in K latent words and then write the program.
+"""LoRA-trains a translator on forge programs to write K plan tokens, one a latent step, and then the program.
 
 `python -m parallax_lib adapt --out data/adapter ...` made the adapter that ships.  Knows forge and the prompt form;
-knows no reward.  A sample is: prompt, K plan words, opening fence, program, closing fence, end.
+knows no reward.  A sample is: prompt, K plan tokens, opening fence, program, closing fence, end.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class AdaptConfig:
     tokens_per_step: int = 49_152
     max_tokens: int = 2_600  # longer samples are left out
     warmup: float = 0.05
-    label_noise: float = 0.3  # share of functions whose plan word is `parallel` whatever the loop needs
+    label_noise: float = 0.3  # share of functions whose plan token is `parallel` whatever the loop needs
     dressed: float = 0.7  # share of samples in other names and with helper functions (forge_guise)
     wide: float = 0.0  # share of samples from forge_wide: uneven bounds, bodies put together by a seed
     seed: int = 0
@@ -56,9 +56,9 @@ def sample_ids(tokenizer, seed: int, label_noise: float, dressed: float = 0.0, w
     """(token ids, labels) of one training sample; labels are IGNORE where nothing is learnt."""
     rng = random.Random(seed)
     source, target = rng.choice(DIRECTIONS).split("-")
-    guise = random.Random(f"guise {seed}").random() < dressed
+    dress = random.Random(f"guise {seed}").random() < dressed
     families = composed_patterns.FAMILIES if random.Random(f"wide {seed}").random() < wide else generator.TRAIN_FAMILIES
-    pair = finetuning_pairs.training_pair(generator.sample(seed, families), source, target, rng, label_noise, guise)
+    pair = finetuning_pairs.training_pair(generator.sample(seed, families), source, target, rng, label_noise, dress)
     length = rng.choice(PLAN_LENGTHS)
     words = (*pair.plan, *["none"] * length)[:length]
     ask = prompts.prompt_tokens(tokenizer, source, target, pair.source)
@@ -71,10 +71,10 @@ def sample_ids(tokenizer, seed: int, label_noise: float, dressed: float = 0.0, w
 
 
 def plan_token(tokenizer, word: str) -> int:
-    """A plan word is one token, with its leading space.  UserError where the tokenizer cuts it."""
+    """A plan token is one token, with its leading space.  UserError where the tokenizer cuts it."""
     ids = prompts.tokens(tokenizer, " " + word)
     if len(ids) != 1:
-        raise UserError(f"adapt: --base: its tokenizer makes {len(ids)} tokens of the plan word {word!r}; take a base that has it as one")
+        raise UserError(f"adapt: --base: its tokenizer makes {len(ids)} tokens of the plan token {word!r}; take a base that has it as one")
     return ids[0]
 
 

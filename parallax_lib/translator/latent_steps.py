@@ -27,11 +27,11 @@ Choose = Callable[..., torch.Tensor | tuple[torch.Tensor, torch.Tensor]]
 
 @dataclass(frozen=True)
 class Trajectory:
-    """K latent steps of B rows: the chosen states before alignment, which candidate each was, the nearest words."""
+    """K latent steps of B rows: the chosen states before alignment, which candidate each was, the nearest tokens."""
 
     latents: torch.Tensor  # (B, K, D)
     picks: torch.Tensor  # (B, K) long, 0 is the unperturbed state
-    words: list[list[str]]  # B x K, argmax token of every chosen state: what the plan reads like
+    tokens: list[list[str]]  # B x K, argmax token of every chosen state: what the plan reads like
     state: engine.State
 
 
@@ -88,12 +88,12 @@ def take(trajectory: Trajectory, rows: list[int]) -> Trajectory:
     """Some rows of a trajectory, none twice; the others' cache is given up."""
     index = torch.tensor(rows, dtype=torch.long, device=trajectory.picks.device)
     return Trajectory(
-        trajectory.latents[index], trajectory.picks[index], [trajectory.words[i] for i in rows], engine.drop(trajectory.state, index)
+        trajectory.latents[index], trajectory.picks[index], [trajectory.tokens[i] for i in rows], engine.drop(trajectory.state, index)
     )
 
 
 @torch.inference_mode()
 def read_plan(translator: Translator, latents: torch.Tensor) -> list[list[str]]:
-    """The nearest word of every latent (B, K, D): B lists of K."""
+    """The nearest token of every latent (B, K, D): B lists of K."""
     tokens = translator.logits(latents).argmax(-1)
     return [[translator.tokenizer.decode([t]).strip() or "·" for t in row] for row in tokens.tolist()]

@@ -66,7 +66,7 @@ def mc_dropout(h, count, sigma, seeds, params, translator):
 
 
 def logits(h, count, sigma, seeds, params, translator):
-    """N(0, sigma^2) on the logits of the state's likeliest words, by the smallest change of the state that does it."""
+    """N(0, sigma^2) on the logits of the state's likeliest tokens, by the smallest change of the state that does it."""
     head = translator.model.get_output_embeddings().weight
     noise = sigma * normal(seeds, (count, params.words)).to(h.device)  # (B, count, words)
     return h + noise @ word_directions(h[:, 0], head, params.words) / translator.logit_scale
@@ -82,7 +82,7 @@ PROPOSALS = {"gaussian": gaussian, "logits": logits, "pca": pca, "mc_dropout": m
 
 
 def word_directions(hidden: torch.Tensor, head: torch.Tensor, words: int) -> torch.Tensor:
-    """(B, words, D): adding the i-th adds 1 to the logit of the i-th likeliest word and 0 to those of the others."""
+    """(B, words, D): adding the i-th adds 1 to the logit of the i-th likeliest token and 0 to those of the others."""
     likeliest = (hidden.to(head.dtype) @ head.T).float().topk(words, dim=-1).indices
     rows = head[likeliest].float()  # (B, words, D)
     gram = rows @ rows.transpose(1, 2)

@@ -163,7 +163,7 @@ def _what_ran(state: State, counts: list[tuple[int, ...]]) -> str:
     if state.task.target == "cuda":
         how = "on the CPU (cuda-cpu emulation), threads in two orders" if state.toolchain.emulated else "twice on the GPU"
     which = f"{completed} hidden inputs" if completed == len(counts) else f"the first {completed} of {len(counts)} hidden inputs"
-    own = f"; oracle: own source's lines, {state.task.kernel.strength}" if state.task.kernel.oracle == "own" else ""
+    own = f"; output comparison: own source's lines, {state.task.kernel.strength}" if state.task.kernel.oracle == "own" else ""
     by_seed = f"; inputs drawn by seed {state.bench.draw}" if state.bench.draw and state.task.kernel.varies else ""
     return f"compiled; ran {which}, {how}{own}{by_seed}"
 

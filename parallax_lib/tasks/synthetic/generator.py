@@ -1,6 +1,6 @@
 """Endless, seeded program triples (serial, OpenMP, CUDA) from kernel grammars, right and realistically wrong.
 
-A program has one to three hot functions; a plan names one strategy word for each, in source order.  Whether a plan is
+A program has one to three hot functions; a plan names one token for each, in source order.  Whether a plan is
 right follows from the grammar's labels.  Knows nothing of tokenizers, models, compilers or verdicts.
 """
 
@@ -226,7 +226,7 @@ def right_words(stage: Stage, api: str) -> list[str]:
 
 
 def strategies(stage: Stage, api: str) -> dict[str, bool]:
-    """Every strategy word of a stage for an API, with its label."""
+    """Every plan token of a stage for an API, with its label."""
     return {word: option.right for word, option in patterns()[stage.pattern].options[api].items()}
 
 
@@ -253,7 +253,7 @@ def render(spec: Spec, api: str, plan: tuple[str, ...] | None = None) -> str:
     elif plan is None:
         plan = source_plan(spec, api, random.Random(f"{spec.name} {api}"))
     if len(plan) != len(spec.stages):
-        raise UserError(f"forge: plan {plan} has {len(plan)} words, {spec.name} has {len(spec.stages)} functions")
+        raise UserError(f"forge: plan {plan} has {len(plan)} tokens, {spec.name} has {len(spec.stages)} functions")
     return program(spec, api, plan)
 
 

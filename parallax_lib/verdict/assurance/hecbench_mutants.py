@@ -1,4 +1,4 @@
-"""What became of the mutants of a HeCBench program: rejected, survived, or saying nothing about the oracle.
+"""What became of the mutants of a HeCBench program: rejected, survived, or saying nothing about the output comparison.
 
 Knows mutants, verdicts and which lines a run reaches.  Knows nothing of checkouts or of how a verdict is made.
 
@@ -44,7 +44,7 @@ CLOCK = re.compile(r"chrono|duration|get_?time|\bw?time\b|clock", re.I)  # what 
 LINE = re.compile(r"^ *(#####|=====|[0-9]+\*?|-): *(\d+):", re.M)
 
 
-def tally(task: Task, bench: Bench, mutants: list[Mutant]) -> tuple[Counter, list[str]]:
+def outcomes(task: Task, bench: Bench, mutants: list[Mutant]) -> tuple[Counter, list[str]]:
     """(how many were "rejected", "survived", set apart or "no mutant"; the survivors in words).
 
     Those outside the parallel work, in the program's set-up or in its own check, are counted under "... outside" instead.

@@ -1,4 +1,4 @@
-"""How strong a suite's oracle is: mutants of every reference, judged as translations, and what survives.
+"""How strong a suite's output comparison is: mutants of every reference, judged as translations, and what survives.
 
 Knows mutants, verdicts and counts.  Knows nothing of how programs are judged or of models.
 
@@ -134,7 +134,7 @@ def strengths(folder: Path, kernels: list[Kernel]) -> dict[str, str]:
 
 @functools.cache
 def bundled_strengths() -> dict[str, str]:
-    """Kernel name -> strength of the bundled suite's oracle."""
+    """Kernel name -> strength of the bundled suite's output comparison."""
     return strengths(suites.MINIBENCH, suites.read_folder(suites.MINIBENCH, "minibench"))
 
 
