@@ -81,7 +81,7 @@ def parser() -> argparse.ArgumentParser:
     red.add_argument("--api", choices=("omp", "cuda"), default="", help="only this part, each program with its evidence")
     red.add_argument("--journal", type=Path, default=None, help="file that keeps verdicts, so that a stopped gate goes on")
     red.set_defaults(go=_redteam)
-    strength = sub.add_parser("audit", help="mutants of a suite's references that the output comparison misses; status 1 when a kernel is weak")
+    strength = sub.add_parser("audit", help="mutants of references that the output comparison misses; status 1 when a kernel is weak")
     strength.add_argument("suite", type=Path, help="a folder with kernels.yaml, a HeCBench checkout or a parameter file")
     strength.add_argument("--per-operator", type=at_least(1), default=3)
     strength.add_argument("--workers", type=at_least(1), default=2)

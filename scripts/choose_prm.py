@@ -24,8 +24,8 @@ from parallax_lib.study import collection, cross_validation
 from parallax_lib.study import run as runs
 from parallax_lib.study import training as prm_training
 
-GRID = ("", "reads=words", "reads=both", "loss=mse", "loss=rank", "loss=listwise", "width=64", "width=256", "dropout=0.2", "dropout=0.6",
-        "layers=1", "kind=gru", "kind=ridge", "reads=both,loss=listwise")  # fmt: skip
+GRID = ("", "reads=embeddings", "reads=both", "loss=mse", "loss=rank", "loss=listwise", "width=64", "width=256", "dropout=0.2",
+        "dropout=0.6", "layers=1", "kind=gru", "kind=ridge", "reads=both,loss=listwise")  # fmt: skip
 
 
 def ordered(rows: pd.DataFrame, score: np.ndarray) -> tuple[int, int]:

@@ -160,9 +160,9 @@ def cross_validation(chosen: pd.DataFrame, suites: pd.DataFrame, *beside: pd.Dat
 def texts(rows: pd.DataFrame, chosen: pd.DataFrame | None = None) -> list[tuple[str, str]]:
     what = (
         "`plan_table`: the mean reward that a plan had in that direction; `plan_text`: a linear model of the plan's tokens and "
-        "the source's n-grams (`scripts/text_choosers.py`). Both are trained on the same families as the reward models. `untrained_rule` learns "
-        "nothing: of a function that accumulates it wants reduction, atomic or critical, of any other a token that shares the loop out "
-        "(`parallax_lib/search/untrained_rule.py`). None of the three sees a latent."
+        "the source's n-grams (`scripts/text_choosers.py`). Both are trained on the same families as the reward models. `untrained_rule` "
+        "learns nothing: of a function that accumulates it wants reduction, atomic or critical, of any other a token that shares the "
+        "loop out (`parallax_lib/search/untrained_rule.py`). None of the three sees a latent."
     )
     choosers = captioned(f"{what} {RESAMPLED}", beside_readers(rows, chosen), rate_a="of the first named")
     return [("Choosers that see no latent (03)", choosers)]

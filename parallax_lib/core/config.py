@@ -95,7 +95,7 @@ class Prm(Section):
     heads: int = Field(4, ge=1)
     dropout: float = Field(0.1, ge=0, lt=1)
     lora_rank: int = Field(0, ge=0)  # causal LM only: train adapters of this rank, its weights stay in their precision; 0: train it whole
-    reads: Literal["states", "words", "both"] = "states"  # a latent as it is, the input embedding it is aligned to, or one after the other
+    reads: Literal["states", "embeddings", "both"] = "states"  # a latent, the input embedding it is aligned to, or one after the other
     context: Literal["none", "pooled"] = "none"  # pooled: the PRM also reads the mean state of the prompt
     loss: str = "mse"  # of prm.losses.LOSSES
     epochs: int = Field(20, ge=1)

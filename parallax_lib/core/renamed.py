@@ -10,6 +10,7 @@ from parallax_lib.core.errors import UserError
 VALUES = {  # setting -> its values' earlier names
     "search.arms": {"run_filter": "execution_filter"},
     "search.choose": {"thoughts": "trajectories"},
+    "prm.reads": {"words": "embeddings"},
 }
 KEYS = {  # a section, or a key of one
     "card": "report",
