@@ -328,7 +328,7 @@ def test_parallel_racefree_and_speedup_at_k_are_the_means_over_all_subsets():
 # latent sensitivity
 
 
-def test_influence_counts_programs_and_changed_outcomes():
+def test_latent_sensitivity_counts_programs_and_changed_outcomes():
     rows = [  # task, kind, sigma, code, level, reason
         ("a", "unperturbed", 0.0, "A", 5, "ok"), ("b", "unperturbed", 0.0, "B", 2, "crash"),
         ("c", "unperturbed", 0.0, "C", 0, "infra_error"),

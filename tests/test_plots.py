@@ -116,7 +116,7 @@ def test_ladder_leaves_unjudged_programs_out():
     assert list(figures.ladder(rows).data[0].y) == [0.75, 0.75, 0.5, 0.5, 0.5]
 
 
-def test_influence_draws_noise_as_lines_and_the_control_as_a_level():
+def test_latent_sensitivity_draws_noise_as_lines_and_the_control_as_a_level():
     noise, control = figures.latent_sensitivity(latent_sensitivity()).data[:2]
     assert list(noise.x) == [0.0, 0.5, 1.0] and list(noise.y) == [1.0, 2.0, 3.0]
     assert list(control.y) == [1.5, 1.5]

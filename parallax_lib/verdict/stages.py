@@ -159,7 +159,7 @@ def run_inputs(state: State) -> State:
 
 def _what_ran(state: State, counts: list[tuple[int, ...]]) -> str:
     completed = len(state.printed)
-    how = f"with {'; '.join(' '.join(map(str, c)) for c in counts[:completed])} threads"
+    how = f"with {'; '.join(' and '.join(map(str, c)) for c in counts[:completed])} threads"
     if state.task.target == "cuda":
         how = "on the CPU (cuda-cpu emulation), threads in two orders" if state.toolchain.emulated else "twice on the GPU"
     which = f"{completed} hidden inputs" if completed == len(counts) else f"the first {completed} of {len(counts)} hidden inputs"
