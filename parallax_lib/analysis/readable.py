@@ -15,8 +15,8 @@ def heading(column: object) -> str:
     return HEADINGS.get(str(column), str(column))
 
 
-def as_text(frame: pd.DataFrame, digits: int = 3) -> str:
-    """The frame as aligned text, floats rounded; an index is shown where it has a name."""
-    named = any(name is not None for name in frame.index.names)
-    shown = frame.rename(columns=HEADINGS).rename_axis(index=HEADINGS) if named else frame.rename(columns=HEADINGS)
-    return shown.round(digits).to_string(index=named)
+def as_text(table: pd.DataFrame | pd.Series, digits: int = 3) -> str:
+    """The table as aligned text, floats rounded; an index is shown where it has a name."""
+    named = any(name is not None for name in table.index.names)
+    shown = table.rename(columns=HEADINGS) if isinstance(table, pd.DataFrame) else table
+    return (shown.rename_axis(index=HEADINGS) if named else shown).round(digits).to_string(index=named)

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from parallax_lib.sandbox import guard, landlock, machine_limits, process_limits, scratch, seccomp
+from parallax_lib.sandbox import landlock, machine_limits, process_limits, reaper, scratch, seccomp
 from parallax_lib.sandbox.supervisor import Limits
 
 BASE_ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/work", "TMPDIR": "/tmp", "LANG": "C.UTF-8"}
@@ -70,7 +70,7 @@ def _start_bwrap(stack: ExitStack, job: Job, level: Level) -> tuple[subprocess.P
     passed: list[int] = []
     with ExitStack() as ours:  # descriptors that only the child needs
         ours.callback(os.close, report_in)
-        command = [level.bwrap, *level.options, "--dir", f"/run/{guard.token()}", *_mounts(job)]
+        command = [level.bwrap, *level.options, "--dir", f"/run/{reaper.token()}", *_mounts(job)]
         for name, data in job.files.items():
             command += ["--perms", "0555", "--file", _memory(ours, passed, data), f"/job/{name}"]
         filter_bytes = seccomp.program(hidden_memory=job.gpu)
