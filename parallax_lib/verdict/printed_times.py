@@ -82,7 +82,7 @@ def mask_fields(pieces: list[Piece]) -> list[Piece]:
         if kind == "mark" and text.strip(STAMP) == "":
             field, end = DATE, i
         elif kind in NUMBERS and not field:
-            field = _unit_before(masked) or _told_by_words(kind, last, statistics)
+            field = _unit_before(masked) or _field_by_words(kind, last, statistics)
         masked.append(("field", field) if field else (kind, text))
         last = text.lower() if kind == "word" else last
         i = max(end, i) + 1
@@ -159,7 +159,7 @@ def _of_times_only(pieces: list[Piece]) -> bool:
     return not words.isdisjoint(UNITS) and not words.isdisjoint(NOUNS) and words <= NOUNS | STATISTIC | UNITS | STRONG | RATE_NOUNS
 
 
-def _told_by_words(kind: str, last: str, statistics: bool) -> str:
+def _field_by_words(kind: str, last: str, statistics: bool) -> str:
     """A statistic of times whose unit stands elsewhere in the line, or how many times faster something is."""
     if kind != "real":
         return ""
