@@ -77,7 +77,7 @@ class Decode(Section):
 
 
 class Collect(Section):
-    limit: int = Field(8, ge=1)  # tasks collected live
+    limit: int = Field(8, ge=0)  # tasks collected live; 0: none, `shipped` has them all
     resamples: int = Field(1, ge=1)  # R: branch-offs at each of `depths`
     depths: tuple[int, ...] = ()  # latent indices where rollouts branch off, one named twice has twice as many; empty: every index
     onward: bool = False  # a branch-off goes on with noise at every later latent, as search does; else it differs at one
@@ -138,6 +138,7 @@ class Validate(Section):
     timing: Annotated[Literal["off", "on"], SWITCH] = "off"  # exclusive timing lane for correct programs
     cuda: Literal["auto", "gpu", "emulated", "compile"] = "auto"  # where CUDA programs run; auto: a GPU, else the CPU
     unsafe: bool = False  # run generated programs without a sandbox
+    again: int = Field(0, ge=0)  # stage 03, with `prm.folds`: tasks of which the chosen program and another are compiled and run again here
 
 
 class Executor(Section):
@@ -224,6 +225,8 @@ def check(values: dict, lines: dict[tuple, int], file: Path) -> Params:
         plain = name not in SMALL_PRMS and "/" not in name and not os.path.exists(resolve(name))
         if plain and (close := difflib.get_close_matches(name, SMALL_PRMS, n=1, cutoff=0.75)):
             raise UserError(f"{file.name}: {key}: {name!r} is no kind of PRM; did you mean {close[0]!r}?")
+    if not params.collect.limit and not params.collect.shipped:
+        raise UserError(f"{file.name}: collect.limit: 0 collects nothing; raise it, or name rollouts as collect.shipped")
     if params.executor.kind == "dask" and not params.executor.address:
         raise UserError(f"{file.name}: executor.address: name the Dask scheduler, tcp://host:8786 or the file of its --scheduler-file")
     if params.search.beam > params.search.branches:

@@ -34,6 +34,7 @@ MAKERS = {  # table -> the stage that makes it
     **dict.fromkeys(("history", "scores", "scores_by_depth", "calibration"), "02"),
     **dict.fromkeys(("branches", "selection"), "03"),
     **dict.fromkeys(("crossfit", "crossfit_differences", "crossfit_gaps", "crossfit_families", "crossfit_filtered"), "03"),
+    "judged_again": "03",
     "translations": "04",
     **dict.fromkeys(("pool", "results", "rounds", "arms", "repairs", "paired"), "05"),
     "recheck": "06",

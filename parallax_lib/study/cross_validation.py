@@ -89,8 +89,9 @@ def train_missing(run: Run, rows: pd.DataFrame, vectors: np.ndarray, seeds: Sequ
                 jobs.append((seed, split, folder_of(run, name)))
     if jobs:
         material = Material(rows, vectors, prompt_states(run, rows))
-        for done, _ in enumerate(each(partial(_train, run.params), material, jobs, run.folder, alone(run.params))):
-            run.progress("crossfit", done + 1, len(jobs))
+        run.progress("train on the other families", 0, len(jobs), "PRMs")
+        for done, _ in enumerate(each(partial(_train, run.params), material, jobs, run.folder, alone(run.params)), 1):
+            run.progress("train on the other families", done, len(jobs), "PRMs")
 
 
 def _train(params: Params, material: Material, job: tuple[int, np.ndarray, Path]) -> None:

@@ -5,13 +5,14 @@ Knows the tables of a run folder.  Computes no metric itself and runs no model.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from parallax_lib.analysis import comparisons as report_card
-from parallax_lib.analysis import metrics, pass_at_k, recheck, subgroups, validation_stats
+from parallax_lib.analysis import findings, metrics, pass_at_k, recheck, subgroups, validation_stats
 from parallax_lib.analysis.decisions import rows_decided
 from parallax_lib.analysis.figures import html_report
 from parallax_lib.analysis.figures import methods as method_figures
@@ -26,6 +27,7 @@ from parallax_lib.study.collection import influence_rows
 from parallax_lib.study.run import Run, all_tasks
 from parallax_lib.tasks.task import Task
 
+WIDTH = 118  # characters of a line of the summary
 SUMMARY = ["arm", "repair", "n", "unjudged", "validated", "rate", "low", "high", "decode_tokens", "prm_calls", "cost"]  # of the arms table
 
 
@@ -36,9 +38,9 @@ def shipped_influence(run: Run) -> pd.DataFrame:
 
 
 def influence(run: Run, chosen: Sequence[Task]) -> pd.DataFrame:
-    """What noise on the latents changes, measured with the run's translator on some of the chosen tasks; of the study that ships, as
-    measured when data/rollouts was collected."""
-    return shipped_influence(run) if run.shipped else metrics.influence(influence_rows(run, chosen))
+    """What noise on the latents changes, measured with the run's translator on some of the chosen tasks; of the study that ships, and
+    of a run that measures it on no task, as measured when the shipped rollouts were collected."""
+    return shipped_influence(run) if run.shipped or not (chosen and run.params.collect.influence_limit) else metrics.influence(influence_rows(run, chosen))
 
 
 def shown_scores(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -145,12 +147,21 @@ def _card(run: Run) -> list[tuple[str, list]]:
     ]
 
 
+def found(folder: Path) -> list[findings.Finding]:
+    """What the tables of a run's folder say, in sentences; those of stages that have not run are not there."""
+    names = ("crossfit", "judged_again", "results")
+    return findings.findings(*(read_table(folder, name) if (folder / f"{name}.parquet").exists() else pd.DataFrame() for name in names))
+
+
 def summary(folder: Path) -> str:
-    """The table of arms and where things lie: what `run` prints last."""
+    """What was found, a sentence each, and where to look next: what `run` prints last."""
+    said = found(folder)
     lines = []
-    if (folder / "arms.parquet").exists():
+    if (folder / "arms.parquet").exists() and not any(each.label == "Illustration" for each in said):
         arms = read_table(folder, "arms")
         shown = [name for name in SUMMARY if name in arms and (name != "repair" or arms[name].any())]
-        lines += ["", arms[shown].round(3).to_string(index=False), ""]
-    lines += [f"executed notebooks  {folder / 'notebooks'}", f"report              {folder / 'report' / 'index.html'}"]
+        lines += ["", arms[shown].round(3).to_string(index=False)]
+    where = f"{folder / 'report' / 'index.html'} (report), {folder / 'notebooks'} (executed notebooks), docs/RESULTS.md (what is not shown)."
+    for label, text in [*said, ("Look next", where)]:
+        lines += ["", *textwrap.wrap(f"{label:13} {text}", WIDTH, subsequent_indent=" " * 14, break_long_words=False, break_on_hyphens=False)]
     return "\n".join(lines)

@@ -100,6 +100,7 @@ def train_prm(run: Run, kind: str | torch.nn.Module, rows: pd.DataFrame, vectors
     contexts = prompt_states(run, rows)
     told = [targets.tolist(), list(rows["capture_id"]), rows["split"].tolist(), read_by(run, vectors)]
     code = source_digest(trial, kind, *methods.members(params, "loss"))
+    updates = params.prm.epochs * -(-int((rows["split"] == "train").sum()) // params.prm.batch)
     folder = _fresh_folder(run, kind, [prm_settings(run), run.params.seed, *told, code])
     with one_thread() if isinstance(kind, torch.nn.Module) or kind in SMALL_PRMS else nullcontext():
         model, history = train.fit_model(
@@ -114,7 +115,7 @@ def train_prm(run: Run, kind: str | torch.nn.Module, rows: pd.DataFrame, vectors
             prm=prm_shape(params, kind),
             contexts=contexts,
             device=pick_device(run.params.translator.device),
-            progress=lambda row: run.progress(f"train {folder.name.removeprefix('prm-')}", int(row["step"]), 0),
+            progress=lambda row: run.progress(f"train {folder.name.removeprefix('prm-')}", int(row["step"]), updates, "updates", most=True),
             extra=partial(write_families, rows.loc[rows["split"] != "test", "family"]),
         )
     return model, history
