@@ -21,10 +21,11 @@ class Finding(NamedTuple):
     text: str
 
 
-def findings(chosen: pd.DataFrame, again: pd.DataFrame, results: pd.DataFrame) -> list[Finding]:
+def findings(chosen: pd.DataFrame, again: pd.DataFrame, results: pd.DataFrame, overuses: bool = False) -> list[Finding]:
     """Sentences on what the choosers took among collected trajectories, on verdicts made again, on live translations.
 
     chosen: `cross_validation.table`; again: `agreement.judged_again`; results: the methods' judged programs.  Any may be empty.
+    overuses: the translator is the bundled one, whose corpus overuses `parallel`.
     """
     said = []
     if len(chosen):
@@ -35,7 +36,7 @@ def findings(chosen: pd.DataFrame, again: pd.DataFrame, results: pd.DataFrame) -
         few = results["task"].nunique() < FEW
         said.append(Finding("Illustration" if few else "Live", _live(results) + (", too few tasks for a rate" if few else "") + "."))
     if len(chosen):
-        said.append(Finding("Not shown", _limits(chosen)))
+        said.append(Finding("Not shown", _limits(chosen, overuses)))
     return said
 
 
@@ -60,7 +61,8 @@ def _others(chosen: pd.DataFrame) -> str:
     names = {RULE: "an untrained rule", CHANCE: "a random sibling", LIKELIEST: "the likeliest program"}
     parts = [f"{name} {rate[arm]:.1%}" for arm, name in names.items() if arm in rate]
     if SURVIVOR in rate:
-        parts.append(f"the first program that survives its own runs {rate[SURVIVOR]:.1%} ({written[SURVIVOR]:.1f} programs written and run a task)")
+        cost = f"{written[SURVIVOR]:.1f} programs written and run a task"
+        parts.append(f"the first program that survives its own runs {rate[SURVIVOR]:.1%} ({cost})")
     if CEILING in rate:
         parts.append(f"the best possible choice {rate[CEILING]:.1%}")
     return f"On the same tasks {', '.join(parts)}."
@@ -90,7 +92,7 @@ def _live(results: pd.DataFrame) -> str:
     return f"{results['task'].nunique()} tasks translated live, programs validated: {counts}"
 
 
-def _limits(chosen: pd.DataFrame) -> str:
+def _limits(chosen: pd.DataFrame, overuses: bool) -> str:
     parts = []
     for arm, name in ((RULE, "the untrained rule"), (SURVIVOR, "running programs until one survives")):
         if arm in set(chosen["arm"]):
@@ -98,4 +100,5 @@ def _limits(chosen: pd.DataFrame) -> str:
             parts.append(f"guided minus {name} is {points(told['low'], told['high'], told['diff'])}")
     cheaper = f"that PRMs are worth more than cheaper choosers ({'; '.join(parts)})" if parts else "how cheaper choosers do"
     seeds = "" if chosen["seed"].nunique() > 1 else ", what another training seed picks"
-    return f"This does not show {cheaper}{seeds}, or anything about translators without this one's habit of writing `parallel`."
+    other = "another translator: the corpus of this one overuses `parallel` on purpose" if overuses else "another translator"
+    return f"This does not show {cheaper}{seeds}, or anything about {other}."

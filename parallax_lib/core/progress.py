@@ -39,6 +39,7 @@ class Level:
     most: bool = False
     began: float = 0.0  # seconds since the epoch
     first: int = 0
+    at: float = 0.0  # when it was counted last
 
 
 class Meter:
@@ -62,7 +63,7 @@ class Meter:
         now, known = self._clock(), self.levels[depth : depth + 1]
         same = bool(known) and known[0].what == what and known[0].done <= done
         began, first = (known[0].began, known[0].first) if same else (now, done)
-        self.levels[min(depth, len(self.levels)) :] = [Level(what, done, *rest, began=began, first=first)]
+        self.levels[min(depth, len(self.levels)) :] = [Level(what, done, *rest, began=began, first=first, at=now)]
         if not same or not depth or now - self._kept >= KEEP_S:
             self._kept = now
             self._keep(self.levels)
@@ -73,6 +74,9 @@ def level_text(level: Level, now: float) -> str:
     of = f"{level.done:,}" + (f" of at most {level.total:,}" if level.most else f"/{level.total:,}" if level.total else "")
     parts = [" ".join(filter(None, (f"{level.what}: {of}" if level.done or level.total else level.what, level.unit)))]
     elapsed, new = now - level.began, level.done - level.first
+    if level.total and level.done >= level.total:
+        waited = f"then at work for {duration(now - level.at)}" if now - level.at >= CHANGED_S else ""
+        return ", ".join(filter(None, [*parts, f"in {duration(level.at - level.began)}" if new else "", waited, level.note]))
     if new > 0 and elapsed >= 1:
         parts.append(f"{new / elapsed:,.0f}/s" if new >= 10 * elapsed else f"{new / elapsed:.2g}/s")
         if level.total > level.done:

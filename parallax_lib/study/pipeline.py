@@ -31,7 +31,7 @@ PART = {
     "06": (),
     "07": ("suite", "translator", "reward", "prm", "search", "report"),
 }
-OWN = ("notebooks", "vectors", MANIFEST, progress.FILE, "lock")  # of a run's folder: no stage's result
+OWN = ("notebooks", "vectors", "readings", MANIFEST, progress.FILE, "lock")  # of a run's folder: no stage's result
 RUNNING = "running"  # a stage's record while it is at work, or after its process was killed
 OPTIONAL = {"07"}  # runs with `report.enabled`, or when --only names it
 
@@ -215,6 +215,19 @@ def _engine() -> dict:
     }
 
 
+def commit() -> str:
+    """The checkout's commit, and whether files differ from it; "unknown" outside a checkout."""
+    import subprocess
+
+    git = ["git", "-C", str(ROOT)]
+    try:
+        name = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True, timeout=20).stdout
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return name + (", with changes" if changed.strip() else "")
+
+
 def manifest(params: Params) -> dict:
     """What made this run: every parameter, library and package versions, machine."""
     import platform
@@ -224,6 +237,7 @@ def manifest(params: Params) -> dict:
     packages = {d.name: d.version for d in distributions() if d.name in wanted}
     return {
         "params": dump(params),
+        "commit": commit(),
         "library": library_digest()[:12],
         "python": platform.python_version(),
         "packages": packages,

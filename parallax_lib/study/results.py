@@ -5,28 +5,29 @@ Knows the tables of a run folder.  Computes no metric itself and runs no model.
 
 from __future__ import annotations
 
+import json
 import textwrap
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from parallax_lib.analysis import comparisons as report_card
-from parallax_lib.analysis import findings, metrics, pass_at_k, recheck, subgroups, validation_stats
+from parallax_lib.analysis import findings, metrics, pass_at_k, recheck, validation_stats
 from parallax_lib.analysis.decisions import rows_decided
-from parallax_lib.analysis.figures import html_report
-from parallax_lib.analysis.figures import methods as method_figures
-from parallax_lib.analysis.figures import report_card as report_figures
-from parallax_lib.analysis.figures import training as figures
+from parallax_lib.analysis.figures import html_report, run_report
 from parallax_lib.analysis.figures.adjudicator import Adjudicator
 from parallax_lib.core.config import resolve
 from parallax_lib.core.storage import read_table
 from parallax_lib.search import arms
 from parallax_lib.search.rollout_files import read_shipped
+from parallax_lib.study import pipeline
 from parallax_lib.study.collection import influence_rows
-from parallax_lib.study.run import Run, all_tasks
+from parallax_lib.study.run import MANIFEST, Run, all_tasks
 from parallax_lib.tasks.task import Task
+from parallax_lib.verdict import batch
 
+BUNDLED = "data/adapter"  # of the translator whose corpus overuses `parallel`
 WIDTH = 118  # characters of a line of the summary
 SUMMARY = ["arm", "repair", "n", "unjudged", "validated", "rate", "low", "high", "decode_tokens", "prm_calls", "cost"]  # of the arms table
 
@@ -40,7 +41,8 @@ def shipped_influence(run: Run) -> pd.DataFrame:
 def influence(run: Run, chosen: Sequence[Task]) -> pd.DataFrame:
     """What noise on the latents changes, measured with the run's translator on some of the chosen tasks; of the study that ships, and
     of a run that measures it on no task, as measured when the shipped rollouts were collected."""
-    return shipped_influence(run) if run.shipped or not (chosen and run.params.collect.influence_limit) else metrics.influence(influence_rows(run, chosen))
+    measured = chosen and run.params.collect.influence_limit and not run.shipped
+    return metrics.influence(influence_rows(run, chosen)) if measured else shipped_influence(run)
 
 
 def shown_scores(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -96,61 +98,40 @@ def both_rates(run: Run, results: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_report(run: Run, card: bool = False) -> Path:
-    """`<run>/report/index.html`: every table and figure of the run, interactive and readable offline; `card`: and of stage 07."""
-    t = {
-        name: run.table(name)
-        for name in ("rollouts", "scores", "scores_by_depth", "calibration", "history", "selection", "results", "arms", "paired")
-    }
-    params = run.params
-    noise = params.latent.unit if params.latent.proposal == "gaussian" else params.latent.proposal
-    about = (
-        f"Run **{params.run}**, translator {params.translator.model} {params.translator.adapter}, K = {params.latent.steps}, "
-        f"N = {params.search.branches}, sigma {params.latent.sigma} ({noise}), reward {params.reward.spec}."
-    )
-    sections = [
-        (
-            "What this is",
-            [about, "Verdicts come from compiling and running every program on hidden inputs; a part that was not checked says so."],
-        ),
-        ("Arms", [t["arms"], method_figures.arms(t["arms"]), method_figures.tokens_vs_rate(t["arms"])]),
-        *(_card(run) if card else ()),
-        ("Paired differences", [t["paired"], method_figures.paired_diff(t["paired"])]),
-        ("Why programs fail", [method_figures.reason_by(t["results"]), figures.ladder(t["results"])]),
-        ("Branch selection", [t["selection"], method_figures.branch_selection(t["selection"])]),
-        (
-            "The reward model",
-            [
-                figures.loss_curve(t["history"]),
-                t["scores_by_depth"],
-                figures.auroc_by_depth(t["scores_by_depth"]),
-                figures.score_distributions(t["scores"][t["scores"]["split"] == "test"]),
-                figures.calibration(t["calibration"]),
-            ],
-        ),
-        ("Data", [figures.collected(t["rollouts"]), figures.influence(shipped_influence(run))]),
-    ]
-    return html_report.report_html(sections, run.folder / "report" / "index.html", f"Parallax: run {params.run}")
+    """`<run>/report/index.html`: what the run found, where it comes from, every table and figure; `card`: and those of stage 07.
+
+    One file, interactive and readable offline.
+    """
+    tables = {name: table_or_none(run.folder, name) for name in (*run_report.TABLES, *(run_report.CARD if card else ()))}
+    measured = {"influence": shipped_influence(run), "rates": both_rates(run, tables["results"])}
+    sections = run_report.sections(tables | measured, provenance(run))
+    lead = run_report.lead(found(run.folder))
+    return html_report.report_html(sections, run.folder / "report" / "index.html", f"Parallax: run {run.params.run}", lead)
 
 
-def _card(run: Run) -> list[tuple[str, list]]:
-    """The sections of the report card's tables, which stage 07 left in the run's folder."""
-    t = {name: run.table(name) for name in ("differences", "gaps", "breadth", "margins", "repairs", "variations")}
-    trained, against = subgroups.by_setting(t["variations"]), t["differences"].drop(columns="comparison")
-    answer = "\n".join(f"- {line}" for line in report_card.headline(t["differences"], t["gaps"]).splitlines())
-    return [
-        ("Does guidance pay?", [answer, against, method_figures.paired_diff(t["differences"])]),
-        ("The oracle's gap", [t["gaps"], report_figures.gap_closed(t["gaps"])]),
-        ("Repair rounds", [t["repairs"], report_figures.repair(t["repairs"])]),
-        ("Candidates and steps", [report_figures.breadth(t["breadth"])]),
-        ("A margin", [t["margins"], report_figures.margins(t["margins"])]),
-        ("Other trainings", [trained, report_figures.variations(trained)]),
-    ]
+def provenance(run: Run) -> dict[str, object]:
+    """What made the run, a line each: commit, seeds, machine, versions, models; `params`: every setting."""
+    told = pipeline.manifest(run.params)
+    p = run.params
+    seeds = f"run {p.seed}; search {list(p.search.seeds)}; trainings {list(p.report.seeds)}"
+    packages = ", ".join(f"{name} {version}" for name, version in sorted(told["packages"].items()))
+    models = " + ".join(filter(None, (p.translator.model, p.translator.adapter)))
+    known = {"commit": told["commit"], "library": told["library"], "seeds": seeds, "translator": models, "machine": told["machine"]}
+    tools = {"compilers": batch.machine_text(), "python": told["python"], "packages": packages, "written": time.strftime("%Y-%m-%d %H:%M")}
+    return known | tools | {"params": told["params"]}
 
 
 def found(folder: Path) -> list[findings.Finding]:
     """What the tables of a run's folder say, in sentences; those of stages that have not run are not there."""
-    names = ("crossfit", "judged_again", "results")
-    return findings.findings(*(read_table(folder, name) if (folder / f"{name}.parquet").exists() else pd.DataFrame() for name in names))
+    tables = (table_or_none(folder, name) for name in ("crossfit", "judged_again", "results"))
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8")) if (folder / MANIFEST).exists() else {}
+    adapter = manifest.get("params", {}).get("translator", {}).get("adapter", "")
+    return findings.findings(*tables, overuses=adapter == BUNDLED)
+
+
+def table_or_none(folder: Path, name: str) -> pd.DataFrame:
+    """A table of a run's folder; an empty one where its stage has not made it."""
+    return read_table(folder, name) if (folder / f"{name}.parquet").exists() else pd.DataFrame()
 
 
 def summary(folder: Path) -> str:
@@ -161,7 +142,9 @@ def summary(folder: Path) -> str:
         arms = read_table(folder, "arms")
         shown = [name for name in SUMMARY if name in arms and (name != "repair" or arms[name].any())]
         lines += ["", arms[shown].round(3).to_string(index=False)]
-    where = f"{folder / 'report' / 'index.html'} (report), {folder / 'notebooks'} (executed notebooks), docs/RESULTS.md (what is not shown)."
+    made = f"{folder / 'report' / 'index.html'} (report), {folder / 'notebooks'} (executed notebooks)"
+    where = f"{made}, docs/RESULTS.md (the study's results and limits)."
+    whole = {"subsequent_indent": " " * 14, "break_long_words": False, "break_on_hyphens": False}
     for label, text in [*said, ("Look next", where)]:
-        lines += ["", *textwrap.wrap(f"{label:13} {text}", WIDTH, subsequent_indent=" " * 14, break_long_words=False, break_on_hyphens=False)]
+        lines += ["", *textwrap.wrap(f"{label:13} {text}", WIDTH, **whole)]
     return "\n".join(lines)

@@ -51,7 +51,7 @@ def training_rows(run: Run) -> tuple[pd.DataFrame, np.ndarray, pd.DataFrame]:
     found, latents = collection.load_rollouts(run)
     rows, removed = labels.filter_training(found)
     labels.check_leakage(rows)
-    return rows, latents[rows.index] if run.shipped else training.readings(run, latents[rows.index]), removed
+    return rows, (latents if run.shipped else training.readings(run, latents))[rows.index], removed
 
 
 def train(run: Run, rows: pd.DataFrame, vectors: np.ndarray) -> pd.DataFrame:
@@ -75,7 +75,7 @@ def select_branches(run: Run) -> pd.DataFrame:
     found, latents = collection.load_rollouts(run)
     test = found[found["split"] == "test"]
     model = prm_registry.load_prm(run, latents.shape[2])
-    read = training.readings(run, latents[test.index])
+    read = training.readings(run, latents)[test.index]
     branches = run.keep("branches", training.branch_table(model, test, read, training.prompt_states(run, test)))
     return run.keep("selection", branch_selection.branch_selection(branches, tol=TOLERANCE))
 

@@ -19,7 +19,7 @@ import torch
 from parallax_lib.core import fingerprint
 from parallax_lib.core.config import SMALL_PRMS, Params, dump
 from parallax_lib.core.source import source_digest
-from parallax_lib.core.storage import digest
+from parallax_lib.core.storage import digest, read_vectors, whole, write_vectors
 from parallax_lib.prm import labels as reward_labels
 from parallax_lib.prm import model as prm_model
 from parallax_lib.prm import train
@@ -32,6 +32,8 @@ from parallax_lib.tasks.synthetic import generator
 from parallax_lib.tasks.task import split_of
 from parallax_lib.translator import alignment
 from parallax_lib.translator.models import loaded_translator, pick_device
+
+READINGS = "readings"  # folder of what a PRM reads of the run's latents
 
 
 def _fresh_folder(run: Run, kind: str | torch.nn.Module, identity) -> Path:
@@ -71,15 +73,32 @@ def prm_shape(params: Params, kind: str) -> prm_model.PRMConfig:
     return prm_model.PRMConfig(**shared, lora_rank=p.lora_rank if kind == p.kind and kind not in SMALL_PRMS else 0)
 
 
-@torch.inference_mode()
-def readings(run: Run, vectors: np.ndarray, batch: int = 256) -> np.ndarray:
-    """What the PRM reads of latents float16 [n, K, D]: with `prm.reads: both` [n, K, 2 D]."""
-    if run.params.prm.reads == "states":
+def readings(run: Run, vectors: np.ndarray) -> np.ndarray:
+    """What the PRM reads of latents float16 [n, K, D]: with `prm.reads: both` [n, K, 2 D]; kept in the run's folder for later stages."""
+    p = run.params
+    if p.prm.reads == "states":
         return vectors
-    translator = loaded_translator(run.params.translator)
+    told = {name: dump(p)["latent"][name] for name in ("align", "tau", "ridge")} | {"reads": p.prm.reads}
+    code = source_digest(read_states, *methods.members(p, "align"))
+    made_of = [hashlib.sha256(np.ascontiguousarray(vectors)).hexdigest(), dump(p)["translator"], fingerprint.weights(p), told, code]
+    kept = run.folder / READINGS / f"{digest(made_of)[:16]}.safetensors"
+    if not whole(kept):
+        shutil.rmtree(kept.parent, ignore_errors=True)  # those of other latents
+        write_vectors(kept, read_states(run, vectors))
+    return read_vectors(kept)
+
+
+@torch.inference_mode()
+def read_states(run: Run, vectors: np.ndarray, batch: int = 256) -> np.ndarray:
+    """`readings`, worked out.  A soft alignment multiplies each latent by the whole vocabulary twice: minutes on a CPU."""
+    translator, parts = loaded_translator(run.params.translator), []
     read = alignment.reader(alignment.aligner(translator, run.params.latent), run.params.prm.reads)
-    parts = [torch.from_numpy(vectors[i : i + batch]).to(translator.device, translator.model.dtype) for i in range(0, len(vectors), batch)]
-    return np.concatenate([read(part).float().cpu().numpy().astype(np.float16) for part in parts])
+    for at in range(0, len(vectors), batch):
+        run.progress("align latents", at * vectors.shape[1], vectors.shape[0] * vectors.shape[1], "latents")
+        part = torch.from_numpy(vectors[at : at + batch]).to(translator.device, translator.model.dtype)
+        parts.append(read(part).float().cpu().numpy().astype(np.float16))
+    run.progress("align latents", vectors.shape[0] * vectors.shape[1], vectors.shape[0] * vectors.shape[1], "latents")
+    return np.concatenate(parts)
 
 
 def read_by(run: Run, vectors: np.ndarray) -> list:
