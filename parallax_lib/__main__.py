@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -16,6 +17,7 @@ from parallax_lib.tasks.task import APIS
 def main(argv: list[str] | None = None) -> int:
     """Exit status 0, 1 when a check that was asked for fails, or 2 after one line that says what to mend."""
     argv = sys.argv[1:] if argv is None else argv
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads sleep while they wait: beside other work spinning ones starve it
     try:
         if argv[:1] == ["adapt"]:  # has its own options, one for each field of AdaptConfig
             from parallax_lib.translator import finetune

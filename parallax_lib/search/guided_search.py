@@ -29,7 +29,7 @@ from parallax_lib.search.untrained_rule import suits
 from parallax_lib.tasks import prompts
 from parallax_lib.tasks.task import Task
 from parallax_lib.translator import alignment, engine, latent_steps
-from parallax_lib.translator.models import Translator, leave_room, load_translator, loaded_translator
+from parallax_lib.translator.models import Translator, leave_room, load_translator, loaded_translator, use_idle_cores
 
 
 @dataclass(frozen=True)
@@ -282,6 +282,7 @@ def translate_item(item: dict, shrink: int = 1) -> list[dict]:
     inside = item.get("inside", unheard)
     inside("load the translator", 0)
     translator = loaded_translator(params.translator)
+    use_idle_cores(translator.device)
     models = packed.unpack(item["prms"], translator.device)
     heavy = thinking_rows(rows, params) * max(weight(row.task, params) for row in rows)
     groups = grouped(rows, max(1, heavy // shrink), params) if shrink > 1 else [rows]

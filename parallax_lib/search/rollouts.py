@@ -27,7 +27,7 @@ from parallax_lib.search import methods, placement
 from parallax_lib.tasks import extraction, prompts
 from parallax_lib.tasks.task import Task
 from parallax_lib.translator import alignment, decoding, engine, latent_steps, models
-from parallax_lib.translator.models import Translator, leave_room, load_tokenizer, loaded_translator, positions_of
+from parallax_lib.translator.models import Translator, leave_room, load_tokenizer, loaded_translator, positions_of, use_idle_cores
 
 ORIGINAL = -1
 ROW = 4096  # columns of the cache that a row of `decode.batch` stands for
@@ -250,6 +250,7 @@ def generate_item(item: dict[str, Any], shrink: int = 1) -> dict[str, Any]:
     inside = item.get("inside", unheard)
     inside("load the translator", 0)
     translator, size = loaded_translator(params.translator), -(-len(tasks) // shrink)
+    use_idle_cores(translator.device)
     parts = [generate(translator, tasks[at : at + size], params, inside) for at in range(0, len(tasks), size)]
     return {"rows": [row for rows, _ in parts for row in rows], "vectors": np.concatenate([vectors for _, vectors in parts])}
 

@@ -160,6 +160,7 @@ def execute(stage: Stage, params: Params, folder: Path, key: str, record: Path, 
             papermill.execute_notebook(str(stage.notebook), str(part), parameters=given, cwd=str(NOTEBOOKS), **_engine())
         entry["status"] = "ok"
         entry["files"] = _results(folder, there, earlier)
+        _relink(part)
         os.replace(part, out)
     except (RuntimeError, TimeoutError, NoSuchKernel) as e:  # of nbclient and jupyter_client: a kernel that died or never came
         if part.exists():
@@ -191,6 +192,17 @@ def _this_library() -> Iterator[None]:
         yield
     finally:
         os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
+
+
+def _relink(notebook: Path) -> None:
+    """Links to the repository's files, as seen from notebooks/, lead there from the executed notebook's folder too."""
+    import nbformat
+
+    executed, up = nbformat.read(notebook, 4), os.path.relpath(ROOT, notebook.parent)
+    for cell in executed.cells:
+        if cell.cell_type == "markdown":
+            cell.source = cell.source.replace("](../", f"]({Path(up).as_posix()}/")
+    nbformat.write(executed, notebook)
 
 
 def _results(folder: Path, before: dict[str, tuple[int, int]], earlier: list[str]) -> list[str]:

@@ -16,7 +16,7 @@ import pandas as pd
 
 from parallax_lib.core import progress
 from parallax_lib.core.config import ROOT, Params, load
-from parallax_lib.core.errors import UserError
+from parallax_lib.core.errors import UserError, one_line_in_cells
 from parallax_lib.core.storage import Journal, read_table, run_folder, write_table
 from parallax_lib.prm import labels as reward_labels
 from parallax_lib.sandbox import sandbox
@@ -63,6 +63,7 @@ def open_run(run: str, seed: int = 0, overrides: Mapping[str, dict] | None = Non
     `study` is the study as it ships until a study of one's own has started in data/runs/study, or settings are overridden.
     A name that no file and no folder has is taken for a new run only with settings of its own; alone it is a misspelt one.
     """
+    one_line_in_cells()
     known, overrides = known_runs(), dict(overrides or {})
     if run not in known and not any(overrides.values()):
         near = "".join(f"; did you mean {name!r}?" for name in difflib.get_close_matches(run, known, n=1))

@@ -31,7 +31,7 @@ from parallax_lib.study.run import Run
 from parallax_lib.tasks.synthetic import generator
 from parallax_lib.tasks.task import split_of
 from parallax_lib.translator import alignment
-from parallax_lib.translator.models import loaded_translator, pick_device
+from parallax_lib.translator.models import loaded_translator, pick_device, use_idle_cores
 
 READINGS = "readings"  # folder of what a PRM reads of the run's latents
 
@@ -92,6 +92,7 @@ def readings(run: Run, vectors: np.ndarray) -> np.ndarray:
 def read_states(run: Run, vectors: np.ndarray, batch: int = 256) -> np.ndarray:
     """`readings`, worked out.  A soft alignment multiplies each latent by the whole vocabulary twice: minutes on a CPU."""
     translator, parts = loaded_translator(run.params.translator), []
+    use_idle_cores(translator.device)
     read = alignment.reader(alignment.aligner(translator, run.params.latent), run.params.prm.reads)
     for at in range(0, len(vectors), batch):
         run.progress("align latents", at * vectors.shape[1], vectors.shape[0] * vectors.shape[1], "latents")
