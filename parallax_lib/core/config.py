@@ -118,7 +118,7 @@ class Prm(Section):
 class Search(Section):
     limit: int = Field(5, ge=1)  # test tasks translated by every arm
     branches: int = Field(4, ge=1)  # N, row 0 unperturbed
-    samples: int = Field(3, ge=1)  # pool of whole programs for best-of-N and the oracle
+    samples: int = Field(3, ge=1)  # pool of whole programs; the oracle over fewer than `branches` bounds no choice among trajectories
     choose: str = "steps"  # in `search.policies.POLICIES`: guided takes the best of N states at every step, or of N whole `trajectories`
     margin: float = 0.0  # gain in score below which the unperturbed candidate is kept
     lookahead: Literal[0, 1] = 0  # 1: score the states that the candidates lead to; dearer

@@ -27,6 +27,7 @@ from parallax_lib.study.run import MANIFEST, Run, all_tasks
 from parallax_lib.tasks.task import Task
 from parallax_lib.verdict import batch
 
+SCORED = ("unguided", "random", "guided", "best_of_n", "compile_filter", "oracle")  # arms whose rows in stage 03 carry the PRM's score
 BUNDLED = "data/adapter"  # of the translator whose corpus overuses `parallel`
 WIDTH = 118  # characters of a line of the summary
 SUMMARY = ["arm", "repair", "n", "unjudged", "validated", "rate", "low", "high", "decode_tokens", "prm_calls", "cost"]  # of the arms table
@@ -54,7 +55,9 @@ def shown_scores(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
     if not run.shipped:
         rows, scores = run.table("rollouts"), run.table("scores")
         return rows[rows["capture_id"].isin(scores["capture_id"])], scores
-    taken = run.table("crossfit").dropna(subset="score").groupby("capture_id", as_index=False)[["score", "reward"]].mean()
+    chosen = run.table("crossfit").dropna(subset="score")
+    chosen = chosen[chosen["arm"].isin(SCORED)].drop_duplicates(["capture_id", "seed"])  # several may have taken the same one
+    taken = chosen.groupby("capture_id", as_index=False)[["score", "reward"]].mean()
     last = {"depth": run.params.latent.steps - 1, "model": f"{run.params.prm.kind}, other families"}
     rows, _ = read_shipped(run.params.collect.shipped)
     scores = taken[taken["capture_id"].isin(rows["capture_id"])].rename(columns={"reward": "target"}).assign(**last)
