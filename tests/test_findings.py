@@ -25,8 +25,8 @@ def again(same: int, n: int):
 def test_the_gain_stands_first_and_what_is_better_stands_beside_it():
     said = dict(findings(chosen(), pd.DataFrame(), pd.DataFrame(), overuses=True))
     assert list(said) == ["Found", "Beside it", "Not shown"]
-    assert "75.0% of 40 tasks of 4 kernel families" in said["Found"] and "validated on 50.0%: +25.0 points [+" in said["Found"]
-    assert "untrained rule 85.0%, a random sibling 40.0%" in said["Beside it"] and "90.0% (3.0 programs" in said["Beside it"]
+    assert "75.0 % of 40 tasks of 4 kernel families" in said["Found"] and "validated on 50.0 %: +25.0 points [+" in said["Found"]
+    assert "untrained rule 85.0 %, a random sibling 40.0 %" in said["Beside it"] and "90.0 % (3.0 programs" in said["Beside it"]
     assert "guided minus the untrained rule is -10.0 points [-" in said["Not shown"] and "another training seed" in said["Not shown"]
     assert "overuses `parallel`" in said["Not shown"]
 
@@ -46,7 +46,7 @@ def test_agreement_counts_equal_verdicts_and_leaves_unjudged_ones_out():
     assert (told["programs"], told["same"], told["unjudged"], told["tasks"]) == (59, 56, 1, 30)
     assert told["share"] == pytest.approx(56 / 59) and 0.80 < told["low"] < 56 / 59 < told["high"] < 1
     said = dict(findings(pd.DataFrame(), table, pd.DataFrame()))["It rests on"]
-    assert "30 chosen and 30 other programs of 30 tasks" in said and "56 of 59 (94.9%" in said and "1 could not be judged" in said
+    assert "30 chosen and 30 other programs of 30 tasks" in said and "56 of 59 (94.9 %" in said and "1 could not be judged" in said
 
 
 def test_a_few_live_tasks_are_an_illustration_and_many_are_not():

@@ -198,13 +198,18 @@ def test_a_stage_runs_this_checkouts_library_whichever_is_installed(tmp_path, mo
     other.mkdir(parents=True)
     (other / "__init__.py").touch()
     monkeypatch.setenv("PYTHONPATH", str(other.parent))
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("import parallax_lib; print(parallax_lib.__path__)")])
+    text = nbformat.v4.new_markdown_cell("## What it means\n[Results](../docs/RESULTS.md)")
+    code = nbformat.v4.new_code_cell("import parallax_lib; print(parallax_lib.__path__)")
+    notebook = nbformat.v4.new_notebook(cells=[code, text])
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(notebook, tmp_path / "01_x.ipynb")
     stage = pipeline.Stage("01", tmp_path / "01_x.ipynb")
     pipeline.execute(stage, Params(), tmp_path, "key", tmp_path / "notebooks" / "01_x.json", lambda text: None)
     said = (tmp_path / "notebooks" / "01_x.ipynb").read_text()
     assert str(ROOT / "parallax_lib") in said and str(other) not in said
+    meaning = nbformat.read(tmp_path / "notebooks" / "01_x.ipynb", 4).cells[-1].source
+    linked = Path(tmp_path / "notebooks", re.search(r"\((.*)\)", meaning)[1])
+    assert linked.resolve() == (ROOT / "docs" / "RESULTS.md").resolve() and "the outputs above are of run `demo`" in meaning
     assert os.environ["PYTHONPATH"] == str(other.parent)
 
 

@@ -40,6 +40,10 @@ def findings(chosen: pd.DataFrame, again: pd.DataFrame, results: pd.DataFrame, o
     return said
 
 
+def percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
 def points(low: float, high: float, value: float | None = None) -> str:
     """`+11.6 points [+9.9, +13.3]`, or the interval alone, of shares."""
     interval = f"[{100 * low:+.1f}, {100 * high:+.1f}]"
@@ -49,7 +53,8 @@ def points(low: float, high: float, value: float | None = None) -> str:
 def _gain(chosen: pd.DataFrame) -> str:
     told, families = metrics.paired(chosen, GUIDED, FLOOR), over_families(chosen)
     where = f"{told['tasks']:,} tasks of {chosen['family'].nunique()} kernel families that they never saw"
-    rates = f"PRMs pick a validated trajectory on {told['rate_a']:.1%} of {where}, the unguided one is validated on {told['rate_b']:.1%}"
+    rates = f"PRMs pick a validated trajectory on {percent(told['rate_a'])} of {where}"
+    rates += f", the unguided one is validated on {percent(told['rate_b'])}"
     spread = points(families.low, families.high)
     null = "; resampled by family this is no difference" if families.low <= 0 <= families.high else ""
     return f"{rates}: {points(told['low'], told['high'], told['diff'])}, with whole families resampled {spread}{null}."
@@ -59,12 +64,12 @@ def _others(chosen: pd.DataFrame) -> str:
     rate = chosen.groupby("arm")["validated"].mean()
     written = chosen.groupby("arm")["looked_at"].mean()
     names = {RULE: "an untrained rule", CHANCE: "a random sibling", LIKELIEST: "the likeliest program"}
-    parts = [f"{name} {rate[arm]:.1%}" for arm, name in names.items() if arm in rate]
+    parts = [f"{name} {percent(rate[arm])}" for arm, name in names.items() if arm in rate]
     if SURVIVOR in rate:
         cost = f"{written[SURVIVOR]:.1f} programs written and run a task"
-        parts.append(f"the first program that survives its own runs {rate[SURVIVOR]:.1%} ({cost})")
+        parts.append(f"the first program that survives its own runs {percent(rate[SURVIVOR])} ({cost})")
     if CEILING in rate:
-        parts.append(f"the best possible choice {rate[CEILING]:.1%}")
+        parts.append(f"the best possible choice {percent(rate[CEILING])}")
     return f"On the same tasks {', '.join(parts)}."
 
 
@@ -81,7 +86,7 @@ def _agreement(again: pd.DataFrame) -> str:
     a, chosen = agreement(again), int(again["chosen"].sum())
     sample = f"{chosen} chosen and {len(again) - chosen} other programs of {again['task'].nunique()} tasks"
     unjudged = f"; {a['unjudged']} could not be judged here" if a["unjudged"] else ""
-    share = f"{a['same']} of {a['programs']} ({a['share']:.1%} [{a['low']:.1%}, {a['high']:.1%}])"
+    share = f"{a['same']} of {a['programs']} ({percent(a['share'])} [{percent(a['low'])}, {percent(a['high'])}])"
     return f"Collected verdicts: {sample} were compiled and run again on this machine, {share} got the same one{unjudged}."
 
 

@@ -32,6 +32,7 @@ PART = {
     "07": ("suite", "translator", "reward", "prm", "search", "report"),
 }
 OWN = ("notebooks", "vectors", "readings", MANIFEST, progress.FILE, "lock")  # of a run's folder: no stage's result
+MEANING = "## What it means"  # heading of a notebook's section that the study's numbers stand in
 RUNNING = "running"  # a stage's record while it is at work, or after its process was killed
 OPTIONAL = {"07"}  # runs with `report.enabled`, or when --only names it
 
@@ -160,7 +161,7 @@ def execute(stage: Stage, params: Params, folder: Path, key: str, record: Path, 
             papermill.execute_notebook(str(stage.notebook), str(part), parameters=given, cwd=str(NOTEBOOKS), **_engine())
         entry["status"] = "ok"
         entry["files"] = _results(folder, there, earlier)
-        _relink(part)
+        _made_its_own(part, params.run)
         os.replace(part, out)
     except (RuntimeError, TimeoutError, NoSuchKernel) as e:  # of nbclient and jupyter_client: a kernel that died or never came
         if part.exists():
@@ -194,14 +195,15 @@ def _this_library() -> Iterator[None]:
         os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
 
 
-def _relink(notebook: Path) -> None:
-    """Links to the repository's files, as seen from notebooks/, lead there from the executed notebook's folder too."""
+def _made_its_own(notebook: Path, run: str) -> None:
+    """An executed notebook: its links lead to the repository's files from where it lies, and its text says which run it tells of."""
     import nbformat
 
-    executed, up = nbformat.read(notebook, 4), os.path.relpath(ROOT, notebook.parent)
+    executed, up = nbformat.read(notebook, 4), Path(os.path.relpath(ROOT, notebook.parent)).as_posix()
+    told = f"{MEANING}\n*This text was written about the study that ships; the outputs above are of run `{run}`.*\n"
     for cell in executed.cells:
         if cell.cell_type == "markdown":
-            cell.source = cell.source.replace("](../", f"]({Path(up).as_posix()}/")
+            cell.source = cell.source.replace("](../", f"]({up}/").replace(MEANING, told)
     nbformat.write(executed, notebook)
 
 

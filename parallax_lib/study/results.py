@@ -108,7 +108,8 @@ def write_report(run: Run, card: bool = False) -> Path:
     tables = {name: table_or_none(run.folder, name) for name in (*run_report.TABLES, *(run_report.CARD if card else ()))}
     measured = {"influence": shipped_influence(run), "rates": both_rates(run, tables["results"])}
     sections = run_report.sections(tables | measured, provenance(run))
-    lead = run_report.lead(found(run.folder))
+    limits = findings.Finding("Look next", 'docs/RESULTS.md, "Read this first": what the whole study shows, and what it does not.')
+    lead = run_report.lead([*found(run.folder), limits])
     return html_report.report_html(sections, run.folder / "report" / "index.html", f"Parallax: run {run.params.run}", lead)
 
 
@@ -120,8 +121,9 @@ def provenance(run: Run) -> dict[str, object]:
     packages = ", ".join(f"{name} {version}" for name, version in sorted(told["packages"].items()))
     models = " + ".join(filter(None, (p.translator.model, p.translator.adapter)))
     known = {"commit": told["commit"], "library": told["library"], "seeds": seeds, "translator": models, "machine": told["machine"]}
-    tools = {"compilers": batch.machine_text(), "python": told["python"], "packages": packages, "written": time.strftime("%Y-%m-%d %H:%M")}
-    return known | tools | {"params": told["params"]}
+    tools = dict(line.split(maxsplit=1) for line in batch.machine_text().splitlines())
+    more = {"python": told["python"], "packages": packages, "written": time.strftime("%Y-%m-%d %H:%M")}
+    return known | tools | more | {"params": told["params"]}
 
 
 def found(folder: Path) -> list[findings.Finding]:
