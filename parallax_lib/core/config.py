@@ -83,7 +83,7 @@ class Collect(Section):
     onward: bool = False  # a branch-off goes on with noise at every later latent, as search does; else it differs at one
     shipped: str = ""  # folder of rollouts collected earlier, added to the live ones
     shipped_limit: int = Field(0, ge=0)  # tasks of it that are used, drawn by hash; 0: all
-    influence_sigmas: tuple[Annotated[float, Field(ge=0)], ...] = (0.0, 1.0)
+    influence_sigmas: tuple[Annotated[float, Field(ge=0)], ...] = (0.0, 1.0)  # sizes of noise that the latent-influence probe tries
     influence_limit: int = Field(1, ge=0)  # tasks of the latent-influence probe
     influence_branches: int = Field(2, ge=1)  # programs of each size of noise and of the control
 
