@@ -58,6 +58,11 @@ def test_counts_that_start_again_have_a_rate_of_their_own():
     assert progress.line(kept[-1], clock.now - 100) == "train: 10/10, in 5 s"
 
 
+@pytest.mark.parametrize(("rate", "text"), [(1234.4, "1,234/s"), (80, "80/s"), (0.5, "0.5/s"), (1 / 130, "2 min 10 s each")])
+def test_a_slow_rate_is_said_as_the_time_of_one(rate, text):
+    assert progress.rate_text(rate) == text
+
+
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0 s"), (59.4, "59 s"), (185, "3 min 05 s"), (7800, "2 h 10 min")])
 def test_durations_are_read_as_a_person_says_them(seconds, text):
     assert progress.duration(seconds) == text

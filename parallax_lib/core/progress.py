@@ -51,7 +51,7 @@ class Meter:
 
     def __init__(self, keep: Callable[[Sequence[Level]], None], clock: Callable[[], float] = time.time):
         self.levels: list[Level] = []
-        self._keep, self._clock, self._kept = keep, clock, 0.0
+        self._keep, self._clock, self._kept, self._lock = keep, clock, 0.0, threading.Lock()
 
     def __call__(self, what: str, done: int, total: int = 0, unit: str = "", note: str = "", most: bool = False) -> None:
         self._count(0, what, done, total, unit, note, most)
@@ -60,13 +60,14 @@ class Meter:
         self._count(1, what, done, total, unit, note, most)
 
     def _count(self, depth: int, what: str, done: int, *rest) -> None:
-        now, known = self._clock(), self.levels[depth : depth + 1]
-        same = bool(known) and known[0].what == what and known[0].done <= done
-        began, first = (known[0].began, known[0].first) if same else (now, done)
-        self.levels[min(depth, len(self.levels)) :] = [Level(what, done, *rest, began=began, first=first, at=now)]
-        if not same or not depth or now - self._kept >= KEEP_S:
-            self._kept = now
-            self._keep(self.levels)
+        with self._lock:
+            now, known = self._clock(), self.levels[depth : depth + 1]
+            same = bool(known) and known[0].what == what and known[0].done <= done
+            began, first = (known[0].began, known[0].first) if same else (now, done)
+            self.levels[min(depth, len(self.levels)) :] = [Level(what, done, *rest, began=began, first=first, at=now)]
+            if not same or not depth or now - self._kept >= KEEP_S:
+                self._kept = now
+                self._keep(self.levels)
 
 
 def level_text(level: Level, now: float) -> str:
@@ -78,12 +79,17 @@ def level_text(level: Level, now: float) -> str:
         waited = f"then at work for {duration(now - level.at)}" if now - level.at >= CHANGED_S else ""
         return ", ".join(filter(None, [*parts, f"in {duration(level.at - level.began)}" if new else "", waited, level.note]))
     if new > 0 and elapsed >= 1:
-        parts.append(f"{new / elapsed:,.0f}/s" if new >= 10 * elapsed else f"{new / elapsed:.2g}/s")
+        parts.append(rate_text(new / elapsed))
         if level.total > level.done:
             parts.append(f"{'at most' if level.most else 'about'} {duration((level.total - level.done) * elapsed / new)} left")
     elif elapsed >= 1:
         parts.append(f"for {duration(elapsed)}")
     return ", ".join(filter(None, [*parts, level.note]))
+
+
+def rate_text(rate: float) -> str:
+    """`80/s`, `0.4/s`, `2 min 10 s each`."""
+    return f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.2g}/s" if rate >= 0.1 else f"{duration(1 / rate)} each"
 
 
 def duration(seconds: float) -> str:

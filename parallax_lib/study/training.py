@@ -120,7 +120,7 @@ def train_prm(run: Run, kind: str | torch.nn.Module, rows: pd.DataFrame, vectors
     contexts = prompt_states(run, rows)
     told = [targets.tolist(), list(rows["capture_id"]), rows["split"].tolist(), read_by(run, vectors)]
     code = source_digest(trial, kind, *methods.members(params, "loss"))
-    updates = params.prm.epochs * -(-int((rows["split"] == "train").sum()) // params.prm.batch)
+    updates = most_updates(params, int((rows["split"] == "train").sum()))
     folder = _fresh_folder(run, kind, [prm_settings(run), run.params.seed, *told, code])
     with one_thread() if isinstance(kind, torch.nn.Module) or kind in SMALL_PRMS else nullcontext():
         model, history = train.fit_model(
@@ -147,8 +147,14 @@ def trial(params: Params, kind: str, material: Material, split: np.ndarray, **ot
     targets, counts = reward_labels.label(rows, vectors.shape[1])
     groups = rows["root"].astype("category").cat.codes.to_numpy()
     more = {"prm": prm_shape(params, kind), "contexts": material.contexts, "device": pick_device(params.translator.device)}
+    more["progress"] = material.counter()
     with one_thread():
         return train.fit_model(kind, vectors.astype(np.float32), targets, counts, groups, split, train_config(params, **other), **more)[0]
+
+
+def most_updates(params: Params, rows: int) -> int:
+    """Updates of a training on so many rows that does not stop early."""
+    return params.prm.epochs * -(-rows // params.prm.batch)
 
 
 def alone(params: Params) -> bool:
