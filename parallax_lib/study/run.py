@@ -116,6 +116,7 @@ def run_limits(params: Params) -> sandbox.Limits:
 def judge_frame(run: Run, frame: pd.DataFrame, chosen: Sequence[Task], what: str = "validate") -> pd.DataFrame:
     """The rows with their verdict columns, `validated` and `reward`."""
     methods.check(run.params, "reward")
+    run.progress(what, 0)
     by_id = {t.id: t for t in chosen}
     items = [(code if isinstance(code, str) else None, by_id[task]) for code, task in zip(frame["code"], frame["task"], strict=True)]
     v = run.params.validation

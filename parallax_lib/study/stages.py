@@ -89,6 +89,7 @@ def cross_validate(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
         return pd.DataFrame(), pd.DataFrame()
     rows, vectors, _ = training_rows(run)
     chosen = run.keep("crossfit", cross_validation.table(run, rows, vectors))
+    run.progress("compare the choosers", 0)
     run.keep("crossfit_differences", comparisons.differences(chosen))
     run.keep("crossfit_gaps", comparisons.gap_closed(chosen))
     run.keep("crossfit_families", comparisons.by_family(chosen))
