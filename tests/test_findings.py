@@ -53,7 +53,7 @@ def test_a_few_live_tasks_are_an_illustration_and_many_are_not():
     rows = pd.DataFrame([{"task": f"t{i}", "arm": arm, "validated": i < 2} for arm in ("guided", "unguided") for i in range(3)])
     rows = rows.assign(reason="ok")
     said = dict(findings(pd.DataFrame(), pd.DataFrame(), rows))
-    assert said == {"Illustration": "3 tasks translated live, programs validated: guided 2, unguided 2, too few tasks for a rate."}
+    assert said == {"Illustration": "3 tasks translated live, programs validated: guided 2, unguided 2; too few tasks for a rate."}
     many = pd.concat([rows.assign(task=rows["task"] + str(i)) for i in range(10)])
     assert [each.label for each in findings(pd.DataFrame(), pd.DataFrame(), many)] == ["Live"]
 

@@ -33,11 +33,16 @@ def findings(chosen: pd.DataFrame, again: pd.DataFrame, results: pd.DataFrame, o
     if len(again):
         said.append(Finding("It rests on", _agreement(again)))
     if {GUIDED, FLOOR} <= set(results.get("arm", ())):
-        few = results["task"].nunique() < FEW
-        said.append(Finding("Illustration" if few else "Live", _live(results) + (", too few tasks for a rate" if few else "") + "."))
+        few = illustration(results)
+        said.append(Finding("Illustration" if few else "Live", _live(results) + few.replace("an illustration, ", "") + "."))
     if len(chosen):
         said.append(Finding("Not shown", _limits(chosen, overuses)))
     return said
+
+
+def illustration(results: pd.DataFrame) -> str:
+    """The end of a sentence that counts live tasks: nothing, or that they are too few."""
+    return "" if results["task"].nunique() >= FEW else "; an illustration, too few tasks for a rate"
 
 
 def percent(share: float) -> str:
