@@ -1,6 +1,6 @@
 PY := .venv/bin/python
 
-.PHONY: demo study test test-slow notebooks lab clean venv
+.PHONY: demo study test test-slow notebooks lab docs clean venv
 
 demo: venv  ## the whole study, small: a small language model, this machine
 	$(PY) -m parallax_lib run params/demo.yaml
@@ -24,8 +24,12 @@ test-slow: venv  ## what takes minutes: kill and resume, the red-team sample, ev
 notebooks: venv  ## store the study's outputs in every notebook
 	$(PY) scripts/refresh_notebooks.py
 
-lab: venv  ## the notebooks in the browser
-	.venv/bin/jupyter lab notebooks
+lab: venv  ## the repository in JupyterLab: notebooks, executed notebooks, reports and docs are reachable by their links
+	.venv/bin/jupyter lab --ServerApp.root_dir="$(CURDIR)" notebooks/00_tour.ipynb
+
+docs: venv  ## the documentation as static pages: build/docs/index.html
+	@$(PY) -c 'import furo, myst_parser, sphinx' 2>/dev/null || $(PY) -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	$(PY) scripts/docs_site.py
 
 venv:
 	@scripts/venv.sh

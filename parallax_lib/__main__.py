@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from parallax_lib.core.config import Params, load_file, resolve
@@ -15,6 +17,7 @@ from parallax_lib.tasks.task import APIS
 def main(argv: list[str] | None = None) -> int:
     """Exit status 0, 1 when a check that was asked for fails, or 2 after one line that says what to mend."""
     argv = sys.argv[1:] if argv is None else argv
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads sleep while they wait: beside other work spinning ones starve it
     try:
         if argv[:1] == ["adapt"]:  # has its own options, one for each field of AdaptConfig
             from parallax_lib.translator import finetune
@@ -29,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"parallax: {e}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("parallax: stopped; run the same command again to go on", file=sys.stderr)
+        print("parallax: stopped; what was done is kept: run the same command again to go on", file=sys.stderr)
         return 130
 
 
@@ -53,6 +56,10 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--only", default="", metavar="01,03-05")
     run.add_argument("--force", action="store_true", help="make everything the stages asked for make anew, whatever they remember")
     run.set_defaults(go=_run)
+    state = sub.add_parser("status", help="follow a run that was started elsewhere: stages, counts, rate and time left")
+    state.add_argument("run", help="name of a run or its folder, such as demo")
+    state.add_argument("--once", action="store_true", help="say where it stands and end")
+    state.set_defaults(go=_status)
     ship = sub.add_parser("collect", help="stage 01 without notebooks; writes rollouts a later run can add as `collect.shipped`")
     ship.add_argument("params", type=Path)
     ship.add_argument("--out", type=Path, required=True)
@@ -162,7 +169,15 @@ def _run(args) -> None:
     from parallax_lib.study import results as study_results
 
     check_machine(params)
-    folder = pipeline.run(params, args.only, args.force, say=lambda line: print(line, flush=True))
+    folder = pipeline.run(params, args.only, args.force, say=partial(print, flush=True))
+    print(study_results.summary(folder), flush=True)
+
+
+def _status(args) -> None:
+    from parallax_lib.study import results as study_results
+    from parallax_lib.study import status
+
+    folder = status.follow(args.run, partial(print, flush=True), args.once)
     print(study_results.summary(folder), flush=True)
 
 

@@ -13,6 +13,7 @@ import nbformat
 import plotly.graph_objects as go
 from nbclient import NotebookClient
 from PIL import Image
+from traitlets.config import Config
 
 from parallax_lib.analysis.figures import theme
 from parallax_lib.study.run import STUDY, open_run
@@ -51,7 +52,9 @@ def light(output: dict) -> dict | None:
 def refresh(path: Path) -> None:
     notebook = nbformat.read(path, 4)
     where = {"metadata": {"path": str(path.parent)}}
-    NotebookClient(notebook, timeout=600, kernel_name="python3", resources=where, store_widget_state=False, coalesce_streams=True).execute()
+    config = Config({"AsyncKernelManager": {"transport_encryption": "auto"}})
+    more = {"store_widget_state": False, "coalesce_streams": True, "config": config}
+    NotebookClient(notebook, timeout=600, kernel_name="python3", resources=where, **more).execute()
     notebook.metadata.pop("widgets", None)
     notebook.metadata["language_info"] = {"name": "python"}
     for cell in notebook.cells:

@@ -28,7 +28,7 @@ SMALL = {"compression": "zstd", "compression_level": 22, "dictionary_pagesize_li
 
 def tables(folder: Path) -> dict[str, pd.DataFrame]:
     """Those of the page's tables that the folder holds; of rollouts only what `collected` says."""
-    names = [name for name in (*SECTIONS, *BESIDE, "rollouts") if (folder / f"{name}.parquet").exists()]
+    names = [name for name in (*SECTIONS, *BESIDE, "judged_again", "rollouts") if (folder / f"{name}.parquet").exists()]
     found = {name: read_table(folder, name) for name in names}
     if not found:
         raise UserError(f"{folder}: holds none of {', '.join(SECTIONS)}; run the study, or name its folder")

@@ -125,6 +125,19 @@ def test_greedy_decoding_equals_the_recomputing_twin(translator, ids, draft):
         assert answer.tokens == naive_decode(translator, tokens + start, limit, stops)
 
 
+@pytest.mark.parametrize("draft", [0, 7])
+def test_decoding_counts_its_tokens_after_every_forward(translator, ids, draft):
+    start, limits, heard = translator.tokenizer(prompts.OPENING).input_ids, [40, 12, 25], []
+    state = engine.prefill(translator, ids)
+    answers = decoding.decode(translator, state, ids, start, limits=limits, draft=draft, progress=lambda *counts: heard.append(counts))
+    lengths = [len(answer.tokens) for answer in answers]
+    assert heard[-1] == (sum(lengths), sum(lengths), 3)
+    assert [tokens for tokens, _, _ in heard] == sorted({tokens for tokens, _, _ in heard})  # each forward adds some
+    assert all(tokens <= most <= sum(limits) and sum(lengths) <= most for tokens, most, _ in heard)
+    if not draft:  # a token a row and forward: so many rows have ended after i forwards
+        assert [ended for _, _, ended in heard] == [sum(length <= i for length in lengths) for i in range(1, max(lengths) + 1)]
+
+
 @pytest.mark.parametrize("draft", [0, 5])
 def test_sampled_decoding_takes_each_position_s_own_draw(translator, ids, draft):
     """The twin recomputes everything and looks each row's n-th draw up in the cumulated softmax."""

@@ -340,6 +340,18 @@ def test_the_run_parameters_are_settings_of_the_executor():
     assert ExecutorConfig(**config_module.Executor().model_dump()) == ExecutorConfig()
 
 
+def test_threads_are_as_many_as_cores_are_idle(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(hardware, "cores", lambda: 4)
+    monkeypatch.setattr(hardware.psutil, "cpu_count", lambda: 8)
+    for busy, threads in ((0, 4), (70, 2), (100, 1)):  # percent of eight cores, of which four are ours
+        monkeypatch.setattr(hardware.psutil, "cpu_percent", lambda seconds, busy=busy: busy)
+        assert hardware.idle_cores() == threads
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    monkeypatch.setattr(hardware.psutil, "cpu_percent", lambda seconds: 0)
+    assert hardware.idle_cores() == 2
+
+
 def test_local_workers_take_the_gpus_in_turn_and_share_the_cores(monkeypatch, tmp_path):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
     monkeypatch.setenv("TEST_MEET", str(tmp_path))

@@ -57,7 +57,9 @@ def whose(material, job):
 
 
 def test_processes_make_the_same_models(material, tmp_path, two, monkeypatch):
-    there = dict(parallel_training.each(train, material, [3, 4, 5], tmp_path))
+    heard = []
+    there = dict(parallel_training.each(train, material, [3, 4, 5], tmp_path, updates=heard.append))
+    assert heard == sorted(heard) and heard[-1] == 3 * SHAPE["epochs"]  # one batch an epoch
     assert os.getpid() not in {pid for pid, _ in there.values()} and not list(tmp_path.iterdir())
     monkeypatch.setattr(parallel_training, "at_once", lambda material, count: 1)
     here = dict(parallel_training.each(train, material, [3, 4, 5], tmp_path))

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -114,7 +113,7 @@ def real(monkeypatch, tmp_path):
     def notebook(source, out, **more):
         number = Path(source).name[:2]
         ran.append(number)
-        Path(out).touch()
+        nbformat.write(nbformat.v4.new_notebook(), out)
         if number != "03" or not (tmp_path / "made-03.parquet").exists():  # 03 takes what it made before
             write_table(tmp_path, f"made-{number}", FRAME)
             write_vectors(tmp_path / "prm" / f"{number}.safetensors", np.zeros((1, 1, 2)))
@@ -199,14 +198,18 @@ def test_a_stage_runs_this_checkouts_library_whichever_is_installed(tmp_path, mo
     other.mkdir(parents=True)
     (other / "__init__.py").touch()
     monkeypatch.setenv("PYTHONPATH", str(other.parent))
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("import parallax_lib; print(parallax_lib.__path__)")])
+    text = nbformat.v4.new_markdown_cell("## What it means\n[Results](../docs/RESULTS.md)")
+    code = nbformat.v4.new_code_cell("import parallax_lib; print(parallax_lib.__path__)")
+    notebook = nbformat.v4.new_notebook(cells=[code, text])
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(notebook, tmp_path / "01_x.ipynb")
-    monkeypatch.setattr(pipeline, "_watch", lambda *_: nullcontext())
     stage = pipeline.Stage("01", tmp_path / "01_x.ipynb")
     pipeline.execute(stage, Params(), tmp_path, "key", tmp_path / "notebooks" / "01_x.json", lambda text: None)
     said = (tmp_path / "notebooks" / "01_x.ipynb").read_text()
     assert str(ROOT / "parallax_lib") in said and str(other) not in said
+    meaning = nbformat.read(tmp_path / "notebooks" / "01_x.ipynb", 4).cells[-1].source
+    linked = Path(tmp_path / "notebooks", re.search(r"\((.*)\)", meaning)[1])
+    assert linked.resolve() == (ROOT / "docs" / "RESULTS.md").resolve() and "the outputs above are of run `demo`" in meaning
     assert os.environ["PYTHONPATH"] == str(other.parent)
 
 
@@ -273,7 +276,8 @@ def test_ctrl_c_while_a_notebook_runs_is_one_line(tmp_path):
     finally:
         process.kill()
     assert process.returncode == 130
-    assert said.splitlines()[-1] == "parallax: stopped; run the same command again to go on" and "Traceback" not in said
+    assert said.splitlines()[-1] == "parallax: stopped; what was done is kept: run the same command again to go on"
+    assert "Traceback" not in said
     with pytest.raises(ProcessLookupError):
         os.kill(int(begun.read_text()), 0)  # the notebook's kernel has ended, too
 
@@ -298,9 +302,9 @@ def test_force_forgets_what_the_stages_asked_for_remember_and_nothing_else(monke
     everything = {*kinds, "translation first", "translation repair", "prm-gru", "cross_validation"}
     judged = {"verdict", "reference"}
     for only, forgotten in {
-        "01": {"chunk", "rollout", "latent_sensitivity"} | judged, "02": {"prm-gru"}, "03": {"cross_validation"},
-        "04": {"translation first"},
-        "05": {"translation repair"} | judged, "06": set(), "07": {"variation"}, "02-03": {"prm-gru", "cross_validation"},
+        "01": {"chunk", "rollout", "latent_sensitivity"} | judged, "02": {"prm-gru"}, "03": {"cross_validation"} | judged,
+        "04": {"translation first"}, "05": {"translation repair"} | judged, "06": set(), "07": {"variation"},
+        "02-03": {"prm-gru", "cross_validation"} | judged,
     }.items():  # fmt: skip
         assert everything - left(only) == forgotten, only
     assert left("01-07", force=False) == everything

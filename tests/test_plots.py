@@ -11,11 +11,13 @@ import pandas as pd
 import plotly.graph_objects as go
 import plotly.io as pio
 import pytest
+from plotly.offline import get_plotlyjs
 
 from parallax_lib.analysis import branch_selection, comparisons, metrics, recheck
-from parallax_lib.analysis.figures import escape, html_report, theme
+from parallax_lib.analysis.figures import escape, html_report, run_report, theme
 from parallax_lib.analysis.figures import report_card as report_figures
 from parallax_lib.analysis.figures import training as figures
+from parallax_lib.analysis.findings import Finding
 from parallax_lib.core.errors import UserError
 
 ROLLOUTS, RESULTS = frames.rollouts(), frames.results()
@@ -287,19 +289,27 @@ def test_figure_pages_cannot_be_broken_out_of():
             assert not set("<>\u202e\x1b") & set(shown) and "&lt;script&gt;" in shown
 
 
-def test_report_is_one_page_and_one_script_without_a_network(tmp_path):
+def test_report_is_one_file_without_a_network(tmp_path):
     sections = [("Arms <i>", [figures.arms(ARMS), ARMS]), ("Text", "**bold** <script>x</script> [y](javascript:z)")]
     sections.append(("Table", ROLLOUTS[["task", "log"]]))
-    page = html_report.report_html(sections, tmp_path / "index.html", "Run </title>")
-    text = page.read_text()
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["index.html", "plotly.min.js"]
-    assert page.stat().st_size < 100_000 and "http://" not in text and "https://" not in text
+    lead = run_report.lead([Finding("Found", "<b>3 points</b>")])
+    page = html_report.report_html(sections, tmp_path / "index.html", "Run </title>", lead)
+    assert [p.name for p in tmp_path.iterdir()] == ["index.html"]
+    text = page.read_text().replace(f"<script>{get_plotlyjs()}</script>", "", 1)
+    assert len(text) < 100_000 and "http://" not in text and "https://" not in text and 'src="' not in text
+    assert text.index("&lt;b&gt;3 points") < text.index("<nav") < text.index("<section>")
     assert "<strong>bold</strong>" in text and "javascript:" not in text and "default-src 'none'" in text
     assert text.count("<section>") == 3 and all(f'id="s{i}"' in text and f'href="#s{i}"' in text for i in (1, 2, 3))
     tags = Tags(text).tags
     assert "img" not in tags and "i" not in tags and tags.count("title") == 1
     with pytest.raises(UserError, match="section 'Bad': cannot show set"):
         html_report.report_html([("Bad", [{1}])], tmp_path / "bad.html", "x")
+
+
+def test_wide_and_long_tables_of_a_report_fold():
+    narrow, wide = pd.DataFrame({"a": [1]}), pd.DataFrame({f"c{i}": [1] for i in range(html_report.WIDE + 1)})
+    long = pd.DataFrame({"a": range(html_report.LONG + 1)})
+    assert ["<details>" in html_report.frame_html(frame) for frame in (narrow, wide, long)] == [False, True, True]
 
 
 def test_report_tables_say_how_many_rows_they_leave_out():

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
@@ -209,6 +210,10 @@ def test_two_kinds_of_one_name_have_folders_of_their_own(tmp_path):
     assert prm_registry.prm_folder(run) == made[1] / "final" and len({(p / "identity.txt").read_text() for p in made}) == 3
 
 
+def with_steps(params, steps):
+    return params.model_copy(update={"latent": params.latent.model_copy(update={"steps": steps})})
+
+
 def test_some_of_the_shipped_tasks_come_whole_with_their_own_latents(open_run):
     whole, vectors = rollout_files.read_rollouts("data/rollouts", 576)
     places = {name: i for i, name in enumerate(whole["capture_id"])}
@@ -217,6 +222,9 @@ def test_some_of_the_shipped_tasks_come_whole_with_their_own_latents(open_run):
     for limit in (20, 40):
         run = open_run(collect={"shipped": "data/rollouts", "shipped_limit": limit})
         rows, latents = collection.with_shipped(run, live, none)
+        alone, theirs = collection.with_shipped(replace(run, params=with_steps(run.params, 2)), None, None)  # nothing is collected live
+        pd.testing.assert_frame_equal(alone, rows)
+        np.testing.assert_array_equal(theirs, latents)
         assert rows["task"].nunique() == limit and rows["family"].nunique() > 8
         inside = whole[whole["task"].isin(rows["task"]) & (whole["branch_depth"] < 2)]
         assert list(rows["capture_id"]) == list(inside["capture_id"])

@@ -36,26 +36,26 @@ class Suite(Section):
     root: str = ""  # HeCBench checkout, for kind hecbench
     forge_count: int = Field(100, ge=0)  # programs to draw, for kind forge
     forge_wide: int = Field(0, ge=0)  # more programs, of patterns that a seed puts together, for the PRM to train on and for no test
-    forge_seed: int = 1_000_000
+    forge_seed: int = 1_000_000  # first seed of the programs of kind forge
     forge_families: Literal["train", "heldout", "all", "mostly_heldout"] = "all"  # mostly_heldout: those three times as often as the others
-    directions: tuple[str, ...] = Field(DIRECTIONS, min_length=1)
+    directions: tuple[str, ...] = Field(DIRECTIONS, min_length=1)  # source API - target API
     test_fraction: float = Field(0.4, ge=0, le=1)  # of the kernels, by whole families
-    valid_fraction: float = Field(0.15, ge=0, le=1)
-    split_seed: int = 4
+    valid_fraction: float = Field(0.15, ge=0, le=1)  # of the kernels too
+    split_seed: int = 4  # which families are tested
 
 
 class Translator(Section):
     model: str = "smollm2"  # smollm2, qwen-coder-0.5b, qwen-coder-1.5b (from packages), random, a folder, or a model-hub id
     adapter: str = ""  # folder of a LoRA adapter; relative to the repository
-    device: str = "auto"
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    device: str = "auto"  # "cpu", "cuda", "cuda:1"; auto: a GPU, else the CPU
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # of the weights; auto: float32 on a CPU
 
 
 class Latent(Section):
     steps: int = Field(4, ge=1)  # K
     align: str = "soft"  # of translator.alignment.ALIGNMENTS
     tau: float = Field(0.1, gt=0)  # temperature of the soft alignment
-    ridge: float = Field(1e-3, gt=0)
+    ridge: float = Field(1e-3, gt=0)  # r of the ridge alignment
     proposal: str = "gaussian"  # of translator.proposals.PROPOSALS
     sigma: float = Field(0.5, ge=0)  # logits: 1.3 is near the spread of Gumbel noise, so about one draw of the plan at temperature 1
     unit: Literal["rms", "absolute"] = "rms"  # of sigma, for gaussian
@@ -64,8 +64,8 @@ class Latent(Section):
 
 
 class Decode(Section):
-    max_new_tokens: int = Field(1600, ge=1)
-    temperature: float = Field(0.0, ge=0)
+    max_new_tokens: int = Field(1600, ge=1)  # of one answer
+    temperature: float = Field(0.0, ge=0)  # of every program but the re-decode control's; 0: greedy
     redecode_temperature: float = Field(0.7, ge=0)  # for the re-decode control
     max_prompt: int = Field(8192, ge=1)  # tokens, or fewer where the model has too few positions; tasks with more are left out, and told
     batch: int = Field(30, ge=1)  # rows at once; one of a task that takes more than 4,096 tokens, prompt and answer, counts as several
@@ -73,15 +73,15 @@ class Decode(Section):
 
 
 class Collect(Section):
-    limit: int = Field(8, ge=1)  # tasks collected live
+    limit: int = Field(8, ge=0)  # tasks collected live; 0: none, `shipped` has them all
     resamples: int = Field(1, ge=1)  # R: branch-offs at each of `depths`
     depths: tuple[int, ...] = ()  # latent indices where rollouts branch off, one named twice has twice as many; empty: every index
     onward: bool = False  # a branch-off goes on with noise at every later latent, as search does; else it differs at one
     shipped: str = ""  # folder of rollouts collected earlier, added to the live ones
     shipped_limit: int = Field(0, ge=0)  # tasks of it that are used, drawn by hash; 0: all
-    sensitivity_sigmas: tuple[Annotated[float, Field(ge=0)], ...] = (0.0, 1.0)
+    sensitivity_sigmas: tuple[Annotated[float, Field(ge=0)], ...] = (0.0, 1.0)  # sizes of noise that the probe of latent sensitivity tries
     sensitivity_limit: int = Field(1, ge=0)  # tasks of the probe of latent sensitivity
-    sensitivity_branches: int = Field(2, ge=1)
+    sensitivity_branches: int = Field(2, ge=1)  # programs of each size of noise and of the control
 
 
 class Reward(Section):
@@ -90,70 +90,71 @@ class Reward(Section):
 
 class Prm(Section):
     kind: str = "transformer"  # "transformer", "gru", "ridge", or a causal LM by id or folder
-    width: int = Field(128, ge=1)
-    layers: int = Field(2, ge=1)
-    heads: int = Field(4, ge=1)
-    dropout: float = Field(0.1, ge=0, lt=1)
+    width: int = Field(128, ge=1)  # H of the small kinds
+    layers: int = Field(2, ge=1)  # of the small kinds
+    heads: int = Field(4, ge=1)  # of the transformer
+    dropout: float = Field(0.1, ge=0, lt=1)  # of the small kinds
     lora_rank: int = Field(0, ge=0)  # causal LM only: train adapters of this rank, its weights stay in their precision; 0: train it whole
     reads: Literal["states", "embeddings", "both"] = "states"  # a latent, the input embedding it is aligned to, or one after the other
     context: Literal["none", "pooled"] = "none"  # pooled: the PRM also reads the mean state of the prompt
     loss: str = "mse"  # of prm.losses.LOSSES
-    epochs: int = Field(20, ge=1)
-    lr: float = Field(1e-3, gt=0)
-    batch: int = Field(64, ge=1)
-    device_batch: int = Field(64, ge=1)
-    unfreeze_step: int = Field(50, ge=0)
-    backbone_lr_factor: float = 0.3
-    zeta: float = 4.0
-    threshold: float = 0.5
+    epochs: int = Field(20, ge=1)  # at most; training stops where the valid loss no longer falls
+    lr: float = Field(1e-3, gt=0)  # of adapter and head
+    batch: int = Field(64, ge=1)  # rollouts of one update
+    device_batch: int = Field(64, ge=1)  # rollouts of one forward; smaller ones accumulate to the same update
+    unfreeze_step: int = Field(50, ge=0)  # updates of adapter and head alone before the backbone joins
+    backbone_lr_factor: float = 0.3  # of lr, for the backbone
+    zeta: float = 4.0  # margin of the rank loss
+    threshold: float = 0.5  # score above which the PRM likes a program; targets at or above it are positive for the rank loss
     checkpoint: str = ""  # use this trained PRM in stages 03 and 04 instead of the run's own
-    baselines: tuple[str, ...] = ("ridge", "gru")
+    baselines: tuple[str, ...] = ("ridge", "gru")  # kinds trained beside the run's own, in stage 02
     folds: int = Field(0, ge=0)  # stage 03: every family the translator was not trained on is tested once, so many at a time; 0: not done
 
 
 class Search(Section):
     limit: int = Field(5, ge=1)  # test tasks translated by every method
     branches: int = Field(4, ge=1)  # N, row 0 unperturbed
-    samples: int = Field(3, ge=1)  # pool of whole programs for best-of-N and the oracle
+    samples: int = Field(3, ge=1)  # pool of whole programs; the oracle over fewer than `branches` bounds no choice among trajectories
     choose: str = "steps"  # in `search.policies.POLICIES`: guided takes the best of N states at every step, or of N whole `trajectories`
-    margin: float = 0.0
+    margin: float = 0.0  # gain in score below which the unperturbed candidate is kept
     lookahead: Literal[0, 1] = 0  # 1: score the states that the candidates lead to; dearer
     beam: int = Field(1, ge=1)  # prefixes kept while thinking in steps; at most `branches`
     repair: int = Field(0, ge=0)  # further rounds in which every method mends what failed, told the compiler's or the run's log
     repair_limit: int = Field(0, ge=0)  # tasks that repair rounds are made for, under the first seed; 0: all, under all seeds
     arms: tuple[str, ...] = ()  # names in `search.arms.ARMS`; empty: all of them
-    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    seeds: tuple[int, ...] = Field((0,), min_length=1)  # of the draws; every task is translated under each
 
 
 class Validate(Section):
-    cpu_s: float = Field(10.0, gt=0)
-    memory_mb: int = Field(2048, ge=1)
+    cpu_s: float = Field(10.0, gt=0)  # CPU seconds of one run of a program
+    memory_mb: int = Field(2048, ge=1)  # of one run
     processes: int = Field(320, ge=1)  # and threads, of one run: honest programs ask for up to 256
     workers: int = Field(2, ge=1)  # programs judged at once; more than four are judged by processes of their own
     races: Annotated[Literal["off", "on", "auto"], SWITCH] = "auto"  # race stage for correct programs; auto: where its tools are installed
     timing: Annotated[Literal["off", "on"], SWITCH] = "off"  # exclusive timing lane for correct programs
     cuda: Literal["auto", "gpu", "emulated", "compile"] = "auto"  # where CUDA programs run; auto: a GPU, else the CPU
     unsafe: bool = False  # run generated programs without a sandbox
+    again: int = Field(0, ge=0)  # stage 03, with `prm.folds`: tasks of which the chosen program and another are compiled and run again here
 
 
 class Executor(Section):
-    kind: Literal["local", "dask", "modal"] = "local"
-    workers: int = Field(1, ge=1)
-    address: str = ""
-    tls_ca: str = ""
-    tls_cert: str = ""
-    tls_key: str = ""
-    gpu: str = ""
-    timeout_s: int = Field(3600, ge=1)
-    retries: int = Field(2, ge=0)
-    volume: str = ""
+    kind: Literal["local", "dask", "modal"] = "local"  # where programs are written
+    workers: int = Field(1, ge=1)  # calls in flight; local: 1 is this process, more are processes
+    address: str = ""  # of a Dask scheduler, or its --scheduler-file
+    tls_ca: str = ""  # PEM files of a Dask cluster that speaks TLS: all three or none
+    tls_cert: str = ""  # see tls_ca
+    tls_key: str = ""  # see tls_ca
+    gpu: str = ""  # as Modal spells it, such as H100 or A100-80GB:2
+    timeout_s: int = Field(3600, ge=1)  # of one call that does not run in this process
+    retries: int = Field(2, ge=0)  # further attempts after a failed call
+    volume: str = ""  # a Modal Volume that keeps downloaded weights
 
 
 class Report(Section):
     enabled: bool = False  # stage 07 is part of `run`
-    losses: tuple[str, ...] = ("mse", "bce", "rank", "listwise")
+    losses: tuple[str, ...] = ("mse", "bce", "rank", "listwise")  # each tried once in stage 07
     shares: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (0.25, 0.5, 1.0)  # of the training tasks, for the learning curve
-    margins: tuple[float, ...] = (0.0, 0.02, 0.05, 0.1, 0.2)
+    margins: tuple[float, ...] = (0.0, 0.02, 0.05, 0.1, 0.2)  # each tried in stage 07
     seeds: tuple[int, ...] = Field((0,), min_length=1)  # of every small training
 
 
@@ -220,6 +221,8 @@ def check(values: dict, lines: dict[tuple, int], file: Path) -> Params:
         plain = name not in SMALL_PRMS and "/" not in name and not os.path.exists(resolve(name))
         if plain and (close := difflib.get_close_matches(name, SMALL_PRMS, n=1, cutoff=0.75)):
             raise UserError(f"{file.name}: {key}: {name!r} is no kind of PRM; did you mean {close[0]!r}?")
+    if not params.collect.limit and not params.collect.shipped:
+        raise UserError(f"{file.name}: collect.limit: 0 collects nothing; raise it, or name rollouts as collect.shipped")
     if params.executor.kind == "dask" and not params.executor.address:
         raise UserError(f"{file.name}: executor.address: name the Dask scheduler, tcp://host:8786 or the file of its --scheduler-file")
     if params.search.beam > params.search.branches:

@@ -35,6 +35,7 @@ MAKERS = {  # table -> the stage that makes it
     **dict.fromkeys(("history", "scores", "scores_by_depth", "calibration"), "02"),
     **dict.fromkeys(("branches", "selection"), "03"),
     **dict.fromkeys(("cross_validation", *(f"cross_validation_{what}" for what in ("differences", "gaps", "families", "filtered"))), "03"),
+    "judged_again": "03",
     "translations": "04",
     **dict.fromkeys(("pool", "results", "rounds", "arms", "repairs", "paired"), "05"),
     "recheck": "06",
@@ -153,7 +154,10 @@ def held(folder: Path) -> Iterator[None]:
             pass
         file.truncate(0)
         print(os.getpid(), file=file, flush=True)
-        yield
+        try:
+            yield
+        finally:
+            file.truncate(0)  # who reads it sees that nobody is at work
 
 
 def writable_folder(path: Path) -> Path:

@@ -8,8 +8,11 @@ n rollouts, K latent steps, D translator width.
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -26,6 +29,8 @@ SMALL = 2**24  # bytes of latents; trainings on fewer are over before a process 
 BESIDES = 2**30  # bytes a process needs besides what it reads: torch, CUDA where there is one
 TIMES = 7  # its latents in float16 that a training holds at its height (measured)
 DAY = 24 * 3600
+COUNTS = "counts"  # folder in the material's
+LOOK_S = 1.0  # between two looks at what trainings in other processes have counted
 TEXTS = ["code", "source_code", "log", "toolchain", "parallel_evidence"]  # columns that no training reads
 
 
@@ -36,9 +41,17 @@ class Material:
     rows: pd.DataFrame
     vectors: np.ndarray
     contexts: np.ndarray | None = None
+    counts: Path | None = None  # folder in which each training writes how many updates it has made
+
+    def counter(self) -> Callable[[dict], None]:
+        """Takes the history rows of one training, for `fit(progress=...)`."""
+        if self.counts is None:
+            return lambda row: None
+        file = self.counts / f"{os.getpid()}-{secrets.token_hex(4)}"
+        return lambda row: file.write_text(str(row["step"]))
 
     def write(self, folder: Path) -> None:
-        folder.mkdir(parents=True)
+        (folder / COUNTS).mkdir(parents=True)
         self.rows.to_pickle(folder / "rows.pkl")
         for name in ("vectors", "contexts"):
             if getattr(self, name) is not None:
@@ -50,7 +63,7 @@ class Material:
         """The latents stay on the disk, in pages that all processes share."""
         contexts = folder / "contexts.npy"
         vectors = np.load(folder / "vectors.npy", mmap_mode="r")
-        return Material(pd.read_pickle(folder / "rows.pkl"), vectors, np.load(contexts) if contexts.exists() else None)
+        return Material(pd.read_pickle(folder / "rows.pkl"), vectors, np.load(contexts) if contexts.exists() else None, folder / COUNTS)
 
 
 def at_once(material: Material, count: int) -> int:
@@ -72,11 +85,17 @@ def _on_gpus() -> list[int]:
 
 
 def each(
-    work: Callable[[Material, Any], Any], material: Material, jobs: Sequence, folder: Path, alone: bool = False
+    work: Callable[[Material, Any], Any],
+    material: Material,
+    jobs: Sequence,
+    folder: Path,
+    alone: bool = False,
+    updates: Callable[[int], None] = lambda done: None,
 ) -> Iterator[tuple[int, Any]]:
     """Yield (index, work(material, job)) as they end; here, one after another, if `alone` or where processes would not pay.
 
     work: importable, as are its jobs; a training takes one thread.  What all read lies in `folder` for the time of the call.
+    updates(done) is called every second, from a thread, with the updates that trainings in processes have counted (`counter`).
     """
     material = replace(material, rows=material.rows.drop(columns=TEXTS, errors="ignore"))
     workers = 1 if alone else at_once(material, len(jobs))
@@ -87,12 +106,35 @@ def each(
     try:
         material.write(scratch)
         call, config = partial(_work_one, work, scratch, tables.pack_own()), ExecutorConfig(workers=workers, timeout_s=DAY, retries=1)
-        for i, result in run_map(call, jobs, config):
-            if isinstance(result, ItemFailed):
-                raise result
-            yield i, result
+        with _counted(scratch / COUNTS, updates):
+            for i, result in run_map(call, jobs, config):
+                if isinstance(result, ItemFailed):
+                    raise result
+                yield i, result
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def _counted(folder: Path, updates: Callable[[int], None]) -> Iterator[None]:
+    """While it lasts, a thread sums what trainings write there."""
+    stop = threading.Event()
+
+    def look() -> None:
+        updates(sum(int(file.read_text() or 0) for file in folder.glob("*")))
+
+    def loop() -> None:
+        while not stop.wait(LOOK_S):
+            look()
+        look()
+
+    thread = threading.Thread(target=loop, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 def _fresh(folder: Path) -> Path:

@@ -43,8 +43,9 @@ def token() -> str:
 def _start(pid: int) -> tuple[str, subprocess.Popen]:
     mark = f"parallax-{secrets.token_hex(8)}"
     command = [sys.executable, "-I", "-S", "-c", HELPER, mark]
-    helper = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/", start_new_session=True
-    )
+    theirs, _ours = os.pipe()  # ours stays open until this process ends, however it ends
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    helper = subprocess.Popen(command, stdin=theirs, cwd="/", start_new_session=True, **quiet)
+    os.close(theirs)
     helper.returncode = 0  # it ends with this process, never before: nothing is to wait for it
     return mark, helper

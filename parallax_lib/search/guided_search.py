@@ -9,7 +9,7 @@ B rows, G of them guided, W prefixes kept a guided row, N candidates, K latent s
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import torch
 
 from parallax_lib.core import fingerprint, tables
 from parallax_lib.core.config import Params, Search, check, dump
+from parallax_lib.core.progress import Inside, unheard
 from parallax_lib.core.source import source_digest
 from parallax_lib.core.storage import derive_seed
 from parallax_lib.core.tables import find
@@ -28,7 +29,7 @@ from parallax_lib.search.untrained_rule import suits
 from parallax_lib.tasks import prompts
 from parallax_lib.tasks.task import Task
 from parallax_lib.translator import alignment, engine, latent_steps
-from parallax_lib.translator.models import Translator, leave_room, load_translator, loaded_translator
+from parallax_lib.translator.models import Translator, leave_room, load_translator, loaded_translator, use_idle_cores
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ def translate(
     models: Sequence,
     rows: Sequence[Row],
     params: Params,
-    progress: Callable | None = None,
+    inside: Inside = unheard,
     **own: methods.Given,
 ) -> list[dict]:
     """One result row per program: its plan, code, PRM score and what it cost.  The mean score of `models`, PRMs or modules of
@@ -189,7 +190,7 @@ def translate(
     """
     params, models = methods.using(params, **own), [prm_model.as_prm(m) for m in models]
     once = list({row.program: row for row in rows}.values())
-    written = dict(zip([r.program for r in once], _write(translator, models, once, params, progress), strict=True))
+    written = dict(zip([r.program for r in once], _write(translator, models, once, params, inside), strict=True))
     weights = [prm_model.size(m) / translator.size for m in models]
     results = [_result(row, written[row.program], params, weights) for row in rows]
     if scores_pool(params):
@@ -201,16 +202,19 @@ def translate(
 
 
 @torch.inference_mode()
-def _write(translator: Translator, models: Sequence, rows: Sequence[Row], params: Params, progress: Callable | None) -> list[dict]:
+def _write(translator: Translator, models: Sequence, rows: Sequence[Row], params: Params, inside: Inside) -> list[dict]:
     order = list({r.prompt: r for r in rows}.values())
     where = {r.prompt: i for i, r in enumerate(order)}
     ids = [ask_row(translator, r) for r in order]
     index = [where[r.prompt] for r in rows]
-    trajectory, read, slot = think_rows(translator, models, rows, engine.prefill(translator, ids), index, params)
+    inside("read prompts", 0, len(ids), "prompts")
+    state = engine.prefill(translator, ids)
+    inside("latent steps", 0, 0, "", f"{thinking_rows(rows, params)} trajectories")
+    trajectory, read, slot = think_rows(translator, models, rows, state, index, params)
     heat = [params.decode.redecode_temperature if r.live.redecode else params.decode.temperature for r in rows]
     seeds = [r.decode_draw(s, params.search.choose) for r, s in zip(rows, slot, strict=True)]
     most = [token_limit(len(row), params) for row in ask(translator, [r.task for r in order])]  # of the task, not of a repair's prompt
-    answers = write_answers(translator, trajectory, [ids[i] for i in index], params, heat, seeds, progress, [most[i] for i in index])
+    answers = write_answers(translator, trajectory, [ids[i] for i in index], params, heat, seeds, inside, [most[i] for i in index])
     for i, answer in enumerate(answers):
         answer["scores"], answer["slot"] = read[i], slot[i]
         answer["picks"] = " ".join(map(str, trajectory.picks[i].tolist()))
@@ -275,11 +279,14 @@ def translate_item(item: dict, shrink: int = 1) -> list[dict]:
     params, rows = check(item["params"], {}, Path("item")), item["rows"]
     tables.enter_own(item.get("own", b""))
     leave_room(item["gpu_share"])
+    inside = item.get("inside", unheard)
+    inside("load the translator", 0)
     translator = loaded_translator(params.translator)
+    use_idle_cores(translator.device)
     models = packed.unpack(item["prms"], translator.device)
     heavy = thinking_rows(rows, params) * max(weight(row.task, params) for row in rows)
     groups = grouped(rows, max(1, heavy // shrink), params) if shrink > 1 else [rows]
-    return [result for group in groups for result in translate(translator, models, group, params)]
+    return [result for group in groups for result in translate(translator, models, group, params, inside)]
 
 
 def _result(row: Row, answer: dict, params: Params, weights: Sequence[float]) -> dict:

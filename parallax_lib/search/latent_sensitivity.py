@@ -6,11 +6,12 @@ Run this before training any PRM: where noise changes no outcome, no reward mode
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 
 from parallax_lib.core.config import Params
+from parallax_lib.core.progress import Inside, Meter, unheard
 from parallax_lib.core.storage import derive_seed
 from parallax_lib.search.rollouts import ask, weight, write_answers
 from parallax_lib.tasks.task import Task
@@ -32,19 +33,19 @@ def probe_rows(tasks: Sequence[Task], params: Params) -> list[tuple[Task, str, f
 
 
 @torch.inference_mode()
-def probe(translator: Translator, tasks: Sequence[Task], params: Params, progress: Callable | None = None) -> list[dict]:
+def probe(translator: Translator, tasks: Sequence[Task], params: Params, progress: Meter | None = None) -> list[dict]:
     """One row a program: task, direction, kind, sigma, branch, plan, code, tokens.  Noise is added at every latent step."""
     rows = probe_rows(tasks, params)
     size = max(1, params.decode.batch // max((weight(task, params) for task in tasks), default=1))
     out: list[dict] = []
     for at in range(0, len(rows), size):
-        out += _write(translator, rows[at : at + size], params)
         if progress:
-            progress("latent_sensitivity", len(out), len(rows))
+            progress("latent_sensitivity", len(out), len(rows), "programs")
+        out += _write(translator, rows[at : at + size], params, progress.inside if progress else unheard)
     return out
 
 
-def _write(translator: Translator, rows: list, params: Params) -> list[dict]:
+def _write(translator: Translator, rows: list, params: Params, inside: Inside) -> list[dict]:
     order = list({task.id: task for task, *_ in rows}.values())
     ids = ask(translator, order)
     where = {task.id: i for i, task in enumerate(order)}
@@ -65,7 +66,7 @@ def _write(translator: Translator, rows: list, params: Params) -> list[dict]:
     )
     decode = params.decode
     heat = [decode.redecode_temperature if kind == CONTROL else decode.temperature for _, kind, _, _ in rows]
-    answers = write_answers(translator, trajectory, prompts, params, heat, seeds)
+    answers = write_answers(translator, trajectory, prompts, params, heat, seeds, inside)
     return [
         {"task": task.id, "direction": task.direction, "kind": kind, "sigma": sigma, "branch": branch} | answer
         for (task, kind, sigma, branch), answer in zip(rows, answers, strict=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from parallax_lib.core import hardware, tables
 from parallax_lib.core.config import Params
 from parallax_lib.core.executors import ExecutorConfig
+from parallax_lib.core.progress import Meter
 from parallax_lib.translator.models import GPU_SHARE
 
 
@@ -19,6 +20,11 @@ def gpu_share(params: Params) -> float:
 def own_methods(params: Params) -> bytes:
     """Functions of one's own for the processes that generate; none where that is this one."""
     return b"" if executor_config(params).runs_here else tables.pack_own()
+
+
+def heard(params: Params, meter: Meter) -> dict:
+    """What an item carries so that its work is counted while it runs: nothing where that is in another process."""
+    return {"inside": meter.inside} if executor_config(params).runs_here else {}
 
 
 def executor_config(params: Params) -> ExecutorConfig:

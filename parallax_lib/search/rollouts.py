@@ -20,13 +20,14 @@ from parallax_lib.core import fingerprint, tables
 from parallax_lib.core.config import Params, check, dump
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.executors import run_map
+from parallax_lib.core.progress import Inside, Meter, unheard
 from parallax_lib.core.source import source_digest
 from parallax_lib.core.storage import Journal, derive_seed, digest, read_vectors, slug, write_vectors
 from parallax_lib.search import methods, placement
 from parallax_lib.tasks import extraction, prompts
 from parallax_lib.tasks.task import Task
 from parallax_lib.translator import alignment, decoding, engine, latent_steps, models
-from parallax_lib.translator.models import Translator, leave_room, load_tokenizer, loaded_translator, positions_of
+from parallax_lib.translator.models import Translator, leave_room, load_tokenizer, loaded_translator, positions_of, use_idle_cores
 
 ORIGINAL = -1
 ROW = 4096  # columns of the cache that a row of `decode.batch` stands for
@@ -160,10 +161,14 @@ def write_answers(
     params: Params,
     temperatures: list[float],
     seeds: list[int],
-    progress: Callable | None = None,
+    inside: Inside = unheard,
     limits: list[int] | None = None,
 ) -> list[dict]:
     """Decode every row of a trajectory; code is None where the answer holds no program.  `limits`: most tokens of each."""
+
+    def decoded(tokens: int, most: int, ended: int) -> None:
+        inside("decode", tokens, most, "tokens", f"{ended}/{len(ids)} programs ended", most=True)
+
     start = prompts.tokens(translator.tokenizer, prompts.OPENING)
     limits = limits or [token_limit(len(row), params) for row in ids]
     answers = decoding.decode(
@@ -175,7 +180,7 @@ def write_answers(
         temperatures=temperatures,
         seeds=seeds,
         draft=params.decode.draft,
-        progress=progress,
+        progress=decoded,
     )
     rows = []
     for answer, tokens in zip(answers, trajectory.tokens, strict=True):
@@ -193,14 +198,16 @@ def write_answers(
 
 
 @torch.inference_mode()
-def generate(translator: Translator, tasks: list[Task], params: Params, progress: Callable | None = None) -> tuple[list[dict], np.ndarray]:
+def generate(translator: Translator, tasks: list[Task], params: Params, inside: Inside = unheard) -> tuple[list[dict], np.ndarray]:
     """Rollout rows of some tasks and their latents, float16 [n, K, D].
 
     A branch-off takes a perturbed state at its depth v, and with `collect.onward` at every depth after it.
     """
     plan = branches(params)
     ids = ask(translator, tasks)
+    inside("read prompts", 0, len(ids), "prompts")
     state = engine.prefill(translator, ids)
+    inside("latent steps", 0)
     rows = torch.arange(len(tasks), device=translator.device).repeat_interleave(len(plan))
     tree = [(task, v, r) for task in tasks for v, r in plan]
     depth = torch.tensor([v for _, v, _ in tree], device=translator.device)
@@ -215,7 +222,7 @@ def generate(translator: Translator, tasks: list[Task], params: Params, progress
         row_seeds=seeds,
     )
     temperatures = [params.decode.temperature] * len(tree)
-    answers = write_answers(translator, trajectory, [ids[i] for i in rows.tolist()], params, temperatures, seeds, progress)
+    answers = write_answers(translator, trajectory, [ids[i] for i in rows.tolist()], params, temperatures, seeds, inside)
     out = [row_of(task, params, v, r) | answer for (task, v, r), answer in zip(tree, answers, strict=True)]
     return out, trajectory.latents.float().cpu().numpy().astype(np.float16)
 
@@ -240,8 +247,11 @@ def generate_item(item: dict[str, Any], shrink: int = 1) -> dict[str, Any]:
     params, tasks = check(item["params"], {}, Path("item")), item["tasks"]
     tables.enter_own(item.get("own", b""))
     leave_room(item["gpu_share"])
+    inside = item.get("inside", unheard)
+    inside("load the translator", 0)
     translator, size = loaded_translator(params.translator), -(-len(tasks) // shrink)
-    parts = [generate(translator, tasks[at : at + size], params) for at in range(0, len(tasks), size)]
+    use_idle_cores(translator.device)
+    parts = [generate(translator, tasks[at : at + size], params, inside) for at in range(0, len(tasks), size)]
     return {"rows": [row for rows, _ in parts for row in rows], "vectors": np.concatenate([vectors for _, vectors in parts])}
 
 
@@ -250,7 +260,7 @@ def collect(
     params: Params,
     journal: Journal,
     folder: Path,
-    progress: Callable[[str, int, int], None],
+    progress: Meter,
     written: Callable[[list[dict]], Any] = lambda rows: None,
     *,
     proposal: methods.Given = None,
@@ -270,10 +280,12 @@ def collect(
     stored = [journal.get("chunk", key) is not None and (folder / f"{key}.safetensors").exists() for key in keys]
     todo = [i for i, done in enumerate(stored) if not done]
     journal.forget("chunk", [keys[i] for i in todo])  # a lost shard's is done again only when all of it is
-    progress("collect", len(chunks) - len(todo), len(chunks))
+    sizes = [len(chunk) * len(branches(params)) for chunk in chunks]
+    left, every = sum(sizes[i] for i in todo), sum(sizes)
+    progress("collect", every - left, every, "programs")
     shared = {"params": dump(params), "gpu_share": placement.gpu_share(params), "own": placement.own_methods(params)}
-    items = [shared | {"tasks": chunks[i]} for i in todo]
-    for done, (index, result) in enumerate(run_map(generate_item, items, placement.executor_config(params))):
+    items = [shared | placement.heard(params, progress) | {"tasks": chunks[i]} for i in todo]
+    for index, result in run_map(generate_item, items, placement.executor_config(params)):
         if isinstance(result, Exception):
             raise result
         key = keys[todo[index]]
@@ -282,7 +294,8 @@ def collect(
         journal.put_many("rollout", rows, replace=True)  # those of a chunk whose shard was lost are there
         journal.put("chunk", key, {"rollouts": len(rows)})
         written(result["rows"])
-        progress("collect", len(chunks) - len(todo) + done + 1, len(chunks))
+        left -= sizes[todo[index]]
+        progress("collect", every - left, every, "programs")
     return params
 
 

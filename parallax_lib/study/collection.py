@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from parallax_lib.core import progress
 from parallax_lib.core.config import Params, dump
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.source import source_digest
@@ -33,7 +35,7 @@ from parallax_lib.study import run as runs
 from parallax_lib.study.run import Run, beside, judge_frame, open_params
 from parallax_lib.tasks.synthetic import generator
 from parallax_lib.tasks.task import Task, split_of, spread
-from parallax_lib.translator.models import loaded_translator
+from parallax_lib.translator.models import loaded_translator, width_of
 from parallax_lib.verdict.assurance import oracle_audit
 
 
@@ -123,12 +125,15 @@ def sensitivity_rows(run: Run, chosen: Sequence[Task]) -> pd.DataFrame:
     return judge_frame(run, pd.DataFrame(rows), some, "validate latent sensitivity")
 
 
-def with_shipped(run: Run, live: pd.DataFrame, vectors: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
-    """Live rollouts, then the shipped ones of `collect.shipped`; split by family, leakage refused.
+def with_shipped(run: Run, live: pd.DataFrame | None, vectors: np.ndarray | None) -> tuple[pd.DataFrame, np.ndarray]:
+    """Live rollouts, if there are any, then the shipped ones of `collect.shipped`; split by family, leakage refused.
 
     Shipped latents are cut to the run's K; one made with fewer steps is refused.  Of the shipped tasks a hash draws
     `collect.shipped_limit`, each with all its rollouts.
     """
+    if live is None or vectors is None:
+        frame, found = shipped_rollouts(run, run.params.latent.steps, width_of(run.params.translator))
+        return with_splits(run, frame), found
     frames, parts = [live], [vectors]
     if run.params.collect.shipped:
         frame, more = shipped_rollouts(run, vectors.shape[1], vectors.shape[2])
@@ -186,12 +191,14 @@ def collect_to(params: Params, out: Path, metadata: dict, force: bool = False) -
     The rollouts of `collect.shipped` are written along.  force: what the run remembers of them is forgotten first.
     """
     writable_folder(out)
-    with held(run_folder(params.run)):
+    folder = run_folder(params.run)
+    with held(folder), progress.watched(folder / progress.FILE, "", partial(print, flush=True)):
         if force:
-            remembered.forget(run_folder(params.run), "01")
-        run = open_params(params, say=True)
+            remembered.forget(folder, "01")
+        run = open_params(params)
         pool = all_tasks(run)
-        frame, vectors = with_shipped(run, *collect_live(run, spread(pool, params.collect.limit, params.seed)))
+        chosen = spread(pool, params.collect.limit, params.seed)
+        frame, vectors = with_shipped(run, *(collect_live(run, chosen) if chosen else (None, None)))
         frame = frame.drop(columns=["split", "origin"])
         write_rollouts(out, frame, vectors, metadata)
         if params.collect.sensitivity_limit:

@@ -31,7 +31,7 @@ from parallax_lib.search.choosers import CHECKS, CHOOSERS, FILTERS, Chooser, by_
 from parallax_lib.search.untrained_rule import suited
 from parallax_lib.study.prm_registry import INDEX, folder_of, write_families
 from parallax_lib.study.run import Run
-from parallax_lib.study.training import alone, prm_settings, prompt_states, read_by, trial
+from parallax_lib.study.training import alone, most_updates, prm_settings, prompt_states, read_by, trial
 from parallax_lib.tasks.synthetic import generator
 from parallax_lib.translator.models import pick_device
 
@@ -89,8 +89,14 @@ def train_missing(run: Run, rows: pd.DataFrame, vectors: np.ndarray, seeds: Sequ
                 jobs.append((seed, split, folder_of(run, name)))
     if jobs:
         material = Material(rows, vectors, prompt_states(run, rows))
-        for done, _ in enumerate(each(partial(_train, run.params), material, jobs, run.folder, alone(run.params))):
-            run.progress("cross_validation", done + 1, len(jobs))
+        run.progress("train on the other families", 0, len(jobs), "PRMs")
+        most = sum(most_updates(run.params, int((split == "train").sum())) for _, split, _ in jobs)
+
+        def counted(updates: int) -> None:
+            run.progress.inside("updates", updates, most, most=True)
+
+        for done, _ in enumerate(each(partial(_train, run.params), material, jobs, run.folder, alone(run.params), counted), 1):
+            run.progress("train on the other families", done, len(jobs), "PRMs")
 
 
 def _train(params: Params, material: Material, job: tuple[int, np.ndarray, Path]) -> None:

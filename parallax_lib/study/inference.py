@@ -85,19 +85,22 @@ def write_programs(
         team = given or _checked_prms(run, folders, {rows[i].task.kernel.family for i in indices})
         recipe = [guided_search.recipe(params), [each["sha256"] for each in team], code]
         for group in guided_search.grouped([rows[i] for i in indices], max(1, params.decode.batch // shrink), params):
-            groups.append((digest([recipe, [r.identity for r in group]]), shared | {"prms": team, "rows": group}))
+            item = shared | placement.heard(params, run.progress) | {"prms": team, "rows": group}
+            groups.append((digest([recipe, [r.identity for r in group]]), item))
         every += indices
     keys = [key for key, _ in groups]
     todo = [i for i, key in enumerate(keys) if run.journal.get("translation", key) is None]
     items = [groups[i][1] for i in todo]
-    run.progress(what, len(groups) - len(todo), len(groups))
+    left = sum(len(item["rows"]) for item in items)
+    run.progress(what, len(rows) - left, len(rows), "programs")
     with beside(run, [row.task for row in rows]) as judge:
-        for done, (at, result) in enumerate(run_map(guided_search.translate_item, items, placement.executor_config(params)), 1):
+        for at, result in run_map(guided_search.translate_item, items, placement.executor_config(params)):
             if isinstance(result, Exception):
                 raise result
             run.journal.put("translation", keys[todo[at]], {"rows": result})
             judge(result)
-            run.progress(what, len(groups) - len(todo) + done, len(groups))
+            left -= len(result)
+            run.progress(what, len(rows) - left, len(rows), "programs")
     written = [row for key in keys for row in run.journal.get("translation", key)["rows"]]
     return pd.DataFrame(written, index=every).sort_index()
 

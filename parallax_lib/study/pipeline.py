@@ -8,19 +8,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from parallax_lib.core import fingerprint
+from parallax_lib.core import fingerprint, progress
 from parallax_lib.core.config import ROOT, SECTIONS, Params, dump
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.storage import digest, held, run_folder, whole, write_json
 from parallax_lib.study import remembered
 
+MANIFEST = "manifest.json"  # of a folder in which `parallax_lib run` has started
 NOTEBOOKS = ROOT / "notebooks"
 PART = {
     "01": ("suite", "translator", "latent", "decode", "collect", "reward", "validation", "executor"),
@@ -31,7 +31,9 @@ PART = {
     "06": (),
     "07": ("suite", "translator", "reward", "prm", "search", "report"),
 }
-OWN = ("notebooks", "vectors", "manifest.json", "progress.json", "lock")  # of a run's folder: no stage's result
+OWN = ("notebooks", "vectors", "readings", MANIFEST, progress.FILE, "lock")  # of a run's folder: no stage's result
+MEANING = "## What it means"  # heading of a notebook's section that the study's numbers stand in
+RUNNING = "running"  # a stage's record while it is at work, or after its process was killed
 OPTIONAL = {"07"}  # runs with `report.enabled`, or when --only names it
 
 
@@ -81,7 +83,7 @@ def run(params: Params, only: str = "", force: bool = False, say: Callable[[str]
     methods.check(params)
     folder = run_folder(params.run)
     with held(folder):
-        write_json(folder / "manifest.json", manifest(params))
+        write_json(folder / MANIFEST, manifest(params))
         _run_selected(params, folder, selected, force, say)
     return folder
 
@@ -105,19 +107,19 @@ def _run_selected(params: Params, folder: Path, selected: set[str], force: bool,
 
 def _left(record: Path, key: str, before: str) -> str:
     """What the stages after one that is not asked for read: its result under these settings, or else whatever is there."""
-    found = _recorded(record)
+    found = recorded(record)
     return key if (found.get("key"), found.get("status")) == (key, "ok") else digest([found.get("key"), found.get("status"), before])
 
 
 def _done(folder: Path, record: Path, key: str) -> bool:
     """Did the stage end well under this key, and is all that it wrote still there?"""
-    found = _recorded(record)
+    found = recorded(record)
     if (found.get("key"), found.get("status")) != (key, "ok") or not record.with_suffix("").with_suffix(".ipynb").exists():
         return False
     return all(whole(folder / name) for name in found.get("files") or ())
 
 
-def _recorded(record: Path) -> dict:
+def recorded(record: Path) -> dict:
     """What a stage's record says; nothing where there is none or it cannot be read."""
     try:
         found = json.loads(record.read_text(encoding="utf-8"))
@@ -147,17 +149,19 @@ def execute(stage: Stage, params: Params, folder: Path, key: str, record: Path, 
     out = folder / "notebooks" / stage.notebook.name
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_suffix(".part.ipynb")
-    earlier, files = _recorded(record).get("files") or [], written(folder)
-    entry = {"notebook": stage.notebook.name, "key": key, "status": "failed", "files": earlier}
+    earlier, files = recorded(record).get("files") or [], written(folder)
     clock = time.time()
+    entry = {"notebook": stage.notebook.name, "key": key, "status": "failed", "files": earlier}
+    write_json(record, entry | {"status": RUNNING, "began": clock})  # what is left here if this process is killed
     say(f"[{stage.number}] {stage.notebook.stem} ...")
     try:
-        with _watch(folder / "progress.json", stage.number, say), _this_library():
+        with progress.watched(folder / progress.FILE, f"[{stage.number}]", say), _this_library():
             values = dump(params)
             given = {"run": params.run, "seed": params.seed, "overrides": {name: values[name] for name in SECTIONS}}
             papermill.execute_notebook(str(stage.notebook), str(part), parameters=given, cwd=str(NOTEBOOKS), **_engine())
         entry["status"] = "ok"
         entry["files"] = _results(folder, files, earlier)
+        _made_its_own(part, params.run)
         os.replace(part, out)
     except (RuntimeError, TimeoutError, NoSuchKernel) as e:  # of nbclient and jupyter_client: a kernel that died or never came
         if part.exists():
@@ -191,6 +195,18 @@ def _this_library() -> Iterator[None]:
         os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
 
 
+def _made_its_own(notebook: Path, run: str) -> None:
+    """An executed notebook: its links lead to the repository's files from where it lies, and its text says which run it tells of."""
+    import nbformat
+
+    executed, up = nbformat.read(notebook, 4), Path(os.path.relpath(ROOT, notebook.parent)).as_posix()
+    told = f"{MEANING}\n*This text was written about the study that ships; the outputs above are of run `{run}`.*\n"
+    for cell in executed.cells:
+        if cell.cell_type == "markdown":
+            cell.source = cell.source.replace("](../", f"]({up}/").replace(MEANING, told)
+    nbformat.write(executed, notebook)
+
+
 def _results(folder: Path, before: dict[str, tuple[int, int]], earlier: list[str]) -> list[str]:
     """Files that a stage has just written, and those of its earlier run that it took as they are."""
     now = written(folder)
@@ -213,41 +229,17 @@ def _engine() -> dict:
     }
 
 
-@contextmanager
-def _watch(path: Path, number: str, say: Callable[[str], None]) -> Iterator[None]:
-    """Print what the notebook writes to `progress.json` while it runs."""
-    stop, shown = threading.Event(), [""]
-    path.unlink(missing_ok=True)
+def commit() -> str:
+    """The checkout's commit, and whether files differ from it; "unknown" outside a checkout."""
+    import subprocess
 
-    def look() -> None:
-        if path.exists():
-            text = path.read_text()
-            if text != shown[0] and text:
-                shown[0] = text
-                p = json.loads(text)
-                say(f"[{number}]   {p['what']}: {p['done']}" + (f"/{p['total']}" if p["total"] else ""))
-
-    def loop() -> None:
-        while not stop.wait(1.0):
-            look()
-
-    thread = threading.Thread(target=loop, daemon=True)
-    thread.start()
+    git = ["git", "-C", str(ROOT)]
     try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-
-
-def progress_writer(folder: Path) -> Callable[[str, int, int], None]:
-    """progress(what, done, total) for a notebook: `run` shows it on the terminal, a person sees it in the file."""
-    from parallax_lib.core.storage import write_atomic
-
-    def progress(what: str, done: int, total: int) -> None:
-        write_atomic(folder / "progress.json", json.dumps({"what": what, "done": done, "total": total}).encode())
-
-    return progress
+        name = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True, timeout=20).stdout
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return name + (", with changes" if changed.strip() else "")
 
 
 def manifest(params: Params) -> dict:
@@ -259,6 +251,7 @@ def manifest(params: Params) -> dict:
     packages = {d.name: d.version for d in distributions() if d.name in listed}
     return {
         "params": dump(params),
+        "commit": commit(),
         "library": library_digest()[:12],
         "python": platform.python_version(),
         "packages": packages,

@@ -5,10 +5,12 @@ Knows a folder of rollouts and its metadata.  Knows no rule of a verdict.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
+from parallax_lib.core import progress
 from parallax_lib.core.config import check, resolve
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.storage import slug, writable_folder
@@ -33,12 +35,13 @@ def rejudge(path: str, out: Path | None, workers: int) -> pd.DataFrame:
     sections = {name: metadata["params"][name] for name in KEPT} | {"run": run_name(path)}
     races = {name: value for name, value in metadata["params"].get("validation", {}).items() if name == "races"}  # judged or not, as it was
     sections["validation"] = races | {"workers": workers}
-    run = runs.open_params(check(sections, {}, Path("metadata.json")), say=True)
+    run = runs.open_params(check(sections, {}, Path("metadata.json")))
     by_id = {t.id: t for t in runs.all_tasks(run)}
     stale = sorted({r.task for r in rows.itertuples() if r.task not in by_id or by_id[r.task].source_code != r.source_code})
     if stale:
         raise UserError(f"{path}: {len(stale)} tasks, {stale[0]} first, have another source than the suite has now; collect them again")
-    judged = runs.judge_frame(run, rows.drop(columns="origin"), [by_id[t] for t in rows["task"].unique()])
+    with progress.watched(run.folder / progress.FILE, "", partial(print, flush=True)):
+        judged = runs.judge_frame(run, rows.drop(columns="origin"), [by_id[t] for t in rows["task"].unique()])
     if out:
         write_rollouts(out, judged, vectors, metadata | {"rejudged": judge_batch.machine_text().splitlines()})
     before = {f"was{mark}": rows[name] if name in rows else "not judged" for mark, name in (("", "reason"), ("_toolchain", "toolchain"))}

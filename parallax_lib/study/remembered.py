@@ -12,6 +12,7 @@ from parallax_lib.core.storage import Journal
 
 KINDS = {  # stage -> kinds of the journal; a verdict belongs to every stage that judges
     "01": ("chunk", "rollout", "latent_sensitivity", "verdict", "reference"),
+    "03": ("verdict", "reference"),
     "04": ("translation",),
     "05": ("translation", "verdict", "reference"),
     "07": ("variation",),

@@ -5,28 +5,32 @@ Knows the tables of a run folder.  Computes no metric itself and runs no model.
 
 from __future__ import annotations
 
+import json
+import textwrap
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from parallax_lib.analysis import comparisons as report_card
-from parallax_lib.analysis import metrics, pass_at_k, recheck, subgroups, validation_stats
+from parallax_lib.analysis import findings, metrics, pass_at_k, recheck, validation_stats
 from parallax_lib.analysis.decisions import rows_decided
-from parallax_lib.analysis.figures import html_report
-from parallax_lib.analysis.figures import methods as method_figures
-from parallax_lib.analysis.figures import report_card as report_figures
-from parallax_lib.analysis.figures import training as figures
+from parallax_lib.analysis.figures import html_report, run_report
 from parallax_lib.analysis.figures.adjudicator import Adjudicator
 from parallax_lib.analysis.readable import as_text
 from parallax_lib.core.config import resolve
 from parallax_lib.core.storage import read_table
 from parallax_lib.search import arms
 from parallax_lib.search.rollout_files import read_rollouts
+from parallax_lib.study import pipeline
 from parallax_lib.study.collection import sensitivity_rows
-from parallax_lib.study.run import Run, all_tasks
+from parallax_lib.study.run import MANIFEST, Run, all_tasks
 from parallax_lib.tasks.task import Task
+from parallax_lib.verdict import batch
 
+SCORED = ("unguided", "random", "guided", "best_of_n", "compile_filter", "oracle")  # methods whose rows in stage 03 carry the PRM's score
+BUNDLED = "data/adapter"  # of the translator whose corpus overuses `parallel`
+WIDTH = 118  # characters of a line of the summary
 SUMMARY = ["arm", "repair", "n", "unjudged", "validated", "rate", "low", "high", "decode_tokens", "prm_calls", "cost"]
 
 
@@ -37,9 +41,10 @@ def shipped_sensitivity(run: Run) -> pd.DataFrame:
 
 
 def latent_sensitivity(run: Run, chosen: Sequence[Task]) -> pd.DataFrame:
-    """What noise on the latents changes, measured with the run's translator on some of the chosen tasks; of the study that ships, as
-    measured when data/rollouts was collected."""
-    return shipped_sensitivity(run) if run.shipped else metrics.latent_sensitivity(sensitivity_rows(run, chosen))
+    """What noise on the latents changes, measured with the run's translator on some of the chosen tasks; of the study that ships, and
+    of a run that measures it on no task, as measured when the shipped rollouts were collected."""
+    measured = chosen and run.params.collect.sensitivity_limit and not run.shipped
+    return metrics.latent_sensitivity(sensitivity_rows(run, chosen)) if measured else shipped_sensitivity(run)
 
 
 def shown_scores(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -51,7 +56,9 @@ def shown_scores(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
     if not run.shipped:
         rows, scores = run.table("rollouts"), run.table("scores")
         return rows[rows["capture_id"].isin(scores["capture_id"])], scores
-    taken = run.table("cross_validation").dropna(subset="score").groupby("capture_id", as_index=False)[["score", "reward"]].mean()
+    chosen = run.table("cross_validation").dropna(subset="score")
+    chosen = chosen[chosen["arm"].isin(SCORED)].drop_duplicates(["capture_id", "seed"])  # several may have taken the same one
+    taken = chosen.groupby("capture_id", as_index=False)[["score", "reward"]].mean()
     last = {"depth": run.params.latent.steps - 1, "model": f"{run.params.prm.kind}, other families"}
     rows, _ = read_rollouts(run.params.collect.shipped)
     scores = taken[taken["capture_id"].isin(rows["capture_id"])].rename(columns={"reward": "target"}).assign(**last)
@@ -95,63 +102,55 @@ def both_rates(run: Run, results: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_report(run: Run, sensitivity: bool = False) -> Path:
-    """`<run>/report/index.html`: every table and figure of the run, interactive and readable offline; `sensitivity`: and of stage 07."""
-    t = {
-        name: run.table(name)
-        for name in ("rollouts", "scores", "scores_by_depth", "calibration", "history", "selection", "results", "arms", "paired")
-    }
-    params = run.params
-    noise = params.latent.unit if params.latent.proposal == "gaussian" else params.latent.proposal
-    about = (
-        f"Run **{params.run}**, translator {params.translator.model} {params.translator.adapter}, K = {params.latent.steps}, "
-        f"N = {params.search.branches}, sigma {params.latent.sigma} ({noise}), reward {params.reward.spec}."
-    )
-    sections = [
-        (
-            "What this is",
-            [about, "Verdicts come from compiling and running every program on hidden inputs; a part that was not checked says so."],
-        ),
-        ("Methods", [t["arms"], method_figures.arms(t["arms"]), method_figures.tokens_vs_rate(t["arms"])]),
-        *(_sensitivity(run) if sensitivity else ()),
-        ("Paired differences", [t["paired"], method_figures.paired_diff(t["paired"])]),
-        ("Why programs fail", [method_figures.reason_by(t["results"]), figures.ladder(t["results"])]),
-        ("Branch selection", [t["selection"], method_figures.branch_selection(t["selection"])]),
-        (
-            "The reward model",
-            [
-                figures.loss_curve(t["history"]),
-                t["scores_by_depth"],
-                figures.auroc_by_depth(t["scores_by_depth"]),
-                figures.score_distributions(t["scores"][t["scores"]["split"] == "test"]),
-                figures.calibration(t["calibration"]),
-            ],
-        ),
-        ("Data", [figures.collected(t["rollouts"]), figures.latent_sensitivity(shipped_sensitivity(run))]),
-    ]
-    return html_report.report_html(sections, run.folder / "report" / "index.html", f"Parallax: run {params.run}")
+    """`<run>/report/index.html`: what the run found, where it comes from, every table and figure; `card`: and those of stage 07.
+
+    One file, interactive and readable offline.
+    """
+    tables = {name: table_or_none(run.folder, name) for name in (*run_report.TABLES, *(run_report.CARD if card else ()))}
+    measured = {"latent_sensitivity": shipped_sensitivity(run), "rates": both_rates(run, tables["results"])}
+    sections = run_report.sections(tables | measured, provenance(run))
+    limits = findings.Finding("Look next", 'docs/RESULTS.md, "Read this first": what the whole study shows, and what it does not.')
+    lead = run_report.lead([*found(run.folder), limits])
+    return html_report.report_html(sections, run.folder / "report" / "index.html", f"Parallax: run {run.params.run}", lead)
 
 
-def _sensitivity(run: Run) -> list[tuple[str, list]]:
-    """The sections of the report card's tables, which stage 07 left in the run's folder."""
-    t = {name: run.table(name) for name in ("differences", "gaps", "breadth", "margins", "repairs", "variations")}
-    trained, against = subgroups.by_setting(t["variations"]), t["differences"].drop(columns="comparison")
-    answer = "\n".join(f"- {line}" for line in report_card.headline(t["differences"], t["gaps"]).splitlines())
-    return [
-        ("Does guidance pay?", [answer, against, method_figures.paired_diff(t["differences"])]),
-        ("The oracle's gap", [t["gaps"], report_figures.gap_closed(t["gaps"])]),
-        ("Repair rounds", [t["repairs"], report_figures.repair(t["repairs"])]),
-        ("Candidates and steps", [report_figures.breadth(t["breadth"])]),
-        ("A margin", [t["margins"], report_figures.margins(t["margins"])]),
-        ("Other trainings", [trained, report_figures.variations(trained)]),
-    ]
+def provenance(run: Run) -> dict[str, object]:
+    """What made the run, a line each: commit, seeds, machine, versions, models; `params`: every setting."""
+    told = pipeline.manifest(run.params)
+    p = run.params
+    seeds = f"run {p.seed}; search {list(p.search.seeds)}; trainings {list(p.report.seeds)}"
+    packages = ", ".join(f"{name} {version}" for name, version in sorted(told["packages"].items()))
+    models = " + ".join(filter(None, (p.translator.model, p.translator.adapter)))
+    known = {"commit": told["commit"], "library": told["library"], "seeds": seeds, "translator": models, "machine": told["machine"]}
+    tools = dict(line.split(maxsplit=1) for line in batch.machine_text().splitlines())
+    more = {"python": told["python"], "packages": packages, "written": time.strftime("%Y-%m-%d %H:%M")}
+    return known | tools | more | {"params": told["params"]}
+
+
+def found(folder: Path) -> list[findings.Finding]:
+    """What the tables of a run's folder say, in sentences; those of stages that have not run are not there."""
+    tables = (table_or_none(folder, name) for name in ("cross_validation", "judged_again", "results"))
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8")) if (folder / MANIFEST).exists() else {}
+    adapter = manifest.get("params", {}).get("translator", {}).get("adapter", "")
+    return findings.findings(*tables, overuses=adapter == BUNDLED)
+
+
+def table_or_none(folder: Path, name: str) -> pd.DataFrame:
+    """A table of a run's folder; an empty one where its stage has not made it."""
+    return read_table(folder, name) if (folder / f"{name}.parquet").exists() else pd.DataFrame()
 
 
 def summary(folder: Path) -> str:
-    """The table of methods and where things lie: what `run` prints last."""
+    """What was found, a sentence each, and where to look next: what `run` prints last."""
+    said = found(folder)
     lines = []
-    if (folder / "arms.parquet").exists():
+    if (folder / "arms.parquet").exists() and not any(each.label == "Illustration" for each in said):
         arms = read_table(folder, "arms")
         shown = [name for name in SUMMARY if name in arms and (name != "repair" or arms[name].any())]
-        lines += ["", as_text(arms[shown]), ""]
-    lines += [f"executed notebooks  {folder / 'notebooks'}", f"report              {folder / 'report' / 'index.html'}"]
+        lines += ["", as_text(arms[shown])]
+    made = f"{folder / 'report' / 'index.html'} (report), {folder / 'notebooks'} (executed notebooks)"
+    where = f"{made}, docs/RESULTS.md (the study's results and limits)."
+    whole = {"subsequent_indent": " " * 14, "break_long_words": False, "break_on_hyphens": False}
+    for label, text in [*said, ("Look next", where)]:
+        lines += ["", *textwrap.wrap(f"{label:13} {text}", WIDTH, **whole)]
     return "\n".join(lines)

@@ -14,13 +14,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from parallax_lib.core import progress
 from parallax_lib.core.config import ROOT, Params, load
-from parallax_lib.core.errors import UserError
+from parallax_lib.core.errors import UserError, one_line_in_cells
 from parallax_lib.core.storage import Journal, read_table, run_folder, write_table
 from parallax_lib.prm import labels as reward_labels
 from parallax_lib.sandbox import sandbox
 from parallax_lib.search import methods
-from parallax_lib.study.pipeline import progress_writer
+from parallax_lib.study.pipeline import MANIFEST
 from parallax_lib.tasks import suites
 from parallax_lib.tasks.task import Task, tasks
 from parallax_lib.translator.models import pick_device
@@ -29,7 +30,6 @@ from parallax_lib.verdict import toolchain, validate
 
 JUDGES = 2  # batches judged at once, by half of the workers each: the last slow programs of one do not hold up the next
 STUDY, SHIPPED = "study", ROOT / "data" / "study"  # the run whose tables ship, and where they lie
-MANIFEST = "manifest.json"  # of a folder in which `parallax_lib run` has started
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Run:
     params: Params
     folder: Path
     journal: Journal
-    progress: Callable[[str, int, int], None]
+    progress: progress.Meter
     shipped: bool = False
 
     @property
@@ -63,6 +63,7 @@ def open_run(run: str, seed: int = 0, overrides: Mapping[str, dict] | None = Non
     `study` is the study as it ships until a study of one's own has started in data/runs/study, or settings are overridden.
     A name that no file and no folder has is taken for a new run only with settings of its own; alone it is a misspelt one.
     """
+    one_line_in_cells()
     known, overrides = known_runs(), dict(overrides or {})
     if run not in known and not any(overrides.values()):
         near = "".join(f"; did you mean {name!r}?" for name in difflib.get_close_matches(run, known, n=1))
@@ -85,19 +86,15 @@ def known_runs() -> list[str]:
     return sorted({path.stem for path in (ROOT / "params").glob("*.yaml")} | set(existing))
 
 
-def open_params(params: Params, say: bool = False) -> Run:
-    """The run of these parameters; progress goes to its folder, or to the terminal."""
+def open_params(params: Params) -> Run:
+    """The run of these parameters; how far its work has come stands in its folder, and below a notebook's cell."""
     folder = run_folder(params.run)
-    return Run(params, folder, Journal(folder / "journal.sqlite"), _say if say else progress_writer(folder))
+    return Run(params, folder, Journal(folder / "journal.sqlite"), progress.to_file(folder / progress.FILE))
 
 
 def using(run: Run, **own: methods.Given) -> Run:
     """The run with other methods than its settings name: using(run, proposal=f, loss="rank"); keys are those of `methods.SETTINGS`."""
     return replace(run, params=methods.using(run.params, **own))
-
-
-def _say(what: str, done: int, total: int) -> None:
-    print(f"{what}: {done}/{total}", flush=True)
 
 
 def all_tasks(run: Run) -> list[Task]:
@@ -119,10 +116,12 @@ def run_limits(params: Params) -> sandbox.Limits:
 def judge_frame(run: Run, frame: pd.DataFrame, chosen: Sequence[Task], what: str = "validate") -> pd.DataFrame:
     """The rows with their verdict columns, `validated` and `reward`."""
     methods.check(run.params, "reward")
+    run.progress(what, 0)
     by_id = {t.id: t for t in chosen}
     items = [(code if isinstance(code, str) else None, by_id[task]) for code, task in zip(frame["code"], frame["task"], strict=True)]
     v = run.params.validation
-    more = {"workers": v.workers, "races": v.races, "timing": v.timing, "progress": lambda done, total: run.progress(what, done, total)}
+    more = {"workers": v.workers, "races": v.races, "timing": v.timing}
+    more["progress"] = lambda done, total: run.progress(what, done, total, "verdicts")
     verdicts = judge_batch.judge_many(items, *open_bench(run), **more)
     table = pd.DataFrame([validate.to_row(v) for v in verdicts], index=frame.index)
     out = frame.drop(columns=[c for c in table if c in frame]).join(table)
@@ -141,7 +140,7 @@ def beside(run: Run, chosen: Sequence[Task]) -> Iterator[Callable[[list[dict]], 
         return
     v = run.params.validation
     each = run.params.model_copy(update={"validation": v.model_copy(update={"workers": max(1, v.workers // JUDGES)})})
-    quiet = replace(run, params=each, progress=lambda what, done, total: None)
+    quiet = replace(run, params=each, progress=progress.Meter(lambda levels: None))
     pool = ThreadPoolExecutor(max_workers=JUDGES)
     try:
         yield lambda rows: pool.submit(judge_frame, quiet, pd.DataFrame(rows), chosen)

@@ -15,7 +15,7 @@ import pandas as pd
 from parallax_lib.analysis import branch_selection, comparisons, metrics
 from parallax_lib.prm import labels
 from parallax_lib.search import arms, rollouts
-from parallax_lib.study import collection, cross_validation, inference, prm_registry, training, training_ablations
+from parallax_lib.study import agreement, collection, cross_validation, inference, prm_registry, training, training_ablations
 from parallax_lib.study.run import Run, judge_frame
 from parallax_lib.tasks.task import Task
 from parallax_lib.translator.models import loaded_translator
@@ -38,7 +38,7 @@ def collect(run: Run, chosen: Sequence[Task]) -> tuple[pd.DataFrame, np.ndarray]
     """Stage 01: rollouts of the chosen tasks, written and judged here, then those of `collect.shipped`; latents [n, K, D]."""
     if run.shipped:
         return collection.load_rollouts(run)
-    rows, latents = collection.with_shipped(run, *collection.collect_live(run, chosen))
+    rows, latents = collection.with_shipped(run, *(collection.collect_live(run, chosen) if chosen else (None, None)))
     collection.keep_rollouts(run, rows, latents)
     return rows, latents
 
@@ -51,7 +51,7 @@ def training_rows(run: Run) -> tuple[pd.DataFrame, np.ndarray, pd.DataFrame]:
     found, latents = collection.load_rollouts(run)
     rows, removed = labels.filter_training(found)
     labels.check_leakage(rows)
-    return rows, latents[rows.index] if run.shipped else training.readings(run, latents[rows.index]), removed
+    return rows, (latents if run.shipped else training.readings(run, latents))[rows.index], removed
 
 
 def train(run: Run, rows: pd.DataFrame, vectors: np.ndarray) -> pd.DataFrame:
@@ -75,7 +75,7 @@ def select_branches(run: Run) -> pd.DataFrame:
     found, latents = collection.load_rollouts(run)
     test = found[found["split"] == "test"]
     model = prm_registry.load_prm(run, latents.shape[2])
-    read = training.readings(run, latents[test.index])
+    read = training.readings(run, latents)[test.index]
     branches = run.keep("branches", training.branch_table(model, test, read, training.prompt_states(run, test)))
     return run.keep("selection", branch_selection.branch_selection(branches, tol=TOLERANCE))
 
@@ -89,11 +89,23 @@ def cross_validate(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
         return pd.DataFrame(), pd.DataFrame()
     rows, vectors, _ = training_rows(run)
     chosen = run.keep("cross_validation", cross_validation.table(run, rows, vectors))
+    run.progress("compare the choosers", 0)
     run.keep("cross_validation_differences", comparisons.differences(chosen))
     run.keep("cross_validation_gaps", comparisons.gap_closed(chosen))
     run.keep("cross_validation_families", comparisons.by_family(chosen))
     ran = cross_validation.filtered(rows, cross_validation.mean_scores(run, rows, vectors))
     return chosen, run.keep("cross_validation_filtered", ran)
+
+
+def judge_again(run: Run) -> pd.DataFrame:
+    """Stage 03, with `validation.again`: of some tasks the program that guided took and another, judged on this machine once more;
+    `was`: the collected verdict.  Empty without folds or where none are asked for.
+    """
+    if run.shipped:
+        return run.table("judged_again")
+    if not (run.params.prm.folds and run.params.validation.again):
+        return pd.DataFrame()
+    return run.keep("judged_again", agreement.judged_again(run, run.table("cross_validation"), run.table("rollouts")))
 
 
 def translate(run: Run) -> pd.DataFrame:

@@ -19,7 +19,7 @@ import torch
 from parallax_lib.core import fingerprint
 from parallax_lib.core.config import SMALL_PRMS, Params, dump
 from parallax_lib.core.source import source_digest
-from parallax_lib.core.storage import digest
+from parallax_lib.core.storage import digest, read_vectors, whole, write_vectors
 from parallax_lib.prm import labels as reward_labels
 from parallax_lib.prm import model as prm_model
 from parallax_lib.prm import train
@@ -31,7 +31,9 @@ from parallax_lib.study.run import Run
 from parallax_lib.tasks.synthetic import generator
 from parallax_lib.tasks.task import split_of
 from parallax_lib.translator import alignment
-from parallax_lib.translator.models import loaded_translator, pick_device
+from parallax_lib.translator.models import loaded_translator, pick_device, use_idle_cores
+
+READINGS = "readings"  # folder of what a PRM reads of the run's latents
 
 
 def _fresh_folder(run: Run, kind: str | torch.nn.Module, identity) -> Path:
@@ -71,15 +73,33 @@ def prm_shape(params: Params, kind: str) -> prm_model.PRMConfig:
     return prm_model.PRMConfig(**shared, lora_rank=p.lora_rank if kind == p.kind and kind not in SMALL_PRMS else 0)
 
 
-@torch.inference_mode()
-def readings(run: Run, vectors: np.ndarray, batch: int = 256) -> np.ndarray:
-    """What the PRM reads of latents float16 [n, K, D]: with `prm.reads: both` [n, K, 2 D]."""
-    if run.params.prm.reads == "states":
+def readings(run: Run, vectors: np.ndarray) -> np.ndarray:
+    """What the PRM reads of latents float16 [n, K, D]: with `prm.reads: both` [n, K, 2 D]; kept in the run's folder for later stages."""
+    p = run.params
+    if p.prm.reads == "states":
         return vectors
-    translator = loaded_translator(run.params.translator)
+    told = {name: dump(p)["latent"][name] for name in ("align", "tau", "ridge")} | {"reads": p.prm.reads}
+    code = source_digest(read_states, *methods.members(p, "align"))
+    made_of = [hashlib.sha256(np.ascontiguousarray(vectors)).hexdigest(), dump(p)["translator"], fingerprint.weights(p), told, code]
+    kept = run.folder / READINGS / f"{digest(made_of)[:16]}.safetensors"
+    if not whole(kept):
+        shutil.rmtree(kept.parent, ignore_errors=True)  # those of other latents
+        write_vectors(kept, read_states(run, vectors))
+    return read_vectors(kept)
+
+
+@torch.inference_mode()
+def read_states(run: Run, vectors: np.ndarray, batch: int = 256) -> np.ndarray:
+    """`readings`, worked out.  A soft alignment multiplies each latent by the whole vocabulary twice: minutes on a CPU."""
+    translator, parts = loaded_translator(run.params.translator), []
+    use_idle_cores(translator.device)
     read = alignment.reader(alignment.aligner(translator, run.params.latent), run.params.prm.reads)
-    parts = [torch.from_numpy(vectors[i : i + batch]).to(translator.device, translator.model.dtype) for i in range(0, len(vectors), batch)]
-    return np.concatenate([read(part).float().cpu().numpy().astype(np.float16) for part in parts])
+    for at in range(0, len(vectors), batch):
+        run.progress("align latents", at * vectors.shape[1], vectors.shape[0] * vectors.shape[1], "latents")
+        part = torch.from_numpy(vectors[at : at + batch]).to(translator.device, translator.model.dtype)
+        parts.append(read(part).float().cpu().numpy().astype(np.float16))
+    run.progress("align latents", vectors.shape[0] * vectors.shape[1], vectors.shape[0] * vectors.shape[1], "latents")
+    return np.concatenate(parts)
 
 
 def read_by(run: Run, vectors: np.ndarray) -> list:
@@ -100,6 +120,7 @@ def train_prm(run: Run, kind: str | torch.nn.Module, rows: pd.DataFrame, vectors
     contexts = prompt_states(run, rows)
     inputs = [targets.tolist(), list(rows["capture_id"]), rows["split"].tolist(), read_by(run, vectors)]
     code = source_digest(trial, kind, *methods.members(params, "loss"))
+    updates = most_updates(params, int((rows["split"] == "train").sum()))
     folder = _fresh_folder(run, kind, [prm_settings(run), run.params.seed, *inputs, code])
     with one_thread() if isinstance(kind, torch.nn.Module) or kind in SMALL_PRMS else nullcontext():
         model, history = train.fit_model(
@@ -114,7 +135,7 @@ def train_prm(run: Run, kind: str | torch.nn.Module, rows: pd.DataFrame, vectors
             prm=prm_shape(params, kind),
             contexts=contexts,
             device=pick_device(run.params.translator.device),
-            progress=lambda row: run.progress(f"train {folder.name.removeprefix('prm-')}", int(row["step"]), 0),
+            progress=lambda row: run.progress(f"train {folder.name.removeprefix('prm-')}", int(row["step"]), updates, "updates", most=True),
             extra=partial(write_families, rows.loc[rows["split"] != "test", "family"]),
         )
     return model, history
@@ -126,8 +147,14 @@ def trial(params: Params, kind: str, material: Material, split: np.ndarray, **ot
     targets, counts = reward_labels.label(rows, vectors.shape[1])
     groups = rows["root"].astype("category").cat.codes.to_numpy()
     more = {"prm": prm_shape(params, kind), "contexts": material.contexts, "device": pick_device(params.translator.device)}
+    more["progress"] = material.counter()
     with one_thread():
         return train.fit_model(kind, vectors.astype(np.float32), targets, counts, groups, split, train_config(params, **other), **more)[0]
+
+
+def most_updates(params: Params, rows: int) -> int:
+    """Updates of a training on so many rows that does not stop early."""
+    return params.prm.epochs * -(-rows // params.prm.batch)
 
 
 def alone(params: Params) -> bool:

@@ -67,9 +67,10 @@ def table(run: Run, rows: pd.DataFrame, vectors: np.ndarray) -> pd.DataFrame:
     planned = [(v, digest([data, v.kind, v.loss, code[v.loss], v.share, v.split, v.seed])) for v in plan(run)]
     missing = {key: v for v, key in planned if run.journal.get("variation", key) is None}
     keys, jobs = list(missing), list(missing.values())
-    for done, (i, row) in enumerate(each(partial(measure, run.params), material, jobs, run.folder, alone(run.params))):
+    run.progress("other trainings", 0, len(keys), "PRMs")
+    for done, (i, row) in enumerate(each(partial(measure, run.params), material, jobs, run.folder, alone(run.params)), 1):
         run.journal.put("variation", keys[i], row)
-        run.progress("variations", done + 1, len(keys))
+        run.progress("other trainings", done, len(keys), "PRMs")
     out = [{"study": v.study, "setting": v.setting, "seed": v.seed} | run.journal.get("variation", key) for v, key in planned]
     return pd.DataFrame(out, columns=COLUMNS).astype(dict.fromkeys(COLUMNS[5:], float))
 

@@ -138,11 +138,12 @@ def decode(
     temperatures: list[float] | None = None,
     seeds: list[int] | None = None,
     draft: int = 10,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int, int, int], None] | None = None,
 ) -> list[Answer]:
     """Continue every row of `state` after feeding `start`, up to `limits[b]` tokens.
 
     prompts: what each row has read, for the look-up only.  `draft` 0 is plain decoding.  `state` is used up.
+    progress(tokens, most, ended) after every forward: tokens that stand, how many they become at most, rows that have ended.
     """
     assert start, "decode: start must hold at least one token"
     answers = [Answer() for _ in prompts]
@@ -166,12 +167,18 @@ def decode(
         for b, new, d in zip(alive, taken, drafts, strict=True):
             lookups[b].extend(new, len(d))
         state = _settle(state, drafts, taken)
-        if progress:
-            progress(sum(len(t) for t in taken))
         stay = [i for i, b in enumerate(alive) if not answers[b].finished and len(answers[b].tokens) < limits[b]]
         state = _keep(state, stay)
         last, alive = [taken[i][-1] for i in stay], [alive[i] for i in stay]
+        if progress:
+            progress(*_counted(answers, alive, limits))
     return answers
+
+
+def _counted(answers: list[Answer], alive: list[int], limits: list[int]) -> tuple[int, int, int]:
+    """(tokens that stand, how many they become at most, rows that have ended)."""
+    lengths = [len(answer.tokens) for answer in answers]
+    return sum(lengths), sum(lengths) + sum(limits[b] - lengths[b] for b in alive), len(answers) - len(alive)
 
 
 def _keep(state: engine.State, rows: list[int]) -> engine.State:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from parallax_lib.core import hardware
 from parallax_lib.core.config import Translator as TranslatorParams
 from parallax_lib.core.config import id_or_folder, resolve
 from parallax_lib.core.errors import UserError
@@ -98,6 +99,12 @@ def pick_device(device: str) -> str:
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise UserError(f"translator.device: {device!r} asked for, but torch sees no GPU; use device: cpu or auto")
     return device
+
+
+def use_idle_cores(device: torch.device | str) -> None:
+    """On a CPU this process computes with as many threads as there are idle cores; looked at again by every call."""
+    if torch.device(device).type == "cpu":
+        torch.set_num_threads(hardware.idle_cores())
 
 
 def leave_room(share: float) -> None:

@@ -7,6 +7,7 @@ weights is never run.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from transformers.utils import logging
 
 from parallax_lib.core.errors import UserError
 
@@ -69,6 +71,7 @@ def read(auto: Any, source: str | Path, dtype: torch.dtype | str, key: str = "tr
 
     UserError if a weight is missing, left over (unless its name begins with one of `spare`), of another shape or not finite.
     """
+    logging.disable_progress_bar()  # of "Loading weights": how far a run has come is said by the run
     with one_line(source, key):
         model, found = auto.from_pretrained(source, dtype=dtype, output_loading_info=True, trust_remote_code=False)
     over = [name for name in found["unexpected_keys"] if not (spare and name.startswith(spare))]
@@ -128,7 +131,10 @@ def _wrapped(model: Any, folder: Path, where: str) -> Any:
         raise UserError(f"{where}: adapter_config.json is of no type that peft knows ({' '.join(str(e).split())[:120]})") from None
     if not hasattr(PEFT_TYPE_TO_TUNER_MAPPING.get(kind), "merge_and_unload"):
         raise UserError(f"{where} is of type {kind}, which cannot be merged into weights; name a LoRA adapter")
-    wrapped, given = PeftModel.from_pretrained(model, str(folder)), load_peft_weights(str(folder), device="cpu")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)  # peft asks transformers by the old name
+        wrapped = PeftModel.from_pretrained(model, str(folder))
+    given = load_peft_weights(str(folder), device="cpu")
     own, all_of_it = (set(get_peft_model_state_dict(wrapped, save_embedding_layers=more)) for more in (False, True))
     refuse_names(where, own - set(given), set(given) - all_of_it)
     refuse_broken(where, given.items())

@@ -1,4 +1,4 @@
-"""One page that tells a run: titled sections of text, tables and interactive figures, readable without a network.
+"""One page that tells a run: titled sections of text, tables and interactive figures in one file, readable without a network.
 
 Knows how to lay out sections.  Knows no run folder and no table: the caller decides what is told.
 """
@@ -17,9 +17,9 @@ from parallax_lib.analysis.figures.theme import title_of
 from parallax_lib.core.errors import UserError
 
 Part = str | Html | pd.DataFrame | go.Figure
-SCRIPT = "plotly.min.js"
 MAX_ROWS = 200  # of one table
-POLICY = "default-src 'none'; script-src 'unsafe-inline' 'self' file:; style-src 'unsafe-inline'; img-src data: blob:"
+WIDE, LONG = 8, 20  # a table with more columns or rows is folded
+POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 PAGE_STYLE = """<style>
 body { margin: 0; font: 15px/1.55 system-ui, sans-serif; color: #1b1f24; background: #fff; }
 main { max-width: 980px; margin: 0 auto; padding: 24px 20px 80px; }
@@ -29,14 +29,19 @@ h1 { font-size: 26px; } h2 { font-size: 20px; margin-top: 44px; border-bottom: 1
 h2 a { color: inherit; text-decoration: none; } h2 a:hover::after { content: " #"; color: #8c959f; }
 nav { background: #f6f8fa; border: 1px solid #d0d7de; border-radius: 6px; padding: 8px 16px; } nav ol { columns: 2; }
 code { background: #f6f8fa; padding: 1px 4px; border-radius: 3px; } .part { margin: 14px 0; overflow-x: auto; }
+details > summary { cursor: pointer; color: #0550ae; padding: 4px 0; }
+.lead { border-left: 4px solid #0550ae; background: #f6f8fa; padding: 8px 18px; margin: 18px 0; font-size: 16px; }
+.lead dt { font-weight: 600; margin-top: 8px; } .lead dd { margin: 0 0 8px; }
+@media (max-width: 600px) { main { padding: 12px 10px 40px; } nav ol { columns: 1; } }
+@media print { details > * { display: block; } nav { display: none; } }
 </style>"""
 
 
-def report_html(sections: Sequence[tuple[str, Part | Iterable[Part]]], path: str | Path, title: str) -> Path:
-    """Write one page of `sections`, each (title, part or parts), and plotly.js once beside it; return the page's path.
+def report_html(sections: Sequence[tuple[str, Part | Iterable[Part]]], path: str | Path, title: str, lead: Part = "") -> Path:
+    """Write one page of `lead`, contents and `sections`, each (title, part or parts); return the page's path.
 
-    A part is a figure, a DataFrame, `Html` from `safe_html`, or markdown in which HTML is shown, not obeyed.  The page
-    forbids itself every network access.  Raises UserError for any other type.
+    A part is a figure, a DataFrame, `Html` from `escape`, or markdown in which HTML is shown, not obeyed.  plotly.js (4.8 MB) is
+    part of the page, which forbids itself every network access.  Raises UserError for any other type.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,13 +50,11 @@ def report_html(sections: Sequence[tuple[str, Part | Iterable[Part]]], path: str
     page = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <meta http-equiv="Content-Security-Policy" content="{POLICY}">
-<title>{safe_text(title)}</title>{PAGE_STYLE}{STYLE}<script src="{SCRIPT}" charset="utf-8"></script></head>
-<body><main><h1>{safe_text(title)}</h1><nav><ol>{links}</ol></nav>
+<title>{safe_text(title)}</title>{PAGE_STYLE}{STYLE}<script>{get_plotlyjs()}</script></head>
+<body><main><h1>{safe_text(title)}</h1>{part_html(lead) if lead else ""}
+<nav aria-label="Contents"><ol>{links}</ol></nav>
 {body}</main></body></html>
 """
-    script = path.parent / SCRIPT
-    if not script.exists():
-        script.write_text(get_plotlyjs(), encoding="utf-8")
     path.write_text(page, encoding="utf-8")
     return path
 
@@ -84,7 +87,15 @@ def frame_html(frame: pd.DataFrame, digits: int = 3) -> Html:
     rows = frame.reset_index() if any(name is not None for name in frame.index.names) else frame
     table = table_html(rows.head(MAX_ROWS).to_dict("records"), digits)
     left = len(rows) - MAX_ROWS
-    return Html(table + f'<p class="px">and {left:,} more rows</p>') if left > 0 else table
+    table += f'<p class="px">and {left:,} more rows</p>' if left > 0 else ""
+    if len(rows.columns) <= WIDE and len(rows) <= LONG:
+        return Html(table)
+    return folded(f"Table: {len(rows):,} rows, {len(rows.columns)} columns", Html(table))
+
+
+def folded(summary: str, inner: Html) -> Html:
+    """Something that a click opens."""
+    return Html(f"<details><summary>{safe_text(summary)}</summary>{inner}</details>")
 
 
 def markdown_html(text: str) -> Html:
