@@ -76,12 +76,12 @@ def fields(section: type[BaseModel]) -> list[tuple[str, str, str, str]]:
     for line in inspect.getsource(section).splitlines():
         if found := re.match(r"    (\w+): .*?(?:  # (.*))?$", line):
             comments[found[1]] = found[2] or ""
-    made = []
+    rows = []
     for key, field in section.model_fields.items():
         known = [(mark, getattr(limit, name, None)) for limit in field.metadata for name, mark in BOUNDS.items()]
         bounds = [f"{mark} {value}" for mark, value in known if value is not None]
-        made.append((key, " ".join([type_name(field.annotation), *bounds]), repr(field.default), comments[key]))
-    return made
+        rows.append((key, " ".join([type_name(field.annotation), *bounds]), repr(field.default), comments[key]))
+    return rows
 
 
 BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}

@@ -56,13 +56,13 @@ def points(low: float, high: float, value: float | None = None) -> str:
 
 
 def _gain(chosen: pd.DataFrame) -> str:
-    told, families = metrics.paired(chosen, GUIDED, FLOOR), over_families(chosen)
-    where = f"{told['tasks']:,} tasks of {chosen['family'].nunique()} kernel families that they never saw"
-    rates = f"PRMs pick a validated trajectory on {percent(told['rate_a'])} of {where}"
-    rates += f", the unguided one is validated on {percent(told['rate_b'])}"
+    paired, families = metrics.paired(chosen, GUIDED, FLOOR), over_families(chosen)
+    where = f"{paired['tasks']:,} tasks of {chosen['family'].nunique()} kernel families that they never saw"
+    rates = f"PRMs pick a validated trajectory on {percent(paired['rate_a'])} of {where}"
+    rates += f", the unguided one is validated on {percent(paired['rate_b'])}"
     spread = points(families.low, families.high)
     null = "; resampled by family this is no difference" if families.low <= 0 <= families.high else ""
-    return f"{rates}: {points(told['low'], told['high'], told['diff'])}, with whole families resampled {spread}{null}."
+    return f"{rates}: {points(paired['low'], paired['high'], paired['diff'])}, with whole families resampled {spread}{null}."
 
 
 def _others(chosen: pd.DataFrame) -> str:
@@ -83,8 +83,8 @@ def agreement(again: pd.DataFrame) -> dict:
     known = metrics.judged(again)
     same = known["validated"].astype(bool) == known["was"].astype(bool)
     low, high = metrics.clustered(same, known["task"]) if len(known) else (metrics.NAN, metrics.NAN)
-    told = {"tasks": known["task"].nunique(), "programs": len(known), "same": int(same.sum()), "unjudged": len(again) - len(known)}
-    return told | {"share": metrics.mean(same), "low": low, "high": high}
+    counts = {"tasks": known["task"].nunique(), "programs": len(known), "same": int(same.sum()), "unjudged": len(again) - len(known)}
+    return counts | {"share": metrics.mean(same), "low": low, "high": high}
 
 
 def _agreement(again: pd.DataFrame) -> str:
@@ -106,8 +106,8 @@ def _limits(chosen: pd.DataFrame, overuses: bool) -> str:
     parts = []
     for arm, name in ((RULE, "the untrained rule"), (SURVIVOR, "running programs until one survives")):
         if arm in set(chosen["arm"]):
-            told = metrics.paired(chosen, GUIDED, arm)
-            parts.append(f"guided minus {name} is {points(told['low'], told['high'], told['diff'])}")
+            paired = metrics.paired(chosen, GUIDED, arm)
+            parts.append(f"guided minus {name} is {points(paired['low'], paired['high'], paired['diff'])}")
     cheaper = f"that PRMs are worth more than cheaper choosers ({'; '.join(parts)})" if parts else "how cheaper choosers do"
     seeds = "" if chosen["seed"].nunique() > 1 else ", what another training seed picks"
     other = "another translator: the corpus of this one overuses `parallel` on purpose" if overuses else "another translator"

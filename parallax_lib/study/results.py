@@ -102,11 +102,11 @@ def both_rates(run: Run, results: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_report(run: Run, sensitivity: bool = False) -> Path:
-    """`<run>/report/index.html`: what the run found, where it comes from, every table and figure; `card`: and those of stage 07.
+    """`<run>/report/index.html`: what the run found, where it comes from, every table and figure; `sensitivity`: and those of stage 07.
 
     One file, interactive and readable offline.
     """
-    tables = {name: table_or_none(run.folder, name) for name in (*run_report.TABLES, *(run_report.CARD if card else ()))}
+    tables = {name: table_or_none(run.folder, name) for name in (*run_report.TABLES, *(run_report.SENSITIVITY if sensitivity else ()))}
     measured = {"latent_sensitivity": shipped_sensitivity(run), "rates": both_rates(run, tables["results"])}
     sections = run_report.sections(tables | measured, provenance(run))
     limits = findings.Finding("Look next", 'docs/RESULTS.md, "Read this first": what the whole study shows, and what it does not.')
@@ -116,15 +116,15 @@ def write_report(run: Run, sensitivity: bool = False) -> Path:
 
 def provenance(run: Run) -> dict[str, object]:
     """What made the run, a line each: commit, seeds, machine, versions, models; `params`: every setting."""
-    told = pipeline.manifest(run.params)
+    about = pipeline.manifest(run.params)
     p = run.params
     seeds = f"run {p.seed}; search {list(p.search.seeds)}; trainings {list(p.report.seeds)}"
-    packages = ", ".join(f"{name} {version}" for name, version in sorted(told["packages"].items()))
+    packages = ", ".join(f"{name} {version}" for name, version in sorted(about["packages"].items()))
     models = " + ".join(filter(None, (p.translator.model, p.translator.adapter)))
-    known = {"commit": told["commit"], "library": told["library"], "seeds": seeds, "translator": models, "machine": told["machine"]}
+    known = {"commit": about["commit"], "library": about["library"], "seeds": seeds, "translator": models, "machine": about["machine"]}
     tools = dict(line.split(maxsplit=1) for line in batch.machine_text().splitlines())
-    more = {"python": told["python"], "packages": packages, "written": time.strftime("%Y-%m-%d %H:%M")}
-    return known | tools | more | {"params": told["params"]}
+    more = {"python": about["python"], "packages": packages, "written": time.strftime("%Y-%m-%d %H:%M")}
+    return known | tools | more | {"params": about["params"]}
 
 
 def found(folder: Path) -> list[findings.Finding]:
@@ -148,8 +148,8 @@ def summary(folder: Path) -> str:
         arms = read_table(folder, "arms")
         shown = [name for name in SUMMARY if name in arms and (name != "repair" or arms[name].any())]
         lines += ["", as_text(arms[shown])]
-    made = f"{folder / 'report' / 'index.html'} (report), {folder / 'notebooks'} (executed notebooks)"
-    where = f"{made}, docs/RESULTS.md (the study's results and limits)."
+    written = f"{folder / 'report' / 'index.html'} (report), {folder / 'notebooks'} (executed notebooks)"
+    where = f"{written}, docs/RESULTS.md (the study's results and limits)."
     whole = {"subsequent_indent": " " * 14, "break_long_words": False, "break_on_hyphens": False}
     for label, text in [*said, ("Look next", where)]:
         lines += ["", *textwrap.wrap(f"{label:13} {text}", WIDTH, **whole)]

@@ -20,7 +20,7 @@ from parallax_lib.analysis.findings import FEW, Finding
 
 TABLES = ("rollouts", "scores", "scores_by_depth", "calibration", "history", "selection", "results", "arms", "paired",
           "cross_validation", "cross_validation_differences", "judged_again")  # fmt: skip
-CARD = ("differences", "gaps", "breadth", "margins", "repairs", "variations")
+SENSITIVITY = ("differences", "gaps", "breadth", "margins", "repairs", "variations")
 Section = tuple[str, list[Part]]
 
 
@@ -35,28 +35,32 @@ def sections(t: Mapping[str, pd.DataFrame], made_by: Mapping[str, object]) -> li
 
     made_by: what made the run, `params` among it.
     """
-    made = [
+    found = [
         provenance(made_by),
         *(_collected_trajectories(t) if len(t["cross_validation"]) else ()),
         *(_methods(t) if len(t["results"]) else ()),
-        *(_card(t) if len(t.get("differences", ())) else ()),
+        *(_sensitivity(t) if len(t.get("differences", ())) else ()),
         ("Branch selection at one latent step", [t["selection"], method_figures.branch_selection(t["selection"])]),
         ("The reward model", _reward_model(t)),
-        ("Collected data", [figures.collected(t["rollouts"]), figures.ladder(t["rollouts"]), figures.latent_sensitivity(t["latent_sensitivity"])]),
+        ("Collected data", _collected(t)),
     ]
-    return [(name, parts) for name, parts in made if parts]
+    return [(name, parts) for name, parts in found if parts]
+
+
+def _collected(t: Mapping[str, pd.DataFrame]) -> list:
+    return [figures.collected(t["rollouts"]), figures.ladder(t["rollouts"]), figures.latent_sensitivity(t["latent_sensitivity"])]
 
 
 def provenance(made_by: Mapping[str, object]) -> Section:
     """Commit, seeds, machine, versions; every setting behind a fold."""
-    told = [{"what": name, "value": value} for name, value in made_by.items() if name != "params"]
+    rows = [{"what": name, "value": value} for name, value in made_by.items() if name != "params"]
     settings = [
         {"setting": f"{section}.{key}" if key else section, "value": str(value)}
         for section, values in made_by["params"].items()
         for key, value in (values.items() if isinstance(values, dict) else [("", values)])
     ]
     every = folded(f"All {len(settings)} settings", table_html(settings))
-    return "Where this comes from", [table_html(told), every]
+    return "Where this comes from", [table_html(rows), every]
 
 
 def _collected_trajectories(t: Mapping[str, pd.DataFrame]) -> list[Section]:
@@ -93,7 +97,7 @@ def _reward_model(t: Mapping[str, pd.DataFrame]) -> list[Part]:
     return [figures.loss_curve(t["history"]), *ranked, figures.score_distributions(test), figures.calibration(t["calibration"])]
 
 
-def _card(t: Mapping[str, pd.DataFrame]) -> list[Section]:
+def _sensitivity(t: Mapping[str, pd.DataFrame]) -> list[Section]:
     """The sections of stage 07's tables."""
     trained, against = subgroups.by_setting(t["variations"]), t["differences"].drop(columns="comparison")
     answer = "\n".join(f"- {line}" for line in comparisons.headline(t["differences"], t["gaps"]).splitlines())
