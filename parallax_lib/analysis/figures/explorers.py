@@ -151,6 +151,7 @@ class FailureExplorer(Shown):
         groups = [name for name in ("arm", "direction", "kernel", "family") if name in self.frame]
         self.by = dropdown("columns", groups, first=None)
         self.by.options = [(heading(name), name) for name in groups]
+        self.by.options = [(heading(name), name) for name in groups]
         self.by.value = by or groups[0]
         self.filters = Filters(self.frame, self.COLUMNS, self.refresh)
         self.list, self.details = ProgramList(self.select), Details("Choose a program, or click a cell of the map.")
