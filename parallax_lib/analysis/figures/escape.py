@@ -13,6 +13,8 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 
+import pandas as pd
+
 from parallax_lib.analysis.validation_stats import LEVELS
 
 MAX_CHARS = 20_000  # of one text: a page stays readable, a browser stays alive
@@ -122,3 +124,14 @@ def verdict_html(row: Mapping) -> Html:
 
 def _plain(value: object) -> object:
     return {"True": "yes", "False": "no"}.get(str(value), value)
+
+
+def to_csv(rows: pd.DataFrame) -> str:
+    """CSV in which no text starts a spreadsheet formula: such a cell gets an apostrophe in front."""
+    text = rows.select_dtypes(include=["object", "string"]).columns
+    return rows.assign(**{name: rows[name].map(_defused, na_action="ignore") for name in text}).to_csv(index=False)
+
+
+def _defused(value: object) -> object:
+    risky = isinstance(value, str) and value.lstrip(" ").startswith(("=", "+", "-", "@", "\t", "\r"))
+    return f"'{value}" if risky else value
