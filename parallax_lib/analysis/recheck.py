@@ -15,22 +15,24 @@ from parallax_lib.analysis.decisions import program_key
 from parallax_lib.verdict.reasons import UNKNOWN
 
 EXACT, MARKED = 1e-6, 2.0  # a difference this small is as near as can be; urgency of what a person marked
+LOOKED_AT = ("task", "kernel", "reason", "level", "validated", "parallel", "log")
 DIFFERS = ("wrong_output", "nondeterministic", "incomplete")
 
 
 def programs(results: pd.DataFrame) -> pd.DataFrame:
-    """Distinct programs: the first row of each task and text, with `row`, `rows` (how many have it), the highest and lowest score and
-    whether its rows disagree about `validated`."""
+    """Distinct programs, [n]: the first row of each task and text (`row`), how many rows have it, their highest and lowest score, whether
+    they disagree about `validated`, and the columns of `LOOKED_AT`."""
     text = pd.factorize(results["code"])[0] if "code" in results else np.arange(len(results))
     text = np.where(text < 0, -1 - np.arange(len(text)), text)  # a row without a text is like no other
     group = pd.Series(text, index=results.index).groupby([results["task"], text]).ngroup()
     score = results["score"].astype(float) if "score" in results else pd.Series(np.nan, index=results.index)
     good = results["validated"].astype(bool)
-    first = results.assign(row=results.index)[~group.duplicated()].copy()
-    at = group[~group.duplicated()]
+    first = ~group.duplicated()
+    at = group[first]
     told = {"rows": group.value_counts(), "highest": score.groupby(group).max(), "lowest": score.groupby(group).min()}
     told["disagree"] = good.groupby(group).nunique() > 1
-    return first.assign(**{name: at.map(value) for name, value in told.items()}).reset_index(drop=True)
+    known = results.loc[first, [name for name in LOOKED_AT if name in results]]
+    return known.assign(row=at.index, **{name: at.map(value) for name, value in told.items()}).reset_index(drop=True)
 
 
 def queue(
@@ -41,23 +43,25 @@ def queue(
     marked: Collection[str] = (),
     other_judge: Collection[str] = (),
 ) -> pd.DataFrame:
-    """Distinct programs worth a look, most urgent first, with `row`, `rows`, `why`, `urgency` and `closeness`.
+    """Distinct programs worth a look, most urgent first: the columns of the results and `row`, `rows`, `why`, `urgency`, `closeness`.
 
     urgency is the largest of the doubts of `doubts`, from 0 to 1; 2 where a person marked the program.  weakness: {kernel: share of
     wrong variants that its oracle lets pass}.  measured: {program key: relative difference of a new run's output}.  marked,
     other_judge: keys of programs that a person marked, and that another judge judged otherwise.
     """
     table = programs(results)
-    keys = [program_key(row) for row in table.to_dict("records")] if measured or marked or other_judge else [""] * len(table)
+    keys = [program_key(row) for row in results.loc[table["row"], ["task", "code"]].to_dict("records")] if measured or marked or other_judge else []
     gap = closeness.of_logs(table["log"]) if "log" in table else np.full(len(table), np.nan)
-    table["closeness"] = [(measured or {}).get(key, known) for key, known in zip(keys, gap, strict=True)]
+    table["closeness"] = [measured.get(key, known) for key, known in zip(keys, gap, strict=True)] if measured else gap
     found = doubts(table, threshold, weakness or {})
-    found["another judge says otherwise"] = [float(key in set(other_judge)) for key in keys] if other_judge else 0.0
-    found["a person marked it"] = [MARKED * (key in set(marked)) for key in keys] if marked else 0.0
+    if keys:
+        found["another judge says otherwise"] = pd.Series([float(key in set(other_judge)) for key in keys])
+        found["a person marked it"] = pd.Series([MARKED * (key in set(marked)) for key in keys])
     grades = pd.DataFrame(found, index=table.index).fillna(0.0)
     table = table.assign(why=grades.idxmax(axis=1) if len(grades) else "", urgency=grades.max(axis=1))
-    table = table[table["urgency"] > 0].drop(columns=["highest", "lowest", "disagree"])
-    return table.sort_values(["urgency", "rows"], ascending=False, kind="stable", ignore_index=True)
+    table = table[table["urgency"] > 0].sort_values(["urgency", "rows"], ascending=False, kind="stable", ignore_index=True)
+    told = {name: table[name].to_numpy() for name in ("row", "rows", "why", "urgency", "closeness")}
+    return results.loc[table["row"]].reset_index(drop=True).assign(**told)
 
 
 def doubts(table: pd.DataFrame, threshold: float, weakness: Mapping[str, float]) -> dict[str, pd.Series]:
@@ -86,6 +90,7 @@ def both_rates(results: pd.DataFrame, decisions: Mapping[int, str]) -> pd.DataFr
     arms is one.
     """
     results = results if "arm" in results else results.assign(arm="all programs")
+    results = results[["arm", "task", "reason", "validated"]]  # texts are heavy to take apart
     decided = {row: choice == "accept" for row, choice in decisions.items() if choice in ("accept", "reject") and row in results.index}
     rows = []
     for arm, part in results.groupby("arm", sort=False):

@@ -9,6 +9,7 @@ import json
 import threading
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 
 from parallax_lib.analysis import recheck
@@ -32,6 +33,10 @@ def weakness() -> dict[str, float]:
     return {name: 1 - float(row["score"]) for name, row in kernels.items() if row.get("score") is not None}
 
 
+def _settled(decision: Mapping | None) -> bool:
+    return bool(decision) and decision["choice"] != "recheck"
+
+
 class Desk:
     """The queue of one table, made again when a mark or a run changes it."""
 
@@ -44,17 +49,22 @@ class Desk:
         return self.programs.dataset.notes
 
     def queue(self) -> pd.DataFrame:
-        """`recheck.queue` with what people marked and what was run again, and each program's `key`."""
+        """`recheck.queue` with what people marked and what was run again."""
         measured = self.rerunner.measured() if self.rerunner else {}
         marked = sorted(key for key, value in read_decisions(self.notes).items() if value["choice"] == "recheck")
         identity = json.dumps([measured, marked])
         with self.lock:
             if self.made is None or self.made[0] != identity:
                 other = self.judged_otherwise()
-                table = recheck.queue(self.programs.frame, self.threshold, weakness(), measured, marked, other)
-                keys = [program_key(row) for row in table[["task", "code"]].to_dict("records")] if len(table) else []
-                self.made = identity, table.assign(key=keys)
+                self.made = identity, recheck.queue(self.programs.frame, self.threshold, weakness(), measured, marked, other)
             return self.made[1]
+
+    def decisions(self, table: pd.DataFrame) -> list[dict | None]:
+        """The decision on each program of the queue; only tasks that have one are looked up."""
+        found = read_decisions(self.notes)
+        tasks = {value["task"] for value in found.values()}
+        rows = table[["task", "code"]].to_dict("records") if tasks else [{}] * len(table)
+        return [found.get(program_key(row)) if row.get("task") in tasks else None for row in rows]
 
     def judged_otherwise(self) -> set[str]:
         """Keys of the programs that a judge on a GPU validated and the table does not, or the other way round."""
@@ -70,28 +80,30 @@ class Desk:
         """One page of the queue, with the counts and both rates."""
         if show not in SHOWN:
             raise UserError(f"recheck: show is {show!r}, must be one of {', '.join(SHOWN)}")
-        table, found = self.queue(), read_decisions(self.notes)
-        settled = table["key"].map(lambda key: found.get(key, {}).get("choice") in ("accept", "reject", "unsure")).astype(bool)
-        rows = table if show == "all" else table[settled if show == "decided" else ~settled]
+        table = self.queue()
+        made = self.decisions(table)
+        settled = np.array([_settled(decision) for decision in made], bool)
+        rows = np.flatnonzero({"all": np.ones(len(table), bool), "decided": settled, "undecided": ~settled}[show])
         page = max(0, min(page, (len(rows) - 1) // size))
-        listed = [self.entry(row, found) for row in rows.iloc[page * size : (page + 1) * size].to_dict("records")]
+        part = rows[page * size : (page + 1) * size]
+        listed = [self.entry(row, made[i]) for i, row in zip(part, table.iloc[part].to_dict("records"), strict=True)]
         counts = {"programs": len(table), "decided": int(settled.sum()), "covered": int(table["rows"].sum()) if len(table) else 0}
         whys = table["why"].value_counts().items() if len(table) else ()
         return {"rows": listed, "page": page, "size": size, "found": len(rows), **counts, "whys": [[str(k), int(n)] for k, n in whys],
                 "rates": self.rates(), "can_run": self.rerunner is not None, "notes": str(self.notes)}  # fmt: skip
 
-    def entry(self, row: Mapping, found: Mapping) -> dict:
+    def entry(self, row: Mapping, decision: dict | None) -> dict:
         shown = {name: row.get(name) for name in ("row", "rows", "task", "why", "urgency", "closeness", "reason", "level", "score")}
-        return plain_row(shown) | {"title": title(row), "decision": found.get(row["key"])}
+        return plain_row(shown) | {"title": title(row), "decision": decision}
 
     def next_undecided(self, row: int) -> int | None:
         """The row of the first program after this one in the queue that nobody has decided; then of those before it."""
-        table, found = self.queue(), read_decisions(self.notes)
-        open_rows = [(i, r) for i, (r, key) in enumerate(zip(table["row"], table["key"], strict=True))
-                     if found.get(key, {}).get("choice") not in ("accept", "reject", "unsure")]  # fmt: skip
-        at = next((i for i, r in enumerate(table["row"]) if r == row), -1)
-        later = [r for i, r in open_rows if i > at] + [r for i, r in open_rows if i < at]
-        return int(later[0]) if later else None
+        table = self.queue()
+        rows = table["row"].tolist()
+        waiting = [i for i, decision in enumerate(self.decisions(table)) if not _settled(decision) and rows[i] != row]
+        at = rows.index(row) if row in rows else -1
+        later = [i for i in waiting if i > at] or waiting
+        return int(rows[later[0]]) if later else None
 
     def rates(self) -> list[dict]:
         """Validated share per arm by the harness alone, and with the decisions laid on top."""

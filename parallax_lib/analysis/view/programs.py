@@ -89,29 +89,35 @@ class Programs:
     def searched(self) -> list[str]:
         return [c for c in SEARCHED if c in self.frame or (c == "source_code" and "task" in self.frame)]
 
-    def with_text(self, column: str, word: str) -> np.ndarray:
+    def with_text(self, column: str, word: str, among: np.ndarray) -> np.ndarray:
         index, of = self.index(column)
-        found = index.rows_with(word)
-        return found if of is None else found[of]
+        return index.rows_with(word, among) if of is None else index.rows_with(word)[of]
 
     def rows(self, text: str) -> np.ndarray:
         """Row numbers [m] that pass the filter, in the table's order."""
         with self.lock:
             if text not in self.found:
                 keep = np.ones(len(self), bool)
-                for term in parse(text, self.known):
-                    keep &= self.keeps(term) ^ term.negative
+                for term in sorted(parse(text, self.known), key=self.effort):
+                    keep &= self.keeps(term, keep) ^ term.negative if keep.any() else keep
                 self.found[text] = np.flatnonzero(keep)
                 while len(self.found) > KEPT:
                     self.found.popitem(last=False)
             return self.found[text]
 
-    def keeps(self, term: Term) -> np.ndarray:
-        """[n] rows that the term, read without its minus, keeps."""
+    def effort(self, term: Term) -> tuple[bool, bool, int]:
+        """What is tried first: columns, then texts that are to be there, long words before short ones."""
+        return not term.column or term.column in TEXTS, term.negative, -len(term.value)
+
+    def keeps(self, term: Term, among: np.ndarray) -> np.ndarray:
+        """[n] rows that the term, read without its minus, keeps; right for the rows `among` [n] that matter."""
         if not term.column:
-            return np.logical_or.reduce([self.with_text(column, term.value) for column in self.searched()])
+            found = np.zeros(len(self), bool)
+            for column in self.searched():
+                found |= self.with_text(column, term.value, among & ~found)
+            return found
         if term.column in TEXTS and term.op == ":":
-            return self.with_text(term.column, term.value)
+            return self.with_text(term.column, term.value, among)
         if term.column not in self.frame:
             raise UserError(f"filter: {term.column!r} takes a text only, such as {term.column}:for")
         values = self.frame[term.column]

@@ -54,20 +54,17 @@ function cloud(app, points, given) {
     g.textAlign = "right";
     for (const v of [0, 0.25, 0.5, 0.75, 1]) { g.beginPath(); g.moveTo(pad.left, Y(v)); g.lineTo(width - pad.right, Y(v)); g.stroke(); g.fillText(String(v), pad.left - 6, Y(v) + 4); }
     g.textAlign = "center"; g.fillStyle = c.fg; g.fillText(given.short, (pad.left + width) / 2, height - 8);
-    const many = points.row.length > 2000, size = many ? 2.2 : 3.6;
-    g.globalAlpha = many ? 0.45 : 0.8;
+    const n = points.row.length, size = n > 2000 ? 2.2 : 3.6;
+    g.globalAlpha = n > 30000 ? 0.25 : n > 2000 ? 0.45 : 0.8;
     const kinds = points.reasons.map((reason) => app.info.classes[reason] || "not judged");
-    for (const kind of Object.keys(MARKS)) {
+    for (let i = 0; i < n; i++) {  // in the order of the rows, so that no class lies over all others
+      const kind = kinds[points.reason[i]], x = X(points.x[i]), y = Y(points.y[i]);
       g.fillStyle = c.classes[kind];
-      for (let i = 0; i < points.row.length; i++) {
-        if (kinds[points.reason[i]] !== kind) continue;
-        const x = X(points.x[i]), y = Y(points.y[i]);
-        if (kind === "validated") { g.beginPath(); g.arc(x, y, size, 0, 7); g.fill(); }
-        else if (kind === "wrong output") { g.fillRect(x - size, y - 0.8, 2 * size, 1.6); g.fillRect(x - 0.8, y - size, 1.6, 2 * size); }
-        else if (kind === "race") { g.beginPath(); g.moveTo(x, y - size); g.lineTo(x + size, y + size); g.lineTo(x - size, y + size); g.fill(); }
-        else if (kind === "does not build") { g.beginPath(); g.moveTo(x, y - size); g.lineTo(x + size, y); g.lineTo(x, y + size); g.lineTo(x - size, y); g.fill(); }
-        else g.fillRect(x - size * 0.8, y - size * 0.8, size * 1.6, size * 1.6);
-      }
+      if (kind === "validated") { g.beginPath(); g.arc(x, y, size, 0, 7); g.fill(); }
+      else if (kind === "wrong output") { g.fillRect(x - size, y - 0.8, 2 * size, 1.6); g.fillRect(x - 0.8, y - size, 1.6, 2 * size); }
+      else if (kind === "race") { g.beginPath(); g.moveTo(x, y - size); g.lineTo(x + size, y + size); g.lineTo(x - size, y + size); g.fill(); }
+      else if (kind === "does not build") { g.beginPath(); g.moveTo(x, y - size); g.lineTo(x + size, y); g.lineTo(x, y + size); g.lineTo(x - size, y); g.fill(); }
+      else g.fillRect(x - size * 0.8, y - size * 0.8, size * 1.6, size * 1.6);
     }
     g.globalAlpha = 1;
     const b = box || given.box;
@@ -122,7 +119,7 @@ function axes(g, w, h2, pad, xs, ys, X, Y, xName, yName) {
 
 // Median and quartiles of the score after each step, for validated and other programs.
 function curvesChart(curves, steps) {
-  const w = 420, h2 = 260, pad = { left: 40, right: 14, top: 24, bottom: 40 };
+  const w = 420, h2 = 260, pad = { left: 40, right: 14, top: 38, bottom: 40 };
   const g = frame(w, h2, "PRM score by latent step, median and quartiles: " + curves.map((c) => `${c.name} ${c.steps.map((s) => shown(s[2])).join(", ")}`).join("; "));
   const last = Math.max(...steps, 1);
   const X = (v) => pad.left + 14 + (steps.length > 1 ? (v / last) * (w - pad.left - pad.right - 28) : (w - pad.left - pad.right) / 2 - 14);

@@ -1,5 +1,7 @@
 // PRM scores: a cloud with a box to select, curves over depth, reliability, groups; all but the cloud follow the selection.
 
+const least = (values) => values.reduce((a, b) => (b < a ? b : a), Infinity);  // Math.min takes no 100,000 arguments
+
 async function scoresPage(app, { given }) {
   const state = { table: app.info.scores[0] || "", q: "", model: "", depth: "-1", x: "uncertainty", by: "direction", box: "", ...given };
   const box = h("div", {}), note = h("p", { class: "muted", id: "px-terms" });
@@ -30,8 +32,8 @@ async function scoresPage(app, { given }) {
     box.replaceChildren(bar, picked, legend,
       h("p", { class: "muted" }, "A click opens a program; a drawn box selects, and what stands below follows. ", sel ? h("button", { type: "button", onclick: () => set({ box: "" }) }, "clear the selection") : null),
       h("div", { class: "pair" },
-        h("section", {}, h("h3", {}, "Scores over depth"), h("p", { class: "muted" }, `Median and quartiles ${scope}.`), curvesChart(data.curves, data.steps)),
-        h("section", {}, h("h3", {}, "Reliability"), h("p", { class: "muted" }, `Share validated by score, ${scope}. A click on a dot selects its bin.`), reliabilityChart(data.reliability, (b) => set({ box: [Math.min(...points.x), Math.max(...points.x), b.bin / 10, (b.bin + 1) / 10].join(",") })))),
+        h("section", {}, h("h3", {}, "Scores over depth"), h("p", { class: "muted" }, `Median and quartiles ${scope}.`), h("div", { class: "wide" }, curvesChart(data.curves, data.steps))),
+        h("section", {}, h("h3", {}, "Reliability"), h("p", { class: "muted" }, `Share validated by score, ${scope}. A click on a dot selects its bin.`), h("div", { class: "wide" }, reliabilityChart(data.reliability, (b) => set({ box: [least(points.x), -least(points.x.map((v) => -v)), b.bin / 10, (b.bin + 1) / 10 - 1e-9].join(",") }))))),
       h("div", {}, h("h3", {}, `By ${data.by}`), table(`scores and verdicts by ${data.by}, ${scope}; a click on a value filters`, groupColumns, rest ? [...data.table.rows, rest] : data.table.rows)),
       sel ? h("div", {}, h("h3", {}, "Selected programs"), sel.n > sel.rows.length ? h("p", { class: "muted" }, `The first ${sel.rows.length} of ${count(sel.n)} are listed; a smaller box lists all.`) : null, h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "selected programs" }, rows)) : null);
     picked.draw();

@@ -69,14 +69,14 @@ function rootView(app, data, root, number) {
     ...Array.from({ length: scored ? steps : 0 }, (_, k) => ({ text: `score ${k + 1}`, number: true, cell: (l) => shown(l.scores[k]) })), { text: "verdict", cell: (l) => badge(app, l.reason) }, { text: "taken by", cell: (l) => l.chosen.join("; ") || "–" }];
   return h("section", {}, h("h3", {}, number ? `Root ${number + 1}: ${root.root}` : "Trajectories"),
     h("p", { class: "muted" }, `${plural(leaves.length, "trajectory", "trajectories")}, ${leaves.filter((l) => l.validated).length} validated. ` + (taken.length ? "The thick path is what PRM-guided choice took under at least one seed." : "No choice among these trajectories is stored.") + " A click on a verdict opens its program."),
-    h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "latent tree" }, g), scored ? trajectoryChart(app, data, leaves) : null,
+    h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "latent tree" }, g), scored ? h("div", { class: "wide" }, trajectoryChart(app, data, leaves)) : null,
     table(`the ${leaves.length} trajectories`, columns, leaves));
 }
 
 const cut = (text, most) => (text.length > most ? text.slice(0, most - 1) + "…" : text);  // the whole text is in the title and in the table below
 
 function trajectoryChart(app, data, leaves) {
-  const w = 460, h2 = 240, pad = { left: 40, right: 14, top: 24, bottom: 40 };
+  const w = 420, h2 = 240, pad = { left: 40, right: 14, top: 24, bottom: 40 };
   const g = frame(w, h2, "PRM score of every trajectory after each latent step; the table below has the numbers");
   const X = (k) => pad.left + 16 + (data.steps > 1 ? (k / (data.steps - 1)) * (w - pad.left - pad.right - 32) : 100), Y = (v) => h2 - pad.bottom - v * (h2 - pad.top - pad.bottom);
   axes(g, w, h2, pad, Array.from({ length: data.steps }, (_, k) => [k, String(k + 1)]), [0, 0.25, 0.5, 0.75, 1], X, Y, "latent step", "PRM score; dashed: not validated");
