@@ -7,12 +7,14 @@ A parallel region is no parallel work: a program can compute everything on one t
 thread comes first, beside threads that are busy with nothing.  So the counts of the busiest thread are compared, phase by phase, with
 those of the kernel's own OpenMP program (which shares the work) and of its serial program (which does not).  What an input of any size
 costs, such as tables or memory that is filled once, cancels: only the growth from the smallest input to the largest one is compared.
+No time decides anything here, since times follow the load of the machine.
 """
 
 from __future__ import annotations
 
 import functools
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from parallax_lib.sandbox import sandbox
@@ -22,6 +24,7 @@ from parallax_lib.verdict import emulated_build
 from parallax_lib.verdict.build import BUILD_LIMITS, PROBES, PROGRAM, execute
 from parallax_lib.verdict.toolchain import Toolchain
 
+TIMES = 3  # counts of a program whose threads share work as they come
 THREADS = 8  # of a region; also where the machine has fewer
 SLOWER, LARGER = 10, 4  # CPU time and memory of a counted run against the plain one's limits
 MEASURES = ("blocks", "reads", "writes")  # basic blocks, bytes, bytes
@@ -75,16 +78,20 @@ class Pair:
 
 
 def of_kernel(kernel: Kernel, toolchain: Toolchain, where: Place, inputs: tuple[tuple[str, ...], ...]) -> Pair:
-    """Counts of the kernel's own programs, where it has an OpenMP one.  `inputs`: most work first, least last."""
+    """Counts of the kernel's own programs, where it has an OpenMP one, on the inputs with most and with least work by count."""
     if "omp" not in kernel.sources:
         return Pair(why_not="the kernel has no OpenMP program of its own")
-    chosen = inputs[:1] + inputs[1:][-1:]
-    first = "serial" if "serial" in kernel.sources else "omp"
-    one, omp = (
-        count(kernel.sources[api], toolchain, kernel.flags.get(api, ()), where, chosen, kernel.inputs, threads)
-        for api, threads in ((first, 1), ("omp", THREADS))
-    )
-    return Pair(chosen, one.counts, omp.counts, one.why_not or omp.why_not)
+
+    def counted(api: str, which: tuple[tuple[str, ...], ...], threads: int) -> Work:
+        return count(kernel.sources[api], toolchain, kernel.flags.get(api, ()), where, which, kernel.inputs, threads)
+
+    one = counted("serial" if "serial" in kernel.sources else "omp", inputs, 1)
+    by_work = sorted(range(len(one.counts)), key=lambda i: _weight(one.counts[i]), reverse=True)
+    chosen = by_work[:1] + by_work[1:][-1:]
+    shared = [counted("omp", tuple(inputs[i] for i in chosen), THREADS) for _ in range(TIMES if chosen else 0)]
+    why_not = next((work.why_not for work in (one, *shared) if work.why_not), "")
+    counts = () if why_not else _least([work.counts for work in shared])
+    return Pair(tuple(inputs[i] for i in chosen), tuple(one.counts[i] for i in chosen), counts, why_not)
 
 
 def count(
@@ -107,6 +114,23 @@ def count(
     return _cost(tuple(counts), "", spent)
 
 
+def compared(counted: Callable[[], Work], pair: Pair) -> tuple[Work, bool, str]:
+    """(what counting cost, whether one thread does it all, what was compared) of a program that `counted` counts on `pair.inputs`.
+
+    Which thread takes a piece of work is chance where pieces are handed out: only a program that TIMES counts in a row show to use one
+    thread is said to.
+    """
+    works: list[Work] = []
+    alone, said = False, ""
+    while len(works) < TIMES and (alone or not works):
+        works.append(counted())
+        cost = Work(works[-1].counts, works[-1].why_not, sum(w.cpu_s for w in works), sum(w.seconds for w in works))
+        if cost.why_not:
+            return cost, False, f"work not compared: {cost.why_not}"
+        alone, said = one_does_it_all(_least([work.counts for work in works]), pair)
+    return cost, alone, said
+
+
 def one_does_it_all(own: tuple[Counts, ...], pair: Pair) -> tuple[bool, str]:
     """Whether one thread of a program does what the reference shares, and what was compared.  `own`: counts on `pair.inputs`.
 
@@ -123,6 +147,16 @@ def one_does_it_all(own: tuple[Counts, ...], pair: Pair) -> tuple[bool, str]:
     telling = [name for name in MEMORY if whole.get(name, 0) >= BYTES_A_BLOCK * whole.get("blocks", 0) > 0] or list(parts)[:1]
     said = ", ".join(f"{name} {part:.2f}" for name, part in parts.items())
     return all(parts[name] >= ALL for name in telling), f"of the work that the reference shares one thread does: {said}"
+
+
+def _weight(count: Counts) -> int:
+    """As probes/work.cpp weighs threads: a block stands for eight bytes."""
+    return 8 * count.get("blocks", 0) + count.get("reads", 0) + count.get("writes", 0)
+
+
+def _least(counts: list[tuple[Counts, ...]]) -> tuple[Counts, ...]:
+    """Of several counts of one program, on each input the one in which the work was shared best."""
+    return tuple(min(of_input, key=_weight) for of_input in zip(*counts, strict=True))
 
 
 def _growth(counts: tuple[Counts, ...], name: str) -> int:
