@@ -117,7 +117,8 @@ def _hecbench_options(sub) -> None:
 
 def _view_options(sub) -> None:
     look = sub.add_parser("view", help="a page over a run's programs, scores and verdicts, in the browser of this machine")
-    look.add_argument("run", nargs="?", default="", help="a run's name or folder, a folder of rollouts, or a table in a file; default: the study that ships")
+    named = "a run's name or folder, a folder of rollouts, or a table in a file; default: the study that ships"
+    look.add_argument("run", nargs="?", default="", help=named)
     look.add_argument("--against", default="", metavar="RUN", help="a second one to compare with, such as what `rejudge --out` wrote")
     look.add_argument("--port", type=at_least(1), default=0, help="default: the first free one from 8642 on")
     look.add_argument("--no-browser", action="store_true", help="tell the address only")

@@ -50,7 +50,8 @@ def queue(
     other_judge: keys of programs that a person marked, and that another judge judged otherwise.
     """
     table = programs(results)
-    keys = [program_key(row) for row in results.loc[table["row"], ["task", "code"]].to_dict("records")] if measured or marked or other_judge else []
+    keyed = results.loc[table["row"], ["task", "code"]] if measured or marked or other_judge else pd.DataFrame()
+    keys = [program_key(row) for row in keyed.to_dict("records")]
     gap = closeness.of_logs(table["log"]) if "log" in table else np.full(len(table), np.nan)
     table["closeness"] = [measured.get(key, known) for key, known in zip(keys, gap, strict=True)] if measured else gap
     found = doubts(table, threshold, weakness or {})
@@ -68,11 +69,12 @@ def doubts(table: pd.DataFrame, threshold: float, weakness: Mapping[str, float])
     """{why: how much, 0 to 1 [n]} of distinct programs."""
     good, reason, level = table["validated"].astype(bool), table["reason"], table["level"] if "level" in table else 5
     near = (-np.log10(table["closeness"].clip(lower=EXACT, upper=1)) / -np.log10(EXACT)).fillna(0)
+    liked = ((table["highest"] - threshold) / (1 - threshold)).clip(lower=0)
     differs, unproven = reason.isin(DIFFERS), table["parallel"] != "yes" if "parallel" in table else False
     weak = table["kernel"].map(weakness).fillna(0) if "kernel" in table else 0
     return {
         "its output is close to the reference": near.where(differs, 0),
-        "the PRM likes it, the verdict does not": ((table["highest"] - threshold) / (1 - threshold)).clip(lower=0).where(~good & (level >= 2), 0),
+        "the PRM likes it, the verdict does not": liked.where(~good & (level >= 2), 0),
         "the verdict likes it, the PRM does not": ((threshold - table["lowest"]) / threshold).clip(lower=0).where(good, 0),
         "equal programs have different verdicts": table["disagree"].astype(float),
         "passes, its oracle is weak": (good * weak).astype(float),

@@ -26,7 +26,9 @@ Given = Mapping[str, str]
 class View:
     """A dataset ready to be asked.  other: a second one to compare with.  workshop: makes what running a program again takes."""
 
-    def __init__(self, dataset: Dataset, other: Dataset | None = None, workshop: Callable[[], Workshop] | None = None, threshold: float = 0.5):
+    def __init__(
+        self, dataset: Dataset, other: Dataset | None = None, workshop: Callable[[], Workshop] | None = None, threshold: float = 0.5
+    ):
         self.dataset, self.other, self.threshold, self.lock = dataset, other, threshold, threading.RLock()
         self.workshop, self.tables, self.desks, self.warmed = workshop, {}, {}, False
         self.reruns: Rerunner | None = None

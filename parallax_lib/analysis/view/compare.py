@@ -10,7 +10,7 @@ import pandas as pd
 
 from parallax_lib.analysis import metrics
 from parallax_lib.analysis.view.dataset import program_id
-from parallax_lib.analysis.view.programs import Programs, plain
+from parallax_lib.analysis.view.programs import FEW, Programs, plain
 from parallax_lib.core.errors import UserError, nearest
 from parallax_lib.verdict.reasons import REASONS
 
@@ -86,9 +86,10 @@ def _changes(paired: pd.DataFrame) -> dict:
     matrix = [[str(a), str(b), int(n)] for (a, b), n in counts.items()]
     before, after = (paired[f"validated_{side}"].astype(bool) for side in ("old", "new"))
     other = paired[paired["reason_old"] != paired["reason_new"]]
+    columns = ("reason_old", "reason_new", "row_old", "row_new")
     rows = [
-        {"task": str(row[name]), "old": row["reason_old"], "new": row["reason_new"], "row_a": int(row["row_old"]), "row_b": int(row["row_new"])}
-        for row in other.to_dict("records")
+        {"task": str(task), "old": old, "new": new, "row_a": int(a), "row_b": int(b)}
+        for task, old, new, a, b in other[[name, *columns]].itertuples(index=False)
     ]
     seen = {reason for cell in matrix for reason in cell[:2]}
     order = [reason for reason in ORDER if reason in seen] + sorted(seen - set(ORDER))
@@ -105,19 +106,21 @@ def rejudged(programs: Programs) -> dict:
         known = known.assign(reason_old=frame["was"], validated_old=frame["was"] == "ok").join(after)
         paired, what = known[known["reason_old"].notna()], ("the earlier verdict", "the verdict now")
     else:
-        judge, cuda = programs.dataset.other_judge, frame[frame["task"].str.endswith("-cuda") & frame["code"].map(lambda c: isinstance(c, str))]
+        judge, cuda = programs.dataset.other_judge, frame[frame["task"].str.endswith("-cuda") & frame["code"].notna()]
         found = [judge.get(program_id(task, code), {}) for task, code in zip(cuda["task"], cuda["code"], strict=True)] if judge else []
         reason = pd.Series([row.get("reason") for row in found], index=cuda.index[: len(found)], dtype="str")
         known = known.assign(reason_new=reason, validated_new=reason == "ok")
         paired, what = known[known["reason_new"].notna()], ("the verdict of the table", "the verdict on a GPU")
     if paired.empty:
         return {"what": None}
-    return {"what": what, "key": ["task", "code"], "paired": len(paired), "only_old": int(len(frame) - len(paired)), "only_new": 0} | _changes(paired)
+    told = {"what": what, "key": ["task", "code"], "paired": len(paired), "only_old": len(frame) - len(paired), "only_new": 0}
+    return told | _changes(paired)
 
 
 def failures(programs: Programs, text: str, by: str) -> dict:
     """Counts by reason and a column: {"by", "choices", "columns", "rows": [[reason, [count, ...]]], "totals"} under a filter."""
-    choices = [name for name in ("arm", "direction", "family", "split", "kernel") if name in programs.frame]
+    groups = [name for name in ("arm", "direction", "family", "split") if name in programs.frame]
+    choices = [name for name in groups if len(programs.codes(name)[1]) <= FEW] or ["direction"]
     by = by if by in choices else choices[0]
     rows = programs.rows(text)
     across, names = programs.codes(by)

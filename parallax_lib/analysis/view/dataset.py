@@ -131,7 +131,7 @@ def _folder(path: Path, name: str, rollouts: Path | None) -> Dataset:
     tables = {file.stem for file in path.glob("*.parquet")} | ({"rollouts"} if rollouts and rollouts.exists() else set())
     order = [table for table in PROGRAMS if table in tables]
     if not order:
-        raise UserError(f"{path}: no {', '.join(PROGRAMS[:-1])} or {PROGRAMS[-1]} here; name a run's folder, a folder of rollouts or a file")
+        raise UserError(f"{path}: no table {' or '.join(PROGRAMS)} here; name a run's folder, a folder of rollouts or a file")
     notes = run_folder("study") if path == STUDY else path
     return Dataset(name, path, (*order, *sorted(tables - set(order))), notes / "decisions.json", _params(path, name), rollouts=rollouts)
 

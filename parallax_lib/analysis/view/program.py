@@ -10,11 +10,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from parallax_lib.analysis.closeness import of_log
 from parallax_lib.analysis.decisions import program_key, read_decisions
 from parallax_lib.analysis.figures.escape import visible_text
 from parallax_lib.analysis.validation_stats import LEVELS
 from parallax_lib.analysis.view import listing
-from parallax_lib.analysis.closeness import of_log
 from parallax_lib.analysis.view.dataset import program_id
 from parallax_lib.analysis.view.programs import TEXTS, Programs, plain, plain_row
 from parallax_lib.verdict.reasons import REASONS, UNKNOWN

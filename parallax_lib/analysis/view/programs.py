@@ -170,7 +170,8 @@ class Programs:
         records = self.frame.iloc[part][self.columns].to_dict("records")
         shown = [plain_row(row) | {"row": int(n)} for n, row in zip(part, records, strict=True)]
         terms = [term.words() for term in parse(text, self.known)]
-        return {"total": len(self), "found": len(rows), "page": page, "size": size, "rows": shown, "facets": self.facets(rows), "terms": terms}
+        place = {"total": len(self), "found": len(rows), "page": page, "size": size}
+        return place | {"rows": shown, "facets": self.facets(rows), "terms": terms}
 
     def neighbours(self, row: int, text: str, sort: str) -> dict:
         """Where a row stands among those that pass, and the rows before and after it."""

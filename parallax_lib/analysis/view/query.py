@@ -52,4 +52,5 @@ def number(term: Term) -> float:
     try:
         return float(term.value)
     except ValueError:
-        raise UserError(f"filter: {term.column}{term.op}{term.value}: {term.value!r} is no number; such as {term.column}{term.op}0.5") from None
+        said = f"{term.column}{term.op}"
+        raise UserError(f"filter: {said}{term.value}: {term.value!r} is no number; such as {said}0.5") from None

@@ -55,7 +55,7 @@ class Rerunner:
         shop, code = self.workshop, row.get("code")
         task = shop.tasks.get(str(row["task"]))
         if task is None:
-            raise UserError(f"{row['task']}: the suite of this run's settings has no such task; open the folder that has its manifest or card")
+            raise UserError(f"{row['task']}: the suite of these settings has no such task; open the folder with the run's manifest")
         if not isinstance(code, str) or not code.strip():
             raise UserError(f"{row['task']}: the row holds no program to run")
         source = row.get("source_code")

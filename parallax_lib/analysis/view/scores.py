@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from parallax_lib.analysis import metrics
-from parallax_lib.analysis.view.dataset import Dataset
 from parallax_lib.analysis.view.programs import Programs, plain
 from parallax_lib.analysis.view.tree import score_table
 from parallax_lib.core.errors import UserError
@@ -73,9 +72,9 @@ def view(
         within = inside(cloud, box)
         here, table = (part[part["row"].isin(within)] for part in (here, table))
     return {
-        "models": models, "model": model if model in models else models[0], "steps": steps, "depth": depth,
-        "axes": axes(programs), "groups": groups, "by": by, "n": len(cloud["row"]),
-        "selected": here["row"].tolist() if box else None, "points": cloud, "curves": curves(table), "reliability": reliability(here), "table": by_group(here, by),
+        "models": models, "model": model if model in models else models[0], "steps": steps, "depth": depth, "axes": axes(programs),
+        "groups": groups, "by": by, "n": len(cloud["row"]), "selected": here["row"].tolist() if box else None, "points": cloud,
+        "curves": curves(table), "reliability": reliability(here), "table": by_group(here, by),
     }  # fmt: skip
 
 
