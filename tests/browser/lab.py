@@ -27,7 +27,11 @@ LOOK = """(root) => {
   const over = (top, under) => [0, 1, 2].map((i) => top[i] * top[3] + under[i] * (1 - top[3])).concat(1);
   function ground(e) {
     const layers = [];
-    for (; e; e = e.parentElement) { const c = parse(getComputedStyle(e).backgroundColor); if (c[3] > 0) layers.push(c); if (c[3] === 1) break; }
+    for (; e; e = e.parentElement) {
+      const c = parse(getComputedStyle(e).backgroundColor);
+      if (c[3] > 0) layers.push(c);
+      if (c[3] === 1) break;
+    }
     return layers.reverse().reduce((under, top) => over(top, under), [255, 255, 255, 1]);
   }
   const found = { contrast: [], small: [], tables: [], wide: document.documentElement.scrollWidth > innerWidth + 1 };

@@ -88,9 +88,9 @@ class Handler(BaseHTTPRequestHandler):
             return self.refuse(404, f"no page {where.path}")
         try:
             found = self.server.view.answer(path, dict(parse_qsl(where.query, keep_blank_values=True)), body)
-            self.reply(200, json.dumps(found, allow_nan=False).encode(), "application/json")
-        except UserError as e:
-            self.refuse(400, str(e))
+        except UserError as e:  # an answer like any other: the page tells it, and the browser's console stays quiet
+            found = {"error": str(e)}
+        self.reply(200, json.dumps(found, allow_nan=False).encode(), "application/json")
 
     def refuse(self, status: int, why: str) -> None:
         self.close_connection = True  # what was sent along is not read

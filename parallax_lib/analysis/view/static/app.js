@@ -41,6 +41,7 @@ async function start(root, ask, place) {
     const before = parse(app.address), asked = parse(address);
     app.address = address;
     const same = page && before.parts.join("/") === asked.parts.join("/");
+    main.querySelector(".filter + .error")?.remove();
     try {
       if (same && page.update && (await page.update(asked.given))) return;
       const [make] = PAGES[asked.parts[0]] || PAGES.programs;
@@ -54,11 +55,9 @@ async function start(root, ask, place) {
       drawNav(asked.parts[0]);
     } catch (e) {
       const told = h("p", { class: "error", role: "alert" }, e.message);
-      if (same && page?.update) { main.querySelector(".error")?.remove(); main.querySelector(".filter")?.after(told); }
+      if (same && page?.update) main.querySelector(".filter")?.after(told);
       else { page = null; main.replaceChildren(h("h1", {}, "Not shown"), told); drawNav(""); }
-      return;
     }
-    main.querySelector(".filter + .error")?.remove();
   }
 
   const nav = h("nav", { class: "pages", "aria-label": "pages" });
@@ -115,7 +114,7 @@ async function overHttp(path, given, body) {
   try { reply = await fetch(`api/${path}${query ? "?" + query : ""}`, sent); }
   catch { throw new Refused("The command that serves this page has ended; start it again and reload."); }
   const found = await reply.json();
-  if (!reply.ok) throw new Refused(found.error);
+  if (found.error) throw new Refused(found.error);
   return found;
 }
 

@@ -29,7 +29,8 @@ async function programsPage(app, { given }) {
   const box = h("div", { "aria-live": "polite" }), note = h("p", { class: "muted", id: "px-terms" });
   let at = 0, data = null;
 
-  const set = (change) => app.go(written(["programs"], { ...state, page: "0", ...change }), true);
+  const usual = { table: app.info.tables[0].name, page: "0", size: "50" };  // not told in the address
+  const set = (change) => app.go(written(["programs"], Object.fromEntries(Object.entries({ ...state, page: "0", ...change }).filter(([k, v]) => String(v) !== usual[k]))), true);
   const pick = h("details", { class: "columns" }, h("summary", {}, "columns"),
     h("div", { class: "choices" }, columns.map((c) => h("label", {}, h("input", { type: "checkbox", checked: chosen.includes(c.name), onchange: (e) => {
       chosen = columns.map((k) => k.name).filter((k) => (k === c.name ? e.target.checked : chosen.includes(k)));
@@ -82,7 +83,7 @@ async function programsPage(app, { given }) {
       "]": ["next page", () => set({ page: Math.min(data.page + 1, Math.ceil(data.found / data.size) - 1) })], "[": ["previous page", () => set({ page: Math.max(0, data.page - 1) })] },
     update: async (next) => {  // the same page with other parameters: the filter field keeps its focus
       if ((next.table || app.info.tables[0].name) !== name) return false;
-      Object.assign(state, { q: "", sort: "", page: "0", size: "50" }, next);
+      Object.assign(state, { table: name, q: "", sort: "", page: "0", size: "50" }, next);
       if (document.activeElement !== app.filter) app.filter.value = state.q;
       at = 0;
       await load();
