@@ -72,7 +72,7 @@ async function start(root, ask, place) {
   }
   const keysBox = h("dialog", { "aria-label": "keys" });
   function showKeys() {
-    const all = { "/": ["filter"], "?": ["these keys"], t: ["theme"], ...(page?.keys || {}) };
+    const all = { "/": ["filter"], "?": ["these keys"], ...(place.own ? {} : { t: ["theme"] }), ...(page?.keys || {}) };
     keysBox.replaceChildren(h("h2", {}, "Keys"), h("dl", {}, Object.entries(all).map(([key, [what]]) => [h("dt", {}, h("kbd", {}, key)), h("dd", {}, what)])), h("button", { type: "button", onclick: () => keysBox.close() }, "close"));
     keysBox.showModal();
   }
@@ -81,7 +81,7 @@ async function start(root, ask, place) {
     const writing = e.target.closest("input, textarea, select");
     if (writing) { if (e.key === "Escape") { e.target.blur(); main.focus({ preventScroll: true }); } return; }
     if (e.target.closest("button, a, summary, .leaf, canvas") && e.key === "Enter") return;
-    const shared = { "/": () => app.filter?.isConnected && app.filter.focus(), "?": showKeys, t: () => theme.click() };
+    const shared = { "/": () => app.filter?.isConnected && app.filter.focus(), "?": showKeys, t: () => place.own || theme.click() };
     const act = page?.keys?.[e.key]?.[1] || shared[e.key];
     if (!act) return;
     e.preventDefault();
@@ -97,7 +97,7 @@ async function start(root, ask, place) {
   root.classList.add("px-view");
   try { app.info = await question("open", {}); }
   catch (e) { root.replaceChildren(h("p", { class: "error", role: "alert" }, e.message)); return app; }
-  const head = h("header", {}, h("a", { href: "#px-main", class: "skip", onclick: (e) => { e.preventDefault(); main.focus(); } }, "to the content"), h("strong", {}, "Parallax"), h("span", { class: "muted" }, app.info.name), nav, h("button", { type: "button", onclick: showKeys }, "keys", h("kbd", {}, "?")), theme);
+  const head = h("header", {}, h("a", { href: "#px-main", class: "skip", onclick: (e) => { e.preventDefault(); main.focus(); } }, "to the content"), h("strong", {}, "Parallax"), h("span", { class: "muted" }, app.info.name), nav, h("button", { type: "button", onclick: showKeys }, "keys", h("kbd", {}, "?")), place.own ? null : theme);  // a notebook has its own theme
   root.replaceChildren(head, main, status, keysBox);
   await open(place.read() || "/programs");
   place.watch?.((address) => { if (address !== app.address) open(address || "/programs"); });
