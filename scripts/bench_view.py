@@ -3,13 +3,15 @@
     python scripts/bench_view.py [--rows 100000] [--browser] [RUN ...]   # RUN: as of `view`; default: the study, then synthetic rows
 
 In process: CPU seconds of one answer, the indexes made.  --browser: seconds from the start of the command to a page that shows rows, and
-from an address to its page, in a headless Chromium (playwright).  Prints a table a run and one JSON line.
+from an address to its page, in a headless Chromium (playwright); on a busy machine these say little.  Prints a table a run, the
+machine's load, and one JSON line.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 
 from parallax_lib.analysis.view.api import View
 from parallax_lib.analysis.view.dataset import open_dataset
@@ -90,6 +93,7 @@ def in_browser(name: str) -> dict[str, float]:
             page.goto(url)
             page.wait_for_selector("table.programs tbody tr")
             found["start of the command to the first rows"] = time.monotonic() - start
+            found["CPU of the command until then"] = sum(psutil.Process(server.pid).cpu_times()[:2])
             first = page.locator("table.programs tbody a").first.get_attribute("href")[1:]
             for what, address in PAGES.items():
                 page.goto("about:blank")
@@ -116,6 +120,7 @@ def main() -> None:
             key = "synthetic" if name.startswith(folder) else name or "study"
             told[key] = in_process(name) | (in_browser(name) if args.browser else {})
             print(f"\n{key}\n" + pd.Series(told[key]).round(3).to_string(), flush=True)
+    print(f"\nload average at the end {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores")
     print(json.dumps({name: {what: round(s, 3) for what, s in found.items()} for name, found in told.items()}))
 
 

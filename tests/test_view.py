@@ -184,7 +184,7 @@ def test_a_tree_has_a_leaf_a_trajectory_with_its_scores_words_and_choosers(data)
     data.given["crossfit"], data.tables = choices, (*data.tables, "crossfit")
     made = tree.tree(data, task, "ridge")
     leaves = made["roots"][0]["leaves"]
-    assert [leaf["depth"] for leaf in leaves] == sorted(own["branch_depth"]) and made["models"] == ["ridge", "transformer"]
+    assert [leaf["depth"] for leaf in leaves] == sorted(own["branch_depth"]) and made["models"] == ["transformer", "ridge"]
     for leaf in leaves:
         there = SCORES[(SCORES["capture_id"] == leaf["capture_id"]) & (SCORES["model"] == "ridge")].sort_values("depth")["score"]
         assert leaf["scores"] == pytest.approx(there.tolist(), abs=1e-4)

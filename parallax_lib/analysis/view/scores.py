@@ -10,7 +10,7 @@ import pandas as pd
 
 from parallax_lib.analysis import metrics
 from parallax_lib.analysis.view.programs import Programs, plain
-from parallax_lib.analysis.view.tree import score_table
+from parallax_lib.analysis.view.tree import models_of, score_table
 from parallax_lib.core.errors import UserError
 
 X_AXES = {
@@ -30,7 +30,7 @@ def scored(programs: Programs, model: str = "") -> tuple[pd.DataFrame, list[str]
     table = score_table(programs.dataset)
     if programs.name != "rollouts" or table.empty:
         return _own_scores(programs), ["score of the table"]
-    models = sorted(table["model"].unique())
+    models = models_of(table)
     model = model if model in models else models[0]
     part = table[table["model"] == model]
     frame = programs.frame

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from parallax_lib.analysis.figures import theme
 from parallax_lib.analysis.view.dataset import Dataset
 from parallax_lib.analysis.view.programs import plain
 from parallax_lib.core.errors import UserError
@@ -32,7 +33,7 @@ def tree(dataset: Dataset, task: str, model: str = "") -> dict:
     if rows.empty:
         raise UserError(f"no collected trajectory of {task!r}; choose one of the tasks that were collected")
     scores = score_table(dataset)
-    models = sorted(scores["model"].unique()) if len(scores) else []
+    models = models_of(scores)
     model = model if model in models else (models[0] if models else "")
     own = _scores_of(scores, rows, model)
     words = rows["plan"].fillna("").str.split() if "plan" in rows else pd.Series([[]] * len(rows), index=rows.index)
@@ -43,6 +44,11 @@ def tree(dataset: Dataset, task: str, model: str = "") -> dict:
         for root, part in rows.groupby("root", sort=False)
     ]
     return {"task": task, "steps": steps, "models": models, "model": model, "roots": roots}
+
+
+def models_of(scores: pd.DataFrame) -> list[str]:
+    """Names of the models that scored, the run's own PRM first."""
+    return theme.ordered(scores["model"].unique(), theme.MODEL_COLOURS) if len(scores) else []
 
 
 def _ordered(part: pd.DataFrame):
