@@ -40,6 +40,7 @@ LOOPS = "static dynamic guided runtime nonmonotonic_dynamic nonmonotonic_guided 
 REGIONS = ("GOMP_parallel", "GOMP_parallel_sections", "GOMP_parallel_reductions", *(f"GOMP_parallel_loop_{how}" for how in LOOPS.split()))
 BARRIERS = ("GOMP_barrier", "GOMP_barrier_cancel", "GOMP_loop_end", "GOMP_loop_end_cancel", "GOMP_sections_end", "GOMP_sections_end_cancel")
 
+TOO_LITTLE = "the reference shares too little work to compare"
 NOT_COUNTED = r"s/\b(__)?no_sanitize(_[a-z_]+|__)?\b *(\([^()]*\))?/unused/g"  # no part of a program may be left out of the counts
 TEAM = ("OMP_NUM_THREADS", "OMP_TEAMS_THREAD_LIMIT", "KMP_TEAMS_THREAD_LIMIT")
 Counts = dict[str, int]  # of the busiest thread, phase by phase; of a device's with "device_" before the measure
@@ -82,35 +83,38 @@ def of_kernel(kernel: Kernel, toolchain: Toolchain, where: Place, inputs: tuple[
     if "omp" not in kernel.sources:
         return Pair(why_not="the kernel has no OpenMP program of its own")
 
-    def counted(api: str, which: tuple[tuple[str, ...], ...], threads: int) -> Work:
-        return count(kernel.sources[api], toolchain, kernel.flags.get(api, ()), where, which, kernel.inputs, threads)
+    def counted(api: str, which: tuple[tuple[str, ...], ...], threads: int, times: int) -> Work:
+        return count(kernel.sources[api], toolchain, kernel.flags.get(api, ()), where, which, kernel.inputs, threads, times)
 
-    one = counted("serial" if "serial" in kernel.sources else "omp", inputs, 1)
-    by_work = sorted(range(len(one.counts)), key=lambda i: _weight(one.counts[i]), reverse=True)
+    one = counted("serial" if "serial" in kernel.sources else "omp", inputs, 1, 1)
+    if one.why_not:
+        return Pair(why_not=one.why_not)
+    by_work = sorted(range(len(inputs)), key=lambda i: _weight(one.counts[i]), reverse=True)
     chosen = by_work[:1] + by_work[1:][-1:]
-    shared = [counted("omp", tuple(inputs[i] for i in chosen), THREADS) for _ in range(TIMES if chosen else 0)]
-    why_not = next((work.why_not for work in (one, *shared) if work.why_not), "")
-    counts = () if why_not else _least([work.counts for work in shared])
-    return Pair(tuple(inputs[i] for i in chosen), tuple(one.counts[i] for i in chosen), counts, why_not)
+    shared = counted("omp", tuple(inputs[i] for i in chosen), THREADS, TIMES)
+    return Pair(tuple(inputs[i] for i in chosen), tuple(one.counts[i] for i in chosen), shared.counts, shared.why_not)
 
 
 def count(
     code: str, toolchain: Toolchain, flags: tuple[str, ...], where: Place, inputs: tuple[tuple[str, ...], ...], files: dict[str, bytes],
-    threads: int = THREADS,
+    threads: int = THREADS, times: int = 1,
 ) -> Work:  # fmt: skip
-    """Counts of a program on each of the inputs.  `files` lie beside it."""
+    """Counts of a program on each of the inputs, of `times` runs the one in which it shared its work best.  `files` lie beside it."""
     program, built = _build(code, toolchain, flags, where.level)
     if not program:
         return _cost((), f"does not build for counting ({built.status})", [built])
     limits = replace(where.limits, cpu_s=SLOWER * where.limits.cpu_s, wall_s=0.0, memory_mb=LARGER * where.limits.memory_mb)
     spent, counts = [built], []
+    env = {**where.env, **dict.fromkeys(TEAM, str(threads))}
     for args in inputs:
-        env = {**where.env, **dict.fromkeys(TEAM, str(threads))}
-        ran = execute(program, toolchain, args, limits, where.level, env, files)
-        spent.append(ran.outcome)
-        if ran.reason != "ok":
-            return _cost((), f"the counted run ends with {ran.reason}", spent)
-        counts.append({name: int(n) for name, n in ran.proof.items() if name.removeprefix("device_") in MEASURES})
+        tries = []
+        for _ in range(times):
+            ran = execute(program, toolchain, args, limits, where.level, env, files)
+            spent.append(ran.outcome)
+            if ran.reason != "ok":
+                return _cost((), f"the counted run ends with {ran.reason}", spent)
+            tries.append({name: int(n) for name, n in ran.proof.items() if name.removeprefix("device_") in MEASURES})
+        counts.append(min(tries, key=_weight))
     return _cost(tuple(counts), "", spent)
 
 
@@ -120,6 +124,8 @@ def compared(counted: Callable[[], Work], pair: Pair) -> tuple[Work, bool, str]:
     Which thread takes a piece of work is chance where pieces are handed out: only a program that TIMES counts in a row show to use one
     thread is said to.
     """
+    if not work_shared(pair):
+        return Work(), False, TOO_LITTLE
     works: list[Work] = []
     alone, said = False, ""
     while len(works) < TIMES and (alone or not works):
@@ -127,8 +133,15 @@ def compared(counted: Callable[[], Work], pair: Pair) -> tuple[Work, bool, str]:
         cost = Work(works[-1].counts, works[-1].why_not, sum(w.cpu_s for w in works), sum(w.seconds for w in works))
         if cost.why_not:
             return cost, False, f"work not compared: {cost.why_not}"
-        alone, said = one_does_it_all(_least([work.counts for work in works]), pair)
+        best = tuple(min(of_input, key=_weight) for of_input in zip(*(work.counts for work in works), strict=True))
+        alone, said = one_does_it_all(best, pair)
     return cost, alone, said
+
+
+def work_shared(pair: Pair) -> dict[str, int]:
+    """By measure what the reference's busiest thread is spared, where that is enough to tell anything."""
+    spared = {name: (_growth(pair.serial, name), _growth(pair.shared, name)) for name in MEASURES}
+    return {name: serial - shared for name, (serial, shared) in spared.items() if serial - shared >= max(SHARED * serial, LEAST)}
 
 
 def one_does_it_all(own: tuple[Counts, ...], pair: Pair) -> tuple[bool, str]:
@@ -136,14 +149,12 @@ def one_does_it_all(own: tuple[Counts, ...], pair: Pair) -> tuple[bool, str]:
 
     Bytes decide where the shared work reads or writes some in every block, since a loop can be unrolled to fewer blocks; else blocks.
     """
-    parts, whole = {}, {}
-    for name in MEASURES:
-        serial, shared, mine = (_growth(counts, name) for counts in (pair.serial, pair.shared, own))
-        if serial - shared >= max(SHARED * serial, LEAST):
-            whole[name] = serial - shared
-            parts[name] = (mine + _growth(own, f"device_{name}") - shared) / whole[name]
-    if not parts:
-        return False, "the reference shares too little work to compare"
+    whole = work_shared(pair)
+    if not whole:
+        return False, TOO_LITTLE
+    parts = {
+        name: (_growth(own, name) + _growth(own, f"device_{name}") - _growth(pair.shared, name)) / work for name, work in whole.items()
+    }
     telling = [name for name in MEMORY if whole.get(name, 0) >= BYTES_A_BLOCK * whole.get("blocks", 0) > 0] or list(parts)[:1]
     said = ", ".join(f"{name} {part:.2f}" for name, part in parts.items())
     return all(parts[name] >= ALL for name in telling), f"of the work that the reference shares one thread does: {said}"
@@ -152,11 +163,6 @@ def one_does_it_all(own: tuple[Counts, ...], pair: Pair) -> tuple[bool, str]:
 def _weight(count: Counts) -> int:
     """As probes/work.cpp weighs threads: a block stands for eight bytes."""
     return 8 * count.get("blocks", 0) + count.get("reads", 0) + count.get("writes", 0)
-
-
-def _least(counts: list[tuple[Counts, ...]]) -> tuple[Counts, ...]:
-    """Of several counts of one program, on each input the one in which the work was shared best."""
-    return tuple(min(of_input, key=_weight) for of_input in zip(*counts, strict=True))
 
 
 def _growth(counts: tuple[Counts, ...], name: str) -> int:
