@@ -119,7 +119,7 @@ def open_dataset(name: str | Path = "") -> Dataset:
         return _file(path)
     if not path.is_dir():
         runs = sorted(folder.name for folder in (ROOT / "data" / "runs").glob("*") if any(folder.glob("*.parquet")))
-        known = nearest(str(name), runs) if runs else ""
+        known = f"; runs in data/runs are {', '.join(runs)}" if runs else ""
         raise UserError(f"{name}: no such run, folder or file{known}; without a name the study that ships is shown")
     if path.resolve() == STUDY or (path == ROOT / "data" / "runs" / "study" and not (path / "manifest.json").exists()):
         return open_dataset()
