@@ -86,7 +86,7 @@ def doubts(table: pd.DataFrame, threshold: float, weakness: Mapping[str, float])
 
 
 def both_rates(results: pd.DataFrame, decisions: Mapping[int, str]) -> pd.DataFrame:
-    """Validated share per arm, by the harness alone and with the decisions (row number -> accept | reject) laid on top.
+    """Validated share per method, by the harness alone and with the decisions (row number -> accept | reject) laid on top.
 
     Rows the harness could not judge count only once a person decided them; the interval is the rechecked rate's.  A table without
     arms is one.
