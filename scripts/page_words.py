@@ -9,6 +9,8 @@ import pandas as pd
 
 from parallax_lib.analysis.readable import heading
 
+from parallax_lib.analysis.readable import heading
+
 RESAMPLED = "`low`, `high`: 95 % interval from resampling tasks, each with all its seeds."
 FAMILY = "`families_low`, `families_high`: the same from resampling whole families."
 FLAT = "Where no task differs it is [0, 0], and `mde` says what would have been seen."

@@ -41,8 +41,8 @@ def write(tmp_path, text):
         ),
         ("card:\n  seeds: [0]\n", "x.yaml: line 1: 'card' is called 'report' now; write that"),
         (
-            "collect:\n  limit: 1\n  influence_limit: 2\n",
-            "x.yaml: line 3: 'collect.influence_limit' is called 'collect.sensitivity_limit' now; write that",
+            "collect:\n  limit: 1\n  sensitivity_limit: 2\n",
+            "x.yaml: line 3: 'collect.sensitivity_limit' is called 'collect.sensitivity_limit' now; write that",
         ),
         (
             "search:\n  arms: [guided, run_filter]\n",

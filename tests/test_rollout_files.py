@@ -87,10 +87,10 @@ def test_another_models_vectors_and_an_empty_folder_are_refused(published, tmp_p
 
 
 def test_a_folder_without_metadata_is_not_judged_again_and_the_files_old_name_is_refused(published, source, capsys):
-    (source / "metadata.json").rename(source / "card.json")
-    with pytest.raises(UserError, match="card.json: this file is called metadata.json now; rename it"):
+    (source / "metadata.json").rename(source / "metadata.json")
+    with pytest.raises(UserError, match="metadata.json: this file is called metadata.json now; rename it"):
         rollout_files.read_rollouts(str(source))
-    (source / "card.json").rename(source / "metadata.json")
+    (source / "metadata.json").rename(source / "metadata.json")
     (published / "metadata.json").unlink()
     assert main(["rejudge", str(published)]) == 2
     assert "no metadata with params.suite" in capsys.readouterr().err

@@ -11,12 +11,13 @@ VALUES = {  # setting -> its values' earlier names
     "search.arms": {"run_filter": "execution_filter"},
     "search.choose": {"thoughts": "trajectories"},
     "prm.reads": {"words": "embeddings"},
+    "prm.reads": {"words": "embeddings"},
 }
 KEYS = {  # a section, or a key of one
     "card": "report",
-    "collect.influence_sigmas": "collect.sensitivity_sigmas",
-    "collect.influence_limit": "collect.sensitivity_limit",
-    "collect.influence_branches": "collect.sensitivity_branches",
+    "collect.sensitivity_sigmas": "collect.sensitivity_sigmas",
+    "collect.sensitivity_limit": "collect.sensitivity_limit",
+    "collect.sensitivity_branches": "collect.sensitivity_branches",
 }
 
 

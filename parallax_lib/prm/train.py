@@ -268,7 +268,7 @@ def fingerprint(data: Dataset, prm: PRMConfig, config: TrainConfig) -> str:
     for part in data.tensors():
         content.update(part.contiguous().view(torch.uint8).numpy())
     code = source_digest(initial_model, _loop, find_loss(config.loss))
-    return digest([asdict(config), asdict(prm), data.split, content.hexdigest(), code])
+    return digest([asdict(config), asdict(prm), data.split, data_hash.hexdigest(), code])
 
 
 def _write_record(part: Path, config: TrainConfig, history: pd.DataFrame) -> None:

@@ -85,8 +85,8 @@ def _own(folder: Path, width: int | None) -> tuple[pd.DataFrame, np.ndarray]:
 
 def read_metadata(folder: Path) -> dict:
     """What the folder's metadata.json holds; nothing where none can be read.  UserError where the file has its old name."""
-    if (folder / "card.json").exists() and not (folder / "metadata.json").exists():
-        raise UserError(f"{folder / 'card.json'}: this file is called metadata.json now; rename it")
+    if (folder / "metadata.json").exists() and not (folder / "metadata.json").exists():
+        raise UserError(f"{folder / 'metadata.json'}: this file is called metadata.json now; rename it")
     try:
         return json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError):
