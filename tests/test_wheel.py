@@ -68,3 +68,8 @@ def test_the_pages_examples_run_as_they_stand(installed):
     judged, emulated = (installed("-c", example(package)) for package in ("verdict", "cuda_emulation"))
     assert judged.returncode == 0 and judged.stdout.startswith("5 ok yes"), judged
     assert emulated.returncode == 0 and emulated.stdout.count("y ") == 2, emulated
+
+
+def test_the_wheel_holds_the_page_of_view(installed):
+    made = installed("-c", "from parallax_lib.analysis.view import page_files as p; print(p.script()[-40:], len(p.style()), p.page()[:15])")
+    assert made.returncode == 0 and "export default" in made.stdout and "<!doctype html>" in made.stdout, made.stderr
