@@ -48,7 +48,7 @@ class Filters:
     def __init__(self, frame: pd.DataFrame, columns: Sequence[str], changed: Callable[[], None]):
         self.frame, self.changed = frame, changed
         known = [column for column in columns if column in frame]
-        self.boxes = {column: dropdown(column, sorted(frame[column].astype(str).unique())) for column in known}
+        self.boxes = {column: dropdown(heading(column), sorted(frame[column].astype(str).unique())) for column in known}
         for box in self.boxes.values():
             box.observe(self.on_change, "value")
         self.widget = widgets.HBox(list(self.boxes.values()), layout=widgets.Layout(flex_flow="row wrap"))
@@ -125,10 +125,10 @@ class ProgramList:
         more = f", first {self.LISTED:,} listed" if len(titles) > self.LISTED else ""
         self.count.value = safe_text(f"{len(titles):,} programs{more}")
         rows = [row for row, _ in shown]
-        wanted = keep if keep in rows else (rows[0] if rows else None)
+        selected = keep if keep in rows else (rows[0] if rows else None)
         self.select.unobserve(self.on_select, "value")
         self.select.options = [(visible_text(title, 150), row) for row, title in shown]
-        self.select.value = wanted
+        self.select.value = selected
         self.select.observe(self.on_select, "value")
 
     def on_select(self, change: Mapping) -> None:
@@ -142,8 +142,8 @@ class ProgramList:
 
 
 def title_of(row: Mapping) -> str:
-    """`saxpy.serial-omp, arm guided, seed 0: wrong_output`."""
-    facts = [f"{name} {row[name]}" for name in ("arm", "seed", "sample", "branch_depth", "resample") if name in row]
+    """`saxpy.serial-omp, method guided, seed 0: wrong_output`."""
+    facts = [f"{heading(name)} {row[name]}" for name in ("arm", "seed", "sample", "branch_depth", "resample") if name in row]
     return ", ".join([str(row["task"]), *facts]) + f": {row['reason']}"
 
 
