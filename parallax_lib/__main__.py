@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from parallax_lib.core.config import Params, load_file, resolve
 from parallax_lib.core.errors import UserError
+from parallax_lib.study import artefact_commands
 from parallax_lib.tasks.task import APIS
 
 
@@ -51,12 +52,15 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("params", type=Path)
     run.add_argument("--set", action="append", default=[], metavar="section.key=value")
     run.add_argument("--only", default="", metavar="01,03-05")
+    run.add_argument("--total", type=at_least(1), default=0, help="collect.limit and search.limit: so many tasks in all")
     run.add_argument("--force", action="store_true", help="make everything the stages asked for make anew, whatever they remember")
     run.set_defaults(go=_run)
     ship = sub.add_parser("collect", help="stage 01 without notebooks; writes rollouts a later run can add as `collect.shipped`")
     ship.add_argument("params", type=Path)
     ship.add_argument("--out", type=Path, required=True)
     ship.add_argument("--set", action="append", default=[], metavar="section.key=value")
+    ship.add_argument("--total", type=at_least(1), default=0, help="collect.limit: so many tasks in all")
+    ship.add_argument("--skip-validation", action="store_true", help="write programs and latents only; rejudge judges them later")
     ship.add_argument("--force", action="store_true", help="collect and judge anew what the run remembers")
     ship.set_defaults(go=_collect)
     again = sub.add_parser("rejudge", help="judge a folder of shipped rollouts again; prints which verdicts changed")
@@ -92,6 +96,7 @@ def parser() -> argparse.ArgumentParser:
     strength.set_defaults(go=_audit)
     _hecbench_options(sub)
     _judge_options(sub)
+    artefact_commands.add(sub)
     sub.add_parser("adapt", help="LoRA-train the translator on forge programs (adapt --help)")
     return top
 
@@ -153,22 +158,27 @@ def _emulate(args) -> int:
 
 
 def _run(args) -> None:
-    params = load_file(args.params, tuple(args.set))
+    params = load_file(args.params, _sets(args, "collect.limit", "search.limit"))
     from parallax_lib.study import pipeline
     from parallax_lib.study import results as study_results
 
-    check_machine(params)
+    check_machine(params, {stage.number for stage in pipeline.stages(args.only)})
     folder = pipeline.run(params, args.only, args.force, say=lambda line: print(line, flush=True))
     print(study_results.summary(folder), flush=True)
 
 
 def _collect(args) -> None:
     """Stage 01 without notebooks: collect, judge, probe the latents' influence, write a folder others can add."""
-    params = load_file(args.params, tuple(args.set))
+    params = load_file(args.params, _sets(args, "collect.limit"))
     from parallax_lib.study import collection, pipeline
 
-    check_machine(params.model_copy(update={"collect": params.collect.model_copy(update={"shipped": ""})}))
-    collection.collect_to(params, args.out, pipeline.manifest(params), args.force)
+    check_machine(params, () if args.skip_validation else ("01",))
+    collection.collect_to(params, args.out, pipeline.manifest(params), args.force, judge=not args.skip_validation)
+
+
+def _sets(args, *limits: str) -> tuple[str, ...]:
+    """The settings of the command line; --total is one for each of the limits."""
+    return (*args.set, *(f"{name}={args.total}" for name in limits if args.total))
 
 
 def _rejudge(args) -> None:
@@ -192,23 +202,28 @@ def _export(args) -> None:
     print(f"{len(rows)} rollouts, latents {list(vectors.shape)}: {index}")
 
 
-def check_machine(params: Params) -> None:
-    """Refuse before anything is loaded: compiler, sandbox, folders that are not there."""
-    from parallax_lib.sandbox import sandbox
+def check_machine(params: Params, numbers: Collection[str] = ("01", "04", "05")) -> None:
+    """Refuse before anything is loaded: what the stages of these numbers need, compiler, sandbox, folders that are not there."""
     from parallax_lib.search import methods
-    from parallax_lib.verdict import toolchain
+    from parallax_lib.study import prm_registry
 
     methods.check(params)
-    toolchain.detect(params.validation.cuda)
-    sandbox.probe(unsafe=params.validation.unsafe)
+    if {"01", "04", "05"} & set(numbers):
+        from parallax_lib.sandbox import sandbox
+        from parallax_lib.verdict import toolchain
+
+        toolchain.detect(params.validation.cuda)
+        sandbox.probe(unsafe=params.validation.unsafe)
     folders = {"collect.shipped": params.collect.shipped, "translator.adapter": params.translator.adapter}
-    for key, path in (folders | {"prm.checkpoint": params.prm.checkpoint}).items():
+    rows = {f"prm.{name}": getattr(params.prm, name) for name in ("train_jsonl", "valid_jsonl", "fields", "vectors")}
+    for key, path in (folders | rows).items():
         if path and not resolve(path).exists():
             raise UserError(f"{key}: {path} does not exist; correct the path or set it to ''")
     kinds = [("prm.kind", params.prm.kind), *(("prm.baselines", kind) for kind in params.prm.baselines)]
     for key, name in (("translator.model", params.translator.model), *kinds):
         if name.startswith(("/", ".", "~")) and not resolve(name).exists():
             raise UserError(f"{key}: {name} does not exist; name a model's folder or its id on the hub")
+    prm_registry.check_given(params, guides="04" in numbers)
 
 
 def _redteam(args) -> int:

@@ -28,6 +28,7 @@ class PRMConfig:
     steps: int = 0  # K, one probe each (ridge only)
     lora_rank: int = 0  # causal LM only: its weights stay as they are, adapters of this rank are trained; 0: all of it, in float32
     base: str = ""  # fingerprint of the weights beneath the adapters; building fills it in
+    adapter: str = "mlp"  # Linear, GELU, LayerNorm; "linear": Linear alone; "none": latents enter the backbone as they are
     activation: str = ""  # of a loss of one's own: "sigmoid" or "clip"; training sets it, so that the PRM is read without the loss
 
     @property

@@ -20,11 +20,10 @@ import pandas as pd
 from parallax_lib.core.config import resolve
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.storage import read_vectors, write_atomic, write_json, write_vectors
-from parallax_lib.search.published_format import import_layout
+from parallax_lib.search.published_format import import_layout, with_tree
 
 SHARD_ROWS = 3000
 NEEDED = ("capture_id", "task", "kernel", "family", "direction", "source_code", "code")
-BRANCH = re.compile(r"^(?P<root>.+?)(?:_v(?P<depth>\d+)_r(?P<resample>\d+))?$")  # published naming of a rollout
 
 
 def write_shipped(folder: Path, frame: pd.DataFrame, vectors: np.ndarray, extra: dict) -> None:
@@ -47,7 +46,7 @@ def write_shipped(folder: Path, frame: pd.DataFrame, vectors: np.ndarray, extra:
 
 
 def read_shipped(path: str, width: int | None = None) -> tuple[pd.DataFrame, np.ndarray]:
-    """(rollouts, latents float16 [n, K, D]) of a folder that `write_shipped` wrote or of one in the published layout.
+    """(rollouts, latents [n, K, D]) of a folder that `write_shipped` wrote or of one in the published layout.
 
     Raises UserError for a missing folder, a missing column, a damaged file or another model's width.
     """
@@ -56,7 +55,7 @@ def read_shipped(path: str, width: int | None = None) -> tuple[pd.DataFrame, np.
         frame, vectors = _own(folder, width)
     elif any((folder / name).exists() for name in ("dataset.jsonl", "dataset.jsonl.gz")):
         frame, vectors = import_layout(folder)
-        frame = _with_tree(frame, folder)
+        frame = with_tree(frame)
         if width not in (None, vectors.shape[2]):
             raise UserError(f"{folder}: vectors are {vectors.shape[2]} wide, the translator's states {width}; they come from another model")
     elif not folder.is_dir():
@@ -99,16 +98,3 @@ def _digest(folder: Path) -> str:
 
 def _place(path: Path) -> int:
     return int(re.findall(r"\d+", path.name)[0])
-
-
-def _with_tree(frame: pd.DataFrame, folder: Path) -> pd.DataFrame:
-    """Where a rollout branches off, from its name where the rows do not say."""
-    if "capture_id" not in frame:
-        raise UserError(f"{folder}: rows of dataset.jsonl have no capture_id")
-    parts = frame["capture_id"].astype(str).str.extract(BRANCH)
-    tree = {
-        "root": parts["root"],
-        "branch_depth": parts["depth"].fillna("-1").astype(int),
-        "resample": parts["resample"].fillna("0").astype(int),
-    }
-    return frame.assign(**{name: column for name, column in tree.items() if name not in frame})

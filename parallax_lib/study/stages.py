@@ -15,12 +15,10 @@ import pandas as pd
 from parallax_lib.analysis import branch_selection, comparisons, metrics
 from parallax_lib.prm import labels
 from parallax_lib.search import arms, rollouts
-from parallax_lib.study import collection, cross_validation, inference, prm_registry, training, training_ablations
+from parallax_lib.study import collection, cross_validation, inference, prm_data, prm_registry, training, training_ablations
 from parallax_lib.study.run import Run, judge_frame
 from parallax_lib.tasks.task import Task
 from parallax_lib.translator.models import loaded_translator
-
-TOLERANCE = 0.05  # of reward: a pick this close to the best sibling is one of the best
 
 
 def tour(run: Run) -> tuple[Task, pd.DataFrame]:
@@ -58,6 +56,8 @@ def train(run: Run, rows: pd.DataFrame, vectors: np.ndarray) -> pd.DataFrame:
     """Stage 02: the run's PRM and its baselines, trained; how well they rank prefixes of test families, by latent step."""
     if run.shipped:
         return run.table("scores_by_depth")
+    if prm_data.given(run.params):
+        run.keep("rollouts", collection.load_rollouts(run)[0])
     kind = run.params.prm.kind
     model, history = training.train_prm(run, kind, rows, vectors)
     run.keep("history", history)
@@ -74,10 +74,12 @@ def select_branches(run: Run) -> pd.DataFrame:
         return run.table("selection")
     found, latents = collection.load_rollouts(run)
     test = found[found["split"] == "test"]
+    folder = prm_registry.prm_folder(run)
+    prm_registry.refuse_leaks(folder, test["family"], listed=not run.params.prm.checkpoint)
     model = prm_registry.load_prm(run, latents.shape[2])
     read = training.readings(run, latents[test.index])
     branches = run.keep("branches", training.branch_table(model, test, read, training.prompt_states(run, test)))
-    return run.keep("selection", branch_selection.branch_selection(branches, tol=TOLERANCE))
+    return run.keep("selection", branch_selection.branch_selection(branches, tol=run.params.selection.tolerance))
 
 
 def cross_validate(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -77,6 +77,11 @@ def read_folder(folder: Path, suite: str) -> list[Kernel]:
     return [_read_kernel(folder / "src", name, row, suite) for name, row in sorted(rows.items())]
 
 
+def families(folder: Path) -> dict[str, str]:
+    """kernel -> family of a folder with kernels.yaml; nothing of its sources is read."""
+    return {name: row["family"] for name, row in read_yaml(folder / "kernels.yaml")[0].items()}
+
+
 def _check_row(where: str, row: Any) -> None:
     """UserError that names the first key of a kernel that is missing or of another form."""
     if not isinstance(row, dict):

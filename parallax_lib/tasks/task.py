@@ -109,13 +109,17 @@ def split_of(family: str, params: Suite, seen: Collection[str] = ()) -> str:
     return "valid" if place < params.test_fraction + params.valid_fraction else "train"
 
 
-def spread(chosen: list[Task], limit: int, seed: int = 0) -> list[Task]:
-    """At most `limit` tasks, directions and kernels taken in turn, the same ones for the same seed."""
+def spread(chosen: list[Task], limit: int, seed: int = 0, per_direction: int = 0) -> list[Task]:
+    """At most `limit` tasks, directions and kernels taken in turn, the same ones for the same seed.
+
+    per_direction: at most so many in one direction; 0: as many as come.
+    """
     by_direction: dict[str, list[Task]] = {}
     for task in chosen:
         by_direction.setdefault(task.direction, []).append(task)
     for direction, group in sorted(by_direction.items()):
         random.Random(f"{seed}:{direction}").shuffle(group)
+        del group[per_direction or len(group) :]
     rounds = max((len(g) for g in by_direction.values()), default=0)
     turn = [g[i] for i in range(rounds) for _, g in sorted(by_direction.items()) if i < len(g)]
     return turn[:limit]

@@ -1,0 +1,77 @@
+"""Commands on files of anyone's: train a PRM on rows, test it on branches, judge programs, recheck their folders.
+
+Knows options and where results are written.  Holds no method; what a command needs is imported when it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from parallax_lib.core.config import Params, load_values, resolve
+from parallax_lib.core.errors import UserError
+
+TRAIN = {  # option -> setting, type
+    "kind": ("prm.kind", str), "loss": ("prm.loss", str), "epochs": ("prm.epochs", int), "lr": ("prm.lr", float),
+    "batch": ("prm.batch", int), "init": ("prm.init", str), "seed": ("seed", int),
+}  # fmt: skip
+ALL = {"suite.test_fraction": 0, "prm.save_every": 0, "prm.keep": 0}  # train on the whole file, keep each epoch's checkpoint
+
+
+def add(sub) -> None:
+    """The commands' options, to the command line's."""
+    learn = sub.add_parser("train", help="train a PRM on a JSONL file and its tensors; no translator, no compiler")
+    _rows(learn, "rows to train on: one a trajectory, or one a kernel and direction with its continuations inside")
+    learn.add_argument("--valid", default="", metavar="FILE.jsonl", help="rows to test on, of other families")
+    learn.add_argument("--out", required=True, metavar="DIR", help="gets checkpoint-<step>, final, loss.html and scores.html")
+    for name, (setting, kind) in TRAIN.items():
+        learn.add_argument(f"--{name}", type=kind, default=None, help=f"the setting {setting}")
+    learn.set_defaults(go=_train)
+    test = sub.add_parser("validate-branches", help="does a PRM pick the best sibling? the branch-selection test on a JSONL file")
+    _rows(test, "rows to test on, as for train")
+    test.add_argument("--checkpoint", required=True, metavar="DIR", help="a PRM: final, a checkpoint-<step>, or a trainer's checkpoint")
+    test.add_argument("--tolerance", type=float, default=None, help="the setting selection.tolerance, 0.05")
+    test.add_argument("--out", type=Path, default=None, metavar="FILE.json", help="the table, and every branch's score beside it")
+    test.set_defaults(go=_validate_branches)
+
+
+def _rows(command: argparse.ArgumentParser, what: str) -> None:
+    command.add_argument("--jsonl", required=True, metavar="FILE.jsonl", help=what)
+    command.add_argument("--vectors", default="", metavar="DIR", help="base folder of the tensors; else beside the file, or vectors/")
+    command.add_argument("--fields", default="", metavar="MAP.yaml", help="what their fields are called (docs/FROM_PARALLAX.md)")
+    command.add_argument("--set", action="append", default=[], metavar="section.key=value")
+
+
+def _params(args, **given) -> Params:
+    """Defaults, what the options say, then --set; each under its setting's name."""
+    said = {setting: getattr(args, name, None) for name, (setting, _) in TRAIN.items()} | given
+    told = [f"{setting}={json.dumps(value)}" for setting, value in said.items() if value not in (None, "")]
+    return load_values({"run": "prm"}, (*told, *args.set))
+
+
+def _train(args) -> None:
+    from parallax_lib.core import storage
+
+    params = _params(args, **{"prm.train_jsonl": args.jsonl, "prm.valid_jsonl": args.valid, "prm.vectors": args.vectors,
+                              "prm.fields": args.fields, "prm.save_path": args.out, **ALL})  # fmt: skip
+    out = storage.writable_folder(Path(args.out).expanduser().resolve())
+    from parallax_lib.study import prm_files, prm_registry
+
+    prm_registry.check_given(params, guides=False)
+    with storage.held(out):
+        prm_files.train(params, out, lambda line: print(line, flush=True))
+
+
+def _validate_branches(args) -> None:
+    from parallax_lib.core import storage
+
+    if args.out is not None:
+        storage.writable_file(args.out)
+    if not resolve(args.checkpoint).exists():
+        raise UserError(f"--checkpoint {args.checkpoint}: no such folder; name a PRM's, such as DIR/final or DIR/checkpoint-50")
+    params = _params(args, **{"prm.valid_jsonl": args.jsonl, "prm.vectors": args.vectors, "prm.fields": args.fields,
+                              "prm.checkpoint": args.checkpoint, "selection.tolerance": args.tolerance})  # fmt: skip
+    from parallax_lib.study import prm_files
+
+    prm_files.validate_branches(params, args.out, lambda line: print(line, flush=True))
