@@ -28,6 +28,8 @@ from parallax_lib.tasks.task import Task
 
 SUMMARY = ["arm", "repair", "n", "unjudged", "validated", "rate", "low", "high", "decode_tokens", "prm_calls", "cost"]  # of the arms table
 
+REPORTED = ("rollouts", "scores", "scores_by_depth", "calibration", "history", "selection", "results", "arms", "paired")
+
 
 def shipped_influence(run: Run) -> pd.DataFrame:
     """Latent influence as measured when the shipped rollouts were collected; empty without them."""
@@ -94,11 +96,11 @@ def both_rates(run: Run, results: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_report(run: Run, card: bool = False) -> Path:
-    """`<run>/report/index.html`: every table and figure of the run, interactive and readable offline; `card`: and of stage 07."""
-    t = {
-        name: run.table(name)
-        for name in ("rollouts", "scores", "scores_by_depth", "calibration", "history", "selection", "results", "arms", "paired")
-    }
+    """`<run>/report/index.html`: every table and figure of the run, interactive and readable offline; `card`: and of stage 07.
+
+    Stages that were not run, as 01 to 03 with a PRM that was given, have no section.
+    """
+    t = {name: run.table(name) for name in REPORTED if run.has(name)}
     params = run.params
     noise = params.latent.unit if params.latent.proposal == "gaussian" else params.latent.proposal
     about = (
@@ -110,24 +112,33 @@ def write_report(run: Run, card: bool = False) -> Path:
             "What this is",
             [about, "Verdicts come from compiling and running every program on hidden inputs; a part that was not checked says so."],
         ),
-        ("Arms", [t["arms"], method_figures.arms(t["arms"]), method_figures.tokens_vs_rate(t["arms"])]),
+        *(_programs(t) if "results" in t else ()),
         *(_card(run) if card else ()),
-        ("Paired differences", [t["paired"], method_figures.paired_diff(t["paired"])]),
-        ("Why programs fail", [method_figures.reason_by(t["results"]), figures.ladder(t["results"])]),
-        ("Branch selection", [t["selection"], method_figures.branch_selection(t["selection"])]),
-        (
-            "The reward model",
-            [
-                figures.loss_curve(t["history"]),
-                t["scores_by_depth"],
-                figures.auroc_by_depth(t["scores_by_depth"]),
-                figures.score_distributions(t["scores"][t["scores"]["split"] == "test"]),
-                figures.calibration(t["calibration"]),
-            ],
-        ),
-        ("Data", [figures.collected(t["rollouts"]), figures.influence(shipped_influence(run))]),
+        *(_branches(t) if "selection" in t else ()),
+        *(_reward_model(t) if "scores" in t else ()),
+        *([("Data", [figures.collected(t["rollouts"]), figures.influence(shipped_influence(run))])] if "rollouts" in t else ()),
     ]
     return html_report.report_html(sections, run.folder / "report" / "index.html", f"Parallax: run {params.run}")
+
+
+def _programs(t: dict[str, pd.DataFrame]) -> list[tuple[str, list]]:
+    """The sections of stages 04 and 05."""
+    return [
+        ("Arms", [t["arms"], method_figures.arms(t["arms"]), method_figures.tokens_vs_rate(t["arms"])]),
+        ("Paired differences", [t["paired"], method_figures.paired_diff(t["paired"])]),
+        ("Why programs fail", [method_figures.reason_by(t["results"]), figures.ladder(t["results"])]),
+    ]
+
+
+def _branches(t: dict[str, pd.DataFrame]) -> list[tuple[str, list]]:
+    return [("Branch selection", [t["selection"], method_figures.branch_selection(t["selection"])])]
+
+
+def _reward_model(t: dict[str, pd.DataFrame]) -> list[tuple[str, list]]:
+    """The section of stage 02."""
+    shown = [t["scores_by_depth"], figures.auroc_by_depth(t["scores_by_depth"])]
+    shown += [figures.score_distributions(t["scores"][t["scores"]["split"] == "test"]), figures.calibration(t["calibration"])]
+    return [("The reward model", [figures.loss_curve(t["history"]), *shown])]
 
 
 def _card(run: Run) -> list[tuple[str, list]]:

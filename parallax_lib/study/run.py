@@ -50,6 +50,10 @@ class Run:
     def table(self, name: str) -> pd.DataFrame:
         return read_table(self.tables, name)
 
+    def has(self, name: str) -> bool:
+        """Whether a stage has made that table."""
+        return (self.tables / f"{name}.parquet").exists()
+
     def keep(self, name: str, frame: pd.DataFrame) -> pd.DataFrame:
         """The frame, written as a table of the run; nothing is written beside tables that ship."""
         if not self.shipped:
