@@ -95,6 +95,7 @@ def parser() -> argparse.ArgumentParser:
     strength.add_argument("--printing", action="store_true", help="only mutants of what the references print; the rest of --out stays")
     strength.set_defaults(go=_audit)
     _hecbench_options(sub)
+    _tasks_options(sub)
     _judge_options(sub)
     artefact_commands.add(sub)
     sub.add_parser("adapt", help="LoRA-train the translator on forge programs (adapt --help)")
@@ -116,6 +117,20 @@ def _hecbench_options(sub) -> None:
     hec.add_argument("--journal", type=Path, help="file that keeps verdicts, so that a stopped check goes on; default data/runs/hecbench/")
     hec.add_argument("--out", type=Path, metavar="check.json", help="write every row here")
     hec.set_defaults(go=_hecbench)
+
+
+def _tasks_options(sub) -> None:
+    own = sub.add_parser("tasks", help="list the tasks of files; --check judges the target texts that they hold")
+    own.add_argument("files", type=Path, nargs="+", help=".jsonl, .parquet or .csv; fields: docs/TASKS.md")
+    own.add_argument("--root", type=Path, help="a HeCBench checkout, for arguments, inputs and headers that the rows do not hold")
+    own.add_argument("--check", action="store_true", help="compile and run instead of listing")
+    own.add_argument("--kernels", default="", metavar="a,b")
+    own.add_argument("--directions", default="", metavar="serial-omp,omp-cuda")
+    own.add_argument("--workers", type=at_least(1), default=2)
+    own.add_argument("--cpu-s", type=float, default=20.0, help="CPU seconds of one run")
+    own.add_argument("--journal", type=Path, help="file that keeps verdicts, so that a stopped check goes on; default data/runs/tasks/")
+    own.add_argument("--out", type=Path, metavar="tasks.json", help="write every row here")
+    own.set_defaults(go=_tasks)
 
 
 def _judge_options(sub) -> None:
@@ -285,6 +300,36 @@ def _hecbench(args) -> int:
     if args.out is not None:
         storage.write_json(args.out, rows.to_dict("records"))
     return 0 if len(rows) and (rows["direction"] != "none").any() else 1
+
+
+def _tasks(args) -> int:
+    from dataclasses import replace
+
+    from parallax_lib.core import storage
+    from parallax_lib.core.config import DIRECTIONS
+    from parallax_lib.sandbox import sandbox
+    from parallax_lib.verdict import toolchain
+    from parallax_lib.verdict.assurance import tasks_check
+    from parallax_lib.verdict.reference import Bench
+
+    kernels, directions = (tuple(filter(None, each.split(","))) for each in (args.kernels, args.directions))
+    if unknown := [way for way in directions if set(way.split("-")) - {*APIS} or way.count("-") != 1]:
+        raise UserError(f"--directions: {unknown[0]!r} is no pair of {', '.join(APIS)}, such as serial-omp")
+    offered, left_out = tasks_check.listed(args.files, args.root, directions or DIRECTIONS)
+    offered = [task for task in offered if not kernels or task.kernel.name in kernels]
+    if not args.check:
+        print(*(f"{task.id:36} {len(task.source_code):6} characters" for task in offered), sep="\n")
+        print(tasks_check.totals(tasks_check.none(offered), left_out))
+        return 0
+    if args.out is not None:
+        storage.writable_file(args.out)
+    journal = storage.Journal(args.journal or storage.run_folder("tasks") / "journal.db")
+    bench = Bench(toolchain.detect(), sandbox.probe(), replace(tasks_check.LIMITS, cpu_s=args.cpu_s, wall_s=10 * args.cpu_s), journal)
+    rows = tasks_check.check(offered, bench, args.workers, lambda line: print(line, flush=True))
+    print(tasks_check.totals(rows, left_out))
+    if args.out is not None:
+        storage.write_json(args.out, {"tasks": rows.to_dict("records"), "left_out": left_out.to_dict("records")})
+    return 0 if len(rows) else 1
 
 
 def _size(args) -> None:

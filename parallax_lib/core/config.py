@@ -44,6 +44,7 @@ def _directions(value: Any) -> Any:
     return tuple(direction_name(each) if isinstance(each, str) else each for each in value) if isinstance(value, (list, tuple)) else value
 
 
+ONE_OR_MORE = BeforeValidator(lambda value: (value,) if isinstance(value, str) and value else value or ())
 SWITCH = BeforeValidator(lambda value: {True: "on", False: "off"}[value] if isinstance(value, bool) else value)  # YAML reads on as true
 
 
@@ -53,7 +54,8 @@ class Section(BaseModel):
 
 class Suite(Section):
     kinds: tuple[str, ...] = Field(("minibench",), min_length=1)  # of tasks.suites.SUITES
-    root: str = ""  # HeCBench checkout, for kind hecbench
+    root: str = ""  # HeCBench checkout, for kind hecbench, and for what the rows of `file` do not hold
+    file: Annotated[tuple[str, ...], ONE_OR_MORE] = ()  # JSON Lines, Parquet or CSV with a task or a program a row, for kind tasks
     forge_count: int = Field(100, ge=0)  # programs to draw, for kind forge
     forge_wide: int = Field(0, ge=0)  # more programs, of patterns that a seed puts together, for the PRM to train on and for no test
     forge_seed: int = 1_000_000
