@@ -9,7 +9,7 @@ import argparse
 import json
 from pathlib import Path
 
-from parallax_lib.core.config import Params, load_values, resolve
+from parallax_lib.core.config import Params, load_file, load_values, resolve
 from parallax_lib.core.errors import UserError
 
 TRAIN = {  # option -> setting, type
@@ -34,6 +34,15 @@ def add(sub) -> None:
     test.add_argument("--tolerance", type=float, default=None, help="the setting selection.tolerance, 0.05")
     test.add_argument("--out", type=Path, default=None, metavar="FILE.json", help="the table, and every branch's score beside it")
     test.set_defaults(go=_validate_branches)
+    judge = sub.add_parser("validate", help="judge the programs of a JSONL file, anyone's: outputs, a log each, counts")
+    judge.add_argument("file", type=Path, help="inference_result_<run>.jsonl, or rows with a kernel, a direction and a program")
+    judge.add_argument("--out", type=Path, required=True, metavar="DIR")
+    judge.add_argument("--tasks", default="", metavar="TASKS.jsonl", help="the tasks that the programs are for (docs/TASKS.md)")
+    judge.add_argument("--params", type=Path, default=None, help="a parameter file whose suite has the tasks; else the bundled suite")
+    judge.add_argument("--fields", default="", metavar="MAP.yaml", help="what their fields are called")
+    judge.add_argument("--folders", action="store_true", help="write every program as a folder with a Makefile, for recheck")
+    judge.add_argument("--set", action="append", default=[], metavar="section.key=value")
+    judge.set_defaults(go=_validate)
 
 
 def _rows(command: argparse.ArgumentParser, what: str) -> None:
@@ -75,3 +84,23 @@ def _validate_branches(args) -> None:
     from parallax_lib.study import prm_files
 
     prm_files.validate_branches(params, args.out, lambda line: print(line, flush=True))
+
+
+def _validate(args) -> None:
+    from parallax_lib.core import storage
+    from parallax_lib.search.field_map import read_map
+    from parallax_lib.study import inference_files
+
+    name = [f"run={json.dumps(inference_files.run_name(args.file))}"]
+    tasks = [f"suite.kinds={json.dumps(['tasks'])}", f"suite.file={json.dumps(args.tasks)}"] if args.tasks else []
+    sets = (*name, *tasks, *args.set)
+    params = load_file(args.params, sets) if args.params else load_values({}, sets)
+    names, out = read_map(args.fields), storage.writable_folder(args.out)
+    with storage.held(out):
+        run, rows, of = inference_files.validate(args.file, params, names, out, lambda line: print(line, flush=True))
+        if args.folders:
+            from parallax_lib.study import program_folders
+
+            listed = program_folders.write_all(rows, of, out / "programs")
+            print(f"written    {len(listed)} folders: {out / 'programs'}")
+            print(f"recheck    python -m parallax_lib recheck {out / 'programs' / 'list.csv'}")
