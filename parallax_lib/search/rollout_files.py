@@ -82,10 +82,10 @@ def _own(folder: Path, width: int | None) -> tuple[pd.DataFrame, np.ndarray]:
     return frame, vectors
 
 
-def read_card(folder: Path) -> dict:
-    """What the folder's card.json holds; nothing where none can be read."""
+def read_card(folder: Path, name: str = "card.json") -> dict:
+    """What the folder's card holds; nothing where none can be read."""
     try:
-        return json.loads((folder / "card.json").read_text(encoding="utf-8"))
+        return json.loads((folder / name).read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError):
         return {}
 

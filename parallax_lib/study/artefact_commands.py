@@ -43,6 +43,13 @@ def add(sub) -> None:
     judge.add_argument("--folders", action="store_true", help="write every program as a folder with a Makefile, for recheck")
     judge.add_argument("--set", action="append", default=[], metavar="section.key=value")
     judge.set_defaults(go=_validate)
+    again = sub.add_parser("recheck", help="make clean run for each run folder of a list, in the sandbox; status 1 when one does not run")
+    again.add_argument("list", type=Path, help="a .txt, .csv or .yaml file (folder, choice, note), or a folder of run folders")
+    again.add_argument("--log", type=Path, default=None, help="the combined log; default recheck.log beside the list")
+    again.add_argument("--decisions", type=Path, default=None, metavar="FILE.json", help="gets the list's choices; default beside the list")
+    again.add_argument("--output", type=Path, default=None, metavar="inference_output_<run>.jsonl", help="rows whose rates are told")
+    again.add_argument("--unsafe", action="store_true", help="run without a sandbox")
+    again.set_defaults(go=_recheck)
 
 
 def _rows(command: argparse.ArgumentParser, what: str) -> None:
@@ -104,3 +111,22 @@ def _validate(args) -> None:
             listed = program_folders.write_all(rows, of, out / "programs")
             print(f"written    {len(listed)} folders: {out / 'programs'}")
             print(f"recheck    python -m parallax_lib recheck {out / 'programs' / 'list.csv'}")
+
+
+def _recheck(args) -> int:
+    from parallax_lib.core import storage
+    from parallax_lib.sandbox import sandbox
+    from parallax_lib.study import program_folders
+
+    entries = program_folders.read_list(args.list)
+    home = args.list if args.list.is_dir() else args.list.parent
+    log = args.log or home / "recheck.log"
+    storage.writable_file(log)
+    ran = program_folders.recheck_list(entries, sandbox.probe(unsafe=args.unsafe), log, lambda line: print(line, flush=True))
+    print(f"combined log  {log}")
+    decisions = args.decisions or home / "decisions.json"
+    kept = program_folders.keep_decisions(entries, decisions)
+    found = [args.output] if args.output else sorted(home.parent.glob("inference_output_*.jsonl"))
+    if found and (kept or decisions.exists()):
+        print(program_folders.accounting(found[0], decisions))
+    return 0 if all(each.status == "ok" for each in ran) else 1

@@ -15,7 +15,16 @@ import pandas as pd
 from parallax_lib.analysis import branch_selection, comparisons, metrics
 from parallax_lib.prm import labels
 from parallax_lib.search import arms, rollouts
-from parallax_lib.study import collection, cross_validation, inference, prm_data, prm_registry, training, training_ablations
+from parallax_lib.study import (
+    collection,
+    cross_validation,
+    inference,
+    inference_files,
+    prm_data,
+    prm_registry,
+    training,
+    training_ablations,
+)
 from parallax_lib.study.run import Run, judge_frame
 from parallax_lib.tasks.task import Task
 from parallax_lib.translator.models import loaded_translator
@@ -99,22 +108,28 @@ def cross_validate(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def translate(run: Run) -> pd.DataFrame:
-    """Stage 04: every method's programs for held-out tasks, a row each, and the pool that best-of-N chooses from.
+    """Stage 04: every method's programs for held-out tasks, a row each, and the pool that best-of-N chooses from; written as
+    `inference_result_<run>.jsonl` too.
 
     Of the study that ships: the programs that the methods took.
     """
     if run.shipped:
         return run.table("results")
-    return run.keep("translations", inference.translate_all(run, inference.held_out_tasks(run)))
+    chosen = inference.held_out_tasks(run)
+    translations = run.keep("translations", inference.translate_all(run, chosen))
+    inference_files.write_results(run, translations, chosen)
+    return translations
 
 
 def judge(run: Run) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Stage 05: (every method's programs with their verdicts, the pool's, methods by repair round)."""
+    """Stage 05: (every method's programs with their verdicts, the pool's, methods by repair round); the judged programs are
+    written as `inference_output_<run>.jsonl` and `validators_results_<run>.txt` too."""
     if run.shipped:
         return run.table("results"), run.table("pool"), run.table("repairs")
     translations = run.table("translations")
     tasks = collection.tasks_of(run, translations)
     judged = judge_frame(run, translations, tasks)
+    inference_files.write_outputs(run, judged)
     pool = run.keep("pool", judged[judged["arm"] == "pool"])
     results = run.keep("results", arms.derive(judged, run.params.search.arms))
     run.keep("arms", metrics.arm_table(results))
