@@ -65,15 +65,14 @@ def _without(state: State, built: Built, tool: Toolchain, switches: dict[str, st
 def share_work(state: State) -> State:
     """A right program, one thread of which does all of the work that the reference shares, is not parallel."""
     pair, tool = state.reference.work, state.toolchain
-    if state.task.target == "serial" or pair.why_not:
+    if state.task.target == "serial":
         return state
+    if pair.why_not:
+        return telling(state, parallel_evidence=f"{state.verdict.parallel_evidence}; work not compared: {pair.why_not}")
     tool = tool if tool.emulated or tool.api != "cuda" else emulator()
-    made = work_share.count(state.code, tool, state.flags, counting(state.bench), pair.inputs, beside(state.task.kernel.inputs))
-    state = spent(state, made)
-    if made.why_not:
-        return telling(state, parallel_evidence=f"{state.verdict.parallel_evidence}; work not compared: {made.why_not}")
-    alone, said = work_share.one_does_it_all(made.counts, pair)
-    state = telling(state, parallel_evidence=f"{state.verdict.parallel_evidence}; {said}")
+    where, files = counting(state.bench), beside(state.task.kernel.inputs)
+    work, alone, said = work_share.compared(lambda: work_share.count(state.code, tool, state.flags, where, pair.inputs, files), pair)
+    state = telling(spent(state, work), parallel_evidence=f"{state.verdict.parallel_evidence}; {said}")
     return ends(state, 4, "not_parallel", said, parallel="no") if alone else state
 
 

@@ -21,7 +21,7 @@ from parallax_lib.verdict.build import BUILD_LIMITS, PROBES, Ran, build, execute
 from parallax_lib.verdict.llvm import MANDATORY
 from parallax_lib.verdict.toolchain import Toolchain
 
-HARNESS_VERSION = 17  # part of every cache key: raise it when a change here or in what this imports can change a verdict
+HARNESS_VERSION = 18  # part of every cache key: raise it when a change here or in what this imports can change a verdict
 RETRIES = 2  # of what fails on our side
 RUN_ENV = {"OMP_DYNAMIC": "false", "OMP_STACKSIZE": "16M", "OMP_WAIT_POLICY": "passive", "CUDA_CACHE_DISABLE": "1"}
 RUN_ENV["MALLOC_PERTURB_"] = "165"  # fresh heap memory is never zero by luck
@@ -162,7 +162,6 @@ def visible(text: str) -> str:
 def _make(kernel: Kernel, apis: list[str], bench: Bench) -> Reference:
     runs: list[list[list[tuple[output_comparison.Line, ...]]]] = []  # program -> input -> runs
     counted: list[dict[str, str]] = []  # of the runs with several threads
-    took: dict[tuple[str, ...], float] = {}  # seconds of each input
     for api in apis:
         toolchain = bench.toolchains[api]
         if not (toolchain.can_build and toolchain.can_run):
@@ -180,7 +179,6 @@ def _make(kernel: Kernel, apis: list[str], bench: Bench) -> Reference:
             nothing = _nothing_to_compare(ran[0].text, args) if kernel.oracle == "own" else ""
             if nothing:
                 return Reference(unable=f"the {api} program {visible(nothing)}")
-            took[args] = max(r.outcome.said_s for r in ran)
             runs[-1].append([output_comparison.READ[kernel.oracle](r.text) for r in ran])
             counted += [r.proof for r, n in zip(ran, THREADS[api], strict=True) if n > 1]
     relative = output_comparison.OWN_RELATIVE if kernel.oracle == "own" else output_comparison.RELATIVE
@@ -192,7 +190,7 @@ def _make(kernel: Kernel, apis: list[str], bench: Bench) -> Reference:
         unable = "the reference prints no numbers"
     if unable:
         return Reference(unable=unable)
-    work = work_share.of_kernel(kernel, bench.toolchains["omp"], counting(bench), tuple(sorted(took, key=took.get, reverse=True)))
+    work = work_share.of_kernel(kernel, bench.toolchains["omp"], counting(bench), tuple(dict.fromkeys(inputs(kernel))))
     cover, inside = round(parallel_evidence.coverage(counted), 4), parallel_evidence.in_regions(counted)
     return Reference(tuple(learned), coverage=cover, region_us=inside, work=work)
 
