@@ -99,6 +99,7 @@ def parser() -> argparse.ArgumentParser:
     _tasks_options(sub)
     _judge_options(sub)
     artefact_commands.add(sub)
+    _view_options(sub)
     sub.add_parser("adapt", help="LoRA-train the translator on forge programs (adapt --help)")
     return top
 
@@ -134,6 +135,16 @@ def _tasks_options(sub) -> None:
     own.set_defaults(go=_tasks)
 
 
+def _view_options(sub) -> None:
+    look = sub.add_parser("view", help="a page over a run's programs, scores and verdicts, in the browser of this machine")
+    named = "a run's name or folder, a folder of rollouts, or a table in a file; default: the study that ships"
+    look.add_argument("run", nargs="?", default="", help=named)
+    look.add_argument("--against", default="", metavar="RUN", help="a second one to compare with, such as what `rejudge --out` wrote")
+    look.add_argument("--port", type=at_least(1), default=0, help="default: the first free one from 8642 on")
+    look.add_argument("--no-browser", action="store_true", help="tell the address only")
+    look.set_defaults(go=_view)
+
+
 def _judge_options(sub) -> None:
     one = sub.add_parser("judge", help="judge one program as a translation of another; prints the verdict as a JSON object")
     one.add_argument("reference", type=Path)
@@ -165,6 +176,20 @@ def _judge(args) -> None:
     given = {name: value for name, value in vars(args).items() if name not in ("go", "program_args")}
     verdict = judge_files.judge_files(**given | {"flags": args.flags.split()})
     print(json.dumps(judge_files.as_json(verdict), indent=2, ensure_ascii=False))
+
+
+def _view(args) -> None:
+    from parallax_lib.analysis.view import api, dataset, server
+
+    data = dataset.open_dataset(args.run)
+
+    def workshop():  # loads the study's tasks and compilers, which takes a while
+        from parallax_lib.study import viewing
+
+        return viewing.workshop(data.params)
+
+    view = api.View(data, dataset.open_dataset(args.against) if args.against else None, workshop)
+    server.serve(view, args.port, lambda line: print(line, flush=True), not args.no_browser)
 
 
 def _emulate(args) -> int:

@@ -16,6 +16,7 @@ from parallax_lib.analysis import branch_selection, comparisons, metrics, rechec
 from parallax_lib.analysis.figures import escape, html_report, theme
 from parallax_lib.analysis.figures import report_card as report_figures
 from parallax_lib.analysis.figures import training as figures
+from parallax_lib.analysis.figures.score_map import score_map
 from parallax_lib.core.errors import UserError
 
 ROLLOUTS, RESULTS = frames.rollouts(), frames.results()
@@ -263,12 +264,28 @@ class Tags(HTMLParser):
 
 @pytest.mark.parametrize("text", [frames.EVIL, "\"'><svg onload=x>", "<!--", "&lt;script&gt;", "\x00\x9b\ufeff\ud800"])
 def test_hostile_text_renders_as_text(text):
-    for html in (escape.pair_html(text, text), escape.diff_html("", text), escape.table_html([{text: text}]),
-                 escape.verdict_html({"level": 5, "reason": text}), html_report.markdown_html(text)):  # fmt: skip
+    for html in (escape.table_html([{text: text}]), html_report.markdown_html(text)):
         found = Tags(html)
         assert set(found.tags) <= {"div", "span", "table", "thead", "tbody", "tr", "th", "td", "p"}
         assert not found.handlers
         html.encode()
+
+
+def test_exported_text_starts_no_formula():
+    rows = pd.DataFrame({"log": ["=HYPERLINK(1)", " @x", "-1+1", "fine", None], "score": [-1.0, 2, 3, 4, 5]})
+    text = escape.to_csv(rows)
+    assert text.splitlines()[1:] == ["'=HYPERLINK(1),-1.0", "' @x,2.0", "'-1+1,3.0", "fine,4.0", ",5.0"]
+
+
+def test_the_map_of_scores_draws_every_scored_trajectory_with_its_verdict():
+    scores = frames.scores(ROLLOUTS)
+    fig = score_map(ROLLOUTS, scores, "ridge", 1)
+    drawn = sorted((round(float(x), 9), round(float(y), 9)) for trace in fig.data for x, y in zip(trace.x, trace.y, strict=True))
+    there = scores[(scores["model"] == "ridge") & (scores["depth"] == 1)].set_index("capture_id")["score"]
+    rows = zip(ROLLOUTS["mean_logprob"], ROLLOUTS["capture_id"], strict=True)
+    assert drawn == sorted((round(-logprob, 9), round(float(there[name]), 9)) for logprob, name in rows)
+    assert sum(len(trace.x) for trace in fig.data if trace.name.startswith("validated")) == ROLLOUTS["validated"].sum()
+    assert "no rollout" in score_map(ROLLOUTS.iloc[:0], scores).layout.annotations[0].text
 
 
 def test_hidden_characters_become_visible_and_length_is_capped():

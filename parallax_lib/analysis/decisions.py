@@ -11,15 +11,18 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
 
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.storage import slug, write_json
+from parallax_lib.verdict.reference import HARNESS_VERSION
 
 CHOICES = ("accept", "reject", "unsure", "recheck")  # the last: somebody should look again
 MAX_NOTE = 2000
+VERDICT = ("level", "reason", "validated", "parallel", "checked", "toolchain", "score")  # of a row, kept as it stood at the decision
 
 
 def program_key(row: Mapping) -> str:
@@ -28,8 +31,11 @@ def program_key(row: Mapping) -> str:
     return slug(str(row["task"]), [str(row["task"]), code])
 
 
-def read_decisions(path: str | Path) -> dict[str, dict[str, str]]:
-    """{program key: {"choice", "note", "task"}}; a missing file is empty, a damaged one a UserError."""
+def read_decisions(path: str | Path) -> dict[str, dict]:
+    """{program key: {"choice", "note", "task", ...}}; a missing file is empty, a damaged one a UserError.
+
+    Decisions of earlier versions lack reviewer, time, verdict and harness.
+    """
     path = Path(path)
     if not path.exists():
         return {}
@@ -43,16 +49,33 @@ def read_decisions(path: str | Path) -> dict[str, dict[str, str]]:
     return found
 
 
-def decide(path: str | Path, row: Mapping, choice: str | None, note: str = "") -> None:
-    """Write one decision, reading the file first so that a second notebook's are kept; None takes it back."""
+def decide(path: str | Path, row: Mapping, choice: str | None, note: str = "", reviewer: str = "") -> None:
+    """Write one decision, reading the file first so that a second page's are kept; None takes it back.
+
+    Kept with it: who decided, when (UTC), the row's verdict at that time, and the harness version of this library.
+    """
     if choice is not None and choice not in CHOICES:
         raise UserError(f"decision {choice!r}: choose one of {', '.join(CHOICES)}")
     with _alone(Path(path)):
         found = read_decisions(path)
         found.pop(program_key(row), None)
         if choice is not None:
-            found[program_key(row)] = {"choice": choice, "note": note[:MAX_NOTE], "task": str(row["task"])}
+            found[program_key(row)] = {
+                "choice": choice,
+                "note": note[:MAX_NOTE],
+                "task": str(row["task"]),
+                "reviewer": reviewer[:200],
+                "time": datetime.now(UTC).isoformat(timespec="seconds"),
+                "verdict": {name: _plain(row[name]) for name in VERDICT if name in row},
+                "harness": HARNESS_VERSION,
+            }
         write_json(Path(path), found)
+
+
+def _plain(value: object) -> object:
+    """As JSON holds it; what is missing is None."""
+    value = value.item() if hasattr(value, "item") else value
+    return None if value is None or value != value else value
 
 
 @contextmanager
@@ -70,6 +93,7 @@ def _alone(path: Path) -> Iterator[None]:
 def rows_decided(rows: pd.DataFrame, path: str | Path) -> dict[int, str]:
     """{row: choice} of every row whose program was decided; a column `row` gives the numbers, else the index does."""
     found = read_decisions(path)
+    rows = rows[rows["task"].isin({value["task"] for value in found.values()})]
     numbers = rows["row"] if "row" in rows else rows.index
     keys = [program_key(row) for row in rows[["task", "code"]].to_dict("records")]
     return {int(n): found[key]["choice"] for n, key in zip(numbers, keys, strict=True) if key in found}

@@ -1,4 +1,4 @@
-"""What a finished run shows: statistics, explorers' frames, recheck, the report, the summary that `run` prints.
+"""What a finished run shows: statistics, scores, recheck, the report, the summary that `run` prints.
 
 Knows the tables of a run folder.  Computes no metric itself and runs no model.
 """
@@ -17,13 +17,13 @@ from parallax_lib.analysis.figures import html_report
 from parallax_lib.analysis.figures import methods as method_figures
 from parallax_lib.analysis.figures import report_card as report_figures
 from parallax_lib.analysis.figures import training as figures
-from parallax_lib.analysis.figures.adjudicator import Adjudicator
+from parallax_lib.analysis.view.desk import weakness
 from parallax_lib.core.config import resolve
 from parallax_lib.core.storage import read_table
 from parallax_lib.search import arms
 from parallax_lib.search.rollout_files import read_shipped
 from parallax_lib.study.collection import influence_rows
-from parallax_lib.study.run import Run, all_tasks
+from parallax_lib.study.run import Run
 from parallax_lib.tasks.task import Task
 
 SUMMARY = ["arm", "repair", "n", "unjudged", "validated", "rate", "low", "high", "decode_tokens", "prm_calls", "cost"]  # of the arms table
@@ -74,20 +74,9 @@ def write_stats(run: Run, results: pd.DataFrame, pool: pd.DataFrame | None = Non
     return validation_stats.render(counts, run.params.run, told)
 
 
-def with_sources(run: Run, rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows with `source_code`: as collected, else from the run's suite."""
-    if "source_code" in rows:
-        return rows
-    sources = {t.id: t.source_code for t in all_tasks(run)}
-    return rows.assign(source_code=rows["task"].map(sources).fillna(""))
-
-
 def recheck_queue(run: Run, results: pd.DataFrame) -> pd.DataFrame:
-    return recheck.queue(with_sources(run, results), run.params.prm.threshold)
-
-
-def open_adjudicator(run: Run, queue: pd.DataFrame, results: pd.DataFrame) -> Adjudicator:
-    return Adjudicator(queue, run.folder / "decisions.json", results)
+    """Distinct programs worth a look, most urgent first."""
+    return recheck.queue(results, run.params.prm.threshold, weakness())
 
 
 def both_rates(run: Run, results: pd.DataFrame) -> pd.DataFrame:

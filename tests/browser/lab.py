@@ -1,4 +1,4 @@
-"""JupyterLab as a user has it, in headless Chromium: start, open a notebook, run all cells, talk to plotly figures."""
+"""JupyterLab as a user has it, in headless Chromium: start, open a notebook, run all cells; and what any page is held to."""
 
 import os
 import secrets
@@ -16,16 +16,37 @@ IDLE = """() => {
   const panel = window.jupyterapp?.shell.currentWidget;
   return panel?.sessionContext?.session?.kernel?.status === 'idle';
 }"""
-DRAWN = """([figure, trace]) => {
-  const graph = document.querySelectorAll('.js-plotly-plot')[figure];
-  return graph?._fullData?.[trace] && graph._fullLayout?.xaxis?._length > 0;
-}"""
-PIXEL = """([figure, trace, point]) => {
-  const graph = document.querySelectorAll('.js-plotly-plot')[figure], box = graph.getBoundingClientRect();
-  const {xaxis, yaxis} = graph._fullLayout, data = graph._fullData[trace];
-  const at = Array.isArray(point) ? point : [data.x[point], data.y[point]];
-  const where = (axis, value) => axis._offset + axis.d2p(value);
-  return {x: box.left + where(xaxis, at[0]), y: box.top + where(yaxis, at[1])};
+
+
+# What a page must hold: nothing of this kind is found on it.
+FOUND = {"contrast": [], "small": [], "tables": [], "wide": False}
+LOOK = """(root) => {
+  const luminance = ([r, g, b]) => { const f = (v) => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+    return 0.2126 * f(r) + 0.7152 * f(g) + 0.0722 * f(b); };
+  const parse = (text) => { const c = text.match(/[\\d.]+/g).map(Number); return c.length < 4 ? [...c, 1] : c; };
+  const over = (top, under) => [0, 1, 2].map((i) => top[i] * top[3] + under[i] * (1 - top[3])).concat(1);
+  function ground(e) {
+    const layers = [];
+    for (; e; e = e.parentElement) { const c = parse(getComputedStyle(e).backgroundColor); if (c[3] > 0) layers.push(c); if (c[3] === 1) break; }
+    return layers.reverse().reduce((under, top) => over(top, under), [255, 255, 255, 1]);
+  }
+  const found = { contrast: [], small: [], tables: [], wide: document.documentElement.scrollWidth > innerWidth + 1 };
+  const walk = document.createTreeWalker(document.querySelector(root), NodeFilter.SHOW_TEXT);
+  while (walk.nextNode()) {
+    const e = walk.currentNode.parentElement, text = walk.currentNode.textContent.trim();
+    if (!text || !e.checkVisibility() || e.closest('option, datalist, title, .unseen, .skip')) continue;
+    const style = getComputedStyle(e), svg = e.closest('svg.chart'), size = parseFloat(style.fontSize);
+    const scale = svg ? svg.getBoundingClientRect().width / svg.viewBox.baseVal.width : 1;
+    const below = ground(e), own = over(parse(e.closest('svg') ? style.fill : style.color), below);
+    const [a, b] = [luminance(own), luminance(below)].sort((x, y) => y - x), contrast = (a + 0.05) / (b + 0.05);
+    if (contrast < 4.5) found.contrast.push([text.slice(0, 30), contrast.toFixed(2), style.color, e.className.toString()]);
+    if (size * scale < 11) found.small.push([text.slice(0, 30), (size * scale).toFixed(1)]);
+  }
+  for (const table of document.querySelectorAll(root + ' table')) {
+    if (!table.caption || [...table.querySelectorAll('th')].some((th) => !th.scope)) found.tables.push(table.innerText.slice(0, 40));
+  }
+  for (const name of ['contrast', 'small']) found[name] = found[name].slice(0, 5);
+  return found;
 }"""
 
 
@@ -75,14 +96,3 @@ def run_notebook(page, lab: Lab, notebook: str) -> None:
     page.wait_for_function(IDLE, timeout=120_000)
     page.evaluate("() => jupyterapp.commands.execute('notebook:run-all-cells')")
 
-
-def click(page, trace: int, point: int | list, figure: int = 0) -> None:
-    """Click a point of a trace by its number, or a place by its axis values."""
-    graph = page.locator(".js-plotly-plot").nth(figure)
-    graph.scroll_into_view_if_needed()
-    page.wait_for_function(DRAWN, arg=[figure, trace])
-    page.wait_for_timeout(500)
-    at = page.evaluate(PIXEL, [figure, trace, point])
-    page.mouse.move(at["x"], at["y"])
-    page.wait_for_timeout(300)
-    page.mouse.click(at["x"], at["y"])

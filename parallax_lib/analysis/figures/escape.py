@@ -1,11 +1,10 @@
 """Text nobody vouches for (programs, plans, logs, names of kernels) as HTML that shows it and obeys none of it.
 
-Knows how to escape, number, compare and lay out text.  Knows no widgets, no figures and no meaning of a verdict.
+Knows how to escape and lay out text.  Knows no widgets, no figures and no meaning of a verdict.
 """
 
 from __future__ import annotations
 
-import difflib
 import html
 import math
 import numbers
@@ -13,25 +12,13 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 
-from parallax_lib.analysis.validation_stats import LEVELS
+import pandas as pd
 
 MAX_CHARS = 20_000  # of one text: a page stays readable, a browser stays alive
 MAX_CELL = 200
 HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})  # control, bidi, zero-width, lone surrogates ...
-VERDICT_PARTS = ("validated", "level", "reason", "parallel", "parallel_evidence", "race_free", "faster", "checked",
-                 "reward", "sandbox", "toolchain")  # fmt: skip
 STYLE = """<style>
 .px { font: 13px/1.45 system-ui, sans-serif; color: #1b1f24; }
-.px-title { font-size: 15px; margin: 4px 0; }
-.px-code { background: #fff; color: #1b1f24; border: 1px solid #d0d7de; border-radius: 4px; overflow: auto;
-  max-height: 460px; font: 12px/1.4 ui-monospace, Menlo, Consolas, monospace; counter-reset: px; margin: 0; }
-.px-line { white-space: pre; display: block; min-width: max-content; padding-right: 8px; min-height: 1.4em; }
-.px-line::before { counter-increment: px; content: counter(px); display: inline-block; width: 2.6em; margin-right: 8px;
-  padding-right: 6px; text-align: right; color: #6e7781; background: #f6f8fa; user-select: none; }
-.px-diff .px-line::before { content: ""; width: 0; padding: 0; }
-.px-add { background: #dbeafe; } .px-del { background: #ffe3cc; } .px-hunk { background: #f0f0f0; color: #57606a; }
-.px-pair { display: grid; grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); gap: 8px; }
-.px-head { font-weight: 600; margin: 4px 0; }
 .px-table { border-collapse: collapse; font: 13px/1.4 system-ui, sans-serif; color: #1b1f24; background: #fff; }
 .px-table th, .px-table td { border: 1px solid #d0d7de; padding: 3px 9px; text-align: left; vertical-align: top; }
 .px-table th { background: #f6f8fa; } .px-table td.px-number { text-align: right; font-variant-numeric: tabular-nums; }
@@ -66,32 +53,6 @@ def label(value: object, limit: int = 60) -> Html:
     return safe_text(" ".join(str(value).split()), limit)
 
 
-def code_html(text: object, title: str = "") -> Html:
-    """A numbered listing; the numbers are no part of what a reader copies."""
-    lines = "".join(_line(line) for line in safe_text(text).split("\n"))
-    head = f'<div class="px-head">{safe_text(title)}</div>'
-    return Html(f'<div class="px">{head}<div class="px-code">{lines}</div></div>')
-
-
-def _line(escaped: str, css: str = "") -> str:
-    return f'<span class="px-line {css}">{escaped}</span>'
-
-
-def pair_html(source: object, translation: object) -> Html:
-    """Source and translation side by side."""
-    left, right = code_html(source, "source"), code_html(translation, "translation")
-    return Html(f'<div class="px-pair">{left}{right}</div>')
-
-
-def diff_html(before: object, after: object, context: int = 3) -> Html:
-    """Unified diff, added and removed lines coloured (and marked + and -, so colour is never needed)."""
-    old, new = visible_text(before).splitlines(), visible_text(after).splitlines()
-    css = {"+": "px-add", "-": "px-del", "@": "px-hunk"}
-    diff = difflib.unified_diff(old, new, "source", "translation", n=context, lineterm="")
-    lines = "".join(_line(safe_text(line), css.get(line[:1], "")) for line in diff)
-    return Html(f'<div class="px px-diff"><div class="px-code">{lines or _line("no difference")}</div></div>')
-
-
 def table_html(rows: Iterable[Mapping], digits: int = 3) -> Html:
     """Rows of one table, columns as in the first row; every cell and heading escaped and capped."""
     rows = [dict(row) for row in rows]
@@ -111,14 +72,12 @@ def _cell(value: object, digits: int) -> str:
     return f'<td class="px-number">{f"{int(value):,}" if whole else f"{float(value):.{digits}f}"}</td>'
 
 
-def verdict_html(row: Mapping) -> Html:
-    """The parts of a verdict that `row` holds, a line each."""
-    parts = {name: row[name] for name in VERDICT_PARTS if name in row and visible_text(row[name]) != ""}
-    if "level" in parts:
-        level = int(parts["level"])
-        parts["level"] = f"{level} of 5: {LEVELS[level]}" if 0 <= level <= 5 else level
-    return table_html([{"part": name.replace("_", " "), "value": _plain(value)} for name, value in parts.items()])
+def to_csv(rows: pd.DataFrame) -> str:
+    """CSV in which no text starts a spreadsheet formula: such a cell gets an apostrophe in front."""
+    text = rows.select_dtypes(include=["object", "string"]).columns
+    return rows.assign(**{name: rows[name].map(_defused, na_action="ignore") for name in text}).to_csv(index=False)
 
 
-def _plain(value: object) -> object:
-    return {"True": "yes", "False": "no"}.get(str(value), value)
+def _defused(value: object) -> object:
+    risky = isinstance(value, str) and value.lstrip(" ").startswith(("=", "+", "-", "@", "\t", "\r"))
+    return f"'{value}" if risky else value

@@ -62,7 +62,6 @@ CLASS_COLOURS = dict(zip(FAILURE_CLASSES, (GREEN, PURPLE, VERMILLION, ORANGE, BL
 CLASS_SYMBOLS = dict(zip(FAILURE_CLASSES, SYMBOLS, strict=True))
 
 WIDTH, HEIGHT = 860, 420  # of a picture; on a page the width follows the window
-WIDGET_WIDTH = 940  # a figure inside a widget does not follow the window
 AXIS = dict(
     gridcolor="#eaeef2", zeroline=False, linecolor=GREY, ticks="outside", tickcolor=GREY, ticklen=4,
     ticklabelstandoff=3, automargin=True, title=dict(font=dict(size=13), standoff=10),
