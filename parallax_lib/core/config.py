@@ -24,6 +24,7 @@ RENAMED = {  # setting -> its old names: refused in YAML, understood in older ta
     "search.arms": {"run_filter": "execution_filter"},
     "search.choose": {"thoughts": "trajectories"},
 }
+PRM_FILES = ("train_jsonl", "valid_jsonl", "vectors", "fields", "checkpoint", "init")
 SECTIONS_RENAMED = {"card": "report"}
 SMALL_PRMS = ("transformer", "gru", "ridge")  # not a language model
 API_NAMES = {"openmp": "omp", "c": "serial", "c++": "serial", "cpp": "serial", "sequential": "serial", "cu": "cuda", "nvidia": "cuda"}
@@ -235,12 +236,12 @@ def load_file(path: str | Path, sets: tuple[str, ...] = ()) -> Params:
         raise UserError(f"{path}: no such parameter file; params/ holds {known}")
     values, lines = read_yaml(path)
     values.setdefault("run", path.stem)
-    return check(_with_sets(values, sets), lines, path)
+    return _from_here(check(_with_sets(values, sets), lines, path))
 
 
 def load_values(values: dict, sets: tuple[str, ...] = ()) -> Params:
     """Parameters of nested values and command-line overrides, without a file."""
-    return check(_with_sets(values, sets), {}, Path("--set"))
+    return _from_here(check(_with_sets(values, sets), {}, Path("--set")))
 
 
 def _with_sets(values: dict, sets: tuple[str, ...]) -> dict:
@@ -310,6 +311,16 @@ def resolve(path: str) -> Path:
     """A path as given, or relative to the repository."""
     given = Path(path).expanduser()
     return given if given.is_absolute() or os.path.exists(given) else ROOT / path
+
+
+def _from_here(params: Params) -> Params:
+    """The parameters with the PRM's files by their full paths where they lie outside the repository: notebooks run in another folder."""
+    given = {name: Path(getattr(params.prm, name)).expanduser() for name in PRM_FILES if getattr(params.prm, name)}
+    here = {name: str(path.resolve()) for name, path in given.items() if os.path.exists(path)}
+    if params.prm.save_path and not Path.cwd().resolve().is_relative_to(ROOT):
+        here["save_path"] = str(Path(params.prm.save_path).expanduser().resolve())
+    outside = {name: path for name, path in here.items() if not Path(path).is_relative_to(ROOT)}
+    return params.model_copy(update={"prm": params.prm.model_copy(update=outside)})
 
 
 def id_or_folder(name: str) -> str:

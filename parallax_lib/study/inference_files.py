@@ -51,6 +51,16 @@ def write_outputs(run: Run, rows: pd.DataFrame) -> list[Path]:
     return [output, validation_logs.write_logs(rows, run.folder / f"validators_results_{name}.txt")]
 
 
+def shown(run: Run, results: pd.DataFrame) -> str:
+    """For notebook 05: a run's files of programs, and what the log says of the first program that failed."""
+    name = run.params.run
+    files = [f"{RESULT}{name}.jsonl", f"{OUTPUT}{name}.jsonl", f"validators_results_{name}.txt"]
+    there = [str(run.folder / file) for file in files if not run.shipped and (run.folder / file).exists()]
+    failed = results[results["level"] < 5]
+    block = validation_logs.block(1, failed.iloc[0].to_dict()) if len(failed) else "no program failed"
+    return "\n".join([*(there or [f"files of a run: {', '.join(files)}"]), "", block])
+
+
 def write_lines(path: Path, rows: pd.DataFrame) -> Path:
     lines = [json.dumps({name: _plain(value) for name, value in row.items()}) for row in rows.to_dict("records")]
     write_atomic(path, ("\n".join(lines) + "\n").encode())

@@ -19,6 +19,7 @@ from parallax_lib.core.storage import Journal, slug, write_atomic
 from parallax_lib.core.yaml_files import parse
 from parallax_lib.sandbox.sandbox import Level
 from parallax_lib.study import inference_files
+from parallax_lib.study.run import Run, all_tasks
 from parallax_lib.tasks.task import Task
 from parallax_lib.verdict import run_folder
 from parallax_lib.verdict.reference import visible
@@ -57,6 +58,23 @@ def write_all(rows: pd.DataFrame, of: Sequence[Task | None], out: Path) -> list[
     if not (out / "list.csv").exists():  # it may hold decisions by now
         write_atomic(out / "list.csv", frame.to_csv(index=False).encode())
     return list(dict.fromkeys(made))
+
+
+def of_run(run: Run, queue: pd.DataFrame) -> str:
+    """For notebook 06: the queue's programs as run folders in `<run>/programs`; choices that stand in its list are kept as decisions.
+
+    A list is `list.csv` there, or a `decisions.yaml` or `decisions.csv` of one's own beside it.
+    """
+    if run.shipped:
+        return "of a run: every program here as a folder that `make clean run` builds, and decisions from its list.csv or a decisions.yaml"
+    out, by_id = run.folder / "programs", {task.id: task for task in all_tasks(run)}
+    made = write_all(queue, [by_id.get(task) for task in queue["task"]], out)
+    kept = 0
+    for name in ("list.csv", "decisions.yaml", "decisions.csv"):
+        if made and (out / name).exists():
+            kept += keep_decisions([entry for entry in read_list(out / name) if entry.choice], run.folder / "decisions.json")
+    run_them = f"python -m parallax_lib recheck {out / 'list.csv'} --decisions {run.folder / 'decisions.json'}"
+    return f"{len(made)} run folders in {out}, {kept} choices taken from their lists; run them: {run_them}"
 
 
 def read_list(path: Path) -> list[Entry]:
