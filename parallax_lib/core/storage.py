@@ -26,9 +26,9 @@ from safetensors.numpy import load, save
 
 from parallax_lib.core.config import RENAMED, ROOT
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.vector_format import as_stored, as_vectors
 
 GZIP = b"\x1f\x8b"
-FLOAT16_MOST = float(np.finfo(np.float16).max)
 WAIT_S = 60.0  # for another process's transaction in the journal
 MAKERS = {  # table -> the stage that makes it
     "rollouts": "01",
@@ -204,7 +204,7 @@ def write_vectors(path: Path, vectors: np.ndarray, packed: bool = False) -> None
     differs by at most 1/63 of the largest one in its dimension, and packed again by nothing."""
     assert vectors.ndim == 3, vectors.shape
     if not packed:
-        write_atomic(path, save(_as_stored(np.ascontiguousarray(vectors))))
+        write_atomic(path, save(as_stored(np.ascontiguousarray(vectors))))
         return
     values = vectors.astype(np.float32)
     assert np.isfinite(values).all()
@@ -214,37 +214,11 @@ def write_vectors(path: Path, vectors: np.ndarray, packed: bool = False) -> None
     write_atomic(path, gzip.compress(save({"whole": np.ascontiguousarray(whole), "step": step}), mtime=0))
 
 
-def narrow(values: np.ndarray) -> np.ndarray:
-    """float32 values as float16 where all of them fit, else as they are."""
-    return values if np.abs(values).max(initial=0) > FLOAT16_MOST else values.astype(np.float16)
-
-
-def is_bfloat16(vectors: np.ndarray) -> bool:
-    """Whether float32 values are all those of bfloat16, which are their upper halves."""
-    return vectors.dtype == np.float32 and not (vectors.view(np.uint32) & 0xFFFF).any()
-
-
-def _as_stored(vectors: np.ndarray) -> dict[str, np.ndarray]:
-    """A shard's tensor under the name that says how it is read."""
-    if is_bfloat16(vectors):
-        return {"upper": (vectors.view(np.uint32) >> 16).astype(np.uint16)}
-    return {"latents": vectors if vectors.dtype == np.float32 else vectors.astype(np.float16)}
-
-
-def _as_vectors(parts: dict[str, np.ndarray]) -> np.ndarray:
-    """What `write_vectors` was given: float16, or float32 where that is too narrow."""
-    if "upper" in parts:
-        return (parts["upper"].astype(np.uint32) << 16).view(np.float32)
-    if "whole" not in parts:
-        return parts["latents"]
-    return narrow(parts["whole"].transpose(2, 1, 0) * parts["step"])
-
-
 def read_vectors(path: Path, width: int | None = None) -> np.ndarray:
     """A shard [n, K, D] as it was written; a truncated file, a wrong width or non-finite values are refused."""
     try:
         data = path.read_bytes()
-        vectors = _as_vectors(load(gzip.decompress(data) if data.startswith(GZIP) else data))
+        vectors = as_vectors(load(gzip.decompress(data) if data.startswith(GZIP) else data))
     except FileNotFoundError:
         raise UserError(f"{path}: no such vector shard; collect again or restore the file") from None
     except (SafetensorError, KeyError, ValueError, OSError, EOFError, zlib.error) as e:

@@ -30,7 +30,7 @@ from parallax_lib.prm import trainer_checkpoint
 from parallax_lib.prm.backbones import CausalBody, Recurrent, described, from_saved_config, pretrained, small_llama
 from parallax_lib.prm.losses import find_loss, to_probability
 from parallax_lib.prm.own_module import Own, as_prm
-from parallax_lib.prm.shape import OWN, PRMConfig, check_width, match_width
+from parallax_lib.prm.shape import OWN, PRMConfig, check_width, match_width, read_description
 from parallax_lib.translator import weights
 
 LEFT_OUT = {"lora_rank": 0, "base": "", "activation": "", "adapter": "mlp"}  # values that prm.json leaves out
@@ -273,17 +273,10 @@ def read_config(folder: Path, latent_width: int | None = None) -> PRMConfig:
         hint = f"it holds {', '.join(p.name for p in found)}: give one of these" if found else "is it the right folder?"
         raise UserError(f"{folder}: no prm.json here; {hint}")
     else:
-        config = _described(file)
+        config = read_description(file)
     if latent_width is not None:
         match_width(latent_width, config.state_width, f"the PRM in {folder}")
     return config
-
-
-def _described(file: Path) -> PRMConfig:
-    try:
-        return PRMConfig(**json.loads(file.read_text()))
-    except (json.JSONDecodeError, TypeError) as e:
-        raise UserError(f"{file}: not a PRM's description ({e})") from None
 
 
 def _of_trainer(folder: Path, latent_width: int | None) -> PRM:

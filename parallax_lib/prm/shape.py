@@ -5,7 +5,9 @@ Knows no weights.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import Tensor
 
@@ -51,3 +53,11 @@ def match_width(given: int, expected: int, owner: str) -> None:
     if given != expected:
         hint = "use the translator it was trained with, or train a PRM for this one"
         raise UserError(f"latents are {given} wide, {owner} takes {expected}: {hint}")
+
+
+def read_description(file: Path) -> PRMConfig:
+    """What a PRM's prm.json says.  UserError where it is none."""
+    try:
+        return PRMConfig(**json.loads(file.read_text()))
+    except (json.JSONDecodeError, TypeError) as e:
+        raise UserError(f"{file}: not a PRM's description ({e})") from None

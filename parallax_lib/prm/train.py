@@ -25,11 +25,11 @@ from parallax_lib.core.fingerprint import content
 from parallax_lib.core.source import source_digest
 from parallax_lib.core.storage import derive_seed, digest
 from parallax_lib.core.tables import name_of
-from parallax_lib.prm import checkpoints
+from parallax_lib.prm import checkpoints, warm_start
 from parallax_lib.prm.checkpoints import TrainState
 from parallax_lib.prm.dataset import Dataset, moments, prepare
-from parallax_lib.prm.losses import ACTIVATIONS, LOSSES, LossOptions, activation, find_loss, read_as
-from parallax_lib.prm.model import PRM, Own, PRMConfig, RidgeProbe, build, learned, load, restore, save, to_masters
+from parallax_lib.prm.losses import ACTIVATIONS, LOSSES, LossOptions, activation, find_loss
+from parallax_lib.prm.model import PRM, Own, PRMConfig, RidgeProbe, build, learned, restore, save, to_masters
 from parallax_lib.prm.ridge_probe import fit_ridge
 
 
@@ -139,7 +139,7 @@ def _loop(model: PRM, data: Dataset, config: TrainConfig, folder: Path | None, p
 def initial_model(data: Dataset, prm: PRMConfig, config: TrainConfig, module: torch.nn.Module | None = None) -> PRM | Own:
     """Seeded weights, or those of a module of one's own; statistics and output bias from the training rows."""
     if config.init:
-        return _begun(config, prm)
+        return warm_start.begun(config.init, config.loss, prm)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config.seed, "weights"))
         model = build(prm) if module is None else Own(module, prm)
@@ -154,22 +154,6 @@ def initial_model(data: Dataset, prm: PRMConfig, config: TrainConfig, module: to
     if module is None and config.loss in ("mse", "huber", "bce", "orm"):
         middle = min(max(mean, 0.01), 0.99)
         model.head.bias.data.fill_(math.log(middle / (1 - middle)) if ACTIVATIONS[config.loss] == "sigmoid" else mean)
-    return model
-
-
-def _begun(config: TrainConfig, prm: PRMConfig) -> PRM:
-    """The PRM of `config.init`, its statistics included, ready to be trained on.  UserError where it cannot be."""
-    model = load(config.init, prm.state_width)
-    if not isinstance(model, PRM):
-        raise UserError(f"prm.init: {config.init} is a {model.config.backbone}, which has no weights to go on with; name another PRM")
-    was, now = read_as(model.config.output), read_as(prm.output)
-    if was != now:
-        told = f"prm.init: the scores of {config.init} are read through {was}, those of the loss {config.loss!r} through {now}"
-        raise UserError(f"{told}; choose a loss that reads them alike, such as {'bce' if was == 'sigmoid' else 'mse'}")
-    if (model.config.reads, model.config.context) != (prm.reads, prm.context):
-        told = f"prm.init: {config.init} was trained with prm.reads {model.config.reads} and prm.context {model.config.context}"
-        raise UserError(f"{told}; set both so")
-    model.config = replace(model.config, loss=prm.loss, activation=prm.activation or model.config.activation)
     return model
 
 

@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 
 from parallax_lib.core.errors import UserError
-from parallax_lib.core.storage import is_bfloat16, write_atomic
+from parallax_lib.core.storage import write_atomic
+from parallax_lib.core.vector_format import is_bfloat16
 from parallax_lib.search.field_map import OF_ROLLOUT, FieldMap
 from parallax_lib.search.vector_files import place, read_tensor, unzipped, write_tensor
 

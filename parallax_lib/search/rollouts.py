@@ -21,7 +21,8 @@ from parallax_lib.core.config import Params, check, dump
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.executors import run_map
 from parallax_lib.core.source import source_digest
-from parallax_lib.core.storage import Journal, derive_seed, digest, narrow, read_vectors, slug, write_vectors
+from parallax_lib.core.storage import Journal, derive_seed, digest, read_vectors, slug, write_vectors
+from parallax_lib.core.vector_format import narrow
 from parallax_lib.search import methods, placement
 from parallax_lib.tasks import extraction, prompts
 from parallax_lib.tasks.task import Task

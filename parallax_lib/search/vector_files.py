@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from parallax_lib.core.errors import UserError, short
-from parallax_lib.core.storage import FLOAT16_MOST
+from parallax_lib.core.vector_format import FLOAT16_MOST
 
 NAME = re.compile(r"^[A-Za-z0-9._-]+$")
 SUFFIXES = ("", ".gz")

@@ -20,7 +20,8 @@ from parallax_lib.core import fingerprint
 from parallax_lib.core.config import SMALL_PRMS, Params, dump, resolve
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.source import source_digest
-from parallax_lib.core.storage import digest, narrow
+from parallax_lib.core.storage import digest
+from parallax_lib.core.vector_format import narrow
 from parallax_lib.prm import labels as reward_labels
 from parallax_lib.prm import model as prm_model
 from parallax_lib.prm import train
