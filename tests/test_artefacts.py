@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import subprocess
 from dataclasses import replace
 
 import numpy as np
@@ -20,10 +21,14 @@ from parallax_lib.prm import train
 from parallax_lib.search import published_format
 from parallax_lib.search.field_map import FieldMap, read_map
 from parallax_lib.search.published_format import export_layout, import_layout, read_jsonl, with_tree
-from parallax_lib.study import prm_data, prm_registry, stages
+from parallax_lib.study import prm_data, prm_registry, program_folders, stages
 from parallax_lib.study import run as runs
 from parallax_lib.tasks.suites import load_suite
-from parallax_lib.tasks.task import spread, tasks
+from parallax_lib.tasks.task import Kernel, Task, spread, tasks
+from parallax_lib.verdict import build, reference, run_folder, toolchain
+from parallax_lib.verdict.toolchain import Toolchain
+
+GPU = Toolchain("cuda", "/opt/nvcc", "", (), True, True, gpu=True)
 
 
 def save(folder, name, value, packed=False):
@@ -200,3 +205,44 @@ def test_the_presets_memory_is_told_without_a_hub(capsys, monkeypatch):
     for name, size in (("7b", "7.62 B"), ("14b", "14.77 B"), ("30b", "30.53 B"), ("70b", "70.55 B")):
         assert main(["size", str(ROOT / "params" / f"{name}.yaml")]) == 0
         assert f"{size} parameters, bfloat16" in capsys.readouterr().out
+
+
+def test_judged_programs_are_held_to_the_gpus_that_are_named():
+    tools = toolchain.on_gpus({"serial": Toolchain("serial", "g++", "", (), True, True), "cuda": GPU}, (1, 3))
+    assert {build._env(tools["cuda"])["CUDA_VISIBLE_DEVICES"] for _ in range(4)} == {"1", "3"}
+    assert "CUDA_VISIBLE_DEVICES" not in build._env(tools["serial"]) and reference.tool_facts(tools["cuda"]) == reference.tool_facts(GPU)
+    asked = {"gpus": [1, 3], "max_parallel": 4}
+    assert runs.judging(load_values({"run": "x", "validation": asked})) == 8
+    with pytest.raises(UserError, match="validation.max_parallel: it counts for each of validation.gpus"):
+        load_values({"run": "x", "validation": {"max_parallel": 4}})
+
+
+def test_outputs_differ_by_words_and_by_numbers_that_no_other_order_explains():
+    ours = "g++ -O2 main.cpp -o program\n./program 7\nsum 1.0000001 PASS\n\nlast   2\n"
+    assert run_folder.difference(ours, "./program 8\nsum 1.0 PASS\nlast 2\n") == ""
+    assert run_folder.difference(ours, "sum 1.001 PASS\nlast 2\n").startswith("line 1: 'sum 1.0000001 PASS'")
+    assert run_folder.difference(ours, "sum 1.0 FAIL\nlast 2\n").startswith("line 1")
+    assert run_folder.difference(ours, "sum 1 PASS\n") == "2 lines, the reference prints 1"
+
+
+def test_arguments_are_quoted_for_make_and_the_shell(tmp_path):
+    odd = "$(touch owned) `x` $HOME 'q'"
+    kernel = Kernel("k", "k", "s", {"serial": "int main(int, char** v) { __builtin_puts(v[1]); }"}, (), ((odd,),))
+    folder = run_folder.write(tmp_path / "p", kernel.sources["serial"], Task(kernel, "serial", "serial"))
+    done = subprocess.run(["make", "clean", "run"], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.splitlines()[-1] == odd and not (folder / "owned").exists()
+    broken = replace(kernel, hidden_args=(("a\nb",),))
+    with pytest.raises(UserError, match="a Makefile cannot hold a line break"):
+        run_folder.write(tmp_path / "q", "", Task(broken, "serial", "serial"))
+
+
+def test_lists_of_decisions_are_read_as_text_csv_and_yaml(tmp_path):
+    texts = {"a.txt": "x  # the first\n\ny\n", "a.csv": "folder,choice,note\nx,accept,fine\ny,,\n"}
+    texts["a.yaml"] = "x: accept\ny: {choice: '', note: n}\n"
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+        found = program_folders.read_list(tmp_path / name)
+        assert [e.folder for e in found] == [tmp_path / "x", tmp_path / "y"] and found[0].choice == ("" if name == "a.txt" else "accept")
+    (tmp_path / "a.csv").write_text("folder,choice\nx,maybe\n")
+    with pytest.raises(UserError, match="entry 1: choice 'maybe' is not one of accept, reject"):
+        program_folders.read_list(tmp_path / "a.csv")

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from parallax_lib.analysis import branch_selection, metrics
+from parallax_lib.analysis.figures import theme
 from parallax_lib.analysis.figures import training as figures
 from parallax_lib.core.config import Params, resolve
 from parallax_lib.core.errors import UserError
@@ -58,8 +59,8 @@ def train(params: Params, out: Path, say: Say) -> Path:
         by_depth = metrics.scores_by_depth(held)
         say(by_depth.round(3).to_string(index=False))
     if len(history):
-        figures.loss_curve(history).write_html(out / "loss.html", include_plotlyjs="directory")
-    figures.score_distributions(held if len(held) else scored).write_html(out / "scores.html", include_plotlyjs="directory")
+        theme.save_html(figures.loss_curve(history), out / "loss.html")
+    theme.save_html(figures.score_distributions(held if len(held) else scored), out / "scores.html")
     say(f"PRM        {out / 'final'}\nfigures    {out / 'loss.html'}, {out / 'scores.html'}")
     return out / "final"
 
@@ -69,9 +70,11 @@ def _steps(say: Say) -> Callable[[dict], None]:
     told = [0.0]
 
     def progress(row: dict) -> None:
-        if time.monotonic() - told[0] >= 10 or row["valid_loss"] == row["valid_loss"]:
+        evaluated = row["valid_loss"] == row["valid_loss"]
+        if time.monotonic() - told[0] >= 10 or evaluated:
             told[0] = time.monotonic()
-            say(f"update {row['step']}, epoch {row['epoch'] + 1}: train loss {row['train_loss']:.4f}, valid loss {row['valid_loss']:.4f}")
+            valid = f", valid loss {row['valid_loss']:.4f}" if evaluated else ""
+            say(f"update {row['step']}, epoch {row['epoch'] + 1}: train loss {row['train_loss']:.4f}{valid}")
 
     return progress
 
