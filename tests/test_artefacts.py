@@ -16,6 +16,7 @@ from parallax_lib.__main__ import main
 from parallax_lib.core import storage
 from parallax_lib.core.config import ROOT, direction_name, load, load_values
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.source import source_digest
 from parallax_lib.prm import model as prm_model
 from parallax_lib.prm import train
 from parallax_lib.search import published_format
@@ -163,6 +164,7 @@ def test_a_warm_start_begins_with_the_weights_and_refuses_another_kind_of_score(
 def test_a_key_map_names_what_shapes_do_not_tell(tmp_path):
     tmp_path = tmp_path / "checkpoint-7"
     adapter, norm, body, head = published_artefacts.write_checkpoint(tmp_path, 32)
+    code = source_digest(train.initial_model)
     file = tmp_path / "pytorch_model.bin"
     weights = torch.load(file)
     weights = {f"wrapped.{name}": value for name, value in weights.items()} | {"wrapped.second.weight": torch.zeros(1, 32)}
@@ -182,6 +184,7 @@ def test_a_key_map_names_what_shapes_do_not_tell(tmp_path):
     model = prm_model.load(tmp_path, 32)
     torch.testing.assert_close(model(latents), right, atol=1e-5, rtol=1e-5)
     assert model.config.output == "clip"
+    assert source_digest(train.initial_model) == code  # a checkpoint that was read does not make a training another one
     with pytest.raises(UserError, match="it holds checkpoint-7: give one of these"):
         prm_model.read_config(tmp_path.parent)
 

@@ -35,7 +35,6 @@ MAP = "key_map.yaml"
 KEYS = ("backbone", "head", "adapter", "norm", "mean", "std", "activation", "base")
 SINGLE, INDEXED = ("model.safetensors", "pytorch_model.bin"), ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 VOCABULARY = ("lm_head.", "embed_tokens.", "embed_out.", "wte.", "wpe.")  # a PRM has no words
-SEEN: dict[tuple, dict[str, Tensor]] = {}  # the last checkpoint's weights
 
 
 def is_one(folder: Path) -> bool:
@@ -106,10 +105,12 @@ def _weights(folder: Path) -> dict[str, Tensor]:
         with weights.one_line(folder, "prm.kind"):
             files = [folder / name for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
     key = tuple((str(file), file.stat().st_mtime_ns if file.exists() else 0) for file in files)
-    if key not in SEEN:
-        SEEN.clear()
-        SEEN[key] = {name: value for file in files for name, value in _read_file(file).items()}
-    return SEEN[key]
+    return _together(key)
+
+
+@functools.lru_cache(maxsize=1)  # no dict of the module: what that holds would count as code of a training
+def _together(files: tuple[tuple[str, int], ...]) -> dict[str, Tensor]:
+    return {name: value for file, _ in files for name, value in _read_file(Path(file)).items()}
 
 
 def _read_file(file: Path) -> dict[str, Tensor]:
