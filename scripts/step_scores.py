@@ -19,7 +19,7 @@ from sklearn.cluster import MiniBatchKMeans
 from parallax_lib.core.storage import write_table
 from parallax_lib.prm import labels, model
 from parallax_lib.prm.parallel_training import Material
-from parallax_lib.search.rollout_files import read_shipped
+from parallax_lib.search.rollout_files import read_rollouts
 from parallax_lib.study import cross_validation, run, training
 
 CLUSTERS = 8
@@ -51,7 +51,7 @@ def main() -> None:
     parse.add_argument("folder", nargs="?", default="data/rollouts")
     parse.add_argument("--out", type=Path, default=Path("data/study/step_scores.parquet"))
     args = parse.parse_args()
-    rows, vectors = read_shipped(args.folder)
+    rows, vectors = read_rollouts(args.folder)
     of = dict(zip(rows["capture_id"], clusters(vectors), strict=True))
     table = step_scores(rows, vectors)
     table = table.assign(cluster=table["capture_id"].map(of).astype(np.int8))

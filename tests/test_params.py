@@ -128,7 +128,7 @@ def test_values_that_make_no_run_are_refused(section, value, message):
 
 
 def test_dropout_below_one_is_a_proposal():
-    assert load("x", latent={"proposal": "mc_dropout"}, collect={"influence_sigmas": [0.0, 0.5]}).latent.sigma == 0.5
+    assert load("x", latent={"proposal": "mc_dropout"}, collect={"sensitivity_sigmas": [0.0, 0.5]}).latent.sigma == 0.5
 
 
 @pytest.mark.parametrize(("given", "means"), [("off", "off"), ("on", "on"), ("'off'", "off"), ("auto", "auto"), ("yes", "on")])

@@ -75,7 +75,7 @@ def test_the_page_is_made_from_the_shipped_tables(made):
     assert sum(path.stat().st_size for path in STUDY.iterdir()) < 2.5e6
 
 
-@pytest.mark.parametrize("name, stage", [("results", "05"), ("crossfit", "03")])
+@pytest.mark.parametrize("name, stage", [("results", "05"), ("cross_validation", "03")])
 def test_differences_by_suite_and_direction_are_those_of_a_naive_loop(made, name, stage):
     generated, directed = ("generated", "hand-written"), sorted(frames.DIRECTIONS)
     rows = rows_of(made, f"Guided minus unguided by suite and by direction ({stage})")
@@ -86,7 +86,7 @@ def test_differences_by_suite_and_direction_are_those_of_a_naive_loop(made, name
         assert row["direction"] == direction and agrees(row, naive(name, "unguided", lambda _, way, this=direction: way == this)), row
 
 
-@pytest.mark.parametrize("name, stage", [("results", "05"), ("crossfit", "03")])
+@pytest.mark.parametrize("name, stage", [("results", "05"), ("cross_validation", "03")])
 def test_differences_between_arms_are_those_of_a_naive_loop(made, name, stage):
     rows = rows_of(made, f"Guided minus every other arm ({stage})")
     arms = {arm for got in outcomes(name).values() for arm in got if "@" not in arm}
@@ -128,10 +128,10 @@ def run(tmp_path_factory):
     tables = {
         "results": pd.concat([results, again.assign(arm="best_of_n@cost", compiles=1), again.assign(arm="oracle@cost", level=0)]),
         "rollouts": frames.rollouts().assign(reward=1.0),
-        "crossfit": results,
-        "crossfit_differences": comparisons.differences(results),
-        "crossfit_gaps": comparisons.gap_closed(results),
-        "crossfit_families": comparisons.by_family(results),
+        "cross_validation": results,
+        "cross_validation_differences": comparisons.differences(results),
+        "cross_validation_gaps": comparisons.gap_closed(results),
+        "cross_validation_families": comparisons.by_family(results),
         "journal": pd.DataFrame({"not": ["shipped"]}),
     }
     for name, table in tables.items():
@@ -149,8 +149,8 @@ def test_what_is_shipped_makes_the_same_page(run, page, tmp_path):
     study_page.ship(run, out)
     assert study_page.page(out) == page.replace(str(run), str(out))
     shipped = {path.stem for path in out.iterdir()}
-    assert shipped == {"results", "crossfit", "crossfit_differences", "crossfit_gaps", "crossfit_families", "collected"}
-    assert not set(study_page.TEXTS) & set(pd.read_parquet(out / "crossfit.parquet").columns)
+    assert shipped == {"results", "cross_validation", "cross_validation_differences", "cross_validation_gaps", "cross_validation_families", "collected"}
+    assert not set(study_page.TEXTS) & set(pd.read_parquet(out / "cross_validation.parquet").columns)
     pd.testing.assert_frame_equal(pd.read_parquet(out / "results.parquet"), pd.read_parquet(run / "results.parquet"))
     study_page.ship(out, tmp_path / "again")
     assert all((tmp_path / "again" / path.name).read_bytes() == path.read_bytes() for path in out.iterdir())
@@ -195,7 +195,7 @@ def test_choosing_again_makes_the_tables_that_ship_and_keeps_what_was_measured()
 
 
 def test_cells_of_a_table_and_the_legend():
-    told = study_page.told("", pd.DataFrame({"p_value": [1e-9, 0.25], "gain": [float("nan"), 0.12345]}), gain="what is won")
+    told = study_page.captioned("", pd.DataFrame({"p_value": [1e-9, 0.25], "gain": [float("nan"), 0.12345]}), gain="what is won")
     assert (
         told.endswith("| <0.001 |  |\n| 0.25 | 0.123 |")
         and told.startswith("`p_value`: exact sign test")

@@ -28,7 +28,7 @@ def summary(folder: Path) -> dict:
     return {
         "rows": {name: len(table) for name, table in tables.items()},
         "levels": {name: {str(level): count for level, count in sorted(found.items())} for name, found in levels.items()},
-        "methods": {name: sorted(set(tables[name]["arm"])) for name in ("translations", "results", "crossfit", "crossfit_filtered")},
+        "methods": {name: sorted(set(tables[name]["arm"])) for name in ("translations", "results", "cross_validation", "cross_validation_filtered")},
     }
 
 

@@ -181,7 +181,7 @@ def test_a_tree_has_a_leaf_a_trajectory_with_its_scores_words_and_choosers(data)
     task = ROLLOUTS["task"][0]
     own = ROLLOUTS[ROLLOUTS["task"] == task]
     choices = pd.DataFrame({"capture_id": [own["capture_id"].iloc[1]] * 2, "task": task, "arm": "guided", "seed": [0, 1]})
-    data.given["crossfit"], data.tables = choices, (*data.tables, "crossfit")
+    data.given["cross_validation"], data.tables = choices, (*data.tables, "cross_validation")
     made = tree.tree(data, task, "ridge")
     leaves = made["roots"][0]["leaves"]
     assert [leaf["depth"] for leaf in leaves] == sorted(own["branch_depth"]) and made["models"] == ["ridge", "transformer"]

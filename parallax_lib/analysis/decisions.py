@@ -26,7 +26,7 @@ VERDICT = ("level", "reason", "validated", "parallel", "checked", "toolchain", "
 
 
 def program_key(row: Mapping) -> str:
-    """Identity of a program: its task and its text, whichever arm wrote it."""
+    """Identity of a program: its task and its text, whichever method wrote it."""
     code = row["code"] if isinstance(row.get("code"), str) else ""
     return slug(str(row["task"]), [str(row["task"]), code])
 

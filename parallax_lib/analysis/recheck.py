@@ -86,10 +86,10 @@ def doubts(table: pd.DataFrame, threshold: float, weakness: Mapping[str, float])
 
 
 def both_rates(results: pd.DataFrame, decisions: Mapping[int, str]) -> pd.DataFrame:
-    """Validated share per arm, by the harness alone and with the decisions (row number -> accept | reject) laid on top.
+    """Validated share per method, by the harness alone and with the decisions (row number -> accept | reject) laid on top.
 
     Rows the harness could not judge count only once a person decided them; the interval is the rechecked rate's.  A table without
-    arms is one.
+    methods is one.
     """
     results = results if "arm" in results else results.assign(arm="all programs")
     results = results[["arm", "task", "reason", "validated"]]  # texts are heavy to take apart

@@ -68,7 +68,7 @@ def render(counts: dict, run: str, at_k: list[dict] = ()) -> str:
         lines += ["", f"{title} (total)", *(f"  {name:<20}{count:>6}" for name, count in counts["total"][part].items())]
     if at_k:
         cells = [tuple(f"{v:.3f}" if isinstance(v, float) else "-" if v is None else str(v) for v in row.values()) for row in at_k]
-        lines += ["", "at k (means over tasks; -: not checked)", *_aligned([tuple(at_k[0]), *cells])]
+        lines += ["", "at k (means over tasks; -: not checked)", *_aligned([tuple(map(heading, at_k[0])), *cells])]
     return "\n".join([f"run {run}", "", *lines]) + "\n"
 
 

@@ -82,7 +82,7 @@ class Latent(Section):
     proposal: str = "gaussian"  # of translator.proposals.PROPOSALS
     sigma: float = Field(0.5, ge=0)  # logits: 1.3 is near the spread of Gumbel noise, so about one draw of the plan at temperature 1
     unit: Literal["rms", "absolute"] = "rms"  # of sigma, for gaussian
-    words: int = Field(8, ge=1)  # likeliest words whose logits move, for logits; directions, for pca
+    words: int = Field(8, ge=1)  # likeliest tokens whose logits move, for logits; directions, for pca
     pca: str = "data/rollouts"  # folder of rollouts whose latents give the directions of pca
 
 
@@ -103,9 +103,9 @@ class Collect(Section):
     onward: bool = False  # a branch-off goes on with noise at every later latent, as search does; else it differs at one
     shipped: str = ""  # folder of rollouts collected earlier, added to the live ones
     shipped_limit: int = Field(0, ge=0)  # tasks of it that are used, drawn by hash; 0: all
-    influence_sigmas: tuple[Annotated[float, Field(ge=0)], ...] = (0.0, 1.0)
-    influence_limit: int = Field(1, ge=0)  # tasks of the latent-influence probe
-    influence_branches: int = Field(2, ge=1)
+    sensitivity_sigmas: tuple[Annotated[float, Field(ge=0)], ...] = (0.0, 1.0)
+    sensitivity_limit: int = Field(1, ge=0)  # tasks of the probe of latent sensitivity
+    sensitivity_branches: int = Field(2, ge=1)
 
 
 class Reward(Section):
@@ -119,7 +119,7 @@ class Prm(Section):
     heads: int = Field(4, ge=1)
     dropout: float = Field(0.1, ge=0, lt=1)
     lora_rank: int = Field(0, ge=0)  # causal LM only: train adapters of this rank, its weights stay in their precision; 0: train it whole
-    reads: Literal["states", "words", "both"] = "states"  # a latent as it is, the input embedding it is aligned to, or one after the other
+    reads: Literal["states", "embeddings", "both"] = "states"  # a latent as it is, the input embedding it is aligned to, or one after the other
     context: Literal["none", "pooled"] = "none"  # pooled: the PRM also reads the mean state of the prompt
     loss: str = "mse"  # of prm.losses.LOSSES
     epochs: int = Field(20, ge=1)
@@ -148,7 +148,7 @@ class Selection(Section):
 
 
 class Search(Section):
-    limit: int = Field(5, ge=1)  # test tasks translated by every arm
+    limit: int = Field(5, ge=1)  # test tasks translated by every method
     per_direction: int = Field(0, ge=0)  # at most so many of them in one direction; 0: as many as come
     branches: int = Field(4, ge=1)  # N, row 0 unperturbed
     samples: int = Field(3, ge=1)  # pool of whole programs for best-of-N and the oracle
@@ -156,7 +156,7 @@ class Search(Section):
     margin: float = 0.0
     lookahead: Literal[0, 1] = 0  # 1: score the states that the candidates lead to; dearer
     beam: int = Field(1, ge=1)  # prefixes kept while thinking in steps; at most `branches`
-    repair: int = Field(0, ge=0)  # further rounds in which every arm mends what failed, told the compiler's or the run's log
+    repair: int = Field(0, ge=0)  # further rounds in which every method mends what failed, told the compiler's or the run's log
     repair_limit: int = Field(0, ge=0)  # tasks that repair rounds are made for, under the first seed; 0: all, under all seeds
     arms: tuple[str, ...] = ()  # names in `search.arms.ARMS`; empty: all of them
     seeds: tuple[int, ...] = Field((0,), min_length=1)
@@ -262,9 +262,9 @@ def check(values: dict, lines: dict[tuple, int], file: Path) -> Params:
         seeds = getattr(params, section).seeds
         if len(set(seeds)) < len(seeds):
             raise UserError(f"{file.name}: {section}.seeds: {list(seeds)} has one twice; each is a run of its own")
-    if params.latent.proposal == "mc_dropout" and max(params.latent.sigma, *params.collect.influence_sigmas, 0.0) >= 1:
-        told = "with mc_dropout sigma is the share of units that is dropped"
-        raise UserError(f"{file.name}: latent.sigma, collect.influence_sigmas: {told}; keep all of them below 1")
+    if params.latent.proposal == "mc_dropout" and max(params.latent.sigma, *params.collect.sensitivity_sigmas, 0.0) >= 1:
+        reason = "with mc_dropout sigma is the share of units that is dropped"
+        raise UserError(f"{file.name}: latent.sigma, collect.sensitivity_sigmas: {reason}; keep all of them below 1")
     if params.search.choose == "trajectories" and (params.search.beam > 1 or params.search.lookahead):
         raise UserError(f"{file.name}: search.choose trajectories takes no beam and no lookahead; leave them out, or choose steps")
     for key, name in (("prm.kind", params.prm.kind), *(("prm.baselines", kind) for kind in params.prm.baselines)):

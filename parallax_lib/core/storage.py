@@ -34,7 +34,7 @@ MAKERS = {  # table -> the stage that makes it
     "rollouts": "01",
     **dict.fromkeys(("history", "scores", "scores_by_depth", "calibration"), "02"),
     **dict.fromkeys(("branches", "selection"), "03"),
-    **dict.fromkeys(("crossfit", "crossfit_differences", "crossfit_gaps", "crossfit_families", "crossfit_filtered"), "03"),
+    **dict.fromkeys(("cross_validation", "cross_validation_differences", "cross_validation_gaps", "cross_validation_families", "cross_validation_filtered"), "03"),
     "translations": "04",
     **dict.fromkeys(("pool", "results", "rounds", "arms", "repairs", "paired"), "05"),
     "recheck": "06",
@@ -238,7 +238,7 @@ def write_table(folder: Path, name: str, frame) -> Path:
 
 
 def read_table(folder: Path, name: str):
-    """The frame of `<name>.parquet`, old names of arms replaced; for a missing or damaged one it is told which stage makes it."""
+    """The frame of `<name>.parquet`, old names of methods replaced; for a missing or damaged one it is told which stage makes it."""
     import pandas as pd
 
     path = folder / f"{name}.parquet"
@@ -251,7 +251,7 @@ def read_table(folder: Path, name: str):
 
 
 def _renamed(frame):
-    """The frame of an older run under today's names of arms, in its columns and in those cells that name arms."""
+    """The frame of an older run under today's names of methods, in its columns and in those cells that name methods."""
     for old, new in RENAMED["search.arms"].items():
         frame = frame.rename(columns={old: new})
         for column in {"arm", "against", "comparison"} & set(frame):

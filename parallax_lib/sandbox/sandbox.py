@@ -132,8 +132,8 @@ def run(
     Raises nothing for what the command does; failures on our side come back as status infra_error.
     """
     assert len(stdin) <= STDIN_BYTES, len(stdin)
-    mine = {**BASE_ENV, **(hardware.next_gpu() if gpu else {}), **(env or {})}
-    job = Job(_with_outputs(argv, outputs), files, limits, mine, stdin, roots, gpu, outputs, farewell)
+    environment = {**BASE_ENV, **(hardware.next_gpu() if gpu else {}), **(env or {})}
+    job = Job(_with_outputs(argv, outputs), files, limits, environment, stdin, roots, gpu, outputs, farewell)
     out = _run(job, level)
     if out.status not in BROKEN or not process_limits.tight(level.user, limits.processes) or _run(job, level).status in BROKEN:
         return out
@@ -211,9 +211,9 @@ def probe(unsafe: bool = False) -> Level:
 def broken_promise(level: Level) -> str:
     """The first thing the sandbox promises and does not keep here, "" when it keeps all."""
     with tempfile.NamedTemporaryFile(prefix="parallax-") as host:
-        seen = run(["/bin/sh", "-c", PROMISES if level.name == "bwrap" else LESSER, "sh", host.name], {}, Limits(), level)
-    if seen.status != "ok" or seen.stdout:
-        return (seen.stdout or seen.stderr or f"it ends with {seen.returncode}").splitlines()[0]
+        outcome = run(["/bin/sh", "-c", PROMISES if level.name == "bwrap" else LESSER, "sh", host.name], {}, Limits(), level)
+    if outcome.status != "ok" or outcome.stdout:
+        return (outcome.stdout or outcome.stderr or f"it ends with {outcome.returncode}").splitlines()[0]
     for script, change, expected in LIMIT_CHECKS if level.name == "bwrap" or level.user is not None else LIMIT_CHECKS[:3]:
         got = run(["/bin/sh", "-c", script], {}, replace(Limits(wall_s=20), **change), level).status
         if got != expected:
@@ -257,12 +257,12 @@ def _limited(job: Job, processes: int | None) -> list[str]:
     processes: most processes and threads of the user that it runs as; None: as many as the harness may have.
     """
     limits, cpu = job.limits, machine_limits.at_most(resource.RLIMIT_CPU, int(job.limits.cpu_s) + 1)
-    wanted = [f"--cpu={cpu}:{machine_limits.at_most(resource.RLIMIT_CPU, cpu + 1)}", "--core=0"]
-    wanted += [f"--fsize={machine_limits.at_most(resource.RLIMIT_FSIZE, limits.tmp_mb << 20)}", *machine_limits.lifted()]
-    wanted += [f"--stack={machine_limits.at_most(resource.RLIMIT_STACK, limits.stack_mb << 20)}"]
+    options = [f"--cpu={cpu}:{machine_limits.at_most(resource.RLIMIT_CPU, cpu + 1)}", "--core=0"]
+    options += [f"--fsize={machine_limits.at_most(resource.RLIMIT_FSIZE, limits.tmp_mb << 20)}", *machine_limits.lifted()]
+    options += [f"--stack={machine_limits.at_most(resource.RLIMIT_STACK, limits.stack_mb << 20)}"]
     if processes is not None:
-        wanted.append(f"--nproc={processes}")
-    return ["prlimit", *wanted, "--", *job.argv]
+        options.append(f"--nproc={processes}")
+    return ["prlimit", *options, "--", *job.argv]
 
 
 def _start_bwrap(stack: ExitStack, job: Job, level: Level) -> tuple[subprocess.Popen, int, None]:
@@ -293,9 +293,9 @@ def _start_bare(stack: ExitStack, job: Job, level: Level) -> tuple[subprocess.Po
         (folder / name).chmod(0o755)
     for name, data in job.files.items():
         path = folder / "job" / name
-        for made in [p for p in reversed(path.parents) if not p.exists()]:
-            made.mkdir()
-            made.chmod(0o755)
+        for missing in [p for p in reversed(path.parents) if not p.exists()]:
+            missing.mkdir()
+            missing.chmod(0o755)
         path.write_bytes(data)
         path.chmod(0o555)
     work = str(folder / "work")

@@ -175,7 +175,7 @@ def keep_decisions(entries: Sequence[Entry], path: Path) -> int:
 
 
 def accounting(output: Path, path: Path) -> str:
-    """Automatic and adjudicated rates, in total, by direction and by arm, of an `inference_output_<run>.jsonl` and its decisions."""
+    """Automatic and adjudicated rates, in total, by direction and by method, of an `inference_output_<run>.jsonl` and its decisions."""
     rows = inference_files.read_output(output)
     rows = rows.assign(direction=rows["direction"] if "direction" in rows else "all")
     decided = decisions.rows_decided(rows, path)

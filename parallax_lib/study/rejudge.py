@@ -1,6 +1,6 @@
 """Judges shipped rollouts again with this machine's compilers and today's rules, and says which verdicts changed.
 
-Knows a folder of rollouts, or a run's, and its card.  Knows no rule of a verdict.
+Knows a folder of rollouts, or a run's, and its metadata.  Knows no rule of a verdict.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from parallax_lib.core.config import check, resolve
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.storage import read_table, read_vectors, slug, writable_folder
 from parallax_lib.search import rollout_files
-from parallax_lib.search.rollout_files import read_shipped, write_shipped
+from parallax_lib.search.rollout_files import read_rollouts, write_rollouts
 from parallax_lib.study import inference_files, row_tasks
 from parallax_lib.study import run as runs
 from parallax_lib.verdict import batch as judge_batch
 
-KEPT = ("suite", "reward")  # of the card's parameters: what a task and a reward are
+KEPT = ("suite", "reward")  # of the parameters: what a task and a reward are
 
 
 def rejudge(path: str, out: Path | None, workers: int, say: Callable[[str], None] = print) -> pd.DataFrame:
@@ -33,17 +33,17 @@ def rejudge(path: str, out: Path | None, workers: int, say: Callable[[str], None
     if out:
         writable_folder(out)
     rows, vectors = read_rows(path)
-    card = read_card(path)
-    sections = {name: card["params"][name] for name in KEPT} | {"run": run_name(path)}
-    races = {name: value for name, value in card["params"].get("validation", {}).items() if name == "races"}  # judged or not, as it was
+    metadata = read_metadata(path)
+    sections = {name: metadata["params"][name] for name in KEPT} | {"run": run_name(path)}
+    races = {name: value for name, value in metadata["params"].get("validation", {}).items() if name == "races"}  # judged or not, as it was
     sections["validation"] = races | {"workers": workers}
-    run = runs.open_params(check(sections, {}, Path("card.json")), say=True)
+    run = runs.open_params(check(sections, {}, Path("metadata.json")), say=True)
     found = row_tasks.find_tasks(rows, runs.all_tasks(run), run.folder / "tasks_of_rows.jsonl")
     if found.older or found.own or None in found.of:
         say(found.text(len(rows)))
     judged = inference_files.judge_rows(run, rows.drop(columns="origin"), found.of)
     if out:
-        write_shipped(out, judged, vectors, card | {"rejudged": judge_batch.machine_text().splitlines()})
+        write_rollouts(out, judged, vectors, metadata | {"rejudged": judge_batch.machine_text().splitlines()})
     before = {f"was{mark}": rows[name] if name in rows else "not judged" for mark, name in (("", "reason"), ("_toolchain", "toolchain"))}
     return judged.assign(**before)
 
@@ -53,18 +53,18 @@ def read_rows(path: str) -> tuple[pd.DataFrame, np.ndarray]:
     folder = resolve(path)
     if (folder / "rollouts.parquet").exists():
         return read_table(folder, "rollouts").drop(columns="split"), read_vectors(folder / "latents.safetensors")
-    return read_shipped(path)
+    return read_rollouts(path)
 
 
-def read_card(path: str) -> dict:
-    """The folder's card, of a run's folder its manifest.  Raises UserError where there is none: it says which suite the tasks are of."""
+def read_metadata(path: str) -> dict:
+    """The folder's metadata, of a run's folder its manifest.  Raises UserError where there is none: it says which suite the tasks are of."""
     folder = resolve(path)
-    name = "card.json" if (folder / "card.json").exists() or not (folder / "manifest.json").exists() else "manifest.json"
-    card = rollout_files.read_card(folder, name)
-    if not set(KEPT) <= set(card.get("params", {})):
+    name = "metadata.json" if (folder / "metadata.json").exists() or not (folder / "manifest.json").exists() else "manifest.json"
+    metadata = rollout_files.read_metadata(folder, name)
+    if not set(KEPT) <= set(metadata.get("params", {})):
         needed = " and ".join(f"params.{name}" for name in KEPT)
-        raise UserError(f"{folder / name}: not a card with {needed}; it must name the suite of the rollouts")
-    return card
+        raise UserError(f"{folder / name}: no metadata with {needed}; it must name the suite of the rollouts")
+    return metadata
 
 
 def run_name(path: str) -> str:

@@ -119,10 +119,10 @@ def train_prm(run: Run, kind: str | torch.nn.Module, rows: pd.DataFrame, vectors
     refuse_leaks(run, rows)
     targets, _ = reward_labels.label(rows, vectors.shape[1])
     contexts, start = prompt_states(run, rows), init_of(params, kind)
-    told = [targets.tolist(), list(rows["capture_id"]), rows["split"].tolist(), read_by(run, vectors)]
+    inputs = [targets.tolist(), list(rows["capture_id"]), rows["split"].tolist(), read_by(run, vectors)]
     code = source_digest(trial, kind, *methods.members(params, "loss"))
     begun = [fingerprint.content(resolve(start))] if start else []
-    folder = _fresh_folder(run, kind, [prm_settings(run), params.seed, *told, code, *begun])
+    folder = _fresh_folder(run, kind, [prm_settings(run), params.seed, *inputs, code, *begun])
     name = trained_folder(run, kind).name.removeprefix("prm-")
     return fit_rows(params, kind, rows, vectors, folder, contexts, lambda row: run.progress(f"train {name}", int(row["step"]), 0))
 

@@ -15,7 +15,7 @@ from parallax_lib.analysis.view.dataset import open_dataset
 from parallax_lib.analysis.view.notebook import Page
 from parallax_lib.analysis.view.rerun import Workshop
 from parallax_lib.core.config import check, load_file, resolve
-from parallax_lib.search.rollout_files import read_shipped
+from parallax_lib.search.rollout_files import read_rollouts
 from parallax_lib.study import run as runs
 
 KEPT = ("suite", "validation", "reward")  # sections that say what a task is and how it is judged
@@ -50,5 +50,5 @@ def step_scores(run: runs.Run) -> tuple[pd.DataFrame, pd.DataFrame]:
     if not run.shipped:
         rows, scores = run.table("rollouts"), run.table("scores")
     else:
-        rows, scores = read_shipped(run.params.collect.shipped)[0], run.table("step_scores")
+        rows, scores = read_rollouts(run.params.collect.shipped)[0], run.table("step_scores")
     return rows[rows["capture_id"].isin(scores["capture_id"])], scores[scores["capture_id"].isin(rows["capture_id"])]

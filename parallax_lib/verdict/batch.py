@@ -59,15 +59,15 @@ def judge_many(
 
     try:
         tasks = [task for code, task in distinct.values() if code]
-        wanted = {reference_key(t.kernel, t.source, bench): t for t in tasks}
-        total = len(wanted) + len(distinct)
-        references = _fallen({key: pool.submit(_reference, t, bench) for key, t in wanted.items()}, lambda done: progress(done, total))
+        needed = {reference_key(t.kernel, t.source, bench): t for t in tasks}
+        total = len(needed) + len(distinct)
+        references = _fallen({key: pool.submit(_reference, t, bench) for key, t in needed.items()}, lambda done: progress(done, total))
         for some in batched(distinct.items(), readmission.EVERY):  # not more than are judged between two looks at the machine
             futures = {}
             for key, (code, task) in some:
                 reference = references.get(reference_key(task.kernel, task.source, bench))
                 futures[key] = pool.submit(validate.judged, code, task, bench, reference)
-            start = len(wanted) + len(verdicts)
+            start = len(needed) + len(verdicts)
             verdicts |= _fallen(futures, lambda done, start=start: progress(start + done, total), fallen)
     except BrokenProcessPool:
         raise UserError("validation.workers: a judging process was killed (memory?); run again with fewer, verdicts are kept") from None

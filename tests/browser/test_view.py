@@ -45,7 +45,7 @@ def own(tmp_path):
     """(address, file of decisions) of small tables full of hostile texts, compared with the same under other verdicts."""
     results, rollouts = frames.results(), frames.rollouts().assign(root=lambda rows: rows["task"], resample=0)
     choices = pd.DataFrame({"capture_id": rollouts["capture_id"][::4], "task": rollouts["task"][::4], "arm": "guided", "seed": 0})
-    tables = {"results": results, "rollouts": rollouts, "scores": frames.scores(rollouts), "crossfit": choices}
+    tables = {"results": results, "rollouts": rollouts, "scores": frames.scores(rollouts), "cross_validation": choices}
     other = results.copy()
     other.loc[:5, ["reason", "validated"]] = ["timeout", False]
     data = dataset.frame_dataset(tables, tmp_path / "d.json", "frames")

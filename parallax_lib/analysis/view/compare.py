@@ -22,7 +22,7 @@ def methods(programs: Programs, a: str, b: str) -> dict:
     """Method `a` against `b` in one table: rates with the paired difference and its interval, and every task with its outcome."""
     frame = programs.frame
     if "arm" not in frame:
-        raise UserError(f"table {programs.name}: no column arm; methods are compared in the table results")
+        raise UserError(f"table {programs.name}: no column method; methods are compared in the table results")
     arms = list(dict.fromkeys(frame["arm"]))
     for arm in (a, b):
         if arm not in arms:

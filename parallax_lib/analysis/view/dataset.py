@@ -176,7 +176,7 @@ def _writable(folder: Path) -> bool:
 
 def _params(path: Path, name: str) -> dict:
     """Parameter sections of what made the tables: of a manifest, a card, or the file in params/ of that name."""
-    for file in (path / "manifest.json", path / "card.json"):
+    for file in (path / "manifest.json", path / "metadata.json"):
         if file.exists():
             return json.loads(file.read_text(encoding="utf-8")).get("params", {})
     from parallax_lib.core.config import dump, load_file

@@ -106,7 +106,7 @@ class Desk:
         return int(rows[later[0]]) if later else None
 
     def rates(self) -> list[dict]:
-        """Validated share per arm by the harness alone, and with the decisions laid on top."""
+        """Validated share per method by the harness alone, and with the decisions laid on top."""
         frame = self.programs.frame
         if frame.empty:
             return []

@@ -77,7 +77,7 @@ def _scores_of(scores: pd.DataFrame, rows: pd.DataFrame, model: str) -> dict[str
 
 def chosen_by(dataset: Dataset, task: str) -> dict[str, list[str]]:
     """{capture_id: ["guided, 2 of 3 seeds", ...]}: who took the trajectory, from the tables of choices."""
-    choices = dataset.optional("crossfit")
+    choices = dataset.optional("cross_validation")
     if choices.empty or "capture_id" not in choices:
         return {}
     part = choices[choices["task"] == task]

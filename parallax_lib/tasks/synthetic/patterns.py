@@ -1,7 +1,7 @@
 """Kernel grammars: reads parallax_lib/tasks/synthetic/grammars/*.txt, where each pattern is C++ with $holes, and fills the holes.
 
 A pattern is one hot function: its serial text, and for OpenMP and CUDA a text (or pragmas for the serial text) per
-strategy word, labelled right or wrong.  Knows nothing of whole programs, plans over several functions, or compilers.
+plan token, labelled right or wrong.  Knows nothing of whole programs, plans over several functions, or compilers.
 
     === NAME family=F scale=S      starts a pattern; header lines `key: value` follow
     --- serial                     lines `@1`, `@2` mark where a pragma may go
