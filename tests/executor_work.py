@@ -33,6 +33,13 @@ def count_try(file) -> int:
     return len(Path(file).read_text())
 
 
+def ends_with_7(size, shrink=1):
+    """The process ends so until a quarter of the size is asked for."""
+    if shrink < 4:
+        os._exit(7)
+    return size // shrink
+
+
 def succeeds_at(file, attempt):
     tries = count_try(file)
     if tries < attempt:

@@ -396,3 +396,10 @@ def test_tls_takes_all_three_files(tmp_path):
         for value in ("", str(tmp_path / "none")):
             with pytest.raises(UserError, match=f"executor.{name}: .*is no file; TLS takes all of tls_ca, tls_cert, tls_key"):
                 ExecutorConfig("dask", **{**files, name: value})
+
+
+def test_the_exit_code_that_stands_for_out_of_memory_halves_the_batch():
+    config = ExecutorConfig(workers=2, retries=2, backoff_s=0, oom_exit_code=7)
+    assert dict(run_map(work.ends_with_7, [40], config)) == {0: 10}
+    [(_, failed)] = run_map(work.ends_with_7, [40], ExecutorConfig(workers=2, retries=2, backoff_s=0))
+    assert isinstance(failed, ItemFailed) and "exit code 7" in str(failed)

@@ -41,30 +41,33 @@ def test_what_changed_is_named_and_written(folder, tmp_path, capsys):
     assert json.loads((tmp_path / "again" / "metadata.json").read_text())["rejudged"][0].startswith("serial")
 
 
-def test_rows_of_another_suite_are_refused(folder, tmp_path, capsys):
+def test_a_row_whose_source_has_changed_is_judged_against_the_source_that_it_names(folder, capsys):
     path, _, vectors = folder
     rows, _ = rollout_files.read_rollouts(str(path))
-    rows.loc[2, "source_code"] = rows.loc[2, "source_code"] + "\n"
+    good = rows.index[rows["reason"] == "ok"][0]
+    older, code = rows.loc[good, "source_code"], rows.loc[good, "code"]
+    rows.loc[2, ["task", "kernel", "source_code", "code"]] = rows.loc[good, ["task", "kernel", "source_code", "code"]].tolist()
+    for name in ("source_code", "code"):  # both print another constant than the suite's programs do
+        rows.loc[2, name] = rows.loc[good, name].replace("return 0;", 'printf("older 4.25\\n");\n  return 0;')
+    assert rows.loc[2, "code"] != code and rows.loc[2, "source_code"] != older
+    rows.loc[2, "reason"] = "timeout"
     rollout_files.write_rollouts(path, rows.drop(columns="origin"), vectors, json.loads((path / "metadata.json").read_text()))
-    assert main(["rejudge", str(path)]) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1 and f"1 tasks, {rows.loc[2, 'task']} first, have another source" in said
+    judged = rejudge.rejudge(str(path), None, 1)
+    assert judged.loc[2, ["was", "reason"]].tolist() == ["timeout", "ok"] and judged.loc[2, "task"] == rows.loc[2, "task"]
+    assert "1 of tasks whose source has changed" in capsys.readouterr().out
 
 
-def test_a_runs_folder_is_exported_first_and_then_judged_again(folder, tmp_path, capsys):
+def test_a_runs_folder_is_judged_again_as_it_is(folder, tmp_path, capsys):
     path, reasons, vectors = folder
-    run, out = tmp_path / "run", tmp_path / "out"
-    storage.write_table(run, "rollouts", rollout_files.read_rollouts(str(path))[0])
+    run = tmp_path / "run"
+    storage.write_table(run, "rollouts", rollout_files.read_rollouts(str(path))[0].assign(split="train"))
     storage.write_vectors(run / "latents.safetensors", vectors)
     storage.write_json(run / "manifest.json", {"params": json.loads((path / "metadata.json").read_text())["params"]})
-    assert main(["rejudge", str(run)]) == 2
-    assert f"python -m parallax_lib export {run} --out DIR" in capsys.readouterr().err
-    assert main(["export", str(run), "--out", str(out)]) == 0
     try:
-        assert main(["rejudge", str(out), "--workers", "1"]) == 0
+        assert main(["rejudge", str(run), "--workers", "1"]) == 0
         assert f"1  timeout -> {reasons[1]}" in capsys.readouterr().out
     finally:
-        shutil.rmtree(config.ROOT / "data" / "runs" / rejudge.run_name(str(out)), ignore_errors=True)
+        shutil.rmtree(config.ROOT / "data" / "runs" / rejudge.run_name(str(run)), ignore_errors=True)
 
 
 @pytest.mark.parametrize("command", [
@@ -85,11 +88,11 @@ def test_the_rules_of_the_cards_verdicts_stay(folder, monkeypatch):
     (path / "metadata.json").write_text(json.dumps(metadata))
     asked = []
 
-    def judge(run, rows, tasks):
+    def judge(run, rows, of):
         asked.append(run.params.validation)
         return rows
 
-    monkeypatch.setattr(rejudge.runs, "judge_frame", judge)
+    monkeypatch.setattr(rejudge.inference_files, "judge_rows", judge)
     rejudge.rejudge(str(path), None, 3)
     assert (asked[0].unsafe, asked[0].cpu_s) == (False, config.Validate().cpu_s)
     assert (asked[0].races, asked[0].workers) == ("off", 3)  # data/rollouts was judged without the race stage

@@ -37,6 +37,7 @@ class ExecutorConfig:
     timeout_s: float = 3600  # of one call, from when it is handed over; not enforced when the call runs in this process
     retries: int = 2  # further attempts after a failed one
     backoff_s: float = 1.0  # wait before the first retry, doubled before each next one
+    oom_exit_code: int = -9  # a worker process that ends so counts as out of memory; -9: killed, as the kernel does
     address: str = ""  # of a Dask scheduler: tls://host:8786 or tcp://, or the file that it was started with as --scheduler-file
     tls_ca: str = ""  # files in PEM format for a Dask cluster that speaks TLS; all empty: what Dask's own configuration says
     tls_cert: str = ""
@@ -66,7 +67,11 @@ class ExecutorConfig:
 
 
 class WorkerDied(RuntimeError):
-    """The process or container ended without an answer: it crashed, or was killed for memory."""
+    """The process or container ended without an answer: it crashed, or was killed for memory.  exit_code: of a process."""
+
+    def __init__(self, text: str, exit_code: int | None = None):
+        super().__init__(text)
+        self.exit_code = exit_code
 
 
 def invoke(fn: Callable, args: tuple, kwargs: dict) -> Any:
@@ -132,7 +137,8 @@ class Worker:
             ok, value = self.pipe.recv()
         except (EOFError, BrokenPipeError, ConnectionResetError):
             self.process.join()
-            raise WorkerDied(f"the worker process ended with exit code {self.process.exitcode}") from None
+            code = self.process.exitcode
+            raise WorkerDied(f"the worker process ended with exit code {code}", code) from None
         if ok:
             return value
         raise value

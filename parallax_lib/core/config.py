@@ -21,9 +21,27 @@ from parallax_lib.core.yaml_files import parse, read_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 DIRECTIONS = ("serial-omp", "serial-cuda", "omp-cuda", "cuda-omp")
+PRM_FILES = ("train_jsonl", "valid_jsonl", "vectors", "fields", "checkpoint", "init")
 SMALL_PRMS = ("transformer", "gru", "ridge")  # not a language model
+API_NAMES = {"openmp": "omp", "c": "serial", "c++": "serial", "cpp": "serial", "sequential": "serial", "cu": "cuda", "nvidia": "cuda"}
 
 
+def api_name(text: str) -> str:
+    """An API as this project spells it: OpenMP is omp, C++ is serial."""
+    word = text.strip().lower()
+    return API_NAMES.get(word, word)
+
+
+def direction_name(text: str) -> str:
+    """A direction as this project spells it, source-target: "cuda:omp", "CUDA -> OpenMP" and "cuda_to_omp" are cuda-omp."""
+    return "-".join(map(api_name, re.split(r"\s*(?:->|=>|→|:|/|>|_to_|_2_|\s+to\s+|-|_)\s*", text.strip().lower())))
+
+
+def _directions(value: Any) -> Any:
+    return tuple(direction_name(each) if isinstance(each, str) else each for each in value) if isinstance(value, (list, tuple)) else value
+
+
+ONE_OR_MORE = BeforeValidator(lambda value: (value,) if isinstance(value, str) and value else value or ())
 SWITCH = BeforeValidator(lambda value: {True: "on", False: "off"}[value] if isinstance(value, bool) else value)  # YAML reads on as true
 
 
@@ -33,12 +51,13 @@ class Section(BaseModel):
 
 class Suite(Section):
     kinds: tuple[str, ...] = Field(("minibench",), min_length=1)  # of tasks.suites.SUITES
-    root: str = ""  # HeCBench checkout, for kind hecbench
+    root: str = ""  # HeCBench checkout, for kind hecbench, and for what the rows of `file` do not hold
+    file: Annotated[tuple[str, ...], ONE_OR_MORE] = ()  # JSON Lines, Parquet or CSV with a task or a program a row, for kind tasks
     forge_count: int = Field(100, ge=0)  # programs to draw, for kind forge
     forge_wide: int = Field(0, ge=0)  # more programs, of patterns that a seed puts together, for the PRM to train on and for no test
     forge_seed: int = 1_000_000  # first seed of the programs of kind forge
     forge_families: Literal["train", "heldout", "all", "mostly_heldout"] = "all"  # mostly_heldout: those three times as often as the others
-    directions: tuple[str, ...] = Field(DIRECTIONS, min_length=1)  # source API - target API
+    directions: Annotated[tuple[str, ...], BeforeValidator(_directions)] = Field(DIRECTIONS, min_length=1)  # cuda:omp is cuda-omp
     test_fraction: float = Field(0.4, ge=0, le=1)  # of the kernels, by whole families
     valid_fraction: float = Field(0.15, ge=0, le=1)  # of the kernels too
     split_seed: int = 4  # which families are tested
@@ -74,6 +93,7 @@ class Decode(Section):
 
 class Collect(Section):
     limit: int = Field(8, ge=0)  # tasks collected live; 0: none, `shipped` has them all
+    per_direction: int = Field(0, ge=0)  # at most so many of them in one direction; 0: as many as come
     resamples: int = Field(1, ge=1)  # R: branch-offs at each of `depths`
     depths: tuple[int, ...] = ()  # latent indices where rollouts branch off, one named twice has twice as many; empty: every index
     onward: bool = False  # a branch-off goes on with noise at every later latent, as search does; else it differs at one
@@ -107,12 +127,25 @@ class Prm(Section):
     zeta: float = 4.0  # margin of the rank loss
     threshold: float = 0.5  # score above which the PRM likes a program; targets at or above it are positive for the rank loss
     checkpoint: str = ""  # use this trained PRM in stages 03 and 04 instead of the run's own
+    init: str = ""  # start the training from the weights of this trained PRM, whose kind and shape then hold
+    train_jsonl: str = ""  # rows to train on, instead of stage 01's: a JSONL file in the published layout
+    valid_jsonl: str = ""  # rows to test on (stage 03); empty: the test families of the training file
+    vectors: str = ""  # base folder of the tensors that the rows name; empty: beside each JSONL file, or vectors/ there
+    fields: str = ""  # YAML file that says what fields of those files are called
+    save_every: int = Field(50, ge=0)  # updates between checkpoints; 0: one at the end of every epoch
+    keep: int = Field(2, ge=0)  # newest checkpoints left on disk; 0: all
+    save_path: str = ""  # folder of checkpoint-<step> and final; empty: in the run's folder
     baselines: tuple[str, ...] = ("ridge", "gru")  # kinds trained beside the run's own, in stage 02
     folds: int = Field(0, ge=0)  # stage 03: every family the translator was not trained on is tested once, so many at a time; 0: not done
 
 
+class Selection(Section):
+    tolerance: float = Field(0.05, ge=0, le=1)  # of reward, in stage 03: a pick this close to the best sibling is one of the best
+
+
 class Search(Section):
     limit: int = Field(5, ge=1)  # test tasks translated by every method
+    per_direction: int = Field(0, ge=0)  # at most so many of them in one direction; 0: as many as come
     branches: int = Field(4, ge=1)  # N, row 0 unperturbed
     samples: int = Field(3, ge=1)  # pool of whole programs; the oracle over fewer than `branches` bounds no choice among trajectories
     choose: str = "steps"  # in `search.policies.POLICIES`: guided takes the best of N states at every step, or of N whole `trajectories`
@@ -130,6 +163,8 @@ class Validate(Section):
     memory_mb: int = Field(2048, ge=1)  # of one run
     processes: int = Field(320, ge=1)  # and threads, of one run: honest programs ask for up to 256
     workers: int = Field(2, ge=1)  # programs judged at once; more than four are judged by processes of their own
+    gpus: tuple[Annotated[int, Field(ge=0)], ...] = ()  # numbers of the GPUs that judged programs run on; empty: the driver's choice
+    max_parallel: int = Field(0, ge=0)  # programs judged at once for each of `gpus`, instead of `workers`; 0: `workers`
     races: Annotated[Literal["off", "on", "auto"], SWITCH] = "auto"  # race stage for correct programs; auto: where its tools are installed
     timing: Annotated[Literal["off", "on"], SWITCH] = "off"  # exclusive timing lane for correct programs
     cuda: Literal["auto", "gpu", "emulated", "compile"] = "auto"  # where CUDA programs run; auto: a GPU, else the CPU
@@ -147,6 +182,8 @@ class Executor(Section):
     gpu: str = ""  # as Modal spells it, such as H100 or A100-80GB:2
     timeout_s: int = Field(3600, ge=1)  # of one call that does not run in this process
     retries: int = Field(2, ge=0)  # further attempts after a failed call
+    backoff_s: float = Field(1.0, ge=0)  # wait before the first of them, doubled before each next one
+    oom_exit_code: int = -9  # a worker process that ends so ran out of memory: the next attempt has half of the batch
     volume: str = ""  # a Modal Volume that keeps downloaded weights
 
 
@@ -168,6 +205,7 @@ class Params(Section):
     collect: Collect = Collect()
     reward: Reward = Reward()
     prm: Prm = Prm()
+    selection: Selection = Selection()
     search: Search = Search()
     validation: Validate = Validate()
     executor: Executor = Executor()
@@ -195,11 +233,20 @@ def load_file(path: str | Path, sets: tuple[str, ...] = ()) -> Params:
         raise UserError(f"{path}: no such parameter file; params/ holds {known}")
     values, lines = read_yaml(path)
     values.setdefault("run", path.stem)
+    return _from_here(check(_with_sets(values, sets), lines, path))
+
+
+def load_values(values: dict, sets: tuple[str, ...] = ()) -> Params:
+    """Parameters of nested values and command-line overrides, without a file."""
+    return _from_here(check(_with_sets(values, sets), {}, Path("--set")))
+
+
+def _with_sets(values: dict, sets: tuple[str, ...]) -> dict:
     for item in sets:
         given = _parse_set(item)
         _fields(given, {}, f"--set {item}")
         values = merge(values, given)
-    return check(values, lines, path)
+    return values
 
 
 def check(values: dict, lines: dict[tuple, int], file: Path) -> Params:
@@ -223,6 +270,8 @@ def check(values: dict, lines: dict[tuple, int], file: Path) -> Params:
             raise UserError(f"{file.name}: {key}: {name!r} is no kind of PRM; did you mean {close[0]!r}?")
     if not params.collect.limit and not params.collect.shipped:
         raise UserError(f"{file.name}: collect.limit: 0 collects nothing; raise it, or name rollouts as collect.shipped")
+    if params.validation.max_parallel and not params.validation.gpus:
+        raise UserError(f"{file.name}: validation.max_parallel: it counts for each of validation.gpus; name those, such as [0, 1]")
     if params.executor.kind == "dask" and not params.executor.address:
         raise UserError(f"{file.name}: executor.address: name the Dask scheduler, tcp://host:8786 or the file of its --scheduler-file")
     if params.search.beam > params.search.branches:
@@ -246,6 +295,16 @@ def resolve(path: str) -> Path:
     """A path as given, or relative to the repository."""
     given = Path(path).expanduser()
     return given if given.is_absolute() or os.path.exists(given) else ROOT / path
+
+
+def _from_here(params: Params) -> Params:
+    """The parameters with the PRM's files by their full paths where they lie outside the repository: notebooks run in another folder."""
+    given = {name: Path(getattr(params.prm, name)).expanduser() for name in PRM_FILES if getattr(params.prm, name)}
+    here = {name: str(path.resolve()) for name, path in given.items() if os.path.exists(path)}
+    if params.prm.save_path and not Path.cwd().resolve().is_relative_to(ROOT):
+        here["save_path"] = str(Path(params.prm.save_path).expanduser().resolve())
+    outside = {name: path for name, path in here.items() if not Path(path).is_relative_to(ROOT)}
+    return params.model_copy(update={"prm": params.prm.model_copy(update=outside)})
 
 
 def id_or_folder(name: str) -> str:

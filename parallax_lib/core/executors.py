@@ -102,7 +102,7 @@ class RetryingExecutor(Executor):
             except Exception as error:
                 if attempt == self._config.retries or isinstance(error, UserError):  # bad input stays bad
                     raise
-                if is_out_of_memory(error):
+                if is_out_of_memory(error) or getattr(error, "exit_code", None) == self._config.oom_exit_code:
                     shrink *= 2
                     traceback.clear_frames(error.__traceback__)  # they hold the tensors that left no room
             if self._closing.wait(self._config.backoff_s * 2**attempt):

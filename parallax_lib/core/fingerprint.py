@@ -53,11 +53,14 @@ def inputs(params: Params) -> str:
     """Digest of all files that a run reads and its parameters only name: kernels, the harness's own sources, weights, rollouts."""
     named = (params.suite.root, params.translator.model, params.translator.adapter, params.collect.shipped, params.prm.checkpoint)
     pca = params.latent.pca if params.latent.proposal == "pca" else ""
-    given = [resolve(name) for name in (*named, pca) if name and resolve(name).is_dir()]
+    rows = (params.prm.train_jsonl, params.prm.valid_jsonl, params.prm.fields, params.prm.vectors, params.prm.init)
+    given = [resolve(name) for name in (*named, *rows, pca) if name and resolve(name).exists()]
     return listing(*ASKED_AND_JUDGED, *given)
 
 
 def _files(folder: Path) -> list[Path]:
+    if folder.is_file():
+        return [folder]
     found = ((path, path.relative_to(folder).parts) for path in folder.rglob("*") if path.is_file())
     return sorted(path for path, parts in found if not any(part.startswith(".") or part == "__pycache__" for part in parts))
 

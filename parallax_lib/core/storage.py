@@ -27,6 +27,7 @@ from safetensors.numpy import load, save
 from parallax_lib.core import renamed
 from parallax_lib.core.config import ROOT
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.vector_format import as_stored, as_vectors
 
 GZIP = b"\x1f\x8b"
 WAIT_S = 60.0  # for another process's transaction in the journal
@@ -202,11 +203,13 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_vectors(path: Path, vectors: np.ndarray, packed: bool = False) -> None:
-    """One shard: float16 [n, K, D].  packed: compressed, in less than half the room, each of the D dimensions as int8 in
-    steps of a power of two; a value then differs by at most 1/63 of the largest one in its dimension, and packed again by nothing."""
+    """One shard [n, K, D]: float16 as it is; float32 as bfloat16 where all values are such, else as it is.
+
+    packed: compressed, in less than half the room, each of the D dimensions as int8 in steps of a power of two; a value then
+    differs by at most 1/63 of the largest one in its dimension, and packed again by nothing."""
     assert vectors.ndim == 3, vectors.shape
     if not packed:
-        write_atomic(path, save({"latents": np.ascontiguousarray(vectors, dtype=np.float16)}))
+        write_atomic(path, save(as_stored(np.ascontiguousarray(vectors))))
         return
     values = vectors.astype(np.float32)
     assert np.isfinite(values).all()
@@ -217,11 +220,10 @@ def write_vectors(path: Path, vectors: np.ndarray, packed: bool = False) -> None
 
 
 def read_vectors(path: Path, width: int | None = None) -> np.ndarray:
-    """A shard as float16 [n, K, D], packed or not; a truncated file, a wrong width or non-finite values are refused."""
+    """A shard [n, K, D] as it was written; a truncated file, a wrong width or non-finite values are refused."""
     try:
         data = path.read_bytes()
-        parts = load(gzip.decompress(data) if data.startswith(GZIP) else data)
-        vectors = (parts["whole"].transpose(2, 1, 0) * parts["step"]).astype(np.float16) if "whole" in parts else parts["latents"]
+        vectors = as_vectors(load(gzip.decompress(data) if data.startswith(GZIP) else data))
     except FileNotFoundError:
         raise UserError(f"{path}: no such vector shard; collect again or restore the file") from None
     except (SafetensorError, KeyError, ValueError, OSError, EOFError, zlib.error) as e:

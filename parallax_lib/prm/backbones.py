@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from parallax_lib.core.config import id_or_folder
 from parallax_lib.core.errors import UserError
-from parallax_lib.translator import weights
+from parallax_lib.translator import shapes, weights
 
 
 class CausalBody(nn.Module):
@@ -107,9 +107,9 @@ def pretrained(name: str, lora_rank: int = 0) -> CausalBody:
 
 def described(name: str, lora_rank: int = 0) -> CausalBody:
     """`pretrained` in shape and precision; its weights are not read."""
-    from transformers import AutoConfig, AutoModel
+    from transformers import AutoModel
 
-    config = AutoConfig.from_pretrained(id_or_folder(name), trust_remote_code=False)
+    config = shapes.configuration(name)
     return CausalBody(AutoModel.from_config(config, dtype=(config.dtype or torch.float32) if lora_rank else torch.float32), lora_rank)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,8 +32,11 @@ class TrainState:
     history: list[dict] = field(default_factory=list)
 
 
-def write(folder: Path, model, optimizer, state: TrainState, run: str) -> Path:
-    """`folder`/checkpoint-<step> of the run with that fingerprint; older ones beyond two are deleted."""
+def write(
+    folder: Path, model, optimizer, state: TrainState, run: str, keep: int = KEPT, more: Callable[[Path], None] = lambda part: None
+) -> Path:
+    """`folder`/checkpoint-<step> of the run with that fingerprint, and what `more(part)` adds; older ones beyond `keep` are deleted
+    (0: none are)."""
 
     def extra(part: Path) -> None:
         torch.save(optimizer.state_dict(), part / "optimizer.pt")
@@ -40,9 +44,10 @@ def write(folder: Path, model, optimizer, state: TrainState, run: str) -> Path:
             save_file(state.best, part / "best.safetensors")
         plain = {k: getattr(state, k) for k in ("step", "best_loss", "waited", "history")}
         (part / "state.json").write_text(json.dumps(plain | {"run": run}))
+        more(part)
 
     path = prm_model.save(model, folder / f"checkpoint-{state.step}", extra)
-    for old in find(folder)[:-KEPT]:
+    for old in find(folder)[:-keep] if keep else ():
         shutil.rmtree(old)
     return path
 

@@ -164,8 +164,12 @@ def to_probability(name: str, scores: Tensor) -> Tensor:
 
     Of rank and listwise they are not calibrated.
     """
-    kind = name if name in ("sigmoid", "clip") else activation(name)
-    return scores.sigmoid() if kind == "sigmoid" else soft_clip(scores)
+    return scores.sigmoid() if read_as(name) == "sigmoid" else soft_clip(scores)
+
+
+def read_as(name: str) -> str:
+    """ "sigmoid" or "clip": an activation as it is, or that of a loss."""
+    return name if name in ("sigmoid", "clip") else activation(name)
 
 
 def soft_clip(scores: Tensor) -> Tensor:

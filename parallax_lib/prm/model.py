@@ -26,11 +26,14 @@ from torch import Tensor, nn
 
 from parallax_lib.core.config import SMALL_PRMS
 from parallax_lib.core.errors import UserError
+from parallax_lib.prm import trainer_checkpoint
 from parallax_lib.prm.backbones import CausalBody, Recurrent, described, from_saved_config, pretrained, small_llama
 from parallax_lib.prm.losses import find_loss, to_probability
 from parallax_lib.prm.own_module import Own, as_prm
-from parallax_lib.prm.shape import OWN, PRMConfig, check_width, match_width
+from parallax_lib.prm.shape import OWN, PRMConfig, check_width, match_width, read_description
 from parallax_lib.translator import weights
+
+LEFT_OUT = {"lora_rank": 0, "base": "", "activation": "", "adapter": "mlp"}  # values that prm.json leaves out
 
 
 class PRM(nn.Module):
@@ -40,7 +43,7 @@ class PRM(nn.Module):
         super().__init__()
         self.config = replace(config, width=backbone.width)
         self.backbone = backbone
-        self.adapter = _adapter(config.latent_width, self.config.width)
+        self.adapter = _adapter(config.latent_width, self.config.width, config.adapter)
         self.head = nn.Linear(self.config.width, 1)
         self.dropout = nn.Dropout(config.dropout)
         self.register_buffer("mean", torch.zeros(config.latent_width))
@@ -208,7 +211,7 @@ def save(model, folder: str | Path, extra: Callable[[Path], None] | None = None)
     part = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    description = {name: value for name, value in asdict(model.config).items() if value or name not in ("lora_rank", "base", "activation")}
+    description = {name: value for name, value in asdict(model.config).items() if value != LEFT_OUT.get(name, object)}
     (part / "prm.json").write_text(json.dumps(description, indent=1) + "\n")
     save_file({k: v.detach().cpu().contiguous() for k, v in learned(model).items()}, part / "model.safetensors")
     if isinstance(getattr(model, "backbone", None), CausalBody):
@@ -224,9 +227,12 @@ def load(folder: str | Path, latent_width: int | None = None, device: str = "cpu
     """A saved model in eval mode.  `latent_width`: the translator's, checked before anything large is read.  `module`: of a
     PRM of one's own, a module of that class; its weights are replaced.
 
-    UserError for a missing path, a folder of checkpoints, another width, damaged or foreign files.
+    A Hugging Face trainer's checkpoint is read by `trainer_checkpoint`.  UserError for a missing path, a folder of checkpoints,
+    another width, damaged or foreign files.
     """
     folder = Path(folder)
+    if trainer_checkpoint.is_one(folder):
+        return _of_trainer(folder, latent_width).to(device).eval()
     config = read_config(folder, latent_width)
     weights.refuse_pointers(folder, "prm.checkpoint")
     try:
@@ -259,21 +265,36 @@ def read_config(folder: Path, latent_width: int | None = None) -> PRMConfig:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; a PRM is a folder with prm.json and model.safetensors")
     file = folder / "prm.json"
-    if not file.exists():
-        found = sorted((p.parent for p in folder.glob("*/prm.json")), key=lambda p: (len(p.name), p.name))
+    if trainer_checkpoint.is_one(folder):
+        config = trainer_checkpoint.read_shape(folder)
+    elif not file.exists():
+        inside = (p for p in folder.iterdir() if p.is_dir() and ((p / "prm.json").exists() or trainer_checkpoint.is_one(p)))
+        found = sorted(inside, key=lambda p: (len(p.name), p.name))
         hint = f"it holds {', '.join(p.name for p in found)}: give one of these" if found else "is it the right folder?"
         raise UserError(f"{folder}: no prm.json here; {hint}")
-    try:
-        config = PRMConfig(**json.loads(file.read_text()))
-    except (json.JSONDecodeError, TypeError) as e:
-        raise UserError(f"{file}: not a PRM's description ({e})") from None
+    else:
+        config = read_description(file)
     if latent_width is not None:
         match_width(latent_width, config.state_width, f"the PRM in {folder}")
     return config
 
 
-def _adapter(width: int, out: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(width, out), nn.GELU(), nn.LayerNorm(out))
+def _of_trainer(folder: Path, latent_width: int | None) -> PRM:
+    """A PRM of a Hugging Face trainer's checkpoint; what its weights lack (the statistics of latents) stays 0 and 1."""
+    config, state = read_config(folder, latent_width), trainer_checkpoint.read_state(folder)
+    model = PRM(config, CausalBody(trainer_checkpoint.empty_body(folder)))
+    try:
+        model.load_state_dict(model.state_dict() | state)
+    except RuntimeError as e:
+        raise UserError(f"{folder}: its weights do not fit together: {' '.join(str(e).split())[:160]}") from None
+    return model
+
+
+def _adapter(width: int, out: int, kind: str = "mlp") -> nn.Sequential:
+    if kind == "none":
+        match_width(width, out, "a PRM without an adapter")
+        return nn.Sequential()
+    return nn.Sequential(nn.Linear(width, out), *((nn.GELU(), nn.LayerNorm(out)) if kind == "mlp" else ()))
 
 
 def _tensor(values) -> Tensor:

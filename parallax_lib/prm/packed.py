@@ -22,7 +22,7 @@ _LOADED: dict[tuple[str, str], Any] = {}  # (hash of its files, device) -> model
 
 def pack(folder: Path, shared_disk: bool = False) -> dict[str, Any]:
     """A PRM as plain data: name -> sha256 of its files, and the files themselves, or on a shared disk where they are."""
-    files = sorted(path for path in folder.iterdir() if path.suffix in (".json", ".safetensors"))
+    files = sorted(path for path in folder.iterdir() if path.suffix in (".json", ".safetensors", ".bin", ".yaml"))
     rest = {"folder": str(folder.resolve())} if shared_disk else {"files": {path.name: path.read_bytes() for path in files}}
     return {"sha256": {path.name: _sha256(path) for path in files}} | rest
 

@@ -5,7 +5,9 @@ Knows no weights.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import Tensor
 
@@ -28,6 +30,7 @@ class PRMConfig:
     steps: int = 0  # K, one probe each (ridge only)
     lora_rank: int = 0  # causal LM only: its weights stay as they are, adapters of this rank are trained; 0: all of it, in float32
     base: str = ""  # fingerprint of the weights beneath the adapters; building fills it in
+    adapter: str = "mlp"  # Linear, GELU, LayerNorm; "linear": Linear alone; "none": latents enter the backbone as they are
     activation: str = ""  # of a loss of one's own: "sigmoid" or "clip"; training sets it, so that the PRM is read without the loss
 
     @property
@@ -50,3 +53,11 @@ def match_width(given: int, expected: int, owner: str) -> None:
     if given != expected:
         hint = "use the translator it was trained with, or train a PRM for this one"
         raise UserError(f"latents are {given} wide, {owner} takes {expected}: {hint}")
+
+
+def read_description(file: Path) -> PRMConfig:
+    """What a PRM's prm.json says.  UserError where it is none."""
+    try:
+        return PRMConfig(**json.loads(file.read_text()))
+    except (json.JSONDecodeError, TypeError) as e:
+        raise UserError(f"{file}: not a PRM's description ({e})") from None

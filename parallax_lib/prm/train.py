@@ -21,10 +21,11 @@ import torch
 from torch import Tensor
 
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.fingerprint import content
 from parallax_lib.core.source import source_digest
 from parallax_lib.core.storage import derive_seed, digest
 from parallax_lib.core.tables import name_of
-from parallax_lib.prm import checkpoints
+from parallax_lib.prm import checkpoints, warm_start
 from parallax_lib.prm.checkpoints import TrainState
 from parallax_lib.prm.dataset import Dataset, moments, prepare
 from parallax_lib.prm.losses import ACTIVATIONS, LOSSES, LossOptions, activation, find_loss
@@ -52,9 +53,11 @@ class TrainConfig:
     weighting: str = "rollouts"  # see dataset.prepare
     precision: str = "fp32"  # "bf16": compute in bfloat16; the weights stay float32
     seed: int = 0
+    init: str = ""  # folder of a trained PRM whose weights, kind and shape the training starts from
     eval_every: int = 0  # updates between evaluations; 0: at the end of every epoch
     patience: int = 5  # evaluations without a better valid loss before stopping; 0: never
-    save_every: int = 0  # updates between checkpoints; 0: none
+    save_every: int = 0  # updates between checkpoints; 0: none, -1: one at the end of every epoch
+    keep: int = checkpoints.KEPT  # newest checkpoints left on disk; 0: all
 
 
 def fit_model(kind: str | torch.nn.Module, *data, prm: PRMConfig | None = None, **options):
@@ -86,8 +89,8 @@ def fit(
 
     latents [n, K, D], targets [n, K] in 0..1, counts [n, K] (0 = no label), groups [n] (siblings, e.g. task ids), split
     [n] of "train" | "valid" | anything else (unused), contexts [n, D] for a PRM with pooled context.  With `out_dir`
-    the model is written to out_dir/final, whole with what `extra(folder)` adds to it or not at all, and checkpoints to
-    out_dir/checkpoint-<step>; an interrupted run goes on from the newest one and ends with the same weights.  UserError
+    the model is written to out_dir/final, whole with what `extra(folder)` adds to it or not at all, and checkpoints, with that
+    too, to out_dir/checkpoint-<step>; an interrupted run goes on from the newest one and ends with the same weights.  UserError
     for bad settings or data.
     """
     config = replace(config, loss=name_of(LOSSES, config.loss, "prm.loss"))
@@ -96,17 +99,17 @@ def fit(
     prm = replace(prm or PRMConfig(), loss=config.loss, latent_width=data.latents.shape[2], steps=data.latents.shape[1])
     prm = replace(prm, activation="" if config.loss in ACTIVATIONS else activation(config.loss))
     folder = None if out_dir is None else Path(out_dir)
-    if prm.backbone == "ridge" and module is None:
+    if prm.backbone == "ridge" and module is None and not config.init:
         model, history = fit_ridge(data, prm)
     else:
         model = initial_model(data, prm, config, module).to(device)
-        history = _loop(model, data, config, folder, progress or (lambda row: None), resume)
+        history = _loop(model, data, config, folder, progress or (lambda row: None), resume, extra)
     if folder is not None:
         save(model, folder / "final", lambda part: (_write_record(part, config, history), extra(part)))
     return model.eval(), history
 
 
-def _loop(model: PRM, data: Dataset, config: TrainConfig, folder: Path | None, progress, resume: bool) -> pd.DataFrame:
+def _loop(model: PRM, data: Dataset, config: TrainConfig, folder: Path | None, progress, resume: bool, extra) -> pd.DataFrame:
     """Train in place from the newest checkpoint or from the start."""
     optimizer, run = first_phase(model, config), fingerprint(data, model.config, config) if folder else ""
     state = _restore(model, optimizer, config, folder, run, resume)
@@ -125,8 +128,8 @@ def _loop(model: PRM, data: Dataset, config: TrainConfig, folder: Path | None, p
         phase = 1 + (len(optimizer.param_groups) > 1)
         row = {"step": state.step, "epoch": epoch, "phase": phase, "train_loss": loss, "valid_loss": valid_loss}
         state.history.append(row | {"lr": lr, "backbone_lr": optimizer.param_groups[-1]["lr"] if phase == 2 else 0.0})
-        if folder and config.save_every and state.step % config.save_every == 0:
-            checkpoints.write(folder, model, optimizer, state, run)
+        if folder and (last if config.save_every < 0 else config.save_every and state.step % config.save_every == 0):
+            checkpoints.write(folder, model, optimizer, state, run, config.keep, extra)
         progress(state.history[-1])
     if state.best is not None:
         restore(model, state.best)
@@ -135,6 +138,8 @@ def _loop(model: PRM, data: Dataset, config: TrainConfig, folder: Path | None, p
 
 def initial_model(data: Dataset, prm: PRMConfig, config: TrainConfig, module: torch.nn.Module | None = None) -> PRM | Own:
     """Seeded weights, or those of a module of one's own; statistics and output bias from the training rows."""
+    if config.init:
+        return warm_start.begun(config.init, config.loss, prm)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config.seed, "weights"))
         model = build(prm) if module is None else Own(module, prm)
@@ -264,11 +269,12 @@ def _restore(model, optimizer, config: TrainConfig, folder: Path | None, run: st
 
 def fingerprint(data: Dataset, prm: PRMConfig, config: TrainConfig) -> str:
     """Identity of a run: settings, data and code.  A checkpoint of another one is not continued."""
-    content = hashlib.sha256()
+    told = hashlib.sha256()
     for part in data.tensors():
-        content.update(part.contiguous().view(torch.uint8).numpy())
+        told.update(part.contiguous().view(torch.uint8).numpy())
+    begun = [content(Path(config.init))] if config.init else []
     code = source_digest(initial_model, _loop, find_loss(config.loss))
-    return digest([asdict(config), asdict(prm), data.split, content.hexdigest(), code])
+    return digest([asdict(config), asdict(prm), data.split, told.hexdigest(), code, *begun])
 
 
 def _write_record(part: Path, config: TrainConfig, history: pd.DataFrame) -> None:

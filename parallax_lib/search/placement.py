@@ -40,6 +40,8 @@ def executor_config(params: Params) -> ExecutorConfig:
         gpu=e.gpu or None,
         timeout_s=e.timeout_s,
         retries=e.retries,
+        backoff_s=e.backoff_s,
+        oom_exit_code=e.oom_exit_code,
         volume=e.volume or None,
         folders=tuple(filter(None, (adapter, basis))) if e.kind == "modal" else (),
     )

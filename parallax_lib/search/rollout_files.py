@@ -20,11 +20,10 @@ import pandas as pd
 from parallax_lib.core.config import resolve
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.storage import read_vectors, write_atomic, write_json, write_vectors
-from parallax_lib.search.published_format import import_layout
+from parallax_lib.search.published_format import import_layout, with_tree
 
 SHARD_ROWS = 3000
 NEEDED = ("capture_id", "task", "kernel", "family", "direction", "source_code", "code")
-BRANCH = re.compile(r"^(?P<root>.+?)(?:_v(?P<depth>\d+)_r(?P<resample>\d+))?$")  # published naming of a rollout
 
 
 def write_rollouts(folder: Path, frame: pd.DataFrame, vectors: np.ndarray, extra: dict) -> None:
@@ -47,7 +46,7 @@ def write_rollouts(folder: Path, frame: pd.DataFrame, vectors: np.ndarray, extra
 
 
 def read_rollouts(path: str, width: int | None = None) -> tuple[pd.DataFrame, np.ndarray]:
-    """(rollouts, latents float16 [n, K, D]) of a folder that `write_rollouts` wrote or of one in the published layout.
+    """(rollouts, latents [n, K, D]) of a folder that `write_rollouts` wrote or of one in the published layout.
 
     Raises UserError for a missing folder, a missing column, a damaged file or another model's width.
     """
@@ -56,7 +55,7 @@ def read_rollouts(path: str, width: int | None = None) -> tuple[pd.DataFrame, np
         frame, vectors = _own(folder, width)
     elif any((folder / name).exists() for name in ("dataset.jsonl", "dataset.jsonl.gz")):
         frame, vectors = import_layout(folder)
-        frame = _with_tree(frame, folder)
+        frame = with_tree(frame)
         if width not in (None, vectors.shape[2]):
             raise UserError(f"{folder}: vectors are {vectors.shape[2]} wide, the translator's states {width}; they come from another model")
     elif not folder.is_dir():
@@ -83,12 +82,12 @@ def _own(folder: Path, width: int | None) -> tuple[pd.DataFrame, np.ndarray]:
     return frame, vectors
 
 
-def read_metadata(folder: Path) -> dict:
-    """What the folder's metadata.json holds; nothing where none can be read.  UserError where the file has its old name."""
+def read_metadata(folder: Path, name: str = "metadata.json") -> dict:
+    """What the folder's description holds; nothing where none can be read.  UserError where the file has its old name."""
     if (folder / "card.json").exists() and not (folder / "metadata.json").exists():
         raise UserError(f"{folder / 'card.json'}: this file is called metadata.json now; rename it")
     try:
-        return json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
+        return json.loads((folder / name).read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError):
         return {}
 
@@ -101,16 +100,3 @@ def _digest(folder: Path) -> str:
 
 def _place(path: Path) -> int:
     return int(re.findall(r"\d+", path.name)[0])
-
-
-def _with_tree(frame: pd.DataFrame, folder: Path) -> pd.DataFrame:
-    """Where a rollout branches off, from its name where the rows do not say."""
-    if "capture_id" not in frame:
-        raise UserError(f"{folder}: rows of dataset.jsonl have no capture_id")
-    parts = frame["capture_id"].astype(str).str.extract(BRANCH)
-    tree = {
-        "root": parts["root"],
-        "branch_depth": parts["depth"].fillna("-1").astype(int),
-        "resample": parts["resample"].fillna("0").astype(int),
-    }
-    return frame.assign(**{name: column for name, column in tree.items() if name not in frame})

@@ -23,6 +23,7 @@ from parallax_lib.core.executors import run_map
 from parallax_lib.core.progress import Inside, Meter, unheard
 from parallax_lib.core.source import source_digest
 from parallax_lib.core.storage import Journal, derive_seed, digest, read_vectors, slug, write_vectors
+from parallax_lib.core.vector_format import narrow
 from parallax_lib.search import methods, placement
 from parallax_lib.tasks import extraction, prompts
 from parallax_lib.tasks.task import Task
@@ -224,7 +225,7 @@ def generate(translator: Translator, tasks: list[Task], params: Params, inside: 
     temperatures = [params.decode.temperature] * len(tree)
     answers = write_answers(translator, trajectory, [ids[i] for i in rows.tolist()], params, temperatures, seeds, inside)
     out = [row_of(task, params, v, r) | answer for (task, v, r), answer in zip(tree, answers, strict=True)]
-    return out, trajectory.latents.float().cpu().numpy().astype(np.float16)
+    return out, narrow(trajectory.latents.float().cpu().numpy())
 
 
 def row_of(task: Task, params: Params, v: int, r: int) -> dict:

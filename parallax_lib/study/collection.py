@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from parallax_lib.core.storage import (
 from parallax_lib.prm import labels as reward_labels
 from parallax_lib.search import latent_sensitivity, methods, rollouts
 from parallax_lib.search.rollout_files import read_rollouts, write_rollouts
-from parallax_lib.study import remembered
+from parallax_lib.study import prm_data, remembered
 from parallax_lib.study import run as runs
 from parallax_lib.study.run import Run, beside, judge_frame, open_params
 from parallax_lib.tasks.synthetic import generator
@@ -93,18 +94,25 @@ def tour_task(run: Run, rows: pd.DataFrame | None = None) -> Task:
     return min(pool, key=lambda t: (len(t.source_code), t.id))
 
 
-def collect_live(run: Run, chosen: Sequence[Task], **own: methods.Given) -> tuple[pd.DataFrame, np.ndarray]:
-    """Rollouts of the chosen tasks, generated, judged and rewarded; latents float16 [n, K, D].
+def chosen_tasks(run: Run, pool: list[Task]) -> list[Task]:
+    """The tasks of the pool that a run collects live."""
+    c = run.params.collect
+    return spread(pool, c.limit, run.params.seed, c.per_direction)
 
+
+def collect_live(run: Run, chosen: Sequence[Task], judge: bool = True, **own: methods.Given) -> tuple[pd.DataFrame, np.ndarray]:
+    """Rollouts of the chosen tasks, generated, judged and rewarded; latents [n, K, D].
+
+    judge: False writes them only; their verdicts are made later.
     own: names or functions instead of the settings, proposal=, align=, reward=; `runs.using` keeps them for later stages too.
     """
     run = runs.using(run, **own)
     methods.check(run.params, "proposal", "align", "reward")
     folder = run.folder / "vectors"
-    with beside(run, chosen) as judge:
-        rollouts.collect(list(chosen), run.params, run.journal, folder, run.progress, judge)
+    with beside(run, chosen) if judge else nullcontext(lambda rows: None) as written:
+        rollouts.collect(list(chosen), run.params, run.journal, folder, run.progress, written)
     frame, vectors = rollouts.load_rollouts(run.journal, folder, rollouts.chunk_keys(list(chosen), run.params))
-    return judge_frame(run, frame, chosen).assign(origin="live"), vectors
+    return (judge_frame(run, frame, chosen) if judge else frame).assign(origin="live"), vectors
 
 
 def sensitivity_rows(run: Run, chosen: Sequence[Task]) -> pd.DataFrame:
@@ -178,17 +186,21 @@ def keep_rollouts(run: Run, rollouts: pd.DataFrame, vectors: np.ndarray) -> None
 
 
 def load_rollouts(run: Run) -> tuple[pd.DataFrame, np.ndarray]:
-    """(rollouts with their splits, latents float16 [n, K, D]) of the run; of the study that ships, those of data/rollouts."""
+    """(rollouts with their splits, latents [n, K, D]) of the run: those of its JSONL files, else stage 01's; of the study that
+    ships, those of data/rollouts."""
+    if prm_data.given(run.params):
+        return prm_data.load(run.params)
     if run.shipped:
         frame, vectors = shipped_rollouts(run, run.params.latent.steps)
         return with_splits(run, frame), vectors
     return run.table("rollouts"), read_vectors(run.folder / "latents.safetensors")
 
 
-def collect_to(params: Params, out: Path, metadata: dict, force: bool = False) -> None:
+def collect_to(params: Params, out: Path, metadata: dict, force: bool = False, judge: bool = True) -> None:
     """Stage 01 without a notebook: collect, judge, probe how sensitive programs are to latents, write a folder that others can add.
 
-    The rollouts of `collect.shipped` are written along.  force: what the run remembers of them is forgotten first.
+    The rollouts of `collect.shipped` are written along.  force: what the run remembers of them is forgotten first.  judge: False
+    writes programs and latents alone, without verdicts and without the probe, which are verdicts; `rejudge` judges them.
     """
     writable_folder(out)
     folder = run_folder(params.run)
@@ -197,12 +209,15 @@ def collect_to(params: Params, out: Path, metadata: dict, force: bool = False) -
             remembered.forget(folder, "01")
         run = open_params(params)
         pool = all_tasks(run)
-        chosen = spread(pool, params.collect.limit, params.seed)
-        frame, vectors = with_shipped(run, *(collect_live(run, chosen) if chosen else (None, None)))
+        chosen = chosen_tasks(run, pool) if params.collect.limit else []
+        frame, vectors = with_shipped(run, *(collect_live(run, chosen, judge) if chosen else (None, None)))
         frame = frame.drop(columns=["split", "origin"])
         write_rollouts(out, frame, vectors, metadata)
-        if params.collect.sensitivity_limit:
+        if judge and params.collect.sensitivity_limit:
             unseen = [t for t in pool if t.kernel.family not in generator.SEEN_FAMILIES]
             probe = sensitivity_rows(run, spread(unseen, params.collect.sensitivity_limit, params.seed))
             write_atomic(out / "latent_sensitivity.jsonl.gz", gzip.compress(probe.to_json(orient="records", lines=True).encode(), mtime=0))
-    print(frame.groupby("direction")["reason"].value_counts().to_string())
+    if judge:
+        print(frame.groupby("direction")["reason"].value_counts().to_string())
+    else:
+        print(f"{len(frame)} rollouts, not judged; judge them: python -m parallax_lib rejudge {out} --out DIR")

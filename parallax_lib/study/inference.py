@@ -40,7 +40,8 @@ def held_out_tasks(run: Run) -> list[Task]:
     held_out = [t for t in pool if t.kernel.family in tested]
     if not held_out:
         raise UserError("suite: no kernel of a test family; raise suite.test_fraction or change suite.split_seed")
-    return spread(held_out, run.params.search.limit, run.params.seed)
+    s = run.params.search
+    return spread(held_out, s.limit, run.params.seed, s.per_direction)
 
 
 def loop_parts(run: Run, task: Task) -> tuple[Translator, list]:

@@ -19,11 +19,12 @@ from parallax_lib.prm import model as prm_model
 from parallax_lib.search import guided_search, placement, rollouts
 from parallax_lib.study.training import prm_shape
 from parallax_lib.tasks import suites
-from parallax_lib.tasks.task import tasks
-from parallax_lib.translator import models
+from parallax_lib.tasks.task import Task, tasks
+from parallax_lib.translator import models, shapes
 from parallax_lib.translator.engine import GROW
 
 GIB = 2**30
+ASKED = 200  # tokens of a prompt beside the source
 WRITING = "a smaller decode.batch, or fewer executor.workers"
 TRAINED = 16  # bytes a learned value: float32 weight, gradient, Adam's two moments
 MOMENT = {"01": 1.15, "02": 1.25, "03": 1.25, "04": 1.15}  # with activations; 1.10 and 1.24 on an H200 at 7B shapes in stages 04 and 02
@@ -32,7 +33,7 @@ CONTEXT = 0.6 * GIB  # CUDA context and what torch keeps
 
 @dataclass(frozen=True)
 class LM:
-    """A causal language model on the meta device, its tokenizer, and the precision it is used in."""
+    """A causal language model on the meta device, its tokenizer (None where it would have to be fetched), and the precision."""
 
     model: Any
     tokenizer: Any
@@ -55,15 +56,15 @@ class LM:
 
 def describe(params: TranslatorParams) -> LM:
     """The translator of those parameters without its weights.  Raises UserError in one line."""
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
     dtype = torch.bfloat16 if params.dtype == "auto" else getattr(torch, params.dtype)  # as on a GPU
     if params.model == "random":
         return LM(*models.random_model(width=models.RANDOM_WIDTH), dtype)
     folder = models.folder_of(params)
     with models.one_line(folder), torch.device("meta"):
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        return LM(AutoModelForCausalLM.from_config(config), models.load_tokenizer(params), dtype)
+        model = AutoModelForCausalLM.from_config(shapes.configuration(str(folder)))
+        return LM(model, None if shapes.known(str(folder)) else models.load_tokenizer(params), dtype)
 
 
 def prm_bytes(params: Params, kind: str, width: int) -> tuple[int, int]:
@@ -86,8 +87,8 @@ def bytes_of(config: prm_model.PRMConfig) -> tuple[int, int]:
 def dearest(lm: LM, params: Params) -> tuple[int, int, int]:
     """(rows, prompt tokens, most new tokens) of the batch that takes most; all of its rows are as long as its longest task."""
     pool = tasks(suites.load_suite(params.suite), params.suite.directions)
-    long = rollouts.too_long(pool, params)
-    pool = [t for t in pool if t.id not in long]
+    sizes = prompt_sizes(lm, pool, params)
+    pool = [t for t in pool if t.id in sizes]
     if not pool:
         raise UserError(rollouts.none_left(params))
     one = params.model_copy(update={"search": params.search.model_copy(update={"seeds": (0,)})})
@@ -95,10 +96,20 @@ def dearest(lm: LM, params: Params) -> tuple[int, int, int]:
         len(rollouts.branches(params)), guided_search.thinking_rows(guided_search.plan_rows(pool[:1], one), one)
     )  # of one task, never cut
     batches = []
-    for task, ids in zip(pool, rollouts.ask(lm, pool), strict=True):
+    for task in pool:
         rows = max(together, params.decode.batch // rollouts.weight(task, params))
-        batches.append((rows, len(ids), rollouts.token_limit(len(ids), params)))
+        batches.append((rows, sizes[task.id], rollouts.token_limit(sizes[task.id], params)))
     return max(batches, key=lambda b: b[0] * (b[1] + b[2]))
+
+
+def prompt_sizes(lm: LM, pool: list[Task], params: Params) -> dict[str, int]:
+    """Prompt tokens of the tasks that the run keeps, by id; without a tokenizer 3 bytes count as one, and ASKED are added."""
+    if lm.tokenizer is None:
+        sizes = {task.id: ASKED + len(task.source_code.encode()) // 3 for task in pool}
+        return {name: size for name, size in sizes.items() if size <= params.decode.max_prompt}
+    long = rollouts.too_long(pool, params)
+    kept = [task for task in pool if task.id not in long]
+    return {task.id: len(ids) for task, ids in zip(kept, rollouts.ask(lm, kept), strict=True)}
 
 
 def table(params: Params) -> pd.DataFrame:
@@ -137,10 +148,12 @@ def needed(rows: pd.DataFrame) -> dict[str, float]:
 def text(params: Params) -> str:
     """The table, the stages' sums, and whether they fit this machine's GPUs."""
     rows = table(params)
+    guess = "prompts are counted as a token for 3 bytes: the tokenizer is not on this disk"
+    guessed = [guess] if shapes.known(params.translator.model) else []
     sums = needed(rows)
     lines = [rows.assign(gib=rows["gib"].round(1)).to_string(index=False), ""]
     lines += [f"stage {stage}: {size:.1f} GiB a process, {1 - 1 / MOMENT[stage]:.0%} of it for activations" for stage, size in sums.items()]
-    return "\n".join([*lines, _fits(params, sums)])
+    return "\n".join([*lines, *guessed, _fits(params, sums)])
 
 
 def _fits(params: Params, sums: dict[str, float]) -> str:

@@ -25,7 +25,7 @@ NOTEBOOKS = ROOT / "notebooks"
 PART = {
     "01": ("suite", "translator", "latent", "decode", "collect", "reward", "validation", "executor"),
     "02": ("suite", "reward", "prm"),
-    "03": ("prm", "report"),
+    "03": ("prm", "selection", "report"),
     "04": ("suite", "translator", "latent", "decode", "prm", "search", "executor"),
     "05": ("search", "validation"),
     "06": (),

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import torch
 
-from parallax_lib.core.config import SMALL_PRMS, resolve
+from parallax_lib.core.config import SMALL_PRMS, Params, resolve
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.storage import slug, write_json
 from parallax_lib.prm import model as prm_model
+from parallax_lib.prm.shape import match_width
 from parallax_lib.study.run import Run
-from parallax_lib.translator.models import pick_device
+from parallax_lib.translator.models import pick_device, width_of
 
 INDEX = "cross_validation/models.json"  # family -> names of the PRMs that are tested on it
 FAMILIES = "families.json"  # beside a PRM: the families of its training and validation rows
@@ -24,7 +25,9 @@ FAMILIES = "families.json"  # beside a PRM: the families of its training and val
 
 def trained_folder(run: Run, kind: str | torch.nn.Module) -> Path:
     """Where the run trains a PRM of one kind: `<run>/prm-gru`; a language model's folder or id by its last part and a hash, a
-    module of one's own by its class."""
+    module of one's own by its class.  The run's own PRM in `prm.save_path` where that is given."""
+    if run.params.prm.save_path and kind == run.params.prm.kind:
+        return resolve(run.params.prm.save_path)
     if isinstance(kind, torch.nn.Module):
         return run.folder / f"prm-own-{slug(type(kind).__name__, type(kind).__qualname__)}"
     return run.folder / f"prm-{kind if kind in SMALL_PRMS else slug(Path(kind).name, kind)}"
@@ -60,6 +63,26 @@ def write_families(families: Iterable[str], folder: Path) -> None:
     write_json(folder / FAMILIES, sorted(set(families)))
 
 
+def check_given(params: Params, guides: bool) -> None:
+    """UserError, before anything else is read, if `prm.checkpoint` or `prm.init` is no PRM, or one of another width.
+
+    guides: the translator's states will be scored, whose width is told by its description alone.
+    """
+    for key in ("checkpoint", "init"):
+        if folder := getattr(params.prm, key):
+            if not resolve(folder).exists():
+                raise UserError(f"prm.{key}: {folder} does not exist; correct the path or set it to ''")
+            config = prm_model.read_config(resolve(folder))
+            if guides and key == "checkpoint" and params.executor.kind == "local":
+                match_width(width_of(params.translator), config.state_width, f"prm.checkpoint: the PRM in {folder}")
+
+
+def read_families(folder: Path) -> list[str]:
+    """The families of a PRM's training and validation rows; none where nothing says so."""
+    file = folder / FAMILIES
+    return json.loads(file.read_text()) if file.exists() else []
+
+
 def refuse_leaks(folder: Path, families: Iterable[str], listed: bool = False) -> None:
     """UserError if the PRM's training or validation rows were of one of the families.
 
@@ -68,7 +91,7 @@ def refuse_leaks(folder: Path, families: Iterable[str], listed: bool = False) ->
     file = folder / FAMILIES
     if listed and not file.exists():
         raise UserError(f"{file}: not there, so nothing says which families this PRM has seen; train it again (stage 02)")
-    leaked = set(families) & set(json.loads(file.read_text()) if file.exists() else ())
+    leaked = set(families) & set(read_families(folder))
     if leaked:
         raise UserError(f"{folder}: this PRM was trained on family {min(leaked)!r}, which it is to be tested on; train one without it")
 

@@ -33,6 +33,8 @@ BUNDLED = "data/adapter"  # of the translator whose corpus overuses `parallel`
 WIDTH = 118  # characters of a line of the summary
 SUMMARY = ["arm", "repair", "n", "unjudged", "validated", "rate", "low", "high", "decode_tokens", "prm_calls", "cost"]
 
+REPORTED = ("rollouts", "scores", "scores_by_depth", "calibration", "history", "selection", "results", "arms", "paired")
+
 
 def shipped_sensitivity(run: Run) -> pd.DataFrame:
     """Latent sensitivity as measured when the shipped rollouts were collected; empty without them."""

@@ -50,6 +50,10 @@ class Run:
     def table(self, name: str) -> pd.DataFrame:
         return read_table(self.tables, name)
 
+    def has(self, name: str) -> bool:
+        """Whether a stage has made that table."""
+        return (self.tables / f"{name}.parquet").exists()
+
     def keep(self, name: str, frame: pd.DataFrame) -> pd.DataFrame:
         """The frame, written as a table of the run; nothing is written beside tables that ship."""
         if not self.shipped:
@@ -104,7 +108,13 @@ def all_tasks(run: Run) -> list[Task]:
 def open_bench(run: Run) -> tuple:
     """(toolchains, sandbox level, limits, journal): what `validate.judge(code, task, *bench)` takes besides the program."""
     v = run.params.validation
-    return toolchain.detect(v.cuda), sandbox.probe(unsafe=v.unsafe), run_limits(run.params), run.journal
+    return toolchain.on_gpus(toolchain.detect(v.cuda), v.gpus), sandbox.probe(unsafe=v.unsafe), run_limits(run.params), run.journal
+
+
+def judging(params: Params) -> int:
+    """Programs judged at once."""
+    v = params.validation
+    return v.max_parallel * len(v.gpus) if v.max_parallel else v.workers
 
 
 def run_limits(params: Params) -> sandbox.Limits:
@@ -120,7 +130,7 @@ def judge_frame(run: Run, frame: pd.DataFrame, chosen: Sequence[Task], what: str
     by_id = {t.id: t for t in chosen}
     items = [(code if isinstance(code, str) else None, by_id[task]) for code, task in zip(frame["code"], frame["task"], strict=True)]
     v = run.params.validation
-    more = {"workers": v.workers, "races": v.races, "timing": v.timing}
+    more = {"workers": judging(run.params), "races": v.races, "timing": v.timing}
     more["progress"] = lambda done, total: run.progress(what, done, total, "verdicts")
     verdicts = judge_batch.judge_many(items, *open_bench(run), **more)
     table = pd.DataFrame([validate.to_row(v) for v in verdicts], index=frame.index)
@@ -139,7 +149,8 @@ def beside(run: Run, chosen: Sequence[Task]) -> Iterator[Callable[[list[dict]], 
         yield lambda rows: None
         return
     v = run.params.validation
-    each = run.params.model_copy(update={"validation": v.model_copy(update={"workers": max(1, v.workers // JUDGES)})})
+    half = v.model_copy(update={"workers": max(1, judging(run.params) // JUDGES), "max_parallel": 0})
+    each = run.params.model_copy(update={"validation": half})
     quiet = replace(run, params=each, progress=progress.Meter(lambda levels: None))
     pool = ThreadPoolExecutor(max_workers=JUDGES)
     try:

@@ -15,12 +15,20 @@ import pandas as pd
 from parallax_lib.analysis import branch_selection, comparisons, metrics
 from parallax_lib.prm import labels
 from parallax_lib.search import arms, rollouts
-from parallax_lib.study import agreement, collection, cross_validation, inference, prm_registry, training, training_ablations
+from parallax_lib.study import (
+    agreement,
+    collection,
+    cross_validation,
+    inference,
+    inference_files,
+    prm_data,
+    prm_registry,
+    training,
+    training_ablations,
+)
 from parallax_lib.study.run import Run, judge_frame
 from parallax_lib.tasks.task import Task
 from parallax_lib.translator.models import loaded_translator
-
-TOLERANCE = 0.05  # of reward: a pick this close to the best sibling is one of the best
 
 
 def tour(run: Run) -> tuple[Task, pd.DataFrame]:
@@ -58,6 +66,8 @@ def train(run: Run, rows: pd.DataFrame, vectors: np.ndarray) -> pd.DataFrame:
     """Stage 02: the run's PRM and its baselines, trained; how well they rank prefixes of test families, by latent step."""
     if run.shipped:
         return run.table("scores_by_depth")
+    if prm_data.given(run.params):
+        run.keep("rollouts", collection.load_rollouts(run)[0])
     kind = run.params.prm.kind
     model, history = training.train_prm(run, kind, rows, vectors)
     run.keep("history", history)
@@ -74,10 +84,12 @@ def select_branches(run: Run) -> pd.DataFrame:
         return run.table("selection")
     found, latents = collection.load_rollouts(run)
     test = found[found["split"] == "test"]
+    folder = prm_registry.prm_folder(run)
+    prm_registry.refuse_leaks(folder, test["family"], listed=not run.params.prm.checkpoint)
     model = prm_registry.load_prm(run, latents.shape[2])
     read = training.readings(run, latents)[test.index]
     branches = run.keep("branches", training.branch_table(model, test, read, training.prompt_states(run, test)))
-    return run.keep("selection", branch_selection.branch_selection(branches, tol=TOLERANCE))
+    return run.keep("selection", branch_selection.branch_selection(branches, tol=run.params.selection.tolerance))
 
 
 def cross_validate(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -109,22 +121,28 @@ def judge_again(run: Run) -> pd.DataFrame:
 
 
 def translate(run: Run) -> pd.DataFrame:
-    """Stage 04: every method's programs for held-out tasks, a row each, and the pool that best-of-N chooses from.
+    """Stage 04: every method's programs for held-out tasks, a row each, and the pool that best-of-N chooses from; written as
+    `inference_result_<run>.jsonl` too.
 
     Of the study that ships: the programs that the methods took.
     """
     if run.shipped:
         return run.table("results")
-    return run.keep("translations", inference.translate_all(run, inference.held_out_tasks(run)))
+    chosen = inference.held_out_tasks(run)
+    translations = run.keep("translations", inference.translate_all(run, chosen))
+    inference_files.write_results(run, translations, chosen)
+    return translations
 
 
 def judge(run: Run) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Stage 05: (every method's programs with their verdicts, the pool's, methods by repair round)."""
+    """Stage 05: (every method's programs with their verdicts, the pool's, methods by repair round); the judged programs are
+    written as `inference_output_<run>.jsonl` and `validators_results_<run>.txt` too."""
     if run.shipped:
         return run.table("results"), run.table("pool"), run.table("repairs")
     translations = run.table("translations")
     tasks = collection.tasks_of(run, translations)
     judged = judge_frame(run, translations, tasks)
+    inference_files.write_outputs(run, judged)
     pool = run.keep("pool", judged[judged["arm"] == "pool"])
     results = run.keep("results", arms.derive(judged, run.params.search.arms))
     run.keep("arms", metrics.arm_table(results))

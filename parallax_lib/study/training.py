@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -17,16 +17,19 @@ import pandas as pd
 import torch
 
 from parallax_lib.core import fingerprint
-from parallax_lib.core.config import SMALL_PRMS, Params, dump
+from parallax_lib.core.config import SMALL_PRMS, Params, dump, resolve
+from parallax_lib.core.errors import UserError
 from parallax_lib.core.source import source_digest
 from parallax_lib.core.storage import digest, read_vectors, whole, write_vectors
+from parallax_lib.core.vector_format import narrow
 from parallax_lib.prm import labels as reward_labels
 from parallax_lib.prm import model as prm_model
 from parallax_lib.prm import train
 from parallax_lib.prm.parallel_training import Material
 from parallax_lib.search import methods, rollouts
+from parallax_lib.study import prm_data
 from parallax_lib.study import run as runs
-from parallax_lib.study.prm_registry import trained_folder, write_families
+from parallax_lib.study.prm_registry import read_families, trained_folder, write_families
 from parallax_lib.study.run import Run
 from parallax_lib.tasks.synthetic import generator
 from parallax_lib.tasks.task import split_of
@@ -35,21 +38,40 @@ from parallax_lib.translator.models import loaded_translator, pick_device, use_i
 
 READINGS = "readings"  # folder of what a PRM reads of the run's latents
 
+WHERE = ("save_path", "save_every", "keep")  # where a PRM is kept, not what it is
+LATER = ("lora_rank", "init", "train_jsonl", "valid_jsonl", "vectors", "fields")
+
 
 def _fresh_folder(run: Run, kind: str | torch.nn.Module, identity) -> Path:
-    """`trained_folder`: kept, with its checkpoints, while data, settings and code are the same; emptied when they changed."""
+    """`trained_folder`: kept, with its checkpoints, while data, settings and code are the same; emptied when they changed.
+
+    A folder of the user's own, `prm.save_path`, is never emptied: UserError where it holds something else.
+    """
     folder = trained_folder(run, kind)
     key = digest([folder.name, identity])
     mark = folder / "identity.txt"
     if folder.exists() and (not mark.exists() or mark.read_text() != key):
-        shutil.rmtree(folder)
+        if run.params.prm.save_path and kind == run.params.prm.kind:
+            if any(folder.iterdir()):
+                raise UserError(f"prm.save_path: {folder} holds other files or another training; name another folder, or empty it")
+        else:
+            shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     mark.write_text(key)
     return folder
 
 
+def refuse_foreign_folder(folder: Path) -> None:
+    """UserError if a folder that a training would write into holds a whole PRM of an earlier one: it is never overwritten."""
+    if (folder / "final").exists():
+        raise UserError(f"{folder}: holds a trained PRM, final; name another folder, or remove that one")
+
+
 def refuse_leaks(run: Run, rows: pd.DataFrame) -> None:
-    """UserError if a row stands in a split that is not its family's under the run's parameters."""
+    """UserError if a row stands in a split that is not its family's under the run's parameters, or of rows from files if a
+    family stands in two splits."""
+    if prm_data.given(run.params):
+        return reward_labels.check_leakage(rows)
     suite = run.params.suite
     reward_labels.check_families(rows, {f: split_of(f, suite, generator.SEEN_FAMILIES) for f in rows["family"].unique()})
 
@@ -62,8 +84,8 @@ def train_config(params: Params, **other) -> train.TrainConfig:
 
 
 def prm_settings(run: Run) -> dict:
-    """What a trained PRM is known by; LoRA only where it is used, so that older trainings keep their names."""
-    return {name: value for name, value in dump(run.params)["prm"].items() if value or name != "lora_rank"}
+    """What a trained PRM is known by; what came later only where it is used, so that older trainings keep their names."""
+    return {name: value for name, value in dump(run.params)["prm"].items() if (value or name not in LATER) and name not in WHERE}
 
 
 def prm_shape(params: Params, kind: str) -> prm_model.PRMConfig:
@@ -97,7 +119,7 @@ def read_states(run: Run, vectors: np.ndarray, batch: int = 256) -> np.ndarray:
     for at in range(0, len(vectors), batch):
         run.progress("align latents", at * vectors.shape[1], vectors.shape[0] * vectors.shape[1], "latents")
         part = torch.from_numpy(vectors[at : at + batch]).to(translator.device, translator.model.dtype)
-        parts.append(read(part).float().cpu().numpy().astype(np.float16))
+        parts.append(narrow(read(part).float().cpu().numpy()))
     run.progress("align latents", vectors.shape[0] * vectors.shape[1], vectors.shape[0] * vectors.shape[1], "latents")
     return np.concatenate(parts)
 
@@ -115,30 +137,53 @@ def train_prm(run: Run, kind: str | torch.nn.Module, rows: pd.DataFrame, vectors
     methods.check(run.params, "loss")
     params = run.params
     refuse_leaks(run, rows)
-    targets, counts = reward_labels.label(rows, vectors.shape[1])
-    groups = rows["root"].astype("category").cat.codes.to_numpy()
-    contexts = prompt_states(run, rows)
+    targets, _ = reward_labels.label(rows, vectors.shape[1])
+    contexts, start = prompt_states(run, rows), init_of(params, kind)
     inputs = [targets.tolist(), list(rows["capture_id"]), rows["split"].tolist(), read_by(run, vectors)]
     code = source_digest(trial, kind, *methods.members(params, "loss"))
+    begun = [fingerprint.content(resolve(start))] if start else []
+    folder = _fresh_folder(run, kind, [prm_settings(run), params.seed, *inputs, code, *begun])
+    name = trained_folder(run, kind).name.removeprefix("prm-")
     updates = most_updates(params, int((rows["split"] == "train").sum()))
-    folder = _fresh_folder(run, kind, [prm_settings(run), run.params.seed, *inputs, code])
+
+    def progress(row: dict) -> None:
+        run.progress(f"train {name}", int(row["step"]), updates, "updates", most=True)
+
+    return fit_rows(params, kind, rows, vectors, folder, contexts, progress)
+
+
+def fit_rows(
+    params: Params, kind: str | torch.nn.Module, rows: pd.DataFrame, vectors: np.ndarray, folder: Path, contexts=None,
+    progress: Callable[[dict], None] | None = None,
+):  # fmt: skip
+    """(model, history) of one kind, trained on rows with `split`, `reward` and their latents [n, K, .] into `folder`.
+
+    The list of families that it has seen, those of `prm.init` included, is kept beside its weights.
+    """
+    targets, counts = reward_labels.label(rows, vectors.shape[1])
+    start = init_of(params, kind)
+    seen = {*rows.loc[rows["split"] != "test", "family"], *(read_families(resolve(start)) if start else ())}
     with one_thread() if isinstance(kind, torch.nn.Module) or kind in SMALL_PRMS else nullcontext():
-        model, history = train.fit_model(
+        return train.fit_model(
             kind,
             vectors.astype(np.float32),
             targets,
             counts,
-            groups,
+            rows["root"].astype("category").cat.codes.to_numpy(),
             rows["split"].to_numpy(),
-            train_config(params, save_every=50),
+            train_config(params, save_every=params.prm.save_every or -1, keep=params.prm.keep, init=str(resolve(start)) if start else ""),
             folder,
             prm=prm_shape(params, kind),
             contexts=contexts,
-            device=pick_device(run.params.translator.device),
-            progress=lambda row: run.progress(f"train {folder.name.removeprefix('prm-')}", int(row["step"]), updates, "updates", most=True),
-            extra=partial(write_families, rows.loc[rows["split"] != "test", "family"]),
+            device=pick_device(params.translator.device),
+            progress=progress,
+            extra=partial(write_families, seen),
         )
-    return model, history
+
+
+def init_of(params: Params, kind: str | torch.nn.Module) -> str:
+    """The PRM whose weights a training starts from: `prm.init` for the run's own PRM, none for a baseline beside it."""
+    return params.prm.init if kind == params.prm.kind else ""
 
 
 def trial(params: Params, kind: str, material: Material, split: np.ndarray, **other):

@@ -13,6 +13,7 @@ from parallax_lib.core.config import ROOT, Suite
 from parallax_lib.core.errors import UserError, short
 from parallax_lib.core.tables import find
 from parallax_lib.core.yaml_files import read_yaml
+from parallax_lib.tasks import task_file
 from parallax_lib.tasks.hecbench import checkout as hecbench
 from parallax_lib.tasks.synthetic import composed_patterns, generator
 from parallax_lib.tasks.task import APIS, FILE, VARIES, Kernel
@@ -61,7 +62,13 @@ def _hecbench(params: Suite) -> list[Kernel]:
     return hecbench.kernels(Path(params.root))
 
 
-SUITES = {"minibench": _minibench, "forge": _forge, "hecbench": _hecbench}
+def _tasks(params: Suite) -> list[Kernel]:
+    if not params.file:
+        raise UserError("suite.file: name the file of tasks, e.g. suite: {kinds: [tasks], file: ~/tasks.jsonl}; fields: docs/TASKS.md")
+    return task_file.read([Path(file) for file in params.file], Path(params.root) if params.root else None).kernels
+
+
+SUITES = {"minibench": _minibench, "forge": _forge, "hecbench": _hecbench, "tasks": _tasks}
 
 
 def read_folder(folder: Path, suite: str) -> list[Kernel]:
@@ -75,6 +82,11 @@ def read_folder(folder: Path, suite: str) -> list[Kernel]:
     for name, row in rows.items():
         _check_row(f"{index}: kernel {name!r}", row)
     return [_read_kernel(folder / "src", name, row, suite) for name, row in sorted(rows.items())]
+
+
+def families(folder: Path) -> dict[str, str]:
+    """kernel -> family of a folder with kernels.yaml; nothing of its sources is read."""
+    return {name: row["family"] for name, row in read_yaml(folder / "kernels.yaml")[0].items()}
 
 
 def _check_row(where: str, row: Any) -> None:

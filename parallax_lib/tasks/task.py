@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 
 from parallax_lib.core.config import Suite
 from parallax_lib.core.errors import UserError
+from parallax_lib.tasks import given
+from parallax_lib.tasks.given import NOTHING, Given
 
 APIS = ("serial", "omp", "cuda")
 VARIES = ("size", "seed", "")  # what an argument of the hidden inputs is; "" stays as it is written
@@ -27,7 +29,10 @@ class Kernel:
     oracle: how outputs are compared, "shared": numbers with the kernel's serial (else omp) program, "own": line by line with the task's own
     source.  strength: what comparing outputs can tell, where it is known.  unshown: APIs whose text is for references only and
     never a task's source.  inputs: files that a run sees read-only in ../job/inputs/.  varies: of each argument of the hidden inputs
-    one of VARIES; () for a kernel whose inputs are fixed.
+    one of VARIES; () for a kernel whose inputs are fixed.  given: of each API what its programs are put together with.
+    asked: the directions that a suite asks for, () for all between `sources`; a target then needs no program of its own.
+    printed: what is right on each hidden input as a suite tells it, () where programs tell it.  unreliable: APIs whose program says
+    nothing of what is right, such as OpenMP that stands for CUDA's indices; "own" oracles only.
     """
 
     name: str
@@ -42,6 +47,10 @@ class Kernel:
     unshown: tuple[str, ...] = ()
     inputs: dict[str, bytes] = field(default_factory=dict)
     varies: tuple[str, ...] = ()
+    given: dict[str, Given] = field(default_factory=dict)
+    asked: tuple[str, ...] = ()
+    printed: tuple[str, ...] = ()
+    unreliable: tuple[str, ...] = ()
 
 
 def drawn(kernel: Kernel, draw: int) -> Kernel:
@@ -79,7 +88,14 @@ class Task:
 
     @property
     def source_code(self) -> str:
-        return self.kernel.sources[self.source]
+        """What a translator reads: the source program, and what is given for it."""
+        return given.shown(self.kernel.sources[self.source], self.kernel.given.get(self.target, NOTHING))
+
+
+def put_together(kernel: Kernel) -> Kernel:
+    """The kernel with whole programs: each with what is given for its API."""
+    sources = {api: given.whole(text, kernel.given.get(api, NOTHING)) for api, text in kernel.sources.items()}
+    return replace(kernel, sources=sources, given={}) if kernel.given else kernel
 
 
 def tasks(kernels: list[Kernel], directions: tuple[str, ...]) -> list[Task]:
@@ -88,7 +104,8 @@ def tasks(kernels: list[Kernel], directions: tuple[str, ...]) -> list[Task]:
     for kernel in kernels:
         for direction in directions:
             source, target = direction.split("-")
-            if source in kernel.sources and target in kernel.sources and source not in kernel.unshown:
+            able = direction in kernel.asked if kernel.asked else target in kernel.sources
+            if able and source in kernel.sources and source not in kernel.unshown:
                 found.append(Task(kernel, source, target))
     if not found:
         raise UserError(f"suite: no kernel has the sources that {', '.join(directions)} need; check suite.root and suite.directions")
@@ -109,13 +126,17 @@ def split_of(family: str, params: Suite, trained_on: Collection[str] = ()) -> st
     return "valid" if place < params.test_fraction + params.valid_fraction else "train"
 
 
-def spread(chosen: list[Task], limit: int, seed: int = 0) -> list[Task]:
-    """At most `limit` tasks, directions and kernels taken in turn, the same ones for the same seed."""
+def spread(chosen: list[Task], limit: int, seed: int = 0, per_direction: int = 0) -> list[Task]:
+    """At most `limit` tasks, directions and kernels taken in turn, the same ones for the same seed.
+
+    per_direction: at most so many in one direction; 0: as many as come.
+    """
     by_direction: dict[str, list[Task]] = {}
     for task in chosen:
         by_direction.setdefault(task.direction, []).append(task)
     for direction, group in sorted(by_direction.items()):
         random.Random(f"{seed}:{direction}").shuffle(group)
+        del group[per_direction or len(group) :]
     rounds = max((len(g) for g in by_direction.values()), default=0)
     turn = [g[i] for i in range(rounds) for _, g in sorted(by_direction.items()) if i < len(g)]
     return turn[:limit]

@@ -47,7 +47,7 @@ def judge_many(
     bench = Bench(toolchains, level, limits, journal, draw=draw_of(journal) if draw is None else draw, **parts)
     admitted = admission.needed(bench, items)
     bench = admission.admit(bench, admitted, validate.judged).bench if items else bench
-    items = [(code, validate.on_drawn_inputs(task, bench)) for code, task in items]
+    items = [validate.prepared(code, task, bench) for code, task in items]
     keys = [_identity(code, task, bench) for code, task in items]
     distinct = dict(zip(keys, items, strict=True))
     new = set(distinct) - (journal.known("verdict", distinct) if journal else set())

@@ -14,6 +14,8 @@ the program and defines `parallax_proof(buffer, size)` fills it with `name=value
 from __future__ import annotations
 
 import functools
+import itertools
+import os
 import re
 import secrets
 import shlex
@@ -31,6 +33,7 @@ from parallax_lib.verdict.ways import UNIFIED, Way, in_language, may_be_c, ways
 
 BUILD_LIMITS = Limits(cpu_s=60, wall_s=600, memory_mb=4096, output_bytes=1 << 20, processes=64, tmp_mb=256)
 KEPT = 24  # programs
+TURN = itertools.count()  # of the GPUs that programs are held to
 BEGIN = "@begin\n"  # the marker's first line
 RECENT: dict[tuple, Built] = {}  # the last ones that were built, by all that they were built from
 PROGRAM, SYMBOLS, PREPROCESSED, RUNTIME = "program", "symbols", "main.ii", "runtime"
@@ -281,5 +284,7 @@ def _ending(out: Outcome) -> str:
 
 def _env(toolchain: Toolchain) -> dict[str, str]:
     env = {"LD_LIBRARY_PATH": ":".join(toolchain.libraries)} if toolchain.libraries else {}
+    if toolchain.gpu and toolchain.devices:
+        env["CUDA_VISIBLE_DEVICES"] = str(toolchain.devices[(os.getpid() + next(TURN)) % len(toolchain.devices)])
     folder = toolchain.compiler.rpartition("/")[0]
     return {**env, "PATH": ":".join((folder, *toolchain.path, sandbox.BASE_ENV["PATH"]))}

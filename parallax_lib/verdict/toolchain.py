@@ -51,6 +51,13 @@ class Toolchain:
     path: tuple[str, ...] = ()  # folders that its programs find tools in
     offloaded: Toolchain | None = None  # for omp: the same for programs with target regions on this machine's GPU
     off: tuple[str, ...] = ()
+    devices: tuple[int, ...] = ()  # numbers of the GPUs that its programs run on, in turn; (): every one
+
+
+def on_gpus(toolchains: dict[str, Toolchain], devices: tuple[int, ...]) -> dict[str, Toolchain]:
+    """The toolchains with those of a GPU held to some of the machine's; verdicts are the same on each."""
+    held = {api: replace(t, devices=devices) if t.gpu else t for api, t in toolchains.items()}
+    return {api: replace(t, offloaded=replace(t.offloaded, devices=devices)) if t.offloaded else t for api, t in held.items()}
 
 
 def detect(cuda: str = "auto") -> dict[str, Toolchain]:

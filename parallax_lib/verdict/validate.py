@@ -13,7 +13,8 @@ from dataclasses import asdict, replace
 from parallax_lib.core.storage import Journal, digest
 from parallax_lib.cuda_emulation import rewrite
 from parallax_lib.sandbox.sandbox import Level, Limits
-from parallax_lib.tasks.task import Task, drawn
+from parallax_lib.tasks import given
+from parallax_lib.tasks.task import Task, drawn, put_together
 from parallax_lib.verdict import admission, other_ways, races, readmission, stages, timing
 from parallax_lib.verdict.reference import RETRIES, Bench, Reference, draw_of, make_reference, reference_key, tool_facts
 from parallax_lib.verdict.result import LOG_CHARS, Verdict, end, spend
@@ -58,7 +59,7 @@ def judge(
     bench = Bench(toolchains, level, limits, journal, draw=draw_of(journal) if draw is None else draw, **parts)
     admitted = admission.needed(bench, [(code, task)])
     bench = admission.admit(bench, admitted, judged).bench
-    task = on_drawn_inputs(task, bench)
+    code, task = prepared(code, task, bench)
     key = verdict_key(code, task, bench) if code else ""
     new = not (journal and journal.known("verdict", [key]))
     verdict = judged(code, task, bench, None)
@@ -71,9 +72,15 @@ def judge(
     return verdict
 
 
-def on_drawn_inputs(task: Task, bench: Bench) -> Task:
-    """The task with the hidden inputs of this bench."""
-    return replace(task, kernel=drawn(task.kernel, bench.draw))
+def prepared(code: str | None, task: Task, bench: Bench) -> tuple[str | None, Task]:
+    """The program as it is compiled, with what the suite gives around and beside it; and the task with whole references and the hidden
+    inputs of this bench.  A program that would change the given text is left alone: it lacks what it needs then, and says why.
+    """
+    parts = task.kernel.given.get(task.target, given.NOTHING)
+    if code and code.strip():
+        changed = given.redefines(code, parts)
+        code = f"#error {changed} is a macro that would change the given text\n" if changed else given.whole(code, parts)
+    return code, replace(task, kernel=put_together(drawn(task.kernel, bench.draw)))
 
 
 def to_row(verdict: Verdict) -> dict:

@@ -59,7 +59,7 @@ def flatten(root: Path, folder: Path, units: tuple[str, ...], search: tuple[Path
     paths = [_inside(reading, folder / name) for name in units]
     if None in paths:
         return Program("", why=f"{units[paths.index(None)]} is not in the checkout")
-    paths.sort(key=lambda p: has_main(_text(p)))
+    paths.sort(key=lambda p: has_main(text_of(p)))
     head = "".join(f"#define {d[2:].replace('=', ' ', 1)}{'' if '=' in d else ' 1'}\n" for d in defines)
     text = head + "\n".join(_inline(path, reading) for path in paths)
     files = tuple(str(p.relative_to(reading.root)) for p in reading.files)
@@ -81,6 +81,11 @@ def simt(text: str) -> bool:
     return bool(TARGET.search(plain) and THREAD_ID.search(plain))
 
 
+def asks_for_threads(text: str) -> bool:
+    """Whether a program asks for its thread's or team's number."""
+    return THREAD_ID.search(without_comments(text)) is not None
+
+
 def fixed_inputs(text: str) -> tuple[str, ...]:
     """Files that the program opens for reading under a name written in it."""
     return tuple(dict.fromkeys(next(filter(None, groups)) for groups in READS.findall(without_comments(text))))
@@ -99,7 +104,7 @@ def _inside(reading: _Reading, path: Path) -> Path | None:
     return path if path.is_file() and path.is_relative_to(reading.root) else None
 
 
-def _text(path: Path) -> str:
+def text_of(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace").replace("\r\n", "\n").removeprefix(BOM)
 
 
@@ -107,7 +112,7 @@ def _inline(path: Path, reading: _Reading) -> str:
     if path in reading.files:
         return ""
     reading.files.append(path)
-    text = re.sub(r"^[ \t]*#[ \t]*pragma[ \t]+once\b.*$", "", _text(path), flags=re.M)
+    text = re.sub(r"^[ \t]*#[ \t]*pragma[ \t]+once\b.*$", "", text_of(path), flags=re.M)
 
     def place(found: re.Match) -> str:
         for folder in ((path.parent,) if found[1] else ()) + reading.search:

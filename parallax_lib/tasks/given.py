@@ -1,0 +1,110 @@
+"""What a suite gives beside a program: text before it, text after it, and headers that it may include; and the whole program of all that.
+
+Knows #include lines and macro names as text.  Knows nothing of kernels, files on disk, compilers or verdicts.
+
+The harness puts the parts together, for references and candidates alike.  A header is put in place where it is included first.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from parallax_lib.core.cpp_text import without_comments, without_strings
+from parallax_lib.tasks.main_function import has_main
+
+INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"\n]+)".*$', re.M)
+ONCE = re.compile(r"^[ \t]*#[ \t]*pragma[ \t]+once\b.*$", re.M)
+UNIT = (".cpp", ".cc", ".cxx", ".c", ".cu")
+API_TEXT = re.compile(
+    r"#\s*pragma\s+omp\b|_Pragma\s*\(\s*\"\s*omp\b|\bomp_\w+\s*\(|<omp\.h>|<<<|\b__(?:global|device|host|shared|constant)__\b"
+    r"|\bcuda[A-Z]\w*|\b(?:threadIdx|blockIdx|blockDim)\b|<(?:cuda|cub/|thrust/|cooperative)"
+)
+DEFINED = re.compile(r"^[ \t]*#[ \t]*(?:define|undef)[ \t]+([A-Za-z_]\w*)", re.M)
+PUSHED = re.compile(r"push_macro|pop_macro")
+NAME = re.compile(r"[A-Za-z_]\w*")
+
+
+@dataclass(frozen=True)
+class Given:
+    """before, after: text around the program.  beside: name -> text of each header that it may include.
+
+    function: the one to be written, where the rest is given.
+    """
+
+    before: str = ""
+    after: str = ""
+    function: str = ""
+    beside: dict[str, str] = field(default_factory=dict)
+
+
+NOTHING = Given()
+
+
+def whole(code: str, given: Given) -> str:
+    """The program with what is given: before, the program, after; headers in place of the lines that include them."""
+    if given == NOTHING:
+        return code
+    parts = [part for part in (given.before, code, given.after) if part]
+    return in_place("\n".join(parts), given.beside)
+
+
+def in_place(text: str, files: Mapping[str, str]) -> str:
+    """`text` with each of the files where it is included first; a name counts with or without its folders."""
+    placed: set[str] = set()
+
+    def place(found: re.Match) -> str:
+        name = named(found[1], files)
+        if not name:
+            return found[0]
+        if name in placed:
+            return ""
+        placed.add(name)
+        return INCLUDE.sub(place, ONCE.sub("", files[name]))
+
+    return INCLUDE.sub(place, text)
+
+
+def named(written: str, files: Mapping[str, str]) -> str:
+    """The file that an include line names, "" for none of them."""
+    plain = str(PurePosixPath(written))
+    return next((name for name in files if name in (written, plain)), "") or next(
+        (name for name in files if PurePosixPath(name).name == PurePosixPath(written).name), ""
+    )
+
+
+def included(text: str) -> list[str]:
+    """Names in the #include "..." lines of a text, in their order."""
+    return list(dict.fromkeys(INCLUDE.findall(text)))
+
+
+def one_text(files: Mapping[str, str]) -> str:
+    """A program of several files as one text: headers in place, the unit with `main` last."""
+    units = sorted((name for name in files if name.endswith(UNIT)), key=lambda name: has_main(files[name]))
+    return in_place("\n".join(files[name] for name in units), files)
+
+
+def holds_api(text: str) -> bool:
+    """Whether a text holds OpenMP or CUDA: then it belongs to one API's program."""
+    return API_TEXT.search(without_comments(text)) is not None
+
+
+def redefines(code: str, given: Given) -> str:
+    """A macro of the program that would change the given text after it, "" for none."""
+    if not given.after:
+        return ""
+    plain = without_comments(code.replace("\\\n", ""))
+    if PUSHED.search(plain):
+        return "push_macro"
+    following = set(NAME.findall(without_strings("\n".join((given.after, *given.beside.values())))))
+    return next((name for name in DEFINED.findall(plain) if name in following), "")
+
+
+def shown(code: str, given: Given) -> str:
+    """What a translator reads of a program: given headers named above it, then what stands before it, and the program."""
+    parts = [f"// {name} (given: keep its #include line)\n{text.strip()}\n" for name, text in given.beside.items()]
+    parts += [f"// given above the program:\n{given.before.strip()}\n"] if given.before else []
+    parts += [f"// write only the function {given.function}; what calls it is given"] if given.function else []
+    return "\n".join([*parts, code]) if parts else code

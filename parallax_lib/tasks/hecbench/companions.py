@@ -1,0 +1,84 @@
+"""What a HeCBench checkout adds to programs that someone else published under its kernels' names: arguments, inputs, headers, units.
+
+Knows the checkout's folders.  Knows nothing of files of tasks, compilers or verdicts; nothing of the checkout is copied here.
+
+A header without API text is given beside a program: it is shown to a translator, and a candidate may include it.  A header that holds
+OpenMP or CUDA is a part of its program and stands in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from parallax_lib.tasks import given
+from parallax_lib.tasks.given import Given
+from parallax_lib.tasks.hecbench import checkout
+
+Texts = Mapping[str, Mapping[str, str]]  # API -> file name -> text
+
+
+class Missing(Exception):
+    """What a kernel needs and nobody holds, in words that say what to add."""
+
+
+def lacks(texts: Texts, row: Mapping) -> bool:
+    """Whether some program includes a header that its row does not hold."""
+    held = row.get("headers", {})
+    includes = ((name, files) for files in texts.values() for text in files.values() for name in given.included(text))
+    return any(not given.named(name, {**files, **held}) for name, files in includes)
+
+
+def entries(root: Path, names: tuple[str, ...]) -> dict[str, checkout.Entry]:
+    """The checkout's entries of these names, as far as it has them."""
+    have = {path.name.rsplit("-", 1)[0] for path in (root.expanduser() / "src").glob("*-*")}
+    known = tuple(name for name in names if name in have)
+    return {entry.name: entry for entry in checkout.entries(root, known)} if known else {}
+
+
+def programs(name: str, texts: Texts, headers: Mapping[str, str], root: Path | None) -> dict[str, tuple[str, Given]]:
+    """API -> (program as one text, what is given for it).  Missing where a header is nowhere."""
+    made, beside = {}, {}
+    for api, files in texts.items():
+        own, free = _split({**headers}, _found(name, api, files, headers, root))
+        made[api] = given.one_text({**files, **own}), free
+        beside = {**free, **beside}
+    return {api: (text, Given(beside=beside | free)) for api, (text, free) in made.items()} | {
+        api: ("", Given(beside=beside)) for api in ("serial", "omp", "cuda") if api not in made
+    }
+
+
+def _split(headers: dict[str, str], found: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """(headers that are a part of the program, headers that are given): one that includes an API's header is a part too."""
+    every = {**headers, **found}
+    parts = {name for name, text in every.items() if given.holds_api(given.in_place(text, every))}
+    return {n: t for n, t in every.items() if n in parts}, {n: t for n, t in every.items() if n not in parts}
+
+
+def _found(name: str, api: str, files: Mapping[str, str], headers: Mapping[str, str], root: Path | None) -> dict[str, str]:
+    """Headers of the checkout that the program includes, and those that these include."""
+    found: dict[str, str] = {}
+    waiting = [(include, text) for text in (*files.values(), *headers.values()) for include in given.included(text)]
+    while waiting:
+        include, _ = waiting.pop()
+        if given.named(include, {**files, **headers, **found}):
+            continue
+        path = _path(name, api, include, root)
+        if path is None:
+            raise Missing(f"its {api} program includes {include}, which neither the row nor a checkout holds: add it under `headers`")
+        found[include] = checkout.hecbench_sources.text_of(path)
+        waiting += [(inner, "") for inner in given.included(found[include])]
+    return found
+
+
+def _path(name: str, api: str, include: str, root: Path | None) -> Path | None:
+    """The file that an include line of the kernel's program names; only files of the checkout."""
+    if root is None:
+        return None
+    src = (root.expanduser() / "src").resolve()
+    order = [api, "cuda", "omp"] if api != "serial" else ["omp", "cuda"]
+    for folder in (*(src / f"{name}-{one}" for one in order), *(src / f"{name}-{one}" / "src" for one in order), src / "include"):
+        path = (folder / include).resolve()
+        if path.is_file() and path.is_relative_to(src.parent):
+            return path
+    return None
