@@ -14,7 +14,7 @@ import pandas as pd
 from parallax_lib.analysis.comparisons import GUIDED
 from parallax_lib.core.config import check, resolve
 from parallax_lib.core.storage import derive_seed
-from parallax_lib.search.rollout_files import read_card
+from parallax_lib.search.rollout_files import read_metadata
 from parallax_lib.study.run import Run, all_tasks, judge_frame
 from parallax_lib.tasks import suites
 from parallax_lib.tasks.task import Task, tasks
@@ -55,8 +55,8 @@ def collected_tasks(run: Run) -> dict[str, Task]:
     """The tasks of the run's suite, and of the suite whose rollouts `collect.shipped` names, by id."""
     found: Sequence[Task] = all_tasks(run)
     if run.params.collect.shipped:
-        card = read_card(resolve(run.params.collect.shipped)).get("params", {})
+        card = read_metadata(resolve(run.params.collect.shipped)).get("params", {})
         if "suite" in card:
-            suite = check({"suite": card["suite"]}, {}, Path("card.json")).suite
+            suite = check({"suite": card["suite"]}, {}, Path("metadata.json")).suite
             found = [*tasks(suites.load_suite(suite), suite.directions), *found]
     return {task.id: task for task in found}

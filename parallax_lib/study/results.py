@@ -17,12 +17,13 @@ from parallax_lib.analysis import findings, metrics, pass_at_k, recheck, validat
 from parallax_lib.analysis.decisions import rows_decided
 from parallax_lib.analysis.figures import html_report, run_report
 from parallax_lib.analysis.figures.adjudicator import Adjudicator
+from parallax_lib.analysis.readable import as_text
 from parallax_lib.core.config import resolve
 from parallax_lib.core.storage import read_table
 from parallax_lib.search import arms
-from parallax_lib.search.rollout_files import read_shipped
+from parallax_lib.search.rollout_files import read_rollouts
 from parallax_lib.study import pipeline
-from parallax_lib.study.collection import influence_rows
+from parallax_lib.study.collection import sensitivity_rows
 from parallax_lib.study.run import MANIFEST, Run, all_tasks
 from parallax_lib.tasks.task import Task
 from parallax_lib.verdict import batch
@@ -33,17 +34,17 @@ WIDTH = 118  # characters of a line of the summary
 SUMMARY = ["arm", "repair", "n", "unjudged", "validated", "rate", "low", "high", "decode_tokens", "prm_calls", "cost"]  # of the arms table
 
 
-def shipped_influence(run: Run) -> pd.DataFrame:
-    """Latent influence as measured when the shipped rollouts were collected; empty without them."""
-    file = resolve(run.params.collect.shipped) / "influence.jsonl.gz"
-    return metrics.influence(pd.read_json(file, lines=True)) if run.params.collect.shipped and file.exists() else pd.DataFrame()
+def shipped_sensitivity(run: Run) -> pd.DataFrame:
+    """Latent sensitivity as measured when the shipped rollouts were collected; empty without them."""
+    file = resolve(run.params.collect.shipped) / "latent_sensitivity.jsonl.gz"
+    return metrics.latent_sensitivity(pd.read_json(file, lines=True)) if run.params.collect.shipped and file.exists() else pd.DataFrame()
 
 
-def influence(run: Run, chosen: Sequence[Task]) -> pd.DataFrame:
+def latent_sensitivity(run: Run, chosen: Sequence[Task]) -> pd.DataFrame:
     """What noise on the latents changes, measured with the run's translator on some of the chosen tasks; of the study that ships, and
     of a run that measures it on no task, as measured when the shipped rollouts were collected."""
-    measured = chosen and run.params.collect.influence_limit and not run.shipped
-    return metrics.influence(influence_rows(run, chosen)) if measured else shipped_influence(run)
+    measured = chosen and run.params.collect.sensitivity_limit and not run.shipped
+    return metrics.latent_sensitivity(sensitivity_rows(run, chosen)) if measured else shipped_sensitivity(run)
 
 
 def shown_scores(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -55,11 +56,11 @@ def shown_scores(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
     if not run.shipped:
         rows, scores = run.table("rollouts"), run.table("scores")
         return rows[rows["capture_id"].isin(scores["capture_id"])], scores
-    chosen = run.table("crossfit").dropna(subset="score")
+    chosen = run.table("cross_validation").dropna(subset="score")
     chosen = chosen[chosen["arm"].isin(SCORED)].drop_duplicates(["capture_id", "seed"])  # several may have taken the same one
     taken = chosen.groupby("capture_id", as_index=False)[["score", "reward"]].mean()
     last = {"depth": run.params.latent.steps - 1, "model": f"{run.params.prm.kind}, other families"}
-    rows, _ = read_shipped(run.params.collect.shipped)
+    rows, _ = read_rollouts(run.params.collect.shipped)
     scores = taken[taken["capture_id"].isin(rows["capture_id"])].rename(columns={"reward": "target"}).assign(**last)
     return rows[rows["capture_id"].isin(scores["capture_id"])], scores
 
@@ -72,11 +73,11 @@ def write_stats(run: Run, results: pd.DataFrame, pool: pd.DataFrame | None = Non
     rows = results if pool is None else pd.concat([results, arms.drawn(pool)])
     ks = tuple(k for k in (1, 2, 4, 8) if k <= rows.groupby(["arm", "task"]).size().max()) if "arm" in rows else ()
     table = pass_at_k.at_k_table(rows, ks).astype(object) if ks else pd.DataFrame()
-    told = table.where(table.notna(), None).to_dict("records")
+    records = table.where(table.notna(), None).to_dict("records")
     counts = validation_stats.stats(results, metrics.clustered)
     if not run.shipped:
-        validation_stats.write_stats(counts, run.folder, run.params.run, told)
-    return validation_stats.render(counts, run.params.run, told)
+        validation_stats.write_stats(counts, run.folder, run.params.run, records)
+    return validation_stats.render(counts, run.params.run, records)
 
 
 def with_sources(run: Run, rows: pd.DataFrame) -> pd.DataFrame:
@@ -96,17 +97,17 @@ def open_adjudicator(run: Run, queue: pd.DataFrame, results: pd.DataFrame) -> Ad
 
 
 def both_rates(run: Run, results: pd.DataFrame) -> pd.DataFrame:
-    """Validated share per arm, automatic and after the decisions made so far."""
+    """Validated share per method, automatic and after the decisions made so far."""
     return recheck.both_rates(results, rows_decided(results, run.folder / "decisions.json"))
 
 
-def write_report(run: Run, card: bool = False) -> Path:
-    """`<run>/report/index.html`: what the run found, where it comes from, every table and figure; `card`: and those of stage 07.
+def write_report(run: Run, sensitivity: bool = False) -> Path:
+    """`<run>/report/index.html`: what the run found, where it comes from, every table and figure; `sensitivity`: and those of stage 07.
 
     One file, interactive and readable offline.
     """
-    tables = {name: table_or_none(run.folder, name) for name in (*run_report.TABLES, *(run_report.CARD if card else ()))}
-    measured = {"influence": shipped_influence(run), "rates": both_rates(run, tables["results"])}
+    tables = {name: table_or_none(run.folder, name) for name in (*run_report.TABLES, *(run_report.CARD if sensitivity else ()))}
+    measured = {"latent_sensitivity": shipped_sensitivity(run), "rates": both_rates(run, tables["results"])}
     sections = run_report.sections(tables | measured, provenance(run))
     limits = findings.Finding("Look next", 'docs/RESULTS.md, "Read this first": what the whole study shows, and what it does not.')
     lead = run_report.lead([*found(run.folder), limits])
@@ -128,7 +129,7 @@ def provenance(run: Run) -> dict[str, object]:
 
 def found(folder: Path) -> list[findings.Finding]:
     """What the tables of a run's folder say, in sentences; those of stages that have not run are not there."""
-    tables = (table_or_none(folder, name) for name in ("crossfit", "judged_again", "results"))
+    tables = (table_or_none(folder, name) for name in ("cross_validation", "judged_again", "results"))
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8")) if (folder / MANIFEST).exists() else {}
     adapter = manifest.get("params", {}).get("translator", {}).get("adapter", "")
     return findings.findings(*tables, overuses=adapter == BUNDLED)
@@ -146,7 +147,7 @@ def summary(folder: Path) -> str:
     if (folder / "arms.parquet").exists() and not any(each.label == "Illustration" for each in said):
         arms = read_table(folder, "arms")
         shown = [name for name in SUMMARY if name in arms and (name != "repair" or arms[name].any())]
-        lines += ["", arms[shown].round(3).to_string(index=False)]
+        lines += ["", as_text(arms[shown])]
     made = f"{folder / 'report' / 'index.html'} (report), {folder / 'notebooks'} (executed notebooks)"
     where = f"{made}, docs/RESULTS.md (the study's results and limits)."
     whole = {"subsequent_indent": " " * 14, "break_long_words": False, "break_on_hyphens": False}

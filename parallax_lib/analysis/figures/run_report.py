@@ -19,7 +19,7 @@ from parallax_lib.analysis.figures.html_report import Part, folded
 from parallax_lib.analysis.findings import FEW, Finding
 
 TABLES = ("rollouts", "scores", "scores_by_depth", "calibration", "history", "selection", "results", "arms", "paired",
-          "crossfit", "crossfit_differences", "judged_again")  # fmt: skip
+          "cross_validation", "cross_validation_differences", "judged_again")  # fmt: skip
 CARD = ("differences", "gaps", "breadth", "margins", "repairs", "variations")
 Section = tuple[str, list[Part]]
 
@@ -37,14 +37,18 @@ def sections(t: Mapping[str, pd.DataFrame], made_by: Mapping[str, object]) -> li
     """
     made = [
         provenance(made_by),
-        *(_collected_trajectories(t) if len(t["crossfit"]) else ()),
+        *(_collected_trajectories(t) if len(t["cross_validation"]) else ()),
         *(_methods(t) if len(t["results"]) else ()),
         *(_card(t) if len(t.get("differences", ())) else ()),
         ("Branch selection at one latent step", [t["selection"], method_figures.branch_selection(t["selection"])]),
         ("The reward model", _reward_model(t)),
-        ("Collected data", [figures.collected(t["rollouts"]), figures.ladder(t["rollouts"]), figures.influence(t["influence"])]),
+        ("Collected data", [figures.collected(t["rollouts"]), figures.ladder(t["rollouts"]), _probe(t)]),
     ]
     return [(name, parts) for name, parts in made if parts]
+
+
+def _probe(t: Mapping[str, pd.DataFrame]) -> Part:
+    return figures.latent_sensitivity(t["latent_sensitivity"])
 
 
 def provenance(made_by: Mapping[str, object]) -> Section:
@@ -60,11 +64,11 @@ def provenance(made_by: Mapping[str, object]) -> Section:
 
 
 def _collected_trajectories(t: Mapping[str, pd.DataFrame]) -> list[Section]:
-    chosen = t["crossfit"]
+    chosen = t["cross_validation"]
     shares = metrics.arm_table(chosen)[["arm", "n", "rate", "low", "high", "looked_at", "validator_runs"]]
     families = report_figures.families(subgroups.families(subgroups.with_suite(chosen)))
     title = "Among collected trajectories: guided minus every other"
-    parts = [shares, method_figures.paired_diff(t["crossfit_differences"], title), families, t["crossfit_differences"]]
+    parts = [shares, method_figures.paired_diff(t["cross_validation_differences"], title), families, t["cross_validation_differences"]]
     again = t["judged_again"]
     if len(again):
         counts = pd.crosstab([again["chosen"], again["was_reason"]], again["reason"]).reset_index()

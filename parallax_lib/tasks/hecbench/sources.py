@@ -111,9 +111,9 @@ def _inline(path: Path, reading: _Reading) -> str:
 
     def place(found: re.Match) -> str:
         for folder in ((path.parent,) if found[1] else ()) + reading.search:
-            there = _inside(reading, folder / (found[1] or found[2]))
-            if there:
-                return _inline(there, reading)
+            file = _inside(reading, folder / (found[1] or found[2]))
+            if file:
+                return _inline(file, reading)
         return found[0]
 
     return INCLUDE.sub(place, text)
