@@ -51,6 +51,7 @@ def _collected(t: Mapping[str, pd.DataFrame]) -> list:
     return [figures.collected(t["rollouts"]), figures.ladder(t["rollouts"]), figures.latent_sensitivity(t["latent_sensitivity"])]
 
 
+
 def provenance(made_by: Mapping[str, object]) -> Section:
     """Commit, seeds, machine, versions; every setting behind a fold."""
     rows = [{"what": name, "value": value} for name, value in made_by.items() if name != "params"]
