@@ -81,8 +81,13 @@ def included(text: str) -> list[str]:
 
 
 def one_text(files: Mapping[str, str]) -> str:
-    """A program of several files as one text: headers in place, the unit with `main` last."""
-    units = sorted((name for name in files if name.endswith(UNIT)), key=lambda name: has_main(files[name]))
+    """A program of several files as one text: headers in place, the unit with `main` last.
+
+    Of several units with a `main`, which are variants of one program, the one with the shortest name is taken.
+    """
+    units = [name for name in files if name.endswith(UNIT)]
+    mains = sorted((name for name in units if has_main(files[name])), key=lambda name: (len(name), name))[:1]
+    units = [name for name in units if not has_main(files[name])] + mains
     return in_place("\n".join(files[name] for name in units), files)
 
 

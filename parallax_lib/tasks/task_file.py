@@ -132,7 +132,7 @@ def _kernel(name: str, rows: _Rows, entry: checkout.Entry | None, root: Path | N
     runs, inputs = _runs(where, row, entry)
     programs = _driven(rows) if "driver" in row else companions.programs(name, rows.texts, _mapping(where, row, "headers"), root)
     flags = tuple(shlex.split(row["flags"])) if isinstance(row.get("flags"), str) else tuple(map(str, row.get("flags", ())))
-    own = {api: flags or (entry.programs[api].flags if entry and api in entry.programs else ()) for api in APIS}
+    own = {api: flags or companions.flags(entry, api) for api in APIS}
     asked = tuple(dict.fromkeys(rows.asked)) or _alone(rows.texts)
     return Kernel(
         name,

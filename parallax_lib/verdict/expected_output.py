@@ -29,10 +29,14 @@ SETTINGS = frozenset("size sizes n m nx ny nz length elements dimension dimensio
 
 @dataclass(frozen=True)
 class Expected:
-    """Tokens of the reference's lines on one input and the tolerance of each; 0 is "the same", None decides nothing."""
+    """Tokens of the reference's lines on one input and the tolerance of each; 0 is "the same", None decides nothing.
+
+    others: what another program of the kernel prints with the same values under other labels; it is as right.
+    """
 
     lines: tuple[tuple[Token, ...], ...]
     tolerances: tuple[tuple[float | None, ...], ...]
+    others: tuple[Expected, ...] = ()
 
     @property
     def has_numbers(self) -> bool:
@@ -41,7 +45,7 @@ class Expected:
 
 def restored(row: dict) -> Expected:
     """An Expected from what JSON makes of its fields."""
-    return Expected(*(tuple(map(tuple, row[name])) for name in ("lines", "tolerances")))
+    return Expected(*(tuple(map(tuple, row[name])) for name in ("lines", "tolerances")), tuple(map(restored, row.get("others", ()))))
 
 
 def learn(own: list[tuple[Line, ...]], other: list[tuple[Line, ...]] = (), relative: float = RELATIVE) -> Expected | str:

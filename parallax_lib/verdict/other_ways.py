@@ -44,7 +44,7 @@ def _without_targets(state: State, switches: dict[str, str]) -> State:
 def _without(state: State, built: Built, tool: Toolchain, switches: dict[str, str], where: str = "") -> State:
     """The program on every input with each of the switches."""
     kernel, bench = state.task.kernel, state.bench
-    env, limits = run_env(4), replace(bench.limits, cpu_s=min(bench.limits.cpu_s, state.verdict.cpu_s + 1))
+    env, limits = run_env(built.team or 4), replace(bench.limits, cpu_s=min(bench.limits.cpu_s, state.verdict.cpu_s + 1))
 
     def run(switch: str, args: tuple[str, ...], schedule: int) -> Ran:
         return serialised_control.run_idle(built.program, tool, args, limits, bench.level, env, beside(kernel.inputs), switch, schedule)
@@ -65,10 +65,14 @@ def _without(state: State, built: Built, tool: Toolchain, switches: dict[str, st
 def share_work(state: State) -> State:
     """A right program, one thread of which does all of the work that the reference shares, is not parallel."""
     pair, tool = state.reference.work, state.toolchain
-    if state.task.target == "serial" or pair.why_not:
+    if state.task.target == "serial":
         return state
+    if pair.why_not:
+        said = f"{state.verdict.parallel_evidence}; correctness only: {pair.why_not}" if pair.why_not == work_share.NO_PROGRAM else ""
+        return telling(state, parallel_evidence=said) if said else state
     tool = tool if tool.emulated or tool.api != "cuda" else emulator()
-    made = work_share.count(state.code, tool, state.flags, counting(state.bench), pair.inputs, beside(state.task.kernel.inputs))
+    threads = state.built.team or work_share.THREADS
+    made = work_share.count(state.code, tool, state.flags, counting(state.bench), pair.inputs, beside(state.task.kernel.inputs), threads)
     state = spent(state, made)
     if made.why_not:
         return telling(state, parallel_evidence=f"{state.verdict.parallel_evidence}; work not compared: {made.why_not}")
@@ -94,6 +98,8 @@ def check_races(state: State) -> State:
     """The race stage on the shortest input, because it is some eight times slower."""
     if not races.wanted(state.bench, state.task.target):
         return state
+    if state.built.team:
+        return telling(state, race_free="not checked", race_evidence="thread numbers stand for indices: no run with few threads shows them")
     built, files = state.built, state.task.kernel.inputs
     seen = races.check(state.code, state.task.target, state.order[-1], state.flags, state.bench, files, built.language, built.view)
     state = telling(spent(state, seen), race_free=seen.race_free, race_evidence=seen.evidence)

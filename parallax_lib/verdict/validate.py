@@ -113,7 +113,8 @@ def judged(code: str | None, task: Task, bench: Bench, reference: Reference | No
             if state.verdict.reason != "infra_error":
                 break
             state = climb(code, task, bench, reference)
-    verdict = _timed(state) if state.verdict.validated and bench.timing == "on" else state.verdict
+    timed = state.verdict.validated and bench.timing == "on" and not state.built.team
+    verdict = _timed(state) if timed else state.verdict
     if bench.journal and verdict.reason != "infra_error":
         bench.journal.put("verdict", key, asdict(verdict) | {"admission": bench.admission})
     return verdict

@@ -38,6 +38,7 @@ REGIONS = ("GOMP_parallel", "GOMP_parallel_sections", "GOMP_parallel_reductions"
 BARRIERS = ("GOMP_barrier", "GOMP_barrier_cancel", "GOMP_loop_end", "GOMP_loop_end_cancel", "GOMP_sections_end", "GOMP_sections_end_cancel")
 
 NOT_COUNTED = r"s/\b(__)?no_sanitize(_[a-z_]+|__)?\b *(\([^()]*\))?/unused/g"  # no part of a program may be left out of the counts
+NO_PROGRAM = "the kernel has no OpenMP program of its own that shares work as it does here"
 TEAM = ("OMP_NUM_THREADS", "OMP_TEAMS_THREAD_LIMIT", "KMP_TEAMS_THREAD_LIMIT")
 Counts = dict[str, int]  # of the busiest thread, phase by phase; of a device's with "device_" before the measure
 
@@ -76,10 +77,10 @@ class Pair:
 
 def of_kernel(kernel: Kernel, toolchain: Toolchain, where: Place, inputs: tuple[tuple[str, ...], ...]) -> Pair:
     """Counts of the kernel's own programs, where it has an OpenMP one.  `inputs`: most work first, least last."""
-    if "omp" not in kernel.sources:
-        return Pair(why_not="the kernel has no OpenMP program of its own")
+    if "omp" not in kernel.sources or "omp" in kernel.unreliable:
+        return Pair(why_not=NO_PROGRAM)
     chosen = inputs[:1] + inputs[1:][-1:]
-    first = "serial" if "serial" in kernel.sources else "omp"
+    first = "serial" if "serial" in kernel.sources and "serial" not in kernel.unreliable else "omp"
     one, omp = (
         count(kernel.sources[api], toolchain, kernel.flags.get(api, ()), where, chosen, kernel.inputs, threads)
         for api, threads in ((first, 1), ("omp", THREADS))

@@ -44,6 +44,7 @@ class Program:
     files: tuple[str, ...] = ()
     foreign: tuple[str, ...] = ()
     why: str = ""
+    defines: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -136,13 +137,15 @@ def _program(src: Path, name: str, api: str) -> Program:
         return Program(api, "", why="no source file in its folder")
     units = tuple(_found(folder, src / f"{name}-cuda", unit) for unit in units)
     search = (folder, *(folder / f[2:] for f in made.flags if f.startswith("-I")))
-    flat = hecbench_sources.flatten(src.parent, folder, units, search, tuple(f for f in made.flags if f.startswith("-D")))
+    defines = tuple(f for f in made.flags if f.startswith("-D"))
+    flat = hecbench_sources.flatten(src.parent, folder, units, search, defines)
     flags = tuple(f for f in made.flags if not f.startswith(("-I", "-D")))
     if flat.text and "main" not in flat.text:
-        return Program(api, "", why="no main in the sources that the Makefile names")
+        return Program(api, "", why="no main in the sources that the Makefile names", defines=defines)
     if flat.text and api == "omp" and hecbench_sources.simt(flat.text):
-        return Program(api, "", flags, made.runs, flat.files, flat.foreign, "SIMT-style: thread and team numbers stand for CUDA indices")
-    return Program(api, flat.text, flags, made.runs, flat.files, flat.foreign, flat.why)
+        why = "SIMT-style: thread and team numbers stand for CUDA indices"
+        return Program(api, "", flags, made.runs, flat.files, flat.foreign, why, defines)
+    return Program(api, flat.text, flags, made.runs, flat.files, flat.foreign, flat.why, defines)
 
 
 def _found(folder: Path, twin: Path, unit: str) -> str:

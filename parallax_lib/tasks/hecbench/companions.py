@@ -35,6 +35,13 @@ def entries(root: Path, names: tuple[str, ...]) -> dict[str, checkout.Entry]:
     return {entry.name: entry for entry in checkout.entries(root, known)} if known else {}
 
 
+def flags(entry: checkout.Entry | None, api: str) -> tuple[str, ...]:
+    """The allowed flags of the checkout's Makefile for this API; those of its OpenMP program for a serial one."""
+    made = entry.programs.get(api) if entry else None
+    made = entry.programs.get("omp") if api == "serial" and entry else made
+    return (*made.flags, *made.defines) if made else ()
+
+
 def programs(name: str, texts: Texts, headers: Mapping[str, str], root: Path | None) -> dict[str, tuple[str, Given]]:
     """API -> (program as one text, what is given for it).  Missing where a header is nowhere."""
     made, beside = {}, {}
