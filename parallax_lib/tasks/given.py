@@ -22,7 +22,9 @@ API_TEXT = re.compile(
     r"#\s*pragma\s+omp\b|_Pragma\s*\(\s*\"\s*omp\b|\bomp_\w+\s*\(|<omp\.h>|<<<|\b__(?:global|device|host|shared|constant)__\b"
     r"|\bcuda[A-Z]\w*|\b(?:threadIdx|blockIdx|blockDim)\b|<(?:cuda|cub/|thrust/|cooperative)"
 )
+CONDITION = re.compile(r"^[ \t]*#[ \t]*(ifdef|if|ifndef|endif)\b")
 DEFINED = re.compile(r"^[ \t]*#[ \t]*(?:define|undef)[ \t]+([A-Za-z_]\w*)", re.M)
+DEFINITION = re.compile(r"^[ \t]*#[ \t]*(?:define|undef)\b[^\n]*", re.M)
 PUSHED = re.compile(r"push_macro|pop_macro")
 NAME = re.compile(r"[A-Za-z_]\w*")
 
@@ -80,6 +82,17 @@ def included(text: str) -> list[str]:
     return list(dict.fromkeys(INCLUDE.findall(text)))
 
 
+def conditional(text: str) -> set[str]:
+    """Names in #include lines inside #ifdef and #if: what is not compiled need not be there."""
+    found, depth = set(), 0
+    for line in text.splitlines():
+        word = CONDITION.match(line)
+        depth += 0 if not word else {"endif": -1, "ifndef": 0}.get(word[1], 1)
+        if depth > 0 and (include := INCLUDE.match(line)):
+            found.add(include[1])
+    return found
+
+
 def one_text(files: Mapping[str, str]) -> str:
     """A program of several files as one text: headers in place, the unit with `main` last.
 
@@ -96,15 +109,17 @@ def holds_api(text: str) -> bool:
     return API_TEXT.search(without_comments(text)) is not None
 
 
-def redefines(code: str, given: Given) -> str:
-    """A macro of the program that would change the given text after it, "" for none."""
+def redefines(code: str, given: Given, source: str = "") -> str:
+    """A macro of the program that would change the given text after it, "" for none.  Those that `source` defines alike change nothing."""
     if not given.after:
         return ""
     plain = without_comments(code.replace("\\\n", ""))
     if PUSHED.search(plain):
         return "push_macro"
     following = set(NAME.findall(without_strings("\n".join((given.after, *given.beside.values())))))
-    return next((name for name in DEFINED.findall(plain) if name in following), "")
+    known = {" ".join(line.split()) for line in DEFINITION.findall(without_comments(source.replace("\\\n", "")))}
+    new = [line for line in DEFINITION.findall(plain) if " ".join(line.split()) not in known]
+    return next((name for line in new for name in DEFINED.findall(line) if name in following), "")
 
 
 def shown(code: str, given: Given) -> str:

@@ -152,7 +152,8 @@ def _read(line: str) -> Line:
             found.append(int(piece))
         elif kind != "space" and piece not in LAYOUT:
             found += _tokens(kind, piece)
-    return Line(tuple(found) or (text.strip(),), aside=(timed and times.tells_only(pieces)) or times.names_device(text, pieces))
+    aside = (timed and times.tells_only(pieces)) or times.names_device(text, pieces) or times.tells_memory(text, pieces)
+    return Line(tuple(found) or (text.strip(),), aside=aside)
 
 
 def _tokens(kind: str, text: str) -> list[Token]:

@@ -52,6 +52,8 @@ MAKER = re.compile(
 )
 DEVICE = frozenset("device devices gpu gpus cpu cpus processor platform card accelerator using running selected".split())
 DEVICE_HINT = re.compile("device|[gc]pu|processor|platform|card|accelerator|using|running|selected", re.I)
+MEMORY_USED = re.compile(r"\bmemory\b.{0,20}\b(?:usage|used|footprint|consumption)\b|\b(?:peak|resident)\b.{0,20}\bmemory\b", re.I)
+BYTES = re.compile(r"[kmgt]?i?b|bytes?|[kmg]bytes?")
 ABOUT_DEVICES = frozenset("capability memory mem clock mhz ghz gb gib mb mib sm sms cores core bits bit driver version cuda r tm".split())
 
 
@@ -206,6 +208,15 @@ def names_device(text: str, pieces: list[Piece]) -> bool:
         return False
     numbers = [i for i, (kind, _) in enumerate(pieces) if kind in NUMBERS | {"raw", "glued"}]
     return all(_of_device(pieces, i) for i in numbers)
+
+
+def tells_memory(text: str, pieces: list[Piece]) -> bool:
+    """Whether a line only tells how much memory the process uses: one number with a unit of bytes."""
+    if not MEMORY_USED.search(text):
+        return False
+    words = [piece.lower() for kind, piece in pieces if kind == "word"]
+    numbers = sum(kind in NUMBERS for kind, _ in pieces)
+    return numbers == 1 and any(BYTES.fullmatch(w) for w in words) and not any(OUTCOME.fullmatch(w) for w in words)
 
 
 def _of_device(pieces: list[Piece], i: int) -> bool:

@@ -78,7 +78,7 @@ def prepared(code: str | None, task: Task, bench: Bench) -> tuple[str | None, Ta
     """
     parts = task.kernel.given.get(task.target, given.NOTHING)
     if code and code.strip():
-        changed = given.redefines(code, parts)
+        changed = given.redefines(code, parts, "\n".join(task.kernel.sources.values()))
         code = f"#error {changed} is a macro that would change the given text\n" if changed else given.whole(code, parts)
     return code, replace(task, kernel=put_together(drawn(task.kernel, bench.draw)))
 

@@ -127,15 +127,12 @@ def _entry(src: Path, name: str, facts: dict) -> Entry:
 
 
 def _program(src: Path, name: str, api: str) -> Program:
-    folder = src / f"{name}-{api}"
-    path = next((folder / f for f in MAKEFILES[api] if (folder / f).is_file()), None)
-    if path is None:
+    folder, made = src / f"{name}-{api}", read_makefile(src, name, api)
+    if made is None:
         return Program(api, "", why="no Makefile")
-    made = makefile.read(path.read_text(encoding="utf-8", errors="replace"), GIVEN)
-    units = made.sources or tuple(sorted(p.name for p in folder.iterdir() if p.suffix in makefile.UNIT))
+    units = units_of(src, name, api, made)
     if not units:
         return Program(api, "", why="no source file in its folder")
-    units = tuple(_found(folder, src / f"{name}-cuda", unit) for unit in units)
     search = (folder, *(folder / f[2:] for f in made.flags if f.startswith("-I")))
     defines = tuple(f for f in made.flags if f.startswith("-D"))
     flat = hecbench_sources.flatten(src.parent, folder, units, search, defines)
@@ -146,6 +143,26 @@ def _program(src: Path, name: str, api: str) -> Program:
         why = "SIMT-style: thread and team numbers stand for CUDA indices"
         return Program(api, "", flags, made.runs, flat.files, flat.foreign, why, defines)
     return Program(api, flat.text, flags, made.runs, flat.files, flat.foreign, flat.why, defines)
+
+
+def units_of(src: Path, name: str, api: str, made: makefile.Makefile) -> tuple[str, ...]:
+    """The units of a program, as its Makefile names them, by its object files, or all of its folder; relative to its folder."""
+    folder, twin = src / f"{name}-{api}", src / f"{name}-cuda"
+    compiled = [unit for stem in made.objects if (unit := _compiled(folder, twin, stem))]
+    units = made.sources or tuple(compiled) or tuple(sorted(p.name for p in folder.iterdir() if p.suffix in makefile.UNIT))
+    return tuple(_found(folder, twin, unit) for unit in units)
+
+
+def _compiled(folder: Path, twin: Path, stem: str) -> str:
+    """The unit of an object file: in its folder, else its twin's."""
+    names = [stem + suffix for suffix in makefile.UNIT]
+    return next((name for place in (folder, twin) for name in names if (place / name).exists()), "")
+
+
+def read_makefile(src: Path, name: str, api: str) -> makefile.Makefile | None:
+    """A program's Makefile, None where it has none."""
+    path = next((p for f in MAKEFILES[api] if (p := src / f"{name}-{api}" / f).is_file()), None)
+    return makefile.read(path.read_text(encoding="utf-8", errors="replace"), GIVEN) if path else None
 
 
 def _found(folder: Path, twin: Path, unit: str) -> str:
