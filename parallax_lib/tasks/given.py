@@ -33,12 +33,13 @@ NAME = re.compile(r"[A-Za-z_]\w*")
 class Given:
     """before, after: text around the program.  beside: name -> text of each header that it may include.
 
-    function: the one to be written, where the rest is given.
+    function: the one to be written, where the rest is given.  context: what a translator reads of `before`, "" for all of it.
     """
 
     before: str = ""
     after: str = ""
     function: str = ""
+    context: str = ""
     beside: dict[str, str] = field(default_factory=dict)
 
 
@@ -125,6 +126,7 @@ def redefines(code: str, given: Given, source: str = "") -> str:
 def shown(code: str, given: Given) -> str:
     """What a translator reads of a program: given headers named above it, then what stands before it, and the program."""
     parts = [f"// {name} (given: keep its #include line)\n{text.strip()}\n" for name, text in given.beside.items()]
-    parts += [f"// given above the program:\n{given.before.strip()}\n"] if given.before else []
+    above = (given.context or given.before).strip()
+    parts += [f"// given above the program:\n{above}\n"] if above else []
     parts += [f"// write only the function {given.function}; what calls it is given"] if given.function else []
     return "\n".join([*parts, code]) if parts else code

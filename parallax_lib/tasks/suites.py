@@ -64,7 +64,7 @@ def _hecbench(params: Suite) -> list[Kernel]:
 
 def _tasks(params: Suite) -> list[Kernel]:
     if not params.file:
-        raise UserError("suite.file: name the file of tasks, e.g. suite: {kinds: [tasks], file: ~/tasks.jsonl}; docs/TASKS.md has the fields")
+        raise UserError("suite.file: name the file of tasks, e.g. suite: {kinds: [tasks], file: ~/tasks.jsonl}; fields: docs/TASKS.md")
     return task_file.read([Path(file) for file in params.file], Path(params.root) if params.root else None).kernels
 
 

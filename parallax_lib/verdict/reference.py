@@ -198,7 +198,7 @@ def _of_own(kernel: Kernel, apis: list[str], bench: Bench) -> Reference:
     """
     if kernel.printed:
         learned = _learned(kernel, _Own([[output_comparison.read_lines(text)] for text in kernel.printed], [], {}), None, 0)
-        return learned if isinstance(learned, Reference) else Reference(learned, by="expected output")
+        return learned if isinstance(learned, Reference) else Reference(learned, by="the expected output")
     able, failed = {}, {}
     for api in apis:
         made = _runs_of(kernel, api, bench)

@@ -193,7 +193,7 @@ def _what_ran(state: State, counts: list[tuple[int, ...]]) -> str:
     if state.task.target == "cuda":
         how = "on the CPU (cuda-cpu emulation), threads in two orders" if state.toolchain.emulated else "twice on the GPU"
     which = f"{made} hidden inputs" if made == len(counts) else f"the first {made} of {len(counts)} hidden inputs"
-    by = f"lines of the {state.reference.by}" if state.reference.by in ("expected output",) else f"lines of its {state.reference.by} program"
+    by = f"lines of its {state.reference.by} program" if state.reference.by in THREADS else f"lines of {state.reference.by}"
     by = by if state.reference.by else "own source's lines"
     own = f"; oracle: {by}, {state.task.kernel.strength}" if state.task.kernel.oracle == "own" else ""
     by_seed = f"; inputs drawn by seed {state.bench.draw}" if state.bench.draw and state.task.kernel.varies else ""
@@ -203,7 +203,8 @@ def _what_ran(state: State, counts: list[tuple[int, ...]]) -> str:
 def repeat_unsettled(state: State) -> State:
     """More runs with several threads of every input, where those made so far do not agree on who did the work."""
     several = [run for run in state.runs if run.threads > 1]
-    if state.difference[0] or state.task.target != "omp" or state.built.team or parallel_evidence.settled([run.ran.proof for run in several]):
+    settled = bool(state.built.team) or parallel_evidence.settled([run.ran.proof for run in several])
+    if state.difference[0] or state.task.target != "omp" or settled:
         return state
     for args, n in {run.args: run.threads for run in several}.items():
         for _ in range(REPEATS):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import yaml
@@ -20,6 +20,7 @@ import yaml
 from parallax_lib.core.errors import UserError
 from parallax_lib.tasks.hecbench import makefile
 from parallax_lib.tasks.hecbench import sources as hecbench_sources
+from parallax_lib.tasks.given import Given
 from parallax_lib.tasks.task import Kernel
 
 MANIFEST = Path(__file__).parent / "manifest.yaml"
@@ -30,6 +31,8 @@ MAX_INPUT = 4 << 20  # bytes of input files shown to one program, together
 INPUT_SUFFIX = ("", ".bin", ".bmp", ".csv", ".dat", ".egr", ".fa", ".fasta", ".gr", ".in", ".json", ".mtx", ".pgm", ".ppm", ".raw", ".txt")
 OUTPUT_NAME = re.compile(r"out|result|\.m8$", re.I)
 NUMBER = re.compile(r"[-+]?[\d.]+(?:e[-+]?\d+)?f?", re.I)
+MEASURE = "only its CUDA program can say what is right; scripts/hecbench_manifest.py finds arguments with which it ends"
+INDEXED = "its OpenMP program is SIMT-style: thread and team numbers stand for CUDA indices"
 SHOWN = "../job/inputs/"  # where the sandbox has the input files
 
 
@@ -45,6 +48,9 @@ class Program:
     foreign: tuple[str, ...] = ()
     why: str = ""
     defines: tuple[str, ...] = ()
+    short: str = ""
+    beside: dict[str, str] = field(default_factory=dict)
+    indexed: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,13 +94,15 @@ def read_manifest(path: Path) -> dict[str, dict]:
 def as_kernel(entry: Entry) -> Kernel | None:
     """The entry as a kernel with at least one task, None when `entry.why` or missing sources speak against it."""
     usable = {api: p for api, p in entry.programs.items() if p.text}
-    if entry.why or len(usable) < 2:
+    if entry.why or not usable or ({*usable} != {"cuda"} and len(usable) < 2):
         return None
+    apart = {api: p.beside for api, p in usable.items() if p.short}
+    shared = {name: text for beside in reversed(apart.values()) for name, text in beside.items()}
     return Kernel(
         entry.name,
         entry.name,  # its family: no published families exist
         "hecbench",
-        {api: usable[api].text for api in ("serial", "omp", "cuda") if api in usable},
+        {api: usable[api].short or usable[api].text for api in ("serial", "omp", "cuda") if api in usable},
         entry.runs[0],
         entry.runs,
         {api: p.flags for api, p in usable.items() if p.flags},
@@ -102,6 +110,9 @@ def as_kernel(entry: Entry) -> Kernel | None:
         strength=entry.facts.get("strength", "unknown"),
         unshown=tuple(api for api, p in usable.items() if p.foreign),
         inputs=entry.inputs,
+        given={api: Given(beside=shared | apart.get(api, {})) for api in ("serial", "omp", "cuda")} if shared else {},
+        asked=("cuda-omp",) if {*usable} == {"cuda"} else (),
+        unreliable=tuple(api for api, p in usable.items() if p.indexed),
     )
 
 
@@ -113,8 +124,9 @@ def fingerprint(text: str) -> str:
 def _entry(src: Path, name: str, facts: dict) -> Entry:
     programs = {api: _program(src, name, api) for api in MAKEFILES if (src / f"{name}-{api}").is_dir()}
     omp = programs.get("omp")
-    if omp and omp.text and facts.get("omp") not in (None, fingerprint(omp.text)):
-        facts = {"note": "the omp program is not the one the manifest was made from: its arguments and labels are not used"}
+    for api in MAKEFILES:
+        if api in facts and api in programs and programs[api].text and facts[api] != fingerprint(programs[api].text):
+            facts = {"note": f"the {api} program is not the one the manifest was made from: its arguments and labels are not used"}
     if omp:
         programs = {"serial": _serial(omp, facts), **programs}
     own = next((programs[api].runs for api in MAKEFILES if api in programs and programs[api].runs), ((),))
@@ -123,7 +135,14 @@ def _entry(src: Path, name: str, facts: dict) -> Entry:
     fixed = sorted({f for p in programs.values() for f in hecbench_sources.fixed_inputs(p.text)})
     if not why and fixed:
         why = _fixed(src, name, fixed[0])
-    return Entry(name, programs, reduced or runs[:MAX_RUNS], inputs, facts, why or facts.get("left_out", ""))
+    why = why or facts.get("left_out", "") or _unmeasured(programs, facts)
+    return Entry(name, programs, reduced or runs[:MAX_RUNS], inputs, facts, why)
+
+
+def _unmeasured(programs: dict[str, Program], facts: dict) -> str:
+    """Why a kernel is not offered that only its CUDA program can speak for: nobody saw it end on a CPU with smaller arguments."""
+    alone = not programs.get("omp", Program("omp", "")).text or programs["omp"].indexed
+    return f"not measured: {MEASURE}" if alone and "cuda" in programs and not facts.get("args") else ""
 
 
 def _program(src: Path, name: str, api: str) -> Program:
@@ -139,10 +158,9 @@ def _program(src: Path, name: str, api: str) -> Program:
     flags = tuple(f for f in made.flags if not f.startswith(("-I", "-D")))
     if flat.text and "main" not in flat.text:
         return Program(api, "", why="no main in the sources that the Makefile names", defines=defines)
-    if flat.text and api == "omp" and hecbench_sources.simt(flat.text):
-        why = "SIMT-style: thread and team numbers stand for CUDA indices"
-        return Program(api, "", flags, made.runs, flat.files, flat.foreign, why, defines)
-    return Program(api, flat.text, flags, made.runs, flat.files, flat.foreign, flat.why, defines)
+    indexed = api == "omp" and hecbench_sources.simt(flat.text)
+    known = (flags, made.runs, flat.files, flat.foreign, flat.why, defines, flat.short, flat.beside, indexed)
+    return Program(api, flat.text, *known)
 
 
 def units_of(src: Path, name: str, api: str, made: makefile.Makefile) -> tuple[str, ...]:
@@ -172,11 +190,12 @@ def _found(folder: Path, twin: Path, unit: str) -> str:
 
 def _serial(omp: Program, facts: dict) -> Program:
     """The OpenMP program without its pragmas, if the manifest knows it to print the same."""
-    if not omp.text:
-        return replace(omp, api="serial")
+    if not omp.text or omp.indexed:
+        return replace(omp, api="serial", text="", short="", indexed=False, why=omp.why or INDEXED)
     said = facts.get("serial", "not measured: not in the manifest")
-    text = hecbench_sources.strip_omp(omp.text)
-    return replace(omp, api="serial", text=text if said == "ok" else "", why="" if said == "ok" else said)
+    if said != "ok":
+        return replace(omp, api="serial", text="", short="", why=said)
+    return replace(omp, api="serial", text=hecbench_sources.strip_omp(omp.text), short=hecbench_sources.strip_omp(omp.short))
 
 
 def _resolve(src: Path, name: str, runs) -> tuple[tuple[tuple[str, ...], ...], dict[str, bytes], str]:

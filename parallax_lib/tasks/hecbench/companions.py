@@ -27,7 +27,8 @@ class Missing(Exception):
 def lacks(texts: Texts, row: Mapping) -> bool:
     """Whether some program includes a header that its row does not hold."""
     held = row.get("headers", {})
-    return any(not given.named(name, {**files, **held}) for files in texts.values() for text in files.values() for name in given.included(text))
+    asked = ((name, files) for files in texts.values() for text in files.values() for name in given.included(text))
+    return any(not given.named(name, {**files, **held}) for name, files in asked)
 
 
 def entries(root: Path, names: tuple[str, ...]) -> dict[str, checkout.Entry]:
