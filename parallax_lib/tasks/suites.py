@@ -65,7 +65,8 @@ def _hecbench(params: Suite) -> list[Kernel]:
 def _tasks(params: Suite) -> list[Kernel]:
     if not params.file:
         raise UserError("suite.file: name the file of tasks, e.g. suite: {kinds: [tasks], file: ~/tasks.jsonl}; fields: docs/TASKS.md")
-    return task_file.read([Path(file) for file in params.file], Path(params.root) if params.root else None).kernels
+    files = [path if (path := Path(file).expanduser()).exists() else ROOT / path for file in params.file]
+    return task_file.read(files, Path(params.root) if params.root else None).kernels
 
 
 SUITES = {"minibench": _minibench, "forge": _forge, "hecbench": _hecbench, "tasks": _tasks}

@@ -20,7 +20,6 @@ from parallax_lib.tasks import given
 from parallax_lib.tasks.given import Given
 from parallax_lib.tasks.hecbench import checkout, companions
 from parallax_lib.tasks.hecbench import sources as hecbench_sources
-from parallax_lib.tasks.main_function import has_main
 from parallax_lib.tasks.task import APIS, Kernel
 
 APIS_NAMED = {"serial": "serial", "c++": "serial", "cpp": "serial", "omp": "omp", "openmp": "omp", "cuda": "cuda"}

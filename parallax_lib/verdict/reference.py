@@ -69,6 +69,7 @@ class Reference:
     region_us: int = 0  # CPU time that it spends in its regions, all inputs together
     work: work_share.Pair = work_share.Pair()
     by: str = ""  # the program that says what is right, where it is not the source or the kernel's serial one
+    strength: str = ""  # what its output can tell, for "own" oracles
 
 
 def make_reference(kernel: Kernel, source: str, bench: Bench) -> Reference:
@@ -85,7 +86,7 @@ def make_reference(kernel: Kernel, source: str, bench: Bench) -> Reference:
             break
     if bench.journal and not made.failure:
         row = {"kernel": kernel.name, "cases": [asdict(case) for case in made.cases], "unable": made.unable, "coverage": made.coverage}
-        row |= {"region_us": made.region_us, "work": asdict(made.work), "by": made.by}
+        row |= {"region_us": made.region_us, "work": asdict(made.work), "by": made.by, "strength": made.strength}
         bench.journal.put("reference", key, row)
     return made
 
@@ -165,11 +166,14 @@ def visible(text: str) -> str:
 
 @dataclass(frozen=True)
 class _Own:
-    """Runs of one of the kernel's programs.  lines: input -> run -> lines; counted: counters of the runs with several threads."""
+    """Runs of one of the kernel's programs.  lines: input -> run -> lines; counted: counters of the runs with several threads;
+    texts: what it printed on each input.
+    """
 
     lines: list[list[tuple[output_comparison.Line, ...]]]
-    counted: list[dict[str, str]]
-    seconds: dict[tuple[str, ...], float]
+    counted: list[dict[str, str]] = field(default_factory=list)
+    seconds: dict[tuple[str, ...], float] = field(default_factory=dict)
+    texts: list[str] = field(default_factory=list)
 
 
 def _make(kernel: Kernel, apis: list[str], bench: Bench) -> Reference:
@@ -197,8 +201,12 @@ def _of_own(kernel: Kernel, apis: list[str], bench: Bench) -> Reference:
     Where a suite tells what is printed, that decides.
     """
     if kernel.printed:
-        learned = _learned(kernel, _Own([[output_comparison.read_lines(text)] for text in kernel.printed], [], {}), None, 0)
-        return learned if isinstance(learned, Reference) else Reference(learned, by="the expected output")
+        printed = _Own([[output_comparison.read_lines(text)] for text in kernel.printed], texts=list(kernel.printed))
+        learned = _learned(kernel, printed, None, output_comparison.OWN_RELATIVE)
+        if isinstance(learned, Reference):
+            return learned
+        work = work_share.of_kernel(kernel, bench.toolchains["omp"], counting(bench), inputs(kernel))
+        return Reference(tuple(learned), work=work, by="the expected output", strength=_strength(kernel, printed))
     able, failed = {}, {}
     for api in apis:
         made = _runs_of(kernel, api, bench)
@@ -216,7 +224,13 @@ def _of_own(kernel: Kernel, apis: list[str], bench: Bench) -> Reference:
     for other in others:
         cases = [output_comparison.with_labels(case, same) for case, same in zip(cases, able[other][1], strict=True)]
     made = _counted(kernel, cases, [own for own, _ in able.values()], bench)
-    return replace(made, by="" if first == apis[0] and not kernel.unreliable else first)
+    by = "" if first == apis[0] and not kernel.unreliable else first
+    return replace(made, by=by, strength=_strength(kernel, able[first][0]))
+
+
+def _strength(kernel: Kernel, own: _Own) -> str:
+    """What the outputs can tell: as a suite measured it, else by what was printed."""
+    return kernel.strength if kernel.strength != "unknown" else output_comparison.strength(own.texts, sum(inputs(kernel), ()))
 
 
 def _runs_of(kernel: Kernel, api: str, bench: Bench) -> _Own | Reference:
@@ -227,7 +241,7 @@ def _runs_of(kernel: Kernel, api: str, bench: Bench) -> _Own | Reference:
     built = build(kernel.sources[api], toolchain, kernel.flags.get(api, ()), bench.level)
     if built.reason != "ok":
         return Reference(failure=f"{built.reason}: {kernel.name}, its {api} program: {visible(built.log)[:500]}")
-    own = _Own([], [], {})
+    own = _Own([])
     for i, args in enumerate(inputs(kernel), 1):
         ran = [run_once(built.program, api, args, n, bench, kernel.inputs) for n in THREADS[api]]
         bad = next((r for r in ran if r.reason != "ok"), None)
@@ -237,6 +251,7 @@ def _runs_of(kernel: Kernel, api: str, bench: Bench) -> _Own | Reference:
         nothing = _nothing_to_compare(ran[0].text, args) if kernel.oracle == "own" else ""
         if nothing:
             return Reference(unable=f"the {api} program {visible(nothing)}")
+        own.texts.append(ran[0].text)
         own.seconds[args] = max(r.outcome.said_s for r in ran)
         own.lines.append([output_comparison.READ[kernel.oracle](r.text) for r in ran])
         own.counted.extend(r.proof for r, n in zip(ran, THREADS[api], strict=True) if n > 1)
@@ -270,7 +285,8 @@ def counting(bench: Bench) -> work_share.Place:
 def _told(known: dict) -> dict:
     """A remembered reference's counters."""
     work = {name: value if name == "why_not" else tuple(map(_tuple, value)) for name, value in known["work"].items()}
-    return {"coverage": known["coverage"], "region_us": known["region_us"], "work": work_share.Pair(**work), "by": known["by"]}
+    rest = {name: known[name] for name in ("coverage", "region_us", "by", "strength")}
+    return {**rest, "work": work_share.Pair(**work)}
 
 
 def _tuple(value: list | dict) -> tuple | dict:

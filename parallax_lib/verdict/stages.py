@@ -195,7 +195,7 @@ def _what_ran(state: State, counts: list[tuple[int, ...]]) -> str:
     which = f"{made} hidden inputs" if made == len(counts) else f"the first {made} of {len(counts)} hidden inputs"
     by = f"lines of its {state.reference.by} program" if state.reference.by in THREADS else f"lines of {state.reference.by}"
     by = by if state.reference.by else "own source's lines"
-    own = f"; oracle: {by}, {state.task.kernel.strength}" if state.task.kernel.oracle == "own" else ""
+    own = f"; oracle: {by}, {state.reference.strength or state.task.kernel.strength}" if state.task.kernel.oracle == "own" else ""
     by_seed = f"; inputs drawn by seed {state.bench.draw}" if state.bench.draw and state.task.kernel.varies else ""
     return f"compiled; ran {which}, {how}{own}{by_seed}"
 

@@ -18,9 +18,9 @@ from pathlib import Path
 import yaml
 
 from parallax_lib.core.errors import UserError
+from parallax_lib.tasks.given import Given
 from parallax_lib.tasks.hecbench import makefile
 from parallax_lib.tasks.hecbench import sources as hecbench_sources
-from parallax_lib.tasks.given import Given
 from parallax_lib.tasks.task import Kernel
 
 MANIFEST = Path(__file__).parent / "manifest.yaml"
