@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from parallax_lib.core.config import ROOT, Suite
+from parallax_lib.core.config import ROOT, Suite, resolve
 from parallax_lib.core.errors import UserError, short
 from parallax_lib.core.tables import find
 from parallax_lib.core.yaml_files import read_yaml
@@ -65,8 +65,7 @@ def _hecbench(params: Suite) -> list[Kernel]:
 def _tasks(params: Suite) -> list[Kernel]:
     if not params.file:
         raise UserError("suite.file: name the file of tasks, e.g. suite: {kinds: [tasks], file: ~/tasks.jsonl}; fields: docs/TASKS.md")
-    files = [path if (path := Path(file).expanduser()).exists() else ROOT / path for file in params.file]
-    return task_file.read(files, Path(params.root) if params.root else None).kernels
+    return task_file.read([resolve(file) for file in params.file], Path(params.root) if params.root else None).kernels
 
 
 SUITES = {"minibench": _minibench, "forge": _forge, "hecbench": _hecbench, "tasks": _tasks}
