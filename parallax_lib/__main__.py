@@ -80,6 +80,7 @@ def parser() -> argparse.ArgumentParser:
     red.add_argument("--workers", type=at_least(1), default=2)
     red.add_argument("--api", choices=("omp", "cuda"), default="", help="only this part, each program with its evidence")
     red.add_argument("--journal", type=Path, default=None, help="file that keeps verdicts, so that a stopped gate goes on")
+    red.add_argument("--level", default="", choices=("bwrap", "degraded"), help="sandbox level; default the best of this machine")
     red.set_defaults(go=_redteam)
     strength = sub.add_parser("audit", help="mutants of a suite's references: how strong is its oracle? status 1 when a kernel is weak")
     strength.add_argument("suite", type=Path, help="a folder with kernels.yaml, a HeCBench checkout or a parameter file")
@@ -229,7 +230,7 @@ def check_machine(params: Params) -> None:
 def _redteam(args) -> int:
     from parallax_lib.verdict.assurance import redteam
 
-    return 0 if redteam.gate(args.workers, args.api, args.journal) else 1
+    return 0 if redteam.gate(args.workers, args.api, args.journal, args.level) else 1
 
 
 def _audit(args) -> int:

@@ -112,14 +112,14 @@ def naive_decode(translator, tokens, count, stops):
     while len(out) < count:
         hidden = naive_hidden(translator, embed(translator, tokens + out))[-1]
         out.append(int(translator.model.get_output_embeddings()(hidden).argmax()))
-        if out[-1] in stops:
+        if stops(out):
             break
     return out
 
 
 @pytest.mark.parametrize("draft", [0, 1, 7])
 def test_greedy_decoding_equals_the_recomputing_twin(translator, ids, draft):
-    start, stops = translator.tokenizer(prompts.OPENING).input_ids, decoding.stop_tokens(translator)
+    start, stops = translator.tokenizer(prompts.OPENING).input_ids, decoding.stops_of(translator)
     answers = decoding.decode(translator, engine.prefill(translator, ids), ids, start, limits=[40, 12, 25], draft=draft)
     for tokens, limit, answer in zip(ids, [40, 12, 25], answers, strict=True):
         assert answer.tokens == naive_decode(translator, tokens + start, limit, stops)
@@ -128,7 +128,7 @@ def test_greedy_decoding_equals_the_recomputing_twin(translator, ids, draft):
 @pytest.mark.parametrize("draft", [0, 5])
 def test_sampled_decoding_takes_each_position_s_own_draw(translator, ids, draft):
     """The twin recomputes everything and looks each row's n-th draw up in the cumulated softmax."""
-    start, stops, heat, seeds = [65], decoding.stop_tokens(translator), [0.8, 0.0, 1.2], [5, 6, 7]
+    start, stops, heat, seeds = [65], decoding.stops_of(translator), [0.8, 0.0, 1.2], [5, 6, 7]
     state = engine.prefill(translator, ids)
     answers = decoding.decode(translator, state, ids, start, limits=[30] * 3, temperatures=heat, seeds=seeds, draft=draft)
     for tokens, warm, seed, answer in zip(ids, heat, seeds, answers, strict=True):
@@ -136,7 +136,7 @@ def test_sampled_decoding_takes_each_position_s_own_draw(translator, ids, draft)
             assert answer.tokens == naive_decode(translator, tokens + start, 30, stops)
             continue
         draws, out = torch.rand(30, generator=torch.Generator().manual_seed(seed)).tolist(), []
-        while len(out) < 30 and not (out and out[-1] in stops):
+        while len(out) < 30 and not (out and stops(out)):
             hidden = naive_hidden(translator, embed(translator, tokens + start + out))[-1]
             chances = (translator.model.get_output_embeddings()(hidden).double() / warm).softmax(-1).cumsum(-1)
             out.append(int((chances < draws[len(out)]).sum()))
@@ -232,3 +232,11 @@ def test_inverse_cdf_draws_follow_the_softmax():
 def test_a_token_of_probability_zero_is_never_drawn(u, token):
     logits = torch.tensor([[-2000.0, 0.0, 0.0, -2000.0]])
     assert decoding.draw(logits, torch.tensor([1.0]), torch.tensor([u])).tolist() == [token]
+
+
+def test_a_fence_ends_an_answer_only_at_the_start_of_a_line():
+    pieces = ["x = 1;\n", "```", "   ", 'puts("', "<end>", "\n```", "*/ ", "` `"]
+    stops = decoding.Stops(frozenset({4}), frozenset({1, 5}), lambda tokens: "".join(pieces[t] for t in tokens))
+    ends = {(0, 1), (1,), (0, 2, 1), (3, 5), (4,)}
+    for tokens in ends | {(0, 3, 1), (0,), (0, 6, 1), (7,)}:
+        assert stops(list(tokens)) == (tokens in ends), tokens

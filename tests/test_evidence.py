@@ -103,7 +103,7 @@ SHARED = {
 
 @sandboxed
 def test_one_thread_that_does_what_the_reference_shares_is_told_by_counts(bench):
-    pair = work_share.of_kernel(KERNEL, bench.toolchains["omp"], reference.counting(bench), HIDDEN)
+    pair = work_share.of_kernel(KERNEL, bench.toolchains["omp"], reference.counting(bench), HIDDEN[::-1])
     assert not pair.why_not and pair.inputs == HIDDEN[::2]
     for name, body in (ONE_DOES_ALL | SHARED).items():
         told, said = work_share.one_does_it_all(work_of(bench, FLAG + SERIAL.replace(BODY, body)), pair)
@@ -117,6 +117,17 @@ def test_counts_are_the_same_in_every_run_and_no_attribute_escapes_them(bench):
     assert work_of(bench, SERIAL, 1) == work_of(bench, SERIAL, 1) == work_of(bench, hidden, 1)
     total = work_of(bench, SERIAL, 1)[0]
     assert 8 * int(HIDDEN[0][0]) <= total["reads"] <= 16 * int(HIDDEN[0][0]) and total["blocks"] >= 2 * int(HIDDEN[0][0])
+
+
+def test_only_a_program_that_every_count_shows_on_one_thread_is_refused():
+    """Work that is handed out in pieces can fall to one thread by chance."""
+    few, most, all_of_it = ({"blocks": n, "reads": 9 * n, "writes": 0} for n in (1_000_000, 2_000_000, 8_000_000))
+    pair = work_share.Pair((("9",),), (all_of_it,), (few,))
+    for counts, refused in (((all_of_it, all_of_it, most), False), ((most,), False), ((all_of_it,) * 3, True)):
+        left = [work_share.Work((count,), cpu_s=1.0) for count in counts]
+        cost, alone, _ = work_share.compared(lambda left=left: left.pop(0), pair)
+        assert (alone, left, cost.cpu_s) == (refused, [], len(counts))
+    assert work_share.compared(lambda: work_share.Work(why_not="no build"), pair)[1:] == (False, "work not compared: no build")
 
 
 def test_the_rule_on_counts():

@@ -60,11 +60,11 @@ def agrees_with_its_own_forward(translator):
 def decodes_like_its_own_forward(translator):
     """Greedy and sampled, with and without drafts, over rows of other lengths and limits."""
     ids, heat, limits, seeds = prompts_for(translator), [0.0, 0.9], [12, 15], [3, 4]
-    stops = decoding.stop_tokens(translator)
+    stops = decoding.stops_of(translator)
     wanted = []
     for tokens, warm, limit, seed in zip(ids, heat, limits, seeds, strict=True):
         draws, out = torch.rand(limit, generator=torch.Generator().manual_seed(seed)).tolist(), []
-        while len(out) < limit and not (out and out[-1] in stops):
+        while len(out) < limit and not (out and stops(out)):
             logits = own(translator, embed(translator, [*tokens, 65, *out]))[1][-1]
             chances = (logits.double() / warm).softmax(-1).cumsum(-1) if warm else None
             out.append(int((chances < draws[len(out)]).sum()) if warm else int(logits.argmax()))

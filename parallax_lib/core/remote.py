@@ -47,7 +47,8 @@ def open_dask(config: ExecutorConfig) -> Iterator[Call]:
     if not config.address:
         raise UserError(NO_ADDRESS)
     try:
-        address, security = _listening(config.address), dask_security(config)
+        security = dask_security(config)
+        address = _listening(config.address, security)
         client = Client(address, timeout=CONNECT_S, set_as_default=False, security=security)
     except (OSError, ValueError, LookupError, TypeError, RuntimeError) as error:  # time-outs, and plain text where TLS is wanted
         raise UserError(f"executor.address: no Dask scheduler answers at {config.address}: {error}") from None
@@ -91,8 +92,12 @@ def dask_security(config: ExecutorConfig) -> Any:
     return Security(tls_ca_file=ca, tls_client_cert=cert, tls_client_key=key, require_encryption=True)
 
 
-def _listening(address: str) -> str:
-    """A scheduler's address, from its file if that is one; raises where nothing listens: a Client that fails leaves threads behind."""
+def _listening(address: str, security: Any) -> str:
+    """A scheduler's address, from its file if that is one; raises where no scheduler answers.
+
+    A Client that fails to connect leaves threads behind and blocks the next one from its finaliser, so none is made then.
+    """
+    from distributed.comm import connect
     from distributed.comm.addressing import get_address_host_port
 
     for file in (Path(address).expanduser(), ROOT / address):
@@ -100,7 +105,13 @@ def _listening(address: str) -> str:
             address = json.loads(file.read_text())["address"]
     host, port = get_address_host_port(address, strict=True)
     if address.startswith(("tcp:", "tls:")):
-        socket.create_connection((host, port), CONNECT_S).close()
+        socket.create_connection((host, port), CONNECT_S).close()  # refused at once where Dask tries again until its time is up
+
+    async def knock() -> None:
+        await (await connect(address, timeout=CONNECT_S, **security.get_connection_args("client"))).close()
+
+    with ThreadPoolExecutor(1) as thread:  # in a notebook this thread has a running loop
+        thread.submit(asyncio.run, knock()).result()
     return address
 
 

@@ -13,12 +13,14 @@ import itertools
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 
 from parallax_lib.translator import engine
 from parallax_lib.translator.language_model import Translator
 
+LINE = 64  # tokens in which the start of a fence's line is looked for
 NGRAM = 3  # tokens that must agree before the continuation is copied
 CPU_OVERHEAD, GPU_OVERHEAD = 28, 200  # columns that cost what a forward costs besides its own (CPU: 135 M parameters)
 GPU_LAUNCH = 2.8e11  # columns times parameters that a GPU computes while the kernels of one layer are launched: 1 ms on an H200
@@ -100,13 +102,29 @@ def uniforms(seeds: list[int], temperatures: list[float], length: int) -> torch.
     return out
 
 
-def stop_tokens(translator: Translator) -> set[int]:
-    """End-of-text tokens and every token that contains a code fence."""
+class Stops(NamedTuple):
+    """What ends an answer: an end-of-text token, or a code fence that stands first on its line.  A fence in a string is the program's."""
+
+    ends: frozenset[int]
+    fences: frozenset[int]  # every token that contains one
+    text: Callable[[list[int]], str]
+
+    def __call__(self, tokens: list[int]) -> bool:
+        """Whether the last of an answer's tokens ends it."""
+        if tokens[-1] not in self.fences:
+            return tokens[-1] in self.ends
+        said = self.text(tokens[-LINE:])
+        fence = said.rfind("```")
+        return not said[said.rfind("\n", 0, max(fence, 0)) + 1 : max(fence, 0)].strip()
+
+
+def stops_of(translator: Translator) -> Stops:
+    """The stops of a model and its tokenizer."""
     tokenizer = translator.tokenizer
     ends = translator.model.generation_config.eos_token_id
     ends = set(ends if isinstance(ends, list) else [ends]) | {tokenizer.eos_token_id}
-    fences = {i for piece, i in tokenizer.get_vocab().items() if "```" in piece}
-    return {e for e in ends if e is not None} | fences
+    fences = (i for piece, i in tokenizer.get_vocab().items() if "```" in piece)
+    return Stops(frozenset(e for e in ends if e is not None), frozenset(fences), tokenizer.decode)
 
 
 @torch.inference_mode()
@@ -134,7 +152,7 @@ def decode(
     heat = torch.tensor(temperatures)
     noise = uniforms(seeds or [0] * len(prompts), temperatures, max(limits) + draft + 1)  # (B, T)
     lookups = [Lookup(p + start) for p in prompts]
-    stops = stop_tokens(translator)
+    stops = stops_of(translator)
     fixed = overhead(translator)
     alive = list(range(len(prompts)))
     last = [start[-1]] * len(alive)
@@ -213,7 +231,7 @@ def _split(values: list, sizes: list[int]) -> list[list]:
     return [list(itertools.islice(rest, size)) for size in sizes]
 
 
-def _accept(answer: Answer, draft: list[int], chosen: list[int], logprobs: list[float], limit: int, stops: set[int]) -> list[int]:
+def _accept(answer: Answer, draft: list[int], chosen: list[int], logprobs: list[float], limit: int, stops: Stops) -> list[int]:
     """Tokens of this forward that stand: while the draft agrees with the draw, then the draw itself."""
     new: list[int] = []
     for i in range(len(draft) + 1):
@@ -221,7 +239,7 @@ def _accept(answer: Answer, draft: list[int], chosen: list[int], logprobs: list[
         new.append(token)
         answer.tokens.append(token)
         answer.logprob += logprobs[i]
-        if token in stops:
+        if stops(answer.tokens):
             answer.finished = True
             break
         if len(answer.tokens) >= limit or i == len(draft) or draft[i] != token:

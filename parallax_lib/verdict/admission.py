@@ -29,13 +29,14 @@ from parallax_lib.verdict import denials, parallel_evidence, races, remedies
 from parallax_lib.verdict import known_programs as known
 from parallax_lib.verdict.build import BUILD_LIMITS
 from parallax_lib.verdict.llvm import Llvm
-from parallax_lib.verdict.reference import HARNESS_VERSION, Bench, tool_facts
+from parallax_lib.verdict.reference import HARNESS_VERSION, Bench, Reference, make_reference, reference_key, tool_facts
 from parallax_lib.verdict.result import Verdict
 from parallax_lib.verdict.ways import has_target
 
 FRESH_S = 3600.0  # how long a part that passed is believed
 PASSED: dict[str, tuple[float, str]] = {}  # key of a part -> (when it passed, the check's id)
-Judged = Callable[[str, Task, Bench, None], Verdict]
+Judged = Callable[[str, Task, Bench, Reference | None], Verdict]
+References = dict[str, Reference]  # of the known kernel in one admission, by key: toolchains differ once a part is off
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,9 @@ def admit(bench: Bench, parts: Collection[str], judged: Judged, again: bool = Fa
     Each line is also a warning, once a process.
     """
     rows: list[Row] = []
+    references: References = {}
     for part in (part for part in PARTS if part.name in parts):
-        bench, row = _part(part, bench, judged, again)
+        bench, row = _part(part, bench, judged, again, references)
         rows.append(row)
     done = Admitted(replace(bench, admission=digest([PASSED.get(_key(p, bench)) for p in PARTS if p.name in parts])[:12]), tuple(rows))
     for line in done.lines:
@@ -112,41 +114,50 @@ def every(bench: Bench) -> set[str]:
 def table(bench: Bench, judged: Judged) -> list[Row]:
     """Every part's row; a refusal is a row too."""
     rows = []
+    references: References = {}
     for part in PARTS:
         if part.name in every(bench):
-            bench, row = _part(part, bench, judged, False)
+            bench, row = _part(part, bench, judged, False, references)
             rows.append(row)
     return rows
 
 
-def _part(part: Part, bench: Bench, judged: Judged, again: bool) -> tuple[Bench, Row]:
+def _part(part: Part, bench: Bench, judged: Judged, again: bool, references: References) -> tuple[Bench, Row]:
     level = bench.level.name
     if absent := part.absent(bench):
         return bench, Row(part.name, level, "absent", absent)
     if not again and _passed(_key(part, bench)):
         return bench, Row(part.name, level, "ok")
-    why = _failing(part, bench, judged)
+    why = _failing(part, bench, judged, references)
     if why and part.off:
         less = part.off(bench)
-        still = "" if part.absent(less) else _failing(part, less, judged)
+        still = "" if part.absent(less) else _failing(part, less, judged, references)
         return (bench, Row(part.name, level, "refused", still)) if still else (less, Row(part.name, level, "off", why))
     if not why:
         _keep(_key(part, bench))
     return bench, Row(part.name, level, "refused" if why else "ok", why)
 
 
-def _failing(part: Part, bench: Bench, judged: Judged) -> str:
+def _failing(part: Part, bench: Bench, judged: Judged, references: References) -> str:
     """What is wrong and what mends it, "" when every program gets the verdict that it must get, at the second try at the latest."""
     if trouble := part.trouble(bench):
         return trouble
     stages = {"races": "off", "timing": "off", **(part.changes or {})}
     alone = replace(bench, limits=_roomy(bench.limits), journal=None, admission="", **stages)
     for code, api, wanted in part.programs:
-        tries = (judged(f"// {uuid.uuid4()}\n{code}", known.TASKS[api], alone, None) for _ in range(2))
+        task = known.TASKS[api]
+        tries = (judged(f"// {uuid.uuid4()}\n{code}", task, alone, _reference(task, alone, references)) for _ in range(2))
         wrong = [got for verdict in tries if (got := _differs(verdict, wanted, alone))]
         if len(wrong) == 2:
             return part.more(alone, wrong[1])
     return ""
+
+
+def _reference(task: Task, bench: Bench, references: References) -> Reference:
+    key = reference_key(task.kernel, task.source, bench)
+    if key not in references or references[key].failure:
+        references[key] = make_reference(task.kernel, task.source, bench)
+    return references[key]
 
 
 def _differs(verdict: Verdict, wanted: str, bench: Bench) -> str:

@@ -68,16 +68,16 @@ def share_work(state: State) -> State:
     if state.task.target == "serial":
         return state
     if pair.why_not:
-        said = f"{state.verdict.parallel_evidence}; correctness only: {pair.why_not}" if pair.why_not == work_share.NO_PROGRAM else ""
-        return telling(state, parallel_evidence=said) if said else state
+        only = "correctness only" if pair.why_not == work_share.NO_PROGRAM else "work not compared"
+        return telling(state, parallel_evidence=f"{state.verdict.parallel_evidence}; {only}: {pair.why_not}")
     tool = tool if tool.emulated or tool.api != "cuda" else emulator()
-    threads = state.built.team or work_share.THREADS
-    made = work_share.count(state.code, tool, state.flags, counting(state.bench), pair.inputs, beside(state.task.kernel.inputs), threads)
-    state = spent(state, made)
-    if made.why_not:
-        return telling(state, parallel_evidence=f"{state.verdict.parallel_evidence}; work not compared: {made.why_not}")
-    alone, said = work_share.one_does_it_all(made.counts, pair)
-    state = telling(state, parallel_evidence=f"{state.verdict.parallel_evidence}; {said}")
+    where, files, threads = counting(state.bench), beside(state.task.kernel.inputs), state.built.team or work_share.THREADS
+
+    def counted() -> work_share.Work:
+        return work_share.count(state.code, tool, state.flags, where, pair.inputs, files, threads)
+
+    work, alone, said = work_share.compared(counted, pair)
+    state = telling(spent(state, work), parallel_evidence=f"{state.verdict.parallel_evidence}; {said}")
     return ends(state, 4, "not_parallel", said, parallel="no") if alone else state
 
 

@@ -21,7 +21,7 @@ from parallax_lib.verdict.build import BUILD_LIMITS, PROBES, Ran, build, execute
 from parallax_lib.verdict.llvm import MANDATORY
 from parallax_lib.verdict.toolchain import Toolchain
 
-HARNESS_VERSION = 18  # part of every cache key: raise it when a change here or in what this imports can change a verdict
+HARNESS_VERSION = 19  # part of every cache key: raise it when a change here or in what this imports can change a verdict
 RETRIES = 2  # of what fails on our side
 RUN_ENV = {"OMP_DYNAMIC": "false", "OMP_STACKSIZE": "16M", "OMP_WAIT_POLICY": "passive", "CUDA_CACHE_DISABLE": "1"}
 RUN_ENV["MALLOC_PERTURB_"] = "165"  # fresh heap memory is never zero by luck
@@ -172,7 +172,6 @@ class _Own:
 
     lines: list[list[tuple[output_comparison.Line, ...]]]
     counted: list[dict[str, str]] = field(default_factory=list)
-    seconds: dict[tuple[str, ...], float] = field(default_factory=dict)
     texts: list[str] = field(default_factory=list)
 
 
@@ -205,8 +204,7 @@ def _of_own(kernel: Kernel, apis: list[str], bench: Bench) -> Reference:
         learned = _learned(kernel, printed, None, output_comparison.OWN_RELATIVE)
         if isinstance(learned, Reference):
             return learned
-        work = work_share.of_kernel(kernel, bench.toolchains["omp"], counting(bench), inputs(kernel))
-        return Reference(tuple(learned), work=work, by="the expected output", strength=_strength(kernel, printed))
+        return Reference(tuple(learned), work=_work(kernel, bench), by="the expected output", strength=_strength(kernel, printed))
     able, failed = {}, {}
     for api in apis:
         made = _runs_of(kernel, api, bench)
@@ -252,7 +250,6 @@ def _runs_of(kernel: Kernel, api: str, bench: Bench) -> _Own | Reference:
         if nothing:
             return Reference(unable=f"the {api} program {visible(nothing)}")
         own.texts.append(ran[0].text)
-        own.seconds[args] = max(r.outcome.said_s for r in ran)
         own.lines.append([output_comparison.READ[kernel.oracle](r.text) for r in ran])
         own.counted.extend(r.proof for r, n in zip(ran, THREADS[api], strict=True) if n > 1)
     return own
@@ -268,11 +265,14 @@ def _learned(kernel: Kernel, own: _Own, other: _Own | None, relative: float) -> 
     return Reference(unable=unable) if unable else learned
 
 
+def _work(kernel: Kernel, bench: Bench) -> work_share.Pair:
+    return work_share.of_kernel(kernel, bench.toolchains["omp"], counting(bench), tuple(dict.fromkeys(inputs(kernel))))
+
+
 def _counted(kernel: Kernel, cases: list[output_comparison.Expected], programs: list[_Own], bench: Bench) -> Reference:
     """The reference with the counters of the kernel's own programs."""
-    seconds, counted = programs[0].seconds, [run for own in programs for run in own.counted]
-    longest = tuple(sorted(seconds, key=seconds.get, reverse=True))
-    work = work_share.of_kernel(kernel, bench.toolchains["omp"], counting(bench), longest)
+    counted = [run for own in programs for run in own.counted]
+    work = _work(kernel, bench)
     cover, inside = round(parallel_evidence.coverage(counted), 4), parallel_evidence.in_regions(counted)
     return Reference(tuple(cases), coverage=cover, region_us=inside, work=work)
 

@@ -189,7 +189,7 @@ def _run_inputs(state: State, threads_of: tuple[tuple[int, ...], tuple[int, ...]
 
 def _what_ran(state: State, counts: list[tuple[int, ...]]) -> str:
     made = len(state.printed)
-    how = f"with {'; '.join(' '.join(map(str, c)) for c in counts[:made])} threads"
+    how = f"with {'; '.join(' and '.join(map(str, c)) for c in counts[:made])} threads"
     if state.task.target == "cuda":
         how = "on the CPU (cuda-cpu emulation), threads in two orders" if state.toolchain.emulated else "twice on the GPU"
     which = f"{made} hidden inputs" if made == len(counts) else f"the first {made} of {len(counts)} hidden inputs"

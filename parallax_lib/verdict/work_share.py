@@ -7,12 +7,14 @@ A parallel region is no parallel work: a program can compute everything on one t
 thread comes first, beside threads that are busy with nothing.  So the counts of the busiest thread are compared, phase by phase, with
 those of the kernel's own OpenMP program (which shares the work) and of its serial program (which does not).  What an input of any size
 costs, such as tables or memory that is filled once, cancels: only the growth from the smallest input to the largest one is compared.
+No time decides anything here, since times follow the load of the machine.
 """
 
 from __future__ import annotations
 
 import functools
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from parallax_lib.sandbox import sandbox
@@ -22,6 +24,7 @@ from parallax_lib.verdict import emulated_build
 from parallax_lib.verdict.build import BUILD_LIMITS, PROBES, PROGRAM, execute
 from parallax_lib.verdict.toolchain import Toolchain
 
+TIMES = 3  # counts of a program whose threads share work as they come
 THREADS = 8  # of a region; also where the machine has fewer
 SLOWER, LARGER = 10, 4  # CPU time and memory of a counted run against the plain one's limits
 MEASURES = ("blocks", "reads", "writes")  # basic blocks, bytes, bytes
@@ -37,6 +40,7 @@ LOOPS = "static dynamic guided runtime nonmonotonic_dynamic nonmonotonic_guided 
 REGIONS = ("GOMP_parallel", "GOMP_parallel_sections", "GOMP_parallel_reductions", *(f"GOMP_parallel_loop_{how}" for how in LOOPS.split()))
 BARRIERS = ("GOMP_barrier", "GOMP_barrier_cancel", "GOMP_loop_end", "GOMP_loop_end_cancel", "GOMP_sections_end", "GOMP_sections_end_cancel")
 
+TOO_LITTLE = "the reference shares too little work to compare"
 NOT_COUNTED = r"s/\b(__)?no_sanitize(_[a-z_]+|__)?\b *(\([^()]*\))?/unused/g"  # no part of a program may be left out of the counts
 NO_PROGRAM = "the kernel has no OpenMP program of its own that shares work as it does here"
 TEAM = ("OMP_NUM_THREADS", "OMP_TEAMS_THREAD_LIMIT", "KMP_TEAMS_THREAD_LIMIT")
@@ -76,36 +80,70 @@ class Pair:
 
 
 def of_kernel(kernel: Kernel, toolchain: Toolchain, where: Place, inputs: tuple[tuple[str, ...], ...]) -> Pair:
-    """Counts of the kernel's own programs, where it has an OpenMP one.  `inputs`: most work first, least last."""
+    """Counts of the kernel's own programs, where it has an OpenMP one, on the inputs with most and with least work by count."""
     if "omp" not in kernel.sources or "omp" in kernel.unreliable:
         return Pair(why_not=NO_PROGRAM)
-    chosen = inputs[:1] + inputs[1:][-1:]
-    first = "serial" if "serial" in kernel.sources and "serial" not in kernel.unreliable else "omp"
-    one, omp = (
-        count(kernel.sources[api], toolchain, kernel.flags.get(api, ()), where, chosen, kernel.inputs, threads)
-        for api, threads in ((first, 1), ("omp", THREADS))
-    )
-    return Pair(chosen, one.counts, omp.counts, one.why_not or omp.why_not)
+
+    def counted(api: str, which: tuple[tuple[str, ...], ...], threads: int, times: int) -> Work:
+        return count(kernel.sources[api], toolchain, kernel.flags.get(api, ()), where, which, kernel.inputs, threads, times)
+
+    serial = "serial" in kernel.sources and "serial" not in kernel.unreliable
+    one = counted("serial" if serial else "omp", inputs, 1, 1)
+    if one.why_not:
+        return Pair(why_not=one.why_not)
+    by_work = sorted(range(len(inputs)), key=lambda i: _weight(one.counts[i]), reverse=True)
+    chosen = by_work[:1] + by_work[1:][-1:]
+    shared = counted("omp", tuple(inputs[i] for i in chosen), THREADS, TIMES)
+    return Pair(tuple(inputs[i] for i in chosen), tuple(one.counts[i] for i in chosen), shared.counts, shared.why_not)
 
 
 def count(
     code: str, toolchain: Toolchain, flags: tuple[str, ...], where: Place, inputs: tuple[tuple[str, ...], ...], files: dict[str, bytes],
-    threads: int = THREADS,
+    threads: int = THREADS, times: int = 1,
 ) -> Work:  # fmt: skip
-    """Counts of a program on each of the inputs.  `files` lie beside it."""
+    """Counts of a program on each of the inputs, of `times` runs the one in which it shared its work best.  `files` lie beside it."""
     program, built = _build(code, toolchain, flags, where.level)
     if not program:
         return _cost((), f"does not build for counting ({built.status})", [built])
     limits = replace(where.limits, cpu_s=SLOWER * where.limits.cpu_s, wall_s=0.0, memory_mb=LARGER * where.limits.memory_mb)
     spent, counts = [built], []
+    env = {**where.env, **dict.fromkeys(TEAM, str(threads))}
     for args in inputs:
-        env = {**where.env, **dict.fromkeys(TEAM, str(threads))}
-        ran = execute(program, toolchain, args, limits, where.level, env, files)
-        spent.append(ran.outcome)
-        if ran.reason != "ok":
-            return _cost((), f"the counted run ends with {ran.reason}", spent)
-        counts.append({name: int(n) for name, n in ran.proof.items() if name.removeprefix("device_") in MEASURES})
+        tries = []
+        for _ in range(times):
+            ran = execute(program, toolchain, args, limits, where.level, env, files)
+            spent.append(ran.outcome)
+            if ran.reason != "ok":
+                return _cost((), f"the counted run ends with {ran.reason}", spent)
+            tries.append({name: int(n) for name, n in ran.proof.items() if name.removeprefix("device_") in MEASURES})
+        counts.append(min(tries, key=_weight))
     return _cost(tuple(counts), "", spent)
+
+
+def compared(counted: Callable[[], Work], pair: Pair) -> tuple[Work, bool, str]:
+    """(what counting cost, whether one thread does it all, what was compared) of a program that `counted` counts on `pair.inputs`.
+
+    Which thread takes a piece of work is chance where pieces are handed out: only a program that TIMES counts in a row show to use one
+    thread is said to.
+    """
+    if not work_shared(pair):
+        return Work(), False, TOO_LITTLE
+    works: list[Work] = []
+    alone, said = False, ""
+    while len(works) < TIMES and (alone or not works):
+        works.append(counted())
+        cost = Work(works[-1].counts, works[-1].why_not, sum(w.cpu_s for w in works), sum(w.seconds for w in works))
+        if cost.why_not:
+            return cost, False, f"work not compared: {cost.why_not}"
+        best = tuple(min(of_input, key=_weight) for of_input in zip(*(work.counts for work in works), strict=True))
+        alone, said = one_does_it_all(best, pair)
+    return cost, alone, said
+
+
+def work_shared(pair: Pair) -> dict[str, int]:
+    """By measure what the reference's busiest thread is spared, where that is enough to tell anything."""
+    spared = {name: (_growth(pair.serial, name), _growth(pair.shared, name)) for name in MEASURES}
+    return {name: serial - shared for name, (serial, shared) in spared.items() if serial - shared >= max(SHARED * serial, LEAST)}
 
 
 def one_does_it_all(own: tuple[Counts, ...], pair: Pair) -> tuple[bool, str]:
@@ -113,17 +151,20 @@ def one_does_it_all(own: tuple[Counts, ...], pair: Pair) -> tuple[bool, str]:
 
     Bytes decide where the shared work reads or writes some in every block, since a loop can be unrolled to fewer blocks; else blocks.
     """
-    parts, whole = {}, {}
-    for name in MEASURES:
-        serial, shared, mine = (_growth(counts, name) for counts in (pair.serial, pair.shared, own))
-        if serial - shared >= max(SHARED * serial, LEAST):
-            whole[name] = serial - shared
-            parts[name] = (mine + _growth(own, f"device_{name}") - shared) / whole[name]
-    if not parts:
-        return False, "the reference shares too little work to compare"
+    whole = work_shared(pair)
+    if not whole:
+        return False, TOO_LITTLE
+    parts = {
+        name: (_growth(own, name) + _growth(own, f"device_{name}") - _growth(pair.shared, name)) / work for name, work in whole.items()
+    }
     telling = [name for name in MEMORY if whole.get(name, 0) >= BYTES_A_BLOCK * whole.get("blocks", 0) > 0] or list(parts)[:1]
     said = ", ".join(f"{name} {part:.2f}" for name, part in parts.items())
     return all(parts[name] >= ALL for name in telling), f"of the work that the reference shares one thread does: {said}"
+
+
+def _weight(count: Counts) -> int:
+    """As probes/work.cpp weighs threads: a block stands for eight bytes."""
+    return 8 * count.get("blocks", 0) + count.get("reads", 0) + count.get("writes", 0)
 
 
 def _growth(counts: tuple[Counts, ...], name: str) -> int:

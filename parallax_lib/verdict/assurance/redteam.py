@@ -19,10 +19,11 @@ from parallax_lib.core.config import ROOT
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.storage import Journal
 from parallax_lib.sandbox import sandbox
-from parallax_lib.sandbox.sandbox import Limits
+from parallax_lib.sandbox.sandbox import Level, Limits
 from parallax_lib.tasks import suites
 from parallax_lib.tasks.task import Kernel, Task
 from parallax_lib.verdict import toolchain
+from parallax_lib.verdict.assurance import sandbox_check
 from parallax_lib.verdict.batch import judge_many
 from parallax_lib.verdict.reasons import UNKNOWN
 from parallax_lib.verdict.result import Verdict
@@ -61,18 +62,26 @@ def judge_corpus(
     journal: Journal | None = None,
     workers: int = 2,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    level: Level | None = None,
 ) -> list[Verdict]:
-    """Verdicts of the programs as translations of bundled kernels, in their order; with the race stage where its tools are."""
+    """Verdicts of the programs as translations of bundled kernels, in their order; with the race stage where its tools are.
+
+    `level`: None for the machine's best.
+    """
     kernels = {k.name: k for k in suites.read_folder(suites.MINIBENCH, "minibench")}
     items = [(p.code, task_of(p, kernels)) for p in programs]
-    return judge_many(items, toolchain.detect(), sandbox.probe(), LIMITS, journal, workers, progress, races="auto")
+    return judge_many(items, toolchain.detect(), level or sandbox.probe(), LIMITS, journal, workers, progress, races="auto")
 
 
-def gate(workers: int = 2, api: str = "", journal: Path | None = None) -> bool:
+def gate(workers: int = 2, api: str = "", journal: Path | None = None, level: str = "") -> bool:
     """Judge the corpus, or one API's part of it, print how far it is and then the gate; whether it holds.
 
-    Of a part, each program's evidence is printed as it falls.  With a journal a stopped gate goes on.
+    Of a part, each program's evidence is printed when it is known.  With a journal a stopped gate goes on.  `level`: a sandbox level's
+    name, "" for the machine's best; UserError where the machine has no such level.
     """
+    at = next((offered for offered in sandbox_check.levels() if offered.name == level), None) if level else sandbox.probe()
+    if at is None:
+        raise UserError(f"--level {level}: this machine has {', '.join(offered.name for offered in sandbox_check.levels())}")
     programs, verdicts = [p for p in read_corpus() if api in ("", p.api)], []
     at_once = 2 * workers if api else len(programs)
     kept = Journal(journal) if journal else None
@@ -82,13 +91,13 @@ def gate(workers: int = 2, api: str = "", journal: Path | None = None) -> bool:
             print(f"[{done}/{total}]", flush=True)
 
     for i in range(0, len(programs), at_once):
-        verdicts += judge_corpus(programs[i : i + at_once], kept, workers, progress)
+        verdicts += judge_corpus(programs[i : i + at_once], kept, workers, progress, at)
         for p, v in zip(programs[i:], verdicts[i:], strict=False) if api else ():
             evidence = f"{v.parallel_evidence}; race-free: {v.race_free} {v.race_evidence}"
             evidence += f"; {v.checked}" if GPU in v.checked else ""
             print(f"{status(p, v):12} {p.kind}/{p.name}: {v.reason}; {evidence}", flush=True)
     text, holds = report(programs, verdicts)
-    print(f"{text}\nrelease gate: {'holds' if holds else 'BROKEN'}", flush=True)
+    print(f"{text}\nsandbox level: {at.name}\nrelease gate: {'holds' if holds else 'BROKEN'}", flush=True)
     return holds
 
 
