@@ -54,7 +54,7 @@ def main() -> None:
     until = time.monotonic() + 60 * args.minutes
     names = tuple(n for n in args.names.split(",") if n)
     for entry in hecbench.entries(args.root, names, Path("/nonexistent")):
-        blocked = entry.why if not entry.why.startswith("not measured") else ""
+        blocked = entry.why if not entry.why.endswith(hecbench.MEASURE) else ""
         if not speaker(entry) or blocked or (entry.name in state and not names):
             continue
         if time.monotonic() > until:

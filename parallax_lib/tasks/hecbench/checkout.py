@@ -31,7 +31,7 @@ MAX_INPUT = 4 << 20  # bytes of input files shown to one program, together
 INPUT_SUFFIX = ("", ".bin", ".bmp", ".csv", ".dat", ".egr", ".fa", ".fasta", ".gr", ".in", ".json", ".mtx", ".pgm", ".ppm", ".raw", ".txt")
 OUTPUT_NAME = re.compile(r"out|result|\.m8$", re.I)
 NUMBER = re.compile(r"[-+]?[\d.]+(?:e[-+]?\d+)?f?", re.I)
-MEASURE = "only its CUDA program can say what is right; scripts/hecbench_manifest.py finds arguments with which it ends"
+MEASURE = "not measured: only its CUDA program can say what is right; scripts/hecbench_manifest.py finds arguments with which it ends"
 INDEXED = "its OpenMP program is SIMT-style: thread and team numbers stand for CUDA indices"
 SHOWN = "../job/inputs/"  # where the sandbox has the input files
 
@@ -141,8 +141,10 @@ def _entry(src: Path, name: str, facts: dict) -> Entry:
 
 def _unmeasured(programs: dict[str, Program], facts: dict) -> str:
     """Why a kernel is not offered that only its CUDA program can speak for: nobody saw it end on a CPU with smaller arguments."""
-    alone = not programs.get("omp", Program("omp", "")).text or programs["omp"].indexed
-    return f"not measured: {MEASURE}" if alone and "cuda" in programs and not facts.get("args") else ""
+    omp = programs.get("omp", Program("omp", ""))
+    if (omp.text and not omp.indexed) or not programs.get("cuda", omp).text or facts.get("args"):
+        return ""
+    return (f"{INDEXED}; " if omp.indexed else "") + MEASURE
 
 
 def _program(src: Path, name: str, api: str) -> Program:
