@@ -270,6 +270,12 @@ def test_a_twin_s_labels_are_right_only_with_the_same_values_and_outcomes():
         assert output_comparison.differs(joined, [output_comparison.read_lines(text)])[0] == reason, text
 
 
+def test_quantities_per_second_are_no_data_but_others_are():
+    for text, aside in (("Total GFLOP/s = 0.001", True), ("Total GByte/s (GPU memory)  = 0.002", True), ("Rate (Mbytes/s): 3.5", True),
+                        ("velocity m/s = 3.5", False), ("x (a/s) = 4.5", False), ("value GB (used) = 3.5", False)):  # fmt: skip
+        assert output_comparison.read_lines(text)[0].aside == aside, text
+
+
 def test_memory_that_a_process_uses_is_no_data_but_an_amount_is():
     expected = case("Approximate memory usage = 5.5 MiB\nvalue 3\n")
     for text, same in (("Approximate memory usage = 7.1 MiB\nvalue 3\n", True), ("value 3\n", True), ("value 4\n", False)):

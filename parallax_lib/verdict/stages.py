@@ -149,7 +149,13 @@ def run_inputs(state: State) -> State:
         return ran
     whole = _with_whole_teams(telling(state, cpu_s=ran.verdict.cpu_s, seconds=ran.verdict.seconds))
     right = whole.built.reason == "ok" and not whole.verdict.reason and not whole.difference[0]
-    return whole if right else telling(ran, cpu_s=whole.verdict.cpu_s, seconds=whole.verdict.seconds)
+    if right:
+        return whole
+    why = whole.built.reason if whole.built.reason != "ok" else whole.verdict.reason or whole.difference[0]
+    ran = telling(ran, cpu_s=whole.verdict.cpu_s, seconds=whole.verdict.seconds)
+    if ran.verdict.reason:
+        return telling(ran, log=f"{ran.verdict.log}; with whole teams: {why}")
+    return replace(ran, difference=(ran.difference[0], f"{ran.difference[1]}; with whole teams: {why}"))
 
 
 def _with_whole_teams(state: State) -> State:
