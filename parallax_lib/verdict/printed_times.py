@@ -141,7 +141,7 @@ def _index_of_number(pieces: list[Piece], at: int) -> int:
 
 def _unit_before(made: list[Piece]) -> str:
     """A unit in brackets, or at the end of a noun: time (ms): 5, kernel [us] = 5, time_ms 5, elapsed ms: 5."""
-    tail = [(kind, text.lower()) for kind, text in made[-8:] if kind != "space"]
+    tail = [(kind, text.lower()) for kind, text in made[-16:] if kind != "space"]
     while tail and tail[-1][1] in (":", "="):
         tail.pop()
     if _names_a_rate(tail):
