@@ -147,7 +147,8 @@ FUNCTION = "void keep_positive(std::vector<double> &x) {\n  for (size_t i = 0; i
 def test_a_function_is_judged_in_its_driver(tmp_path):
     row = {"kernel": "keep", "source_api": "serial", "target_api": "omp", "source": FUNCTION, "driver": DRIVER, "function": "keep_positive"}
     (kernel,) = read(tmp_path, {**row, "args": "8", "hidden": ["300000", "70001"]})
-    assert "write only the function keep_positive" in Task(kernel, "serial", "omp").source_code
+    task = Task(kernel, "serial", "omp")
+    assert task.asks_function and "write only the function keep_positive" in task.source_code
     good = FUNCTION.replace("  for", "#pragma omp parallel for\n  for")
     assert verdict(good, kernel).validated
     assert verdict(good.replace("x[i] : 0", "x[i] : 1"), kernel).reason == "wrong_output"

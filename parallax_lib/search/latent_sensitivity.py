@@ -65,7 +65,7 @@ def _write(translator: Translator, rows: list, params: Params) -> list[dict]:
     )
     decode = params.decode
     heat = [decode.redecode_temperature if kind == CONTROL else decode.temperature for _, kind, _, _ in rows]
-    answers = write_answers(translator, trajectory, prompts, params, heat, seeds)
+    answers = write_answers(translator, trajectory, prompts, params, heat, seeds, tasks=[task for task, *_ in rows])
     return [
         {"task": task.id, "direction": task.direction, "kind": kind, "sigma": sigma, "branch": branch} | answer
         for (task, kind, sigma, branch), answer in zip(rows, answers, strict=True)

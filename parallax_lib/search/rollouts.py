@@ -8,7 +8,7 @@ B rows, K latent steps, D translator width, R resamples.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -162,8 +162,12 @@ def write_answers(
     seeds: list[int],
     progress: Callable | None = None,
     limits: list[int] | None = None,
+    tasks: Sequence[Task] = (),
 ) -> list[dict]:
-    """Decode every row of a trajectory; code is None where the answer holds no program.  `limits`: most tokens of each."""
+    """Decode every row of a trajectory; code is None where the answer holds no program.  `limits`: most tokens of each.
+
+    `tasks`: of each row; where one asks for a function, that is a program.
+    """
     start = prompts.tokens(translator.tokenizer, prompts.OPENING)
     limits = limits or [token_limit(len(row), params) for row in ids]
     answers = decoding.decode(
@@ -178,12 +182,13 @@ def write_answers(
         progress=progress,
     )
     rows = []
-    for answer, words in zip(answers, trajectory.words, strict=True):
+    whole = [not task.asks_function for task in tasks] or [True] * len(answers)
+    for answer, words, needs_main in zip(answers, trajectory.words, whole, strict=True):
         text = prompts.OPENING + translator.tokenizer.decode(answer.tokens, skip_special_tokens=True)
         rows.append(
             {
                 "plan": " ".join(words),
-                "code": extraction.extract(text),
+                "code": extraction.extract(text, needs_main),
                 "tokens": len(answer.tokens),
                 "mean_logprob": answer.mean_logprob,
                 "finished": answer.finished,
@@ -215,7 +220,8 @@ def generate(translator: Translator, tasks: list[Task], params: Params, progress
         row_seeds=seeds,
     )
     temperatures = [params.decode.temperature] * len(tree)
-    answers = write_answers(translator, trajectory, [ids[i] for i in rows.tolist()], params, temperatures, seeds, progress)
+    asked = [ids[i] for i in rows.tolist()]
+    answers = write_answers(translator, trajectory, asked, params, temperatures, seeds, progress, tasks=[task for task, _, _ in tree])
     out = [row_of(task, params, v, r) | answer for (task, v, r), answer in zip(tree, answers, strict=True)]
     return out, trajectory.latents.float().cpu().numpy().astype(np.float16)
 

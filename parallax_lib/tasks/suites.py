@@ -1,4 +1,4 @@
-"""Reads kernels: the bundled suite, forge programs or a HeCBench checkout through one interface.
+"""Reads kernels: the bundled suite, forge programs, files of tasks or a HeCBench checkout through one interface.
 
 Knows folders and indexes.  Knows nothing of models, compilers or verdicts.
 """
