@@ -258,6 +258,8 @@ def test_a_twin_s_labels_are_right_only_with_the_same_values_and_outcomes():
     own = "Grid: 8 x 8\nr value: 0.000017\nchecksum 3.25\nPASS\n"
     joined = output_comparison.with_labels(case(own), case("Grid size: 8x8\nr: 1.715e-05\nsum = 3.25\nPASS\n"))
     assert len(joined.others) == 1
+    teams = output_comparison.with_labels(case("teams = 9\nchecksum 3.25\n"), case("blocks set to 18\nthreads per block 64\nsum 3.25\n"))
+    assert len(teams.others) == 1  # how a program is launched is its own
     for other in ("Grid size: 8x8\nr: 1.715e-05\nsum = 3.26\nPASS\n", "Grid size: 8x8\nr: 1.715e-05\nsum = 3.25\nFAIL\n",
                   "Grid size: 8x8\nsum = 3.25\nr: 1.715e-05\nPASS\n"):  # fmt: skip
         assert not output_comparison.with_labels(case(own), case(other)).others, other

@@ -123,6 +123,11 @@ def _shared_lines(runs: list[tuple[Line, ...]]) -> list[tuple[Line, ...]]:
     return [tuple(line for line in run if kept(line)) for run in runs]
 
 
+def of_machine(line: Line) -> bool:
+    """Whether a line only tells with how many threads, teams or blocks the program works."""
+    return bool(line.values) and informs(line) and not MACHINE.isdisjoint(label(line.tokens))
+
+
 def _floor(line: Line) -> float:
     """Below this, what an error measure prints is rounding."""
     return FLOOR if any(ROUNDING.fullmatch(w) for w in set(line.words)) else 0.0

@@ -21,6 +21,7 @@ from parallax_lib.verdict.expected_output import (
     informs,
     label,
     learn,
+    of_machine,
     restored,
 )
 from parallax_lib.verdict.printed_text import CLAIM, TOO_SLOW, Line, Token, own_check, read, read_lines
@@ -192,8 +193,9 @@ def _rounded_alike(a: float, b: float) -> bool:
 
 
 def _values(case: Expected) -> list[tuple[Token, float]]:
-    """Every number and every word of an outcome, with its tolerance."""
-    pairs = [pair for tokens, row in zip(case.lines, case.tolerances, strict=True) for pair in zip(tokens, row, strict=True)]
+    """Every number and every word of an outcome, with its tolerance; not of lines that tell how many threads, teams or blocks there are."""
+    rows = ((tokens, row) for tokens, row in zip(case.lines, case.tolerances, strict=True) if not of_machine(Line(tokens)))
+    pairs = [pair for tokens, row in rows for pair in zip(tokens, row, strict=True)]
     return [(t, tolerance) for t, tolerance in pairs if tolerance is not None and not (isinstance(t, str) and not VERDICT.fullmatch(t))]
 
 
