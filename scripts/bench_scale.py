@@ -28,7 +28,7 @@ from parallax_lib.study import memory
 from parallax_lib.study.training import prm_shape
 from parallax_lib.tasks import suites
 from parallax_lib.tasks.task import spread, tasks
-from parallax_lib.translator import decoding, engine, models
+from parallax_lib.translator import decoding, engine, models, packaged_models
 
 SHAPES = {  # Qwen2.5-Coder-7B's config.json, and one for a try
     "7b": {"hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4},
@@ -178,7 +178,7 @@ def main() -> None:
     bandwidth, flops = ceilings()
     with tempfile.TemporaryDirectory() as folder:
         lm = str(Path(folder) / "lm")
-        write_model(Path(lm), args.shape, args.tokenizer or str(models.small_lm()))
+        write_model(Path(lm), args.shape, args.tokenizer or str(packaged_models.fetched("smollm2")))
         asked = config.load_file(args.params, (f"translator.model={lm}", f"prm.kind={lm}"))
         print(memory.text(asked), "", sep="\n", flush=True)
         peak_gib()

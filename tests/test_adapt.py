@@ -8,7 +8,7 @@ import torch
 
 from parallax_lib.core.errors import UserError
 from parallax_lib.tasks.synthetic import composed_patterns, generator
-from parallax_lib.translator import finetune, models, weights
+from parallax_lib.translator import finetune, models, packaged_models, weights
 
 CONFIG = finetune.AdaptConfig(lr=0.1, warmup=0.0)
 
@@ -127,7 +127,7 @@ def test_what_lies_beside_the_weights_names_no_folder_and_keeps_the_card(card, t
         out.mkdir()
         (out / "README.md").write_text(card)
     monkeypatch.setattr(finetune, "corpus", lambda folder, config: [([5, 6, 7, 8], [finetune.IGNORE, 6, 7, 8])] * 4)
-    monkeypatch.setattr(models, "small_lm", lambda: base)
+    monkeypatch.setattr(packaged_models, "fetched", lambda name: base)
     record = finetune.train(finetune.AdaptConfig(rank=2, tokens_per_step=8), "smollm2", out)
     assert record["samples"] == 4 and (out / "adapter_model.safetensors").exists()
     assert json.loads((out / "adapter_config.json").read_text())["base_model_name_or_path"] == "smollm2"

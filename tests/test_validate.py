@@ -129,7 +129,10 @@ CASES = {
 
 @pytest.mark.parametrize(
     ("wrong", "crashes", "reason", "said"),
-    [("1500001", "777", "wrong_output", "the first 2 of 3 hidden inputs, with 4 and 4; 3 and 1 threads"), ("777", "1500001", "crash", "compiled")],
+    [
+        ("1500001", "777", "wrong_output", "the first 2 of 3 hidden inputs, with 4 and 4; 3 and 1 threads"),
+        ("777", "1500001", "crash", "compiled"),
+    ],
 )
 def test_the_first_input_that_is_wrong_or_does_not_end_well_decides(judge, wrong, crashes, reason, said):
     """No run is spent on later ones."""

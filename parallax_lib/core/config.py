@@ -51,7 +51,7 @@ class Suite(Section):
 
 
 class Translator(Section):
-    model: str = "smollm2"  # "smollm2", "random", a folder, or a model-hub id
+    model: str = "smollm2"  # smollm2, qwen-coder-0.5b, qwen-coder-1.5b (from packages), random, a folder, or a model-hub id
     adapter: str = ""  # folder of a LoRA adapter; relative to the repository
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"

@@ -59,7 +59,7 @@ def describe(params: TranslatorParams) -> LM:
 
     dtype = torch.bfloat16 if params.dtype == "auto" else getattr(torch, params.dtype)  # as on a GPU
     if params.model == "random":
-        return LM(*models.random_model(width=models.SMALL_WIDTH), dtype)
+        return LM(*models.random_model(width=models.RANDOM_WIDTH), dtype)
     folder = models.folder_of(params)
     with models.one_line(folder), torch.device("meta"):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)

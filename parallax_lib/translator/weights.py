@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 
 from parallax_lib.core.errors import UserError
 
-ELSE = {"translator.model": "'smollm2'", "prm.kind": "'transformer', 'gru', 'ridge'"}  # what needs no hub
+ELSE = {"translator.model": "'smollm2', 'qwen-coder-0.5b'", "prm.kind": "'transformer', 'gru', 'ridge'"}  # what needs no hub
 POINTER = b"version https://git-lfs"
 WRAPPERS = ("_orig_mod.", "module.")  # what torch.compile and data-parallel training put before a name
 WHOLE = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
