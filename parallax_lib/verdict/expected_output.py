@@ -22,7 +22,7 @@ SPREAD_FACTOR = 10.0
 UNRELIABLE = 1e-3  # a reference number that moves by more than this between its own runs decides nothing
 ROUNDING = re.compile(r"err(or)?s?|residuals?|norms?|diff\w*+|deviation|rmse|delta|eps(ilon)?|l1|l2|linf")
 MACHINE = frozenset("thread threads team teams device devices gpu gpus cpu cpus core cores block blocks grid warp openmp omp cuda "
-                    "processor processors rank ranks version".split())  # fmt: skip
+                    "processor processors rank ranks version items workitems workgroup workgroups".split())  # fmt: skip
 SETTINGS = frozenset("size sizes n m nx ny nz length elements dimension dimensions dims problem input arguments iterations iters steps "
                      "repeat repetitions repeats seed launch launching configuration config matrix vector array grid".split())  # fmt: skip
 
