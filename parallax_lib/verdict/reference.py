@@ -166,9 +166,7 @@ def visible(text: str) -> str:
 
 @dataclass(frozen=True)
 class _Own:
-    """Runs of one of the kernel's programs.  lines: input -> run -> lines; counted: counters of the runs with several threads;
-    texts: what it printed on each input.
-    """
+    """Runs of a program.  lines: input -> run -> lines; counted: of the runs with several threads; texts: printed on each input."""
 
     lines: list[list[tuple[output_comparison.Line, ...]]]
     counted: list[dict[str, str]] = field(default_factory=list)
