@@ -82,7 +82,7 @@ def parser() -> argparse.ArgumentParser:
     red.add_argument("--journal", type=Path, default=None, help="file that keeps verdicts, so that a stopped gate goes on")
     red.add_argument("--level", default="", choices=("bwrap", "degraded"), help="sandbox level; default the best of this machine")
     red.set_defaults(go=_redteam)
-    strength = sub.add_parser("audit", help="mutants of a suite's references: how strong is its oracle? status 1 when a kernel is weak")
+    strength = sub.add_parser("audit", help="mutants of references that the output comparison misses; status 1 when a kernel is weak")
     strength.add_argument("suite", type=Path, help="a folder with kernels.yaml, a HeCBench checkout or a parameter file")
     strength.add_argument("--per-operator", type=at_least(1), default=3)
     strength.add_argument("--workers", type=at_least(1), default=2)
@@ -182,7 +182,7 @@ def _run(args) -> None:
 
 
 def _collect(args) -> None:
-    """Stage 01 without notebooks: collect, judge, probe the latents' influence, write a folder others can add."""
+    """Stage 01 without notebooks: collect, judge, probe how sensitive programs are to latents, write a folder others can add."""
     params = load_file(args.params, tuple(args.set))
     from parallax_lib.study import collection, pipeline
 
@@ -204,10 +204,10 @@ def _export(args) -> None:
     if (run / "rollouts.parquet").exists():
         rows, vectors = storage.read_table(run, "rollouts"), storage.read_vectors(run / "latents.safetensors")
     else:
-        rows, vectors = rollout_files.read_shipped(args.folder)
+        rows, vectors = rollout_files.read_rollouts(args.folder)
     index = published_format.export_layout(out, rows.drop(columns="origin"), vectors)
-    for card in filter(Path.exists, (run / "manifest.json", run / "card.json")):
-        storage.write_atomic(out / "card.json", card.read_bytes())
+    for file in filter(Path.exists, (run / "manifest.json", run / "metadata.json")):
+        storage.write_atomic(out / "metadata.json", file.read_bytes())
     print(f"{len(rows)} rollouts, latents {list(vectors.shape)}: {index}")
 
 
@@ -285,13 +285,13 @@ def _hecbench(args) -> int:
     journal = storage.Journal(args.journal or storage.run_folder("hecbench") / "journal.db")
     bench = Bench(toolchain.detect(), sandbox.probe(), hecbench_check.LIMITS, journal)
 
-    def made(code: str):
-        return hecbench_mutants.made(code, args.per_operator, args.most, args.mutants == "all")
+    def mutants_of(code: str):
+        return hecbench_mutants.mutants_of(code, args.per_operator, args.most, args.mutants == "all")
 
     def say(done: int, total: int, rows: list[dict]) -> None:
         print(f"[{done}/{total}]", hecbench_table.line(rows), flush=True)
 
-    rows = hecbench_check.check(args.root, bench, names, args.limit, made if args.mutants else None, say, apis, args.workers)
+    rows = hecbench_check.check(args.root, bench, names, args.limit, mutants_of if args.mutants else None, say, apis, args.workers)
     print(hecbench_table.totals(rows))
     if args.out is not None:
         storage.write_json(args.out, rows.to_dict("records"))

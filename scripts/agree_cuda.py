@@ -36,7 +36,7 @@ from parallax_lib.core.errors import UserError
 from parallax_lib.core.storage import Journal, digest, writable_folder
 from parallax_lib.prm import labels as reward_labels
 from parallax_lib.sandbox import sandbox
-from parallax_lib.search.rollout_files import read_shipped, write_shipped
+from parallax_lib.search.rollout_files import read_rollouts, write_rollouts
 from parallax_lib.study import rejudge
 from parallax_lib.study.run import run_limits
 from parallax_lib.tasks.suites import load_suite
@@ -70,12 +70,12 @@ MUTATIONS = {  # name: (pattern, replacement) of the first place, "all" of every
 
 def mutants(code: str) -> dict[str, str]:
     """name -> mutant, for every mutation that changes the text."""
-    made = {}
+    texts = {}
     for name, (pattern, new, where) in MUTATIONS.items():
         text = re.sub(pattern, new, code, count=1 if where == "first" else 0)
         if text != code:
-            made[name] = text
-    return made
+            texts[name] = text
+    return texts
 
 
 def programs(parts: set[str], forge_count: int) -> list[tuple[str, str, Task]]:
@@ -108,8 +108,8 @@ def _plans(spec):
 
 
 def _some(kernel: Kernel) -> list[tuple[str, str]]:
-    made = sorted(mutants(kernel.sources["cuda"]).items())
-    return random.Random(f"mutants {kernel.name}").sample(made, min(6, len(made)))
+    named = sorted(mutants(kernel.sources["cuda"]).items())
+    return random.Random(f"mutants {kernel.name}").sample(named, min(6, len(named)))
 
 
 def written(table: Path, params: str) -> list[tuple[str, str, Task]]:
@@ -129,7 +129,7 @@ def named(table: Path) -> pd.DataFrame:
         )
     if not table.is_dir() and table.suffix != ".parquet":
         raise UserError(f"{table} is neither a .parquet table nor a folder of rollouts")
-    frame = read_shipped(str(table))[0] if table.is_dir() else pd.read_parquet(table)
+    frame = read_rollouts(str(table))[0] if table.is_dir() else pd.read_parquet(table)
     return frame.assign(id=ids(frame)).dropna(subset="id").drop_duplicates("id")
 
 
@@ -223,15 +223,16 @@ def verdicts(path: Path) -> dict[str, dict]:
 
 def relabel(folder: Path, judged: Path, out: Path) -> None:
     """A copy of a folder of rollouts in which a CUDA program that the file knows has the file's verdict and its reward."""
-    rows, vectors = read_shipped(str(folder))
-    card, known = rejudge.read_card(str(folder)), {name: row for name, row in verdicts(judged).items() if row["reason"] not in UNKNOWN}
+    rows, vectors = read_rollouts(str(folder))
+    metadata = rejudge.read_metadata(str(folder))
+    known = {name: row for name, row in verdicts(judged).items() if row["reason"] not in UNKNOWN}
     if not known.keys() & set(ids(rows)):
         raise UserError(f"{judged} judges no program of {folder}")
     found = pd.DataFrame([known.get(name, {}) for name in ids(rows)], index=rows.index)
     after = rows.drop(columns="origin").assign(**{name: found[name].fillna(rows[name]) for name in found if name in rows})
     after = after.assign(level=after["level"].astype(int), validated=after["level"] == 5)
-    after = after.assign(reward=reward_labels.rewards(after, card["params"]["reward"]["spec"]))
-    write_shipped(out, after, vectors, card | {"relabelled": str(judged)})
+    after = after.assign(reward=reward_labels.rewards(after, metadata["params"]["reward"]["spec"]))
+    write_rollouts(out, after, vectors, metadata | {"relabelled": str(judged)})
     gained, lost = (after["validated"] & ~rows["validated"]).sum(), (rows["validated"] & ~after["validated"]).sum()
     print(f"{out}: {found['reason'].count()} of {len(rows)} verdicts are of {judged}; {gained} more programs validate, {lost} no longer")
 
@@ -266,11 +267,11 @@ def main() -> None:
         if args.judge:
             out = args.out or Path("verdicts.jsonl")
             journal = args.journal or out.with_suffix(".journal.db")
-            there = {name for path in args.without for name in verdicts(path)}
+            finished = {name for path in args.without for name in verdicts(path)}
             limits = run_limits(load(args.params.split(",")[0])) if args.table else LIMITS
             every = written(args.table, args.params) if args.table else programs(set(args.parts.split(",")), args.forge)
-            wanted = [row for row in every if row[0] not in there]
-            judge(args.judge, out, wanted, args.workers, args.minutes, journal, args.back, limits)
+            todo = [row for row in every if row[0] not in finished]
+            judge(args.judge, out, todo, args.workers, args.minutes, journal, args.back, limits)
         elif args.relabel:
             relabel(*args.relabel, writable_folder(args.out))
         else:

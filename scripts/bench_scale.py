@@ -2,7 +2,7 @@
 
     python scripts/bench_scale.py [--shape 7b] [--params params/7b.yaml]
 
-Prints one row a measurement: what, measured, the ceiling it is held against, and their ratio.  The ceilings are this card's own:
+Prints one row a measurement: what, measured, the ceiling it is held against, and their ratio.  The ceilings are this GPU's own:
 a copy and a matrix product, measured first.  Without a GPU only `--shape small` makes sense: it shows that the script runs.
 """
 
@@ -112,14 +112,14 @@ def writing(asked: config.Params, translator: models.Translator, bandwidth: floa
     state = engine.select(state, torch.arange(batch, device=translator.device) % len(ids))
     weights = body * translator.model.dtype.itemsize
     cache = batch * state.slab.length * memory.describe(asked.translator).column_bytes
-    widths, times, length, seen = (1, 2, 4, 8, 16, 25), [], state.slab.length, (state.visible, state.places)
+    widths, times, length, start = (1, 2, 4, 8, 16, 25), [], state.slab.length, (state.visible, state.places)
     for width in widths:
         live = torch.ones(batch, width, dtype=torch.bool, device=translator.device)
         embeds = torch.zeros(batch, width, translator.width, dtype=translator.model.dtype, device=translator.device)
 
         def once(live=live, embeds=embeds) -> None:
             engine.forward(translator, state, embeds, live)
-            state.slab.length, (state.visible, state.places) = length, seen  # the next one adds to as long a cache
+            state.slab.length, (state.visible, state.places) = length, start  # the next one adds to as long a cache
 
         times.append(ms(once))
         least = max((weights + cache) / bandwidth / 1e9, 2 * body * batch * width / flops / 1e9)  # one read of it all, or the products

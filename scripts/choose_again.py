@@ -2,8 +2,8 @@
 
     python scripts/choose_again.py data/study
 
-Arms that choose from the pool are derived from `pool` and the live arms in `results`; stage 03's choosers that need no PRM from the
-collected rollouts (data/rollouts).  What a PRM chose, in `crossfit` and `crossfit_filtered`, is kept as it was measured; of
+Methods that choose from the pool are derived from `pool` and the live methods in `results`; stage 03's choosers that need no PRM from the
+collected rollouts (data/rollouts).  What a PRM chose, in `cross_validation` and `cross_validation_filtered`, is kept as it was measured; of
 guided_filter's programs it is told how many were written before one survived, which follows from what it took at every N.
 `pool` gets its decoded latents (`plan`) where a row of `results` holds the same program: the others were not kept when it was made.
 """
@@ -21,7 +21,7 @@ from parallax_lib.analysis import comparisons
 from parallax_lib.core.storage import read_table, write_atomic
 from parallax_lib.search import arms
 from parallax_lib.search.choosers import survives
-from parallax_lib.search.rollout_files import read_shipped
+from parallax_lib.search.rollout_files import read_rollouts
 from parallax_lib.study import cross_validation
 from parallax_lib.tasks.synthetic import generator
 
@@ -31,38 +31,38 @@ TEXT = ["plan", *(name for name in TEXTS if name != "source_code")]
 
 def known_texts(results: pd.DataFrame, pool: pd.DataFrame) -> pd.DataFrame:
     """Texts of the pool's programs that some row of the results holds, by `PROGRAM`."""
-    mine = results[~results["arm"].isin(["guided", "redecode"])]
-    mine = mine.assign(sample=mine["sample"].where(mine["arm"] != "random", arms.LIVE["random"].sample))
-    same = [*PROGRAM[:2], "picks", "decode_tokens"]  # what a thought of the guided arm and a program of the pool have in common
+    own = results[~results["arm"].isin(["guided", "redecode"])]
+    own = own.assign(sample=own["sample"].where(own["arm"] != "random", arms.LIVE["random"].sample))
+    same = [*PROGRAM[:2], "picks", "decode_tokens"]  # what a trajectory of the guided method and a program of the pool have in common
     theirs = pool[[*PROGRAM, "picks", "decode_tokens"]].merge(results.loc[results["arm"] == "guided", [*same, *TEXT]], on=same)
-    return pd.concat([mine, theirs])[[*PROGRAM, *TEXT]].drop_duplicates(PROGRAM).dropna(subset="code").set_index(PROGRAM)
+    return pd.concat([own, theirs])[[*PROGRAM, *TEXT]].drop_duplicates(PROGRAM).dropna(subset="code").set_index(PROGRAM)
 
 
 def pool_arms(results: pd.DataFrame, pool: pd.DataFrame) -> pd.DataFrame:
-    """The results with every arm that can be derived from the pool, and the texts that are known."""
+    """The results with every method that can be derived from the pool, and the texts that are known."""
     texts, live = known_texts(results, pool), results[results["arm"].isin(arms.LIVE)]
-    made = arms.derive(pd.concat([live, pool.drop(columns=TEXT, errors="ignore")]))
-    chosen = ~made["arm"].isin(arms.LIVE)
-    found = texts.reindex(pd.MultiIndex.from_frame(made.loc[chosen, PROGRAM])).set_index(made.index[chosen])
-    made.loc[chosen, TEXT] = found
-    return made[list(results)]
+    derived = arms.derive(pd.concat([live, pool.drop(columns=TEXT, errors="ignore")]))
+    chosen = ~derived["arm"].isin(arms.LIVE)
+    found = texts.reindex(pd.MultiIndex.from_frame(derived.loc[chosen, PROGRAM])).set_index(derived.index[chosen])
+    derived.loc[chosen, TEXT] = found
+    return derived[list(results)]
 
 
 def stage_03(chosen: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     """Stage 03's choices with those of choosers that need no PRM and are not there yet, under every seed."""
     steps = int(chosen.loc[chosen["arm"] == "unguided", "latent_steps"].iloc[0])
     rows = rows[rows["task"].isin(chosen["task"])]
-    made = []
+    tables = []
     for seed in chosen["seed"].unique():
         free = [name for name in ("untrained_rule", "first_survivor") if name not in set(chosen["arm"])]
-        made += [cross_validation.choices(rows, np.zeros(len(rows)), seed, steps, free).assign(score=np.nan)] if free else []
+        tables += [cross_validation.choices(rows, np.zeros(len(rows)), seed, steps, free).assign(score=np.nan)] if free else []
     split = chosen.drop_duplicates("family").set_index("family")["split"]
-    made = [part.assign(split=part["family"].map(split)) for part in made]
-    return in_order(pd.concat([chosen, *(part[[name for name in chosen if name in part]] for part in made)], ignore_index=True))
+    tables = [part.assign(split=part["family"].map(split)) for part in tables]
+    return in_order(pd.concat([chosen, *(part[[name for name in chosen if name in part]] for part in tables)], ignore_index=True))
 
 
 def in_order(chosen: pd.DataFrame) -> pd.DataFrame:
-    """Rows whose arms stand in the order of the table of choosers, others last."""
+    """Rows whose methods stand in the order of the table of choosers, others last."""
     place = {name: i for i, name in enumerate(cross_validation.CHOOSERS)}
     return chosen.assign(_at=chosen["arm"].map(place).fillna(len(place))).sort_values("_at", kind="stable").drop(columns="_at")
 
@@ -87,19 +87,20 @@ def programs_written(ranked: pd.DataFrame, rows: pd.DataFrame) -> pd.Series:
 
 def remade(folder: Path, rollouts: str) -> dict[str, pd.DataFrame]:
     """The folder's tables that depend on choosers, by name."""
-    results, pool, chosen, taken = (read_table(folder, name) for name in ("results", "pool", "crossfit", "crossfit_filtered"))
-    rows = read_shipped(rollouts)[0]
+    names = ("results", "pool", "cross_validation", "cross_validation_filtered")
+    results, pool, chosen, taken = (read_table(folder, name) for name in names)
+    rows = read_rollouts(rollouts)[0]
     rows = rows[~rows["family"].isin(generator.SEEN_FAMILIES)].dropna(subset=["reward"]).reset_index(drop=True)
     chosen = stage_03(chosen, rows)
     plans = known_texts(results, pool)["plan"].reindex(pd.MultiIndex.from_frame(pool[PROGRAM]))
     return {
         "results": pool_arms(results, pool),
         "pool": pool.assign(plan=plans.to_numpy()),
-        "crossfit": chosen,
-        "crossfit_differences": comparisons.differences(chosen),
-        "crossfit_gaps": comparisons.gap_closed(chosen),
-        "crossfit_families": comparisons.by_family(chosen),
-        "crossfit_filtered": stage_03_filters(taken, rows),
+        "cross_validation": chosen,
+        "cross_validation_differences": comparisons.differences(chosen),
+        "cross_validation_gaps": comparisons.gap_closed(chosen),
+        "cross_validation_families": comparisons.by_family(chosen),
+        "cross_validation_filtered": stage_03_filters(taken, rows),
     }
 
 

@@ -24,8 +24,8 @@ from parallax_lib.study import collection, cross_validation
 from parallax_lib.study import run as runs
 from parallax_lib.study import training as prm_training
 
-GRID = ("", "reads=words", "reads=both", "loss=mse", "loss=rank", "loss=listwise", "width=64", "width=256", "dropout=0.2", "dropout=0.6",
-        "layers=1", "kind=gru", "kind=ridge", "reads=both,loss=listwise")  # fmt: skip
+GRID = ("", "reads=embeddings", "reads=both", "loss=mse", "loss=rank", "loss=listwise", "width=64", "width=256", "dropout=0.2",
+        "dropout=0.6", "layers=1", "kind=gru", "kind=ridge", "reads=both,loss=listwise")  # fmt: skip
 
 
 def ordered(rows: pd.DataFrame, score: np.ndarray) -> tuple[int, int]:
@@ -47,8 +47,8 @@ def measure(run: runs.Run, rows: pd.DataFrame, vectors: np.ndarray, seed: int) -
     pairs, right = ordered(rows[valid], read[:, -1])
     taken = cross_validation.choices(rows[valid], read[:, -1]).groupby("arm")["reward"].mean()
     auroc = metrics.auroc(read.ravel(), targets[valid].ravel() >= run.params.prm.threshold)
-    told = {"auroc": auroc, "pairs": pairs, "ordered": right / max(1, pairs)}
-    return told | {arm: taken[arm] for arm in ("unguided", "random", "guided", "oracle")}
+    row = {"auroc": auroc, "pairs": pairs, "ordered": right / max(1, pairs)}
+    return row | {arm: taken[arm] for arm in ("unguided", "random", "guided", "oracle")}
 
 
 def main() -> None:
@@ -64,9 +64,9 @@ def main() -> None:
         given = dict(item.split("=", 1) for item in text.split(",") if item)
         values = base.params.prm.model_dump() | {name: yaml.safe_load(value) for name, value in given.items()}
         run = runs.open_run(args.run, overrides={"prm": Prm(**values).model_dump()})
-        seen = prm_training.readings(run, latents[rows.index])
-        told = pd.DataFrame([measure(run, rows, seen, seed) for seed in range(args.seeds)]).mean()
-        print(f"{text or 'as it is':28}", told.round(3).to_dict(), flush=True)
+        readings = prm_training.readings(run, latents[rows.index])
+        means = pd.DataFrame([measure(run, rows, readings, seed) for seed in range(args.seeds)]).mean()
+        print(f"{text or 'as it is':28}", means.round(3).to_dict(), flush=True)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from parallax_lib.core.config import ROOT, load_file
 from parallax_lib.core.storage import derive_seed
 from parallax_lib.prm import model as prm_model
 from parallax_lib.prm.parallel_training import Material
-from parallax_lib.search.rollout_files import read_shipped
+from parallax_lib.search.rollout_files import read_rollouts
 from parallax_lib.search.untrained_rule import accumulating
 from parallax_lib.study import cross_validation, training
 from parallax_lib.study import run as runs
@@ -40,13 +40,13 @@ def class_split(rows: pd.DataFrame, held_out: set[str], parts: int = 5) -> np.nd
 
 def control_splits(rows: pd.DataFrame, held_out: set[str], tasks: int, count: int = 5) -> list[np.ndarray]:
     """Stage 03's splits, only accumulating families tested, with so many training tasks drawn by hash."""
-    fold_of, made = cross_validation.folds(rows["family"].unique(), count), []
+    fold_of, splits = cross_validation.folds(rows["family"].unique(), count), []
     for k in range(count):
         split = np.where(rows["family"].isin(held_out) | (cross_validation.splits(rows, fold_of, k) != "test"),
                          cross_validation.splits(rows, fold_of, k), "")  # fmt: skip
         train = sorted(rows.loc[split == "train", "task"].unique(), key=lambda task: derive_seed("control", task))
-        made.append(np.where((split == "train") & ~rows["task"].isin(train[:tasks]), "", split))
-    return made
+        splits.append(np.where((split == "train") & ~rows["task"].isin(train[:tasks]), "", split))
+    return splits
 
 
 def score(params, material: Material, splits: list[np.ndarray], seed: int) -> np.ndarray:
@@ -64,20 +64,20 @@ def main() -> None:
     ask.add_argument("--seeds", type=int, default=3)
     args = ask.parse_args()
     params = load_file(ROOT / "params" / "study.yaml", ("run=class_holdout", *args.set))
-    rows, vectors = read_shipped("data/rollouts")
+    rows, vectors = read_rollouts("data/rollouts")
     rows, held_out = rows.reset_index(drop=True), families_that_accumulate(rows)
     material = Material(rows, training.readings(runs.open_params(params), vectors))
     split = class_split(rows, held_out)
     tasks = rows.loc[split == "train", "task"].nunique()
     for name, splits in (("class", [split]), ("control", control_splits(rows, held_out, tasks))):
-        made = [cross_validation.choices(rows, score(params, material, splits, seed), seed) for seed in range(args.seeds)]
-        chosen = pd.concat(made)
+        tables = [cross_validation.choices(rows, score(params, material, splits, seed), seed) for seed in range(args.seeds)]
+        chosen = pd.concat(tables)
         print(f"{name}: {tasks} training tasks, {chosen['family'].nunique()} families tested")
         for against in ("unguided", "random", "untrained_rule"):
-            told, whole = metrics.paired(chosen, "guided", against), comparisons.over_families(chosen, "guided", against)
-            points = [100 * value for value in (told["diff"], told["low"], told["high"], whole.low, whole.high)]
+            difference, whole = metrics.paired(chosen, "guided", against), comparisons.over_families(chosen, "guided", against)
+            points = [100 * value for value in (difference["diff"], difference["low"], difference["high"], whole.low, whole.high)]
             text = "guided - {}: {:+.1f} points [{:+.1f}, {:+.1f}], families resampled [{:+.1f}, {:+.1f}], {} tasks"
-            print(text.format(against, *points, told["tasks"]), flush=True)
+            print(text.format(against, *points, difference["tasks"]), flush=True)
 
 
 if __name__ == "__main__":

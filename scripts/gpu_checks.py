@@ -108,7 +108,7 @@ def admitted(level, tools) -> None:
     for row in admission.table(reference.Bench(tools, level, Limits(memory_mb=4096), None, "auto", "on"), validate.judged):
         print(f"{row.level:9} {row.part:28} {row.state:8} {row.why}", flush=True)
     if tools["cuda"].gpu:
-        found = denials.seen(known_programs.CUDA, tools["cuda"], level)
+        found = denials.refused(known_programs.CUDA, tools["cuda"], level)
         print(f"{level.name}: denied to a known CUDA program:", *found, sep="\n    ", flush=True)
 
 
@@ -145,8 +145,8 @@ def parts(args, journals: Path, left) -> dict:
         return Part(f"agree {how}", [*command, "--minutes", f"{max(0.1, cap - 30) / 60:.2f}"], "agree.txt", cap)
 
     def compare() -> Part:
-        made = [path for path in (args.emulated, emulated) if path and path.exists()]
-        joined.write_text("".join(path.read_text() for path in made))
+        files = [path for path in (args.emulated, emulated) if path and path.exists()]
+        joined.write_text("".join(path.read_text() for path in files))
         return Part("compare", [*agree, "--compare", str(joined), str(gpu)], "agree.txt", 30)
 
     every = {

@@ -139,16 +139,16 @@ def check_fresh(bench: reference.Bench) -> list[tuple[bool, str]]:
 
 def check_race(item: tuple, bench: reference.Bench) -> tuple[bool, str]:
     name, (code, expected) = item
-    seen = races.check(code, "cuda", (), (), bench)
-    return seen.race_free == expected, f"race stage: {name:50} expected {expected:4} got {seen.race_free}: {seen.evidence}"
+    result = races.check(code, "cuda", (), (), bench)
+    return result.race_free == expected, f"race stage: {name:50} expected {expected:4} got {result.race_free}: {result.evidence}"
 
 
 def without_filter(bench: reference.Bench) -> str:
     """What the race stage says when no system call is refused: tells a filter that is too strict from a tool that fails."""
     strict, seccomp.program = seccomp.program, lambda **_: b""
     try:
-        seen = races.check(GOOD, "cuda", (), (), bench)
-        return f"race stage without the system-call filter: {seen.race_free}: {seen.evidence}"
+        result = races.check(GOOD, "cuda", (), (), bench)
+        return f"race stage without the system-call filter: {result.race_free}: {result.evidence}"
     finally:
         seccomp.program = strict
 

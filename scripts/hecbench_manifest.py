@@ -174,12 +174,12 @@ def scaled(run: tuple[str, ...], scale: int, usage: tuple[str, ...], repeat: int
     repeats |= {i for i in whole if i and any(w in run[i - 1] for w in ("-r", "--repeat", "-iter", "--iter", "-runs"))}
     if not repeats and not named and whole and len(run) > 0:
         repeats = {whole[-1]}
-    made, floor = list(run), SMALL if scale < 512 else 2
+    values, floor = list(run), SMALL if scale < 512 else 2
     for i in whole:
         value = int(run[i])
         smaller = max(floor, value // scale) if value > SMALL else value // 2 if value > 16 and scale >= 512 else value
-        made[i] = str(min(value, repeat) if i in repeats else smaller)
-    return tuple(made)
+        values[i] = str(min(value, repeat) if i in repeats else smaller)
+    return tuple(values)
 
 
 if __name__ == "__main__":

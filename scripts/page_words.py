@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from parallax_lib.analysis.readable import heading
+
 RESAMPLED = "`low`, `high`: 95 % interval from resampling tasks, each with all its seeds."
 FAMILY = "`families_low`, `families_high`: the same from resampling whole families."
 FLAT = "Where no task differs it is [0, 0], and `mde` says what would have been seen."
@@ -14,11 +16,11 @@ SINGLE = "`low`, `high`: 95 % interval in which the seeds of one task are not ta
 LEGEND = {
     "n": "judged programs, one a task and seed", "cost": "tokens forwarded for a task", "looked_at": "programs chosen among",
     "compiles": "compiles that the choice took", "validator_runs": "runs of the validator that it took",
-    "unpaired": "tasks judged under one of the two arms only, left out", "rate_a": "guided's share", "rate_b": "the other arm's",
+    "unpaired": "tasks judged under one of the two methods only, left out", "rate_a": "guided's share", "rate_b": "the other method's",
     "wins": "tasks on which guided's share is higher (`ties`, `losses`: equal, lower)",
     "p_value": "exact sign test of wins and losses",
     "mde": "the smallest difference that so many tasks would have shown (power 0.8)",
-    "gap": "oracle - unguided", "closed": "share of it that the arm gains over unguided",
+    "gap": "oracle - unguided", "closed": "share of it that the method gains over unguided",
     "no_gap": "share of the resamples without a gap, left out",
     "built": "share at level 2 or more, it compiles", "ran": "at level 3 or more",
     "base_rate": "share of them whose expected reward is 0.5 or more",
@@ -42,11 +44,11 @@ def table(frame: pd.DataFrame, digits: int = 3) -> str:
         return str(value)
 
     rows = [list(map(cell, frame.columns, row)) for row in frame.itertuples(index=False)]
-    lines = [list(map(str, frame.columns)), ["---"] * frame.shape[1], *rows]
+    lines = [list(map(heading, frame.columns)), ["---"] * frame.shape[1], *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def told(text: str, frame: pd.DataFrame, **own: str) -> str:
+def captioned(text: str, frame: pd.DataFrame, **own: str) -> str:
     """What is to be said, what the columns mean (`own` before LEGEND), the table."""
     meanings = LEGEND | own
     legend = "; ".join(f"`{name}`: {meanings[name]}" for name in frame.columns if name in meanings)

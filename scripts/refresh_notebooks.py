@@ -24,9 +24,9 @@ MOST = 60_000  # characters of one stored figure
 
 def small(png: bytes) -> bytes:
     """The same picture in at most 256 colours, a third of the bytes."""
-    made = io.BytesIO()
-    Image.open(io.BytesIO(png)).convert("RGB").quantize(256).save(made, "PNG", optimize=True)
-    return made.getvalue()
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(png)).convert("RGB").quantize(256).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
 
 
 def light(output: dict) -> dict | None:

@@ -3,7 +3,7 @@
     python scripts/text_choosers.py [FOLDER] [--out data/study/text_choosers.parquet]   # some 5 minutes on two cores
 
 FOLDER holds collected rollouts (data/rollouts unless one is named).  They pick among the same trajectories, in the same folds of
-unseen families, as stage 03's reward models do.  A plan is what the latents decode to, a strategy word each.
+unseen families, as stage 03's reward models do.  A plan is what the latents decode to, one token a function.
 
 plan_table: the mean reward that a plan had in that direction among the training families, towards their mean by 20 more rows.
 plan_text: logistic regression on the plan, the direction, the n-grams (1 to 4) of the source before `main`, and these times
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from page_words import RESAMPLED, told
+from page_words import RESAMPLED, captioned
 from scipy import sparse
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import SGDClassifier
@@ -28,7 +28,7 @@ from sklearn.metrics import log_loss
 from parallax_lib.analysis.comparisons import FLOOR, GUIDED
 from parallax_lib.analysis.subgroups import beside_readers
 from parallax_lib.core.storage import write_table
-from parallax_lib.search.rollout_files import read_shipped
+from parallax_lib.search.rollout_files import read_rollouts
 from parallax_lib.study import cross_validation
 
 TOKEN = re.compile(r"[A-Za-z_]\w*|\d[\w.]*|<<<|>>>|[-+*/%<>=!&|]=?|[^\w\s]")
@@ -48,8 +48,8 @@ LEADS = 10  # first words of a plan that have weights of their own for every n-g
 def grams(source: str) -> list[str]:
     """n-grams of 1 to 4 tokens of what stands before `main`; a name is `v`, a number `0`."""
     found = TOKEN.findall(source.split("int main(")[0])
-    seen = ["0" if t[0].isdigit() else "v" if (t[0].isalpha() or t[0] == "_") and t not in WORDS else t for t in found]
-    return [" ".join(run) for n in range(1, 5) for run in zip(*(seen[i:] for i in range(n)), strict=False)]
+    kinds = ["0" if t[0].isdigit() else "v" if (t[0].isalpha() or t[0] == "_") and t not in WORDS else t for t in found]
+    return [" ".join(run) for n in range(1, 5) for run in zip(*(kinds[i:] for i in range(n)), strict=False)]
 
 
 def words(plan: str) -> list[str]:
@@ -67,8 +67,8 @@ def plan_table(rows: pd.DataFrame, split: np.ndarray) -> np.ndarray:
 def features(rows: pd.DataFrame, least: int = 20) -> sparse.csr_matrix:
     """[n, f] counts of 0 and 1; n-grams of fewer than `least` sources are left out."""
     sources = rows.drop_duplicates("task").set_index("task")["source_code"]
-    seen = CountVectorizer(analyzer=grams, min_df=least, max_features=4000, binary=True).fit_transform(sources)
-    text = seen[sources.index.get_indexer(rows["task"])].astype(np.float32)
+    counts = CountVectorizer(analyzer=grams, min_df=least, max_features=4000, binary=True).fit_transform(sources)
+    text = counts[sources.index.get_indexer(rows["task"])].astype(np.float32)
     plans = CountVectorizer(analyzer=words).fit_transform(rows["plan"]).astype(np.float32)
     ways = sparse.csr_matrix(pd.get_dummies(rows["direction"]).to_numpy(np.float32))
     first = rows["plan"].str.split().str[0]
@@ -100,8 +100,8 @@ def choices(rows: pd.DataFrame, count: int = 5, least: int = 20) -> pd.DataFrame
         test = split == "test"
         scores["plan_table"][test] = plan_table(rows, split)[test]
         scores["plan_text"][test] = plan_text(given, good, split)[test]
-    made = [cross_validation.choices(rows, score, chosen_by=[GUIDED]).assign(arm=name) for name, score in scores.items()]
-    return pd.concat([cross_validation.choices(rows, scores[READERS[0]], chosen_by=[FLOOR, RULE]), *made], ignore_index=True)
+    tables = [cross_validation.choices(rows, score, chosen_by=[GUIDED]).assign(arm=name) for name, score in scores.items()]
+    return pd.concat([cross_validation.choices(rows, scores[READERS[0]], chosen_by=[FLOOR, RULE]), *tables], ignore_index=True)
 
 
 def main() -> None:
@@ -109,8 +109,8 @@ def main() -> None:
     ask.add_argument("folder", nargs="?", default="data/rollouts")
     ask.add_argument("--out", type=Path, help="a .parquet for the choices, without texts")
     args = ask.parse_args()
-    chosen = choices(read_shipped(args.folder)[0])
-    print(told(RESAMPLED, beside_readers(chosen), rate_a="of the first named"))
+    chosen = choices(read_rollouts(args.folder)[0])
+    print(captioned(RESAMPLED, beside_readers(chosen), rate_a="of the first named"))
     if args.out:
         kept = ["task", "family", "direction", "kernel", "arm", "seed", "capture_id", "validated", "reward", "reason", "level"]
         write_table(args.out.parent, args.out.stem, chosen[kept])

@@ -32,19 +32,19 @@ def programs(count: int, forge: int) -> list[tuple[str, str, Task]]:
     """(name, code, task): `count` references, every one right, and a faulty twin of every third; all with 0."""
     kernels = [k for k in load_suite(Suite(kinds=("minibench", "forge") if forge else ("minibench",), forge_count=forge or 1))]
     kernels = [k for k in kernels if {"serial", "omp"} <= k.sources.keys()][: count or None]
-    made = []
+    cases = []
     for i, kernel in enumerate(kernels):
         task = Task(kernel, "serial", "omp")
-        made.append((kernel.name, kernel.sources["omp"], task))
+        cases.append((kernel.name, kernel.sources["omp"], task))
         if i % 3 == 0:
             fault = list(FAULTS)[i // 3 % len(FAULTS)]
-            made.append((f"{kernel.name}, {fault}", FAULTS[fault](kernel.sources["omp"]), task))
-    return made
+            cases.append((f"{kernel.name}, {fault}", FAULTS[fault](kernel.sources["omp"]), task))
+    return cases
 
 
-def judge(made: list, races: str) -> list[validate.Verdict]:
+def judge(cases: list, races: str) -> list[validate.Verdict]:
     build.RECENT.clear()
-    items = [(code, task) for _, code, task in made]
+    items = [(code, task) for _, code, task in cases]
     limits = sandbox.Limits(cpu_s=10, wall_s=300)
     return judge_batch.judge_many(items, toolchain.detect(), sandbox.probe(), limits, None, 2, races=races, draw=0)
 
@@ -56,32 +56,32 @@ def main() -> int:
     ask.add_argument("--busy", type=int, default=8, help="busy processes of the second round")
     ask.add_argument("--races", default="off", choices=("off", "auto", "on"))
     args = ask.parse_args()
-    made = programs(args.count, args.forge)
-    idle = judge(made, args.races)
+    cases = programs(args.count, args.forge)
+    idle = judge(cases, args.races)
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(args.busy)]
     try:
-        loaded = judge(made, args.races)
+        loaded = judge(cases, args.races)
     finally:
         for process in busy:
             process.kill()
-    return report(made, idle, loaded)
+    return report(cases, idle, loaded)
 
 
-def report(made: list, idle: list[validate.Verdict], loaded: list[validate.Verdict]) -> int:
+def report(cases: list, idle: list[validate.Verdict], loaded: list[validate.Verdict]) -> int:
     def facts(v: validate.Verdict) -> tuple:
         return v.level, v.reason, v.parallel, v.race_free
 
-    differ = [(name, facts(a), facts(b)) for (name, _, _), a, b in zip(made, idle, loaded, strict=True) if facts(a) != facts(b)]
-    right = [(name, v) for part in (idle, loaded) for (name, _, _), v in zip(made, part, strict=True) if "," not in name]
+    differ = [(name, facts(a), facts(b)) for (name, _, _), a, b in zip(cases, idle, loaded, strict=True) if facts(a) != facts(b)]
+    right = [(name, v) for part in (idle, loaded) for (name, _, _), v in zip(cases, part, strict=True) if "," not in name]
     rejected = [(name, v.reason, v.parallel_evidence, v.race_evidence, v.log) for name, v in right if not v.validated]
     for row in (*differ, *rejected):
         print(row)
     lowest = {key: min(((float(m[1]), name) for name, v in right if (m := form.search(v.parallel_evidence))), default=None)
               for key, form in (("coverage", COVER), ("second", SHARE))}  # fmt: skip
-    told = {"programs": len(made), "differ": len(differ), "right": len(right), "rejected": len(rejected), "lowest": lowest}
+    summary = {"programs": len(cases), "differ": len(differ), "right": len(right), "rejected": len(rejected), "lowest": lowest}
     for part, values in (("parallel", ("yes", "no", "unknown")), ("race_free", ("yes", "no", "not checked"))):
-        told[part] = {value: sum(getattr(v, part) == value for _, v in right) for value in values}
-    print(json.dumps(told))
+        summary[part] = {value: sum(getattr(v, part) == value for _, v in right) for value in values}
+    print(json.dumps(summary))
     return int(bool(differ or rejected))
 
 

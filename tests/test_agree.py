@@ -58,16 +58,16 @@ def test_the_comparison_says_the_same(both, capsys, tmp_path):
 
 def test_relabelled_rollouts_take_what_the_gpu_said_and_keep_the_rest(both, tmp_path, capsys):
     emulated, gpu, _ = both
-    rows, vectors = rollout_files.read_shipped("data/rollouts")
+    rows, vectors = rollout_files.read_rollouts("data/rollouts")
     other = next(name for name in gpu if emulated[name] == [False] and gpu[name]["level"] == 5)
     wanted = [i for i, name in enumerate(agree_cuda.ids(rows)) if name == gpu[other]["id"]]
     part = rows.iloc[[*wanted, 0, 1]]
-    rollout_files.write_shipped(
-        tmp_path / "some", part.drop(columns="origin"), vectors[part.index], json.loads((ROLLOUTS / "card.json").read_text())
+    rollout_files.write_rollouts(
+        tmp_path / "some", part.drop(columns="origin"), vectors[part.index], json.loads((ROLLOUTS / "metadata.json").read_text())
     )
     (tmp_path / "one.jsonl").write_text(json.dumps(gpu[other]) + "\n")
     agree_cuda.relabel(tmp_path / "some", tmp_path / "one.jsonl", tmp_path / "new")
-    after, same_vectors = rollout_files.read_shipped(str(tmp_path / "new"))
+    after, same_vectors = rollout_files.read_rollouts(str(tmp_path / "new"))
     assert (same_vectors == vectors[part.index]).all()
     assert after["validated"].tolist() == [True, *part["validated"][1:]] and after["reward"].tolist() == [1.0, *part["reward"][1:]]
     assert after["toolchain"][0].startswith("nvcc") and after["log"].tolist()[1:] == part["log"].tolist()[1:]
@@ -77,11 +77,11 @@ def test_relabelled_rollouts_take_what_the_gpu_said_and_keep_the_rest(both, tmp_
 
 def test_a_gpu_that_could_not_judge_and_other_programs_change_nothing(both, tmp_path):
     _, gpu, _ = both
-    rows, vectors = rollout_files.read_shipped("data/rollouts")
+    rows, vectors = rollout_files.read_rollouts("data/rollouts")
     name = agree_cuda.ids(rows).index(next(iter(gpu.values()))["id"])
     part = rows.iloc[[name]]
-    rollout_files.write_shipped(
-        tmp_path / "one", part.drop(columns="origin"), vectors[[name]], json.loads((ROLLOUTS / "card.json").read_text())
+    rollout_files.write_rollouts(
+        tmp_path / "one", part.drop(columns="origin"), vectors[[name]], json.loads((ROLLOUTS / "metadata.json").read_text())
     )
     for row in ({"id": agree_cuda.ids(part)[0], "level": 2, "reason": "infra_error"}, {"id": "written/x/y/z", "level": 5, "reason": "ok"}):
         (tmp_path / "said.jsonl").write_text(json.dumps(row) + "\n")

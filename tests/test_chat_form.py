@@ -78,5 +78,5 @@ def test_training_pairs_mark_their_beginning_once_and_end_once(monkeypatch):
 
 
 def test_a_plan_word_that_the_tokenizer_cuts_is_told_in_one_line():
-    with pytest.raises(UserError, match="adapt: --base: its tokenizer makes 9 tokens of the plan word 'parallel'"):
+    with pytest.raises(UserError, match="adapt: --base: its tokenizer makes 9 tokens of the plan token 'parallel'"):
         finetune.plan_token(models.byte_tokenizer(), "parallel")

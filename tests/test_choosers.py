@@ -10,7 +10,7 @@ from parallax_lib.core.errors import UserError
 from parallax_lib.core.storage import read_table
 from parallax_lib.search import arms, choosers, untrained_rule
 from parallax_lib.search.choosers import Choice
-from parallax_lib.search.rollout_files import read_shipped
+from parallax_lib.search.rollout_files import read_rollouts
 from parallax_lib.study import cross_validation
 from parallax_lib.tasks.synthetic import generator
 
@@ -142,7 +142,7 @@ def test_the_figures_of_filters_in_the_studys_pool():
 @pytest.fixture(scope="module")
 def collected():
     """The rollouts of families that the translator was not trained on."""
-    rows = read_shipped("data/rollouts")[0]
+    rows = read_rollouts("data/rollouts")[0]
     return rows[~rows["family"].isin(generator.SEEN_FAMILIES)].reset_index(drop=True)
 
 
@@ -150,18 +150,18 @@ def test_the_untrained_rule_picks_53_per_cent_of_the_collected_tasks(collected):
     taken = cross_validation.choices(collected, np.zeros(len(collected)), chosen_by=["unguided", "untrained_rule"])
     assert (taken["arm"] == "untrained_rule").sum() == 1888
     assert share(taken, "untrained_rule") == pytest.approx(53.0, abs=0.051)
-    for name in ("crossfit", "text_choosers"):
+    for name in ("cross_validation", "text_choosers"):
         shipped = read_table(STUDY, name)
         got, wanted = (frame[frame["arm"] == "untrained_rule"].drop_duplicates("task") for frame in (shipped, taken))
         assert dict(zip(got["task"], got["capture_id"], strict=True)) == dict(zip(wanted["task"], wanted["capture_id"], strict=True)), name
-    shipped = read_table(STUDY, "crossfit")
+    shipped = read_table(STUDY, "cross_validation")
     assert share(shipped, "guided_mean") == pytest.approx(50.5, abs=0.051)
     both = shipped[shipped["arm"].isin(["guided_mean", "untrained_rule"])]
     assert metrics.paired(both, "untrained_rule", "guided_mean")["low"] > 0
 
 
 def test_filters_among_collected_thoughts_are_those_that_ship(collected):
-    shipped, keys = read_table(STUDY, "crossfit_filtered"), ["arm", "N", "task"]
+    shipped, keys = read_table(STUDY, "cross_validation_filtered"), ["arm", "N", "task"]
     free = ["execution_filter", "first_survivor"]
     again = cross_validation.filtered(collected, np.zeros(len(collected)), filters=free)
     a, b = (frame.sort_values(keys, ignore_index=True) for frame in (shipped[shipped["arm"].isin(free)], again))

@@ -117,10 +117,10 @@ def test_a_words_direction_moves_its_logit_by_one_and_no_other_and_is_short_besi
     torch.manual_seed(0)
     head, h = torch.randn(50, 32), torch.randn(1, 32)
     likeliest = (h @ head.T).topk(5).indices[0]
-    apart = proposals.word_directions(h, head, 5)[0]
+    apart = proposals.token_directions(h, head, 5)[0]
     torch.testing.assert_close(apart @ head[likeliest].T, torch.eye(5), atol=2e-3, rtol=0)
     head[likeliest[1]] = head[likeliest[0]] + 1e-3 * torch.randn(32)  # two words of nearly one embedding
-    assert proposals.word_directions(h, head, 5)[0].norm(dim=-1).max() < 20 * apart.norm(dim=-1).max()
+    assert proposals.token_directions(h, head, 5)[0].norm(dim=-1).max() < 20 * apart.norm(dim=-1).max()
 
 
 def test_principal_directions_are_those_of_an_svd_and_noise_stays_in_their_span(tmp_path):

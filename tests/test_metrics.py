@@ -294,7 +294,7 @@ def test_paired_takes_a_task_once_however_many_seeds_it_ran():
 def test_paired_of_arms_without_common_tasks_is_nan_and_of_unknown_arms_an_error():
     told = metrics.paired(results([ROWS[0], ROWS[6]]), "guided", "unguided")
     assert told["tasks"] == 0 and math.isnan(told["diff"]) and math.isnan(told["mde"]) and told["p_value"] == 1
-    with pytest.raises(UserError, match="no arm 'magic'.*guided, unguided"):
+    with pytest.raises(UserError, match="no method 'magic'.*guided, unguided"):
         metrics.paired(results(ROWS), "magic", "guided")
 
 
@@ -325,10 +325,10 @@ def test_parallel_racefree_and_speedup_at_k_are_the_means_over_all_subsets():
     assert unchecked[["parallel_at_k", "racefree_at_k", "speedup_at_k"]].isna().all(axis=None) and unchecked["pass_at_k"][0] == 0.75
 
 
-# latent influence
+# latent sensitivity
 
 
-def test_influence_counts_programs_and_changed_outcomes():
+def test_latent_sensitivity_counts_programs_and_changed_outcomes():
     rows = [  # task, kind, sigma, code, level, reason
         ("a", "unperturbed", 0.0, "A", 5, "ok"), ("b", "unperturbed", 0.0, "B", 2, "crash"),
         ("c", "unperturbed", 0.0, "C", 0, "infra_error"),
@@ -340,7 +340,7 @@ def test_influence_counts_programs_and_changed_outcomes():
         ("stray", "noise", 1.0, "S", 5, "ok"),  # no unperturbed program: left out
     ]  # fmt: skip
     frame = pd.DataFrame(rows, columns=["task", "kind", "sigma", "code", "level", "reason"])
-    table = metrics.influence(frame.assign(validated=frame["level"] == 5))
+    table = metrics.latent_sensitivity(frame.assign(validated=frame["level"] == 5))
     got = table.set_index(["kind", "sigma"])
     assert list(got.index) == [("unperturbed", 0.0), ("noise", 0.5), ("noise", 1.0), ("re-decode", 0.0)]
     assert got["control"].tolist() == [False, False, False, True]
@@ -350,4 +350,4 @@ def test_influence_counts_programs_and_changed_outcomes():
     assert got["changed_outcomes"].tolist() == pytest.approx([0, 1 / 2, 1 / 2, 1 / 2])
     assert got["oracle_rate"].tolist() == pytest.approx([0.5, 0.5, 1.0, 0.5])
     assert got["rate"].tolist() == pytest.approx([0.5, 0.25, 2 / 3, 0])
-    assert metrics.influence(frame[:0].assign(validated=[])).empty
+    assert metrics.latent_sensitivity(frame[:0].assign(validated=[])).empty

@@ -76,10 +76,10 @@ def test_what_goes_wrong_there_decides(judge, does):
 
 
 def test_programs_without_target_regions_and_other_targets_are_not_offloaded(bench):
-    assert not offload.wanted(SERIAL, TASK, bench) and offload.wanted(TARGET, TASK, bench)
-    assert not offload.wanted(TARGET, replace(TASK, target="serial"), bench)
+    assert not offload.applies(SERIAL, TASK, bench) and offload.applies(TARGET, TASK, bench)
+    assert not offload.applies(TARGET, replace(TASK, target="serial"), bench)
     plain = replace(bench, toolchains=toolchain.detect("emulated"))
-    assert not offload.wanted(TARGET, TASK, plain) and offload.on_gpu(plain) is plain
+    assert not offload.applies(TARGET, TASK, plain) and offload.on_gpu(plain) is plain
 
 
 def test_what_cannot_be_offloaded_keeps_its_verdict_and_says_so(judge, bench):
@@ -130,7 +130,7 @@ def test_a_gpu_that_the_sandbox_cannot_use_rejects_nothing(bench):
 
 def test_a_run_that_others_spoiled_is_a_failure_on_our_side(bench):
     """Full memory that is free again, or a GPU that is gone; a program that crashes by chance has crashed."""
-    there, built = offload.on_gpu(bench), offload.build_there(TARGET, (), bench)
+    there, built = offload.on_gpu(bench), offload.build_for_gpu(TARGET, (), bench)
     fine = reference.run_once(built.program, "omp", KERNEL.hidden_args[2], 4, there)
     assert fine.reason == "ok"
 
@@ -146,7 +146,7 @@ def test_a_run_that_others_spoiled_is_a_failure_on_our_side(bench):
 def test_the_lane_times_the_program_that_runs_there(bench, monkeypatch):
     timed = []
     monkeypatch.setattr(timing, "measure", lambda program, *more: timed.append((program, more[-1])) or timing.Timed("1x (1-1)"))
-    there = offload.build_there(TARGET, (), bench).program
+    there = offload.build_for_gpu(TARGET, (), bench).program
     for code, expected in ((TARGET, (there, True)), (OMP, (build.build(OMP, bench.toolchains["omp"], (), bench.level).program, False))):
         assert validate.judge(code, TASK, bench.toolchains, bench.level, LIMITS, timing="on").faster == "1x (1-1)"
         assert timed.pop() == expected and there
@@ -197,8 +197,8 @@ def test_what_a_region_lacks_on_the_gpu_shows_before_it_runs(bench):
     here = replace(bench, toolchains={**bench.toolchains, "omp": replace(bench.toolchains["omp"], offloaded=there)})
     lacking = TARGET.replace("s += x[i]", "s += x[i] + 0 * rand()")
     assert build.build(lacking, there, (), bench.level).reason == "ok"
-    assert offload.build_there(lacking, (), here).reason == "compile_error"
-    assert offload.build_there(TARGET, (), here).reason == "ok"
+    assert offload.build_for_gpu(lacking, (), here).reason == "compile_error"
+    assert offload.build_for_gpu(TARGET, (), here).reason == "ok"
 
 
 @pytest.mark.skipif(not toolchain.gpu_name(), reason="needs a GPU")

@@ -39,7 +39,11 @@ def write(tmp_path, text):
             "search:\n  choose: thoughts\n",
             "x.yaml: line 2: search.choose: 'thoughts' is called 'trajectories' now; write that",
         ),
-        ("card:\n  seeds: [0]\n", "x.yaml: line 1: section 'card' is called 'report' now; write that"),
+        ("card:\n  seeds: [0]\n", "x.yaml: line 1: 'card' is called 'report' now; write that"),
+        (
+            "collect:\n  limit: 1\n  influence_limit: 2\n",
+            "x.yaml: line 3: 'collect.influence_limit' is called 'collect.sensitivity_limit' now; write that",
+        ),
         (
             "search:\n  arms: [guided, run_filter]\n",
             "x.yaml: line 2: search.arms: 'run_filter' is called 'execution_filter' now; write that",
@@ -128,7 +132,7 @@ def test_values_that_make_no_run_are_refused(section, value, message):
 
 
 def test_dropout_below_one_is_a_proposal():
-    assert load("x", latent={"proposal": "mc_dropout"}, collect={"influence_sigmas": [0.0, 0.5]}).latent.sigma == 0.5
+    assert load("x", latent={"proposal": "mc_dropout"}, collect={"sensitivity_sigmas": [0.0, 0.5]}).latent.sigma == 0.5
 
 
 @pytest.mark.parametrize(("given", "means"), [("off", "off"), ("on", "on"), ("'off'", "off"), ("auto", "auto"), ("yes", "on")])

@@ -23,7 +23,7 @@ from parallax_lib.core.storage import Journal, write_table, write_vectors
 from parallax_lib.study import collection, pipeline, stages
 
 FRAME = pd.DataFrame({"a": [1]})
-STAGES = {s.number: s for s in pipeline.stages(card=True)}
+STAGES = {s.number: s for s in pipeline.stages(report=True)}
 
 
 def cells(stage) -> str:
@@ -280,7 +280,7 @@ def test_ctrl_c_while_a_notebook_runs_is_one_line(tmp_path):
 
 def test_force_forgets_what_the_stages_asked_for_remember_and_nothing_else(monkeypatch, tmp_path):
     written = {"first": {"rows": [{"attempt": 0}]}, "repair": {"rows": [{"attempt": 1}]}}
-    kinds = ("chunk", "rollout", "influence", "verdict", "reference", "variation")
+    kinds = ("chunk", "rollout", "latent_sensitivity", "verdict", "reference", "variation")
     monkeypatch.setattr(pipeline, "execute", lambda *given: None)
     monkeypatch.setattr(pipeline, "run_folder", lambda run: tmp_path)
 
@@ -289,17 +289,18 @@ def test_force_forgets_what_the_stages_asked_for_remember_and_nothing_else(monke
         for kind in kinds:
             journal.put(kind, "a", {})
         journal.put_many("translation", written.items())
-        for name in ("prm-gru", "crossfit"):
+        for name in ("prm-gru", "cross_validation"):
             (tmp_path / name).mkdir(exist_ok=True)
         pipeline.run(Params(), only, force, say=lambda text: None)
         made = {f"translation {key}" for key in journal.rows("translation")} | {kind for kind in kinds if journal.rows(kind)}
-        return made | {path.name for path in tmp_path.glob("*") if path.name in ("prm-gru", "crossfit")}
+        return made | {path.name for path in tmp_path.glob("*") if path.name in ("prm-gru", "cross_validation")}
 
-    everything = {*kinds, "translation first", "translation repair", "prm-gru", "crossfit"}
+    everything = {*kinds, "translation first", "translation repair", "prm-gru", "cross_validation"}
     judged = {"verdict", "reference"}
     for only, forgotten in {
-        "01": {"chunk", "rollout", "influence"} | judged, "02": {"prm-gru"}, "03": {"crossfit"}, "04": {"translation first"},
-        "05": {"translation repair"} | judged, "06": set(), "07": {"variation"}, "02-03": {"prm-gru", "crossfit"},
+        "01": {"chunk", "rollout", "latent_sensitivity"} | judged, "02": {"prm-gru"}, "03": {"cross_validation"},
+        "04": {"translation first"},
+        "05": {"translation repair"} | judged, "06": set(), "07": {"variation"}, "02-03": {"prm-gru", "cross_validation"},
     }.items():  # fmt: skip
         assert everything - left(only) == forgotten, only
     assert left("01-07", force=False) == everything

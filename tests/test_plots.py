@@ -36,7 +36,7 @@ def branches() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def influence() -> pd.DataFrame:
+def latent_sensitivity() -> pd.DataFrame:
     rows = [(0.0, 1.0, 0.0, 0.4, False), (0.5, 2.0, 0.1, 0.5, False),
             (1.0, 3.0, 0.3, 0.6, False), (0.0, 1.5, 0.2, 0.4, True)]
     return pd.DataFrame(rows, columns=["sigma", "distinct_programs", "changed_outcomes", "oracle_rate", "control"])
@@ -63,7 +63,7 @@ FIGURES = {
     "variations": (report_figures.variations, variations()),
     "collected": (figures.collected, ROLLOUTS),
     "ladder": (figures.ladder, ROLLOUTS),
-    "influence": (figures.influence, influence()),
+    "latent_sensitivity": (figures.latent_sensitivity, latent_sensitivity()),
     "loss_curve": (figures.loss_curve, history()),
     "score_distributions": (figures.score_distributions, SCORES),
     "calibration": (figures.calibration, metrics.calibration_by(SCORES, bins=5)),
@@ -116,8 +116,8 @@ def test_ladder_leaves_unjudged_programs_out():
     assert list(figures.ladder(rows).data[0].y) == [0.75, 0.75, 0.5, 0.5, 0.5]
 
 
-def test_influence_draws_noise_as_lines_and_the_control_as_a_level():
-    noise, control = figures.influence(influence()).data[:2]
+def test_latent_sensitivity_draws_noise_as_lines_and_the_control_as_a_level():
+    noise, control = figures.latent_sensitivity(latent_sensitivity()).data[:2]
     assert list(noise.x) == [0.0, 0.5, 1.0] and list(noise.y) == [1.0, 2.0, 3.0]
     assert list(control.y) == [1.5, 1.5]
 
@@ -310,7 +310,7 @@ def test_show_stores_a_figure_without_a_browser(monkeypatch):
     monkeypatch.setattr(pio.renderers, "default", pio.renderers.default)
     assert figures.use_renderer() == "plotly_mimetype"
     bundle = theme.mime_bundle(figures.arms(ARMS), picture=False)
-    assert bundle["text/plain"] == "[figure] Validated translations by arm"
+    assert bundle["text/plain"] == "[figure] Validated translations by method"
     assert set(bundle) == {"text/plain", "application/vnd.plotly.v1+json"} and len(json.dumps(bundle)) < 20_000
 
 

@@ -18,14 +18,14 @@ pytestmark = sandboxed
 @pytest.fixture
 def folder(tmp_path):
     """Three shipped serial-omp programs; the second's verdict is not what it should be."""
-    rows, vectors = rollout_files.read_shipped("data/rollouts")
+    rows, vectors = rollout_files.read_rollouts("data/rollouts")
     some = rows[(rows["direction"] == "serial-omp") & rows["reason"].isin(["ok", "compile_error"])]
     some = some.groupby("reason", group_keys=False).head(2).head(3)
-    card = json.loads((config.ROOT / "data" / "rollouts" / "card.json").read_text())
+    metadata = json.loads((config.ROOT / "data" / "rollouts" / "metadata.json").read_text())
     kept = some.drop(columns="origin").reset_index(drop=True)
     kept.loc[1, "reason"] = "timeout"
-    rollout_files.write_shipped(tmp_path / "rows", kept, vectors[some.index], card)
-    yield tmp_path / "rows", some["reason"].tolist(), rollout_files.read_shipped(str(tmp_path / "rows"))[1]
+    rollout_files.write_rollouts(tmp_path / "rows", kept, vectors[some.index], metadata)
+    yield tmp_path / "rows", some["reason"].tolist(), rollout_files.read_rollouts(str(tmp_path / "rows"))[1]
     shutil.rmtree(config.ROOT / "data" / "runs" / rejudge.run_name(str(tmp_path / "rows")), ignore_errors=True)
 
 
@@ -34,18 +34,18 @@ def test_what_changed_is_named_and_written(folder, tmp_path, capsys):
     assert main(["rejudge", str(path), "--out", str(tmp_path / "again"), "--workers", "1"]) == 0
     said = capsys.readouterr().out
     assert "serial-omp: 3 rollouts, 2 with the same reason" in said and f"1  timeout -> {reasons[1]}" in said
-    again, latents = rollout_files.read_shipped(str(tmp_path / "again"))
+    again, latents = rollout_files.read_rollouts(str(tmp_path / "again"))
     assert again["reason"].tolist() == reasons and "was" not in again
     assert again["reward"].tolist() == [float(reason == "ok") for reason in reasons]
     np.testing.assert_array_equal(latents, vectors)
-    assert json.loads((tmp_path / "again" / "card.json").read_text())["rejudged"][0].startswith("serial")
+    assert json.loads((tmp_path / "again" / "metadata.json").read_text())["rejudged"][0].startswith("serial")
 
 
 def test_rows_of_another_suite_are_refused(folder, tmp_path, capsys):
     path, _, vectors = folder
-    rows, _ = rollout_files.read_shipped(str(path))
+    rows, _ = rollout_files.read_rollouts(str(path))
     rows.loc[2, "source_code"] = rows.loc[2, "source_code"] + "\n"
-    rollout_files.write_shipped(path, rows.drop(columns="origin"), vectors, json.loads((path / "card.json").read_text()))
+    rollout_files.write_rollouts(path, rows.drop(columns="origin"), vectors, json.loads((path / "metadata.json").read_text()))
     assert main(["rejudge", str(path)]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and f"1 tasks, {rows.loc[2, 'task']} first, have another source" in said
@@ -54,9 +54,9 @@ def test_rows_of_another_suite_are_refused(folder, tmp_path, capsys):
 def test_a_runs_folder_is_exported_first_and_then_judged_again(folder, tmp_path, capsys):
     path, reasons, vectors = folder
     run, out = tmp_path / "run", tmp_path / "out"
-    storage.write_table(run, "rollouts", rollout_files.read_shipped(str(path))[0])
+    storage.write_table(run, "rollouts", rollout_files.read_rollouts(str(path))[0])
     storage.write_vectors(run / "latents.safetensors", vectors)
-    storage.write_json(run / "manifest.json", {"params": json.loads((path / "card.json").read_text())["params"]})
+    storage.write_json(run / "manifest.json", {"params": json.loads((path / "metadata.json").read_text())["params"]})
     assert main(["rejudge", str(run)]) == 2
     assert f"python -m parallax_lib export {run} --out DIR" in capsys.readouterr().err
     assert main(["export", str(run), "--out", str(out)]) == 0
@@ -80,9 +80,9 @@ def test_an_out_that_cannot_be_written_is_told_before_anything_is_read(command, 
 
 def test_the_rules_of_the_cards_verdicts_stay(folder, monkeypatch):
     path, _, _ = folder
-    card = json.loads((path / "card.json").read_text())
-    card["params"]["validation"] |= {"unsafe": True, "cpu_s": 1}  # not for a folder to say
-    (path / "card.json").write_text(json.dumps(card))
+    metadata = json.loads((path / "metadata.json").read_text())
+    metadata["params"]["validation"] |= {"unsafe": True, "cpu_s": 1}  # not for a folder to say
+    (path / "metadata.json").write_text(json.dumps(metadata))
     asked = []
 
     def judge(run, rows, tasks):

@@ -1,4 +1,4 @@
-"""The sandbox beyond `selfcheck`, whose hostile program for each promise test_selfcheck.py runs: levels, limits, ends, failures."""
+"""The sandbox beyond `selfcheck`, whose hostile program for each promise test_sandbox_check.py runs: levels, limits, ends, failures."""
 
 import io
 import os

@@ -55,7 +55,7 @@ def test_with_folds_every_held_out_family_is_guided_by_the_prms_that_never_saw_i
     run = open_run(prm={"folds": 2, "kind": "ridge"}, search=some, **sections)
     with pytest.raises(UserError, match="with prm.folds stage 03 trains the PRMs"):
         inference.held_out_tasks(run)
-    rollouts, vectors = rollout_files.read_shipped("data/rollouts", 576)
+    rollouts, vectors = rollout_files.read_rollouts("data/rollouts", 576)
     rows = collection.with_splits(run, rollouts)
     drawn = rows.groupby(["family", "root"], sort=False).head(3).groupby("family").head(9)
     cross_validation.table(run, drawn.reset_index(drop=True), vectors[drawn.index, :2])
@@ -151,7 +151,7 @@ def test_finished_groups_and_rounds_come_from_the_journal(open_run, monkeypatch)
 
 def test_a_prm_that_reads_the_prompt_is_trained_scored_and_searched_with_it(open_run):
     run = open_run(prm={"context": "pooled", "kind": "gru", "epochs": 1, "width": 16}, search={"arms": ["guided"]}, latent={"sigma": 1.0})
-    rollouts, vectors = rollout_files.read_shipped("data/rollouts", 576)
+    rollouts, vectors = rollout_files.read_rollouts("data/rollouts", 576)
     known = collection.with_splits(run, rollouts)
     rows = known[known["split"] != "test"].groupby("root").head(2).head(24).reset_index(drop=True)
     rows["source_code"] = rows["source_code"].str[:200]
@@ -167,7 +167,7 @@ def test_a_prm_that_reads_the_prompt_is_trained_scored_and_searched_with_it(open
 
 def test_a_prm_that_reads_words_is_trained_scored_and_searched_with_them(open_run):
     run = open_run(prm={"reads": "both", "kind": "gru", "epochs": 1, "width": 16}, search={"arms": ["guided"]}, latent={"sigma": 1.0})
-    rollouts, vectors = rollout_files.read_shipped("data/rollouts", 576)
+    rollouts, vectors = rollout_files.read_rollouts("data/rollouts", 576)
     known = collection.with_splits(run, rollouts)
     rows = known[known["split"] != "test"].groupby("root").head(2).head(24).reset_index(drop=True)
     seen = prm_training.readings(run, vectors[:24, :2])
@@ -183,7 +183,7 @@ def test_a_prm_that_reads_words_is_trained_scored_and_searched_with_them(open_ru
 
 def test_a_trained_prm_is_never_there_without_the_families_it_has_seen(open_run, monkeypatch):
     run = open_run(prm={"kind": "ridge"}, search={"arms": ["guided"]})
-    rollouts, vectors = rollout_files.read_shipped("data/rollouts", 576)
+    rollouts, vectors = rollout_files.read_rollouts("data/rollouts", 576)
     rows = collection.with_splits(run, rollouts)
     rows = rows[rows["split"] != "test"].groupby("family").head(2)
     here = prm_registry.prm_folder(run)
@@ -210,7 +210,7 @@ def test_two_kinds_of_one_name_have_folders_of_their_own(tmp_path):
 
 
 def test_some_of_the_shipped_tasks_come_whole_with_their_own_latents(open_run):
-    whole, vectors = rollout_files.read_shipped("data/rollouts", 576)
+    whole, vectors = rollout_files.read_rollouts("data/rollouts", 576)
     places = {name: i for i, name in enumerate(whole["capture_id"])}
     live, none = whole.head(0).drop(columns="origin"), np.zeros((0, 2, 576), np.float16)
     drawn = {}
@@ -226,7 +226,7 @@ def test_some_of_the_shipped_tasks_come_whole_with_their_own_latents(open_run):
 
 
 def test_shipped_rollouts_have_the_reward_that_the_run_asks_for(open_run):
-    live, none = rollout_files.read_shipped("data/rollouts", 576)[0].head(0).drop(columns="origin"), np.zeros((0, 2, 576), np.float16)
+    live, none = rollout_files.read_rollouts("data/rollouts", 576)[0].head(0).drop(columns="origin"), np.zeros((0, 2, 576), np.float16)
     rows, _ = collection.with_shipped(
         open_run(collect={"shipped": "data/rollouts", "shipped_limit": 60}, reward={"spec": "paper"}), live, none
     )
@@ -237,20 +237,20 @@ def test_shipped_rollouts_have_the_reward_that_the_run_asks_for(open_run):
 
 
 def test_what_can_change_the_probe_makes_it_anew(open_run):
-    few = {"influence_limit": 1, "influence_sigmas": [0.0], "influence_branches": 1}
-    other = [{"decode": {"max_new_tokens": 7}}, {"decode": {"redecode_temperature": 0.5}}, {"collect": few | {"influence_branches": 2}}]
+    few = {"sensitivity_limit": 1, "sensitivity_sigmas": [0.0], "sensitivity_branches": 1}
+    other = [{"decode": {"max_new_tokens": 7}}, {"decode": {"redecode_temperature": 0.5}}, {"collect": few | {"sensitivity_branches": 2}}]
     for given in ({}, *other, {}):
         run = open_run(**{"collect": few} | given)
-        collection.influence_rows(run, collection.all_tasks(run)[:1])
-    collection.influence_rows(open_run(collect=few), collection.all_tasks(run)[1:2])
-    assert len(run.journal.rows("influence")) == 5  # the settings, the three others, another task
-    none = collection.influence_rows(open_run(collect={"influence_limit": 0}), collection.all_tasks(run))
-    assert none.empty and metrics.influence(none).empty
+        collection.sensitivity_rows(run, collection.all_tasks(run)[:1])
+    collection.sensitivity_rows(open_run(collect=few), collection.all_tasks(run)[1:2])
+    assert len(run.journal.rows("latent_sensitivity")) == 5  # the settings, the three others, another task
+    none = collection.sensitivity_rows(open_run(collect={"sensitivity_limit": 0}), collection.all_tasks(run))
+    assert none.empty and metrics.latent_sensitivity(none).empty
 
 
 def test_a_leaked_row_stops_the_training(open_run):
     run = open_run()
-    rollouts, vectors = rollout_files.read_shipped("data/rollouts", 576)
+    rollouts, vectors = rollout_files.read_rollouts("data/rollouts", 576)
     rows = collection.with_splits(run, rollouts)
     kept = rows[rows["split"] != "test"]
     prm_training.refuse_leaks(run, kept)

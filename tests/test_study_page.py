@@ -9,9 +9,11 @@ from itertools import combinations
 import choose_again
 import frames
 import numpy as np
+import page_words
 import pandas as pd
 import pytest
 import study_page
+import study_sections
 
 from parallax_lib.analysis import comparisons
 from parallax_lib.core.config import ROOT
@@ -75,7 +77,7 @@ def test_the_page_is_made_from_the_shipped_tables(made):
     assert sum(path.stat().st_size for path in STUDY.iterdir()) < 2.5e6
 
 
-@pytest.mark.parametrize("name, stage", [("results", "05"), ("crossfit", "03")])
+@pytest.mark.parametrize("name, stage", [("results", "05"), ("cross_validation", "03")])
 def test_differences_by_suite_and_direction_are_those_of_a_naive_loop(made, name, stage):
     generated, directed = ("generated", "hand-written"), sorted(frames.DIRECTIONS)
     rows = rows_of(made, f"Guided minus unguided by suite and by direction ({stage})")
@@ -86,9 +88,9 @@ def test_differences_by_suite_and_direction_are_those_of_a_naive_loop(made, name
         assert row["direction"] == direction and agrees(row, naive(name, "unguided", lambda _, way, this=direction: way == this)), row
 
 
-@pytest.mark.parametrize("name, stage", [("results", "05"), ("crossfit", "03")])
+@pytest.mark.parametrize("name, stage", [("results", "05"), ("cross_validation", "03")])
 def test_differences_between_arms_are_those_of_a_naive_loop(made, name, stage):
-    rows = rows_of(made, f"Guided minus every other arm ({stage})")
+    rows = rows_of(made, f"Guided minus every other method ({stage})")
     arms = {arm for got in outcomes(name).values() for arm in got if "@" not in arm}
     assert {row["against"] for row in rows} == arms - {"guided"}
     assert all(agrees(row, naive(name, row["against"])) for row in rows)
@@ -97,15 +99,15 @@ def test_differences_between_arms_are_those_of_a_naive_loop(made, name, stage):
 def test_the_table_of_methods_and_the_readmes_headline_are_those_of_the_shipped_rows(made):
     results, readme = ((ROOT / name).read_text(encoding="utf-8") for name in ("docs/RESULTS.md", "README.md"))
     points = re.compile(r"([+-][0-9.]+) \[([+-][0-9.]+), ([+-][0-9.]+)\]")
-    for row in rows_of(results, "The arms"):
-        arm, said = row["arm"].split("`")[1], points.match(row["guided minus it, points"])
+    for row in rows_of(results, "The methods"):
+        arm, said = row["method"].split("`")[1], points.match(row["guided minus it, points"])
         wanted = naive("results", arm)
         assert abs(float(row["validated"].removesuffix(" %")) - 100 * wanted["rate_b"]) < 0.051, arm
         assert said is None if arm == "guided" else abs(float(said[1]) - 100 * wanted["diff"]) < 0.051, arm
         assert said is None or agrees({"low": float(said[2]) / 100, "high": float(said[3]) / 100}, wanted), arm
-        cost = next(other["cost"] for other in rows_of(made, "Arms on held-out tasks (04, 05)") if other["arm"] == arm)
+        cost = next(other["cost"] for other in rows_of(made, "Methods on held-out tasks (04, 05)") if other["method"] == arm)
         assert int(row["tokens forwarded a task"].replace(",", "")) == round(float(cost))
-    closed = next(row for row in rows_of(made, "Share of the oracle's gap (05)") if row["arm"] == "guided")
+    closed = next(row for row in rows_of(made, "Share of the oracle's gap (05)") if row["method"] == "guided")
     share, low, high = (f"{100 * float(closed[name]):.0f}" for name in ("closed", "low", "high"))
     assert f"closes {share} % [{low}, {high}] of the oracle's gap" in results
     headline = naive("results", "unguided")
@@ -128,10 +130,10 @@ def run(tmp_path_factory):
     tables = {
         "results": pd.concat([results, again.assign(arm="best_of_n@cost", compiles=1), again.assign(arm="oracle@cost", level=0)]),
         "rollouts": frames.rollouts().assign(reward=1.0),
-        "crossfit": results,
-        "crossfit_differences": comparisons.differences(results),
-        "crossfit_gaps": comparisons.gap_closed(results),
-        "crossfit_families": comparisons.by_family(results),
+        "cross_validation": results,
+        "cross_validation_differences": comparisons.differences(results),
+        "cross_validation_gaps": comparisons.gap_closed(results),
+        "cross_validation_families": comparisons.by_family(results),
         "journal": pd.DataFrame({"not": ["shipped"]}),
     }
     for name, table in tables.items():
@@ -149,20 +151,21 @@ def test_what_is_shipped_makes_the_same_page(run, page, tmp_path):
     study_page.ship(run, out)
     assert study_page.page(out) == page.replace(str(run), str(out))
     shipped = {path.stem for path in out.iterdir()}
-    assert shipped == {"results", "crossfit", "crossfit_differences", "crossfit_gaps", "crossfit_families", "collected"}
-    assert not set(study_page.TEXTS) & set(pd.read_parquet(out / "crossfit.parquet").columns)
+    worked_out = {f"cross_validation_{what}" for what in ("differences", "gaps", "families")}
+    assert shipped == {"results", "cross_validation", "collected"} | worked_out
+    assert not set(study_page.TEXTS) & set(pd.read_parquet(out / "cross_validation.parquet").columns)
     pd.testing.assert_frame_equal(pd.read_parquet(out / "results.parquet"), pd.read_parquet(run / "results.parquet"))
     study_page.ship(out, tmp_path / "again")
     assert all((tmp_path / "again" / path.name).read_bytes() == path.read_bytes() for path in out.iterdir())
 
 
 def test_arms_at_cost_are_left_out_only_where_they_are_the_unguided_arm_again(page):
-    arms = [row["arm"] for row in rows_of(page, "Arms on held-out tasks (04, 05)")]
+    arms = [row["method"] for row in rows_of(page, "Methods on held-out tasks (04, 05)")]
     assert "oracle@cost" in arms and "best_of_n@cost" not in arms and "`best_of_n@cost` (only" in page
 
 
 def test_a_section_carries_its_note_and_a_note_of_nothing_is_refused(tmp_path):
-    study_page.collected(frames.rollouts()).to_parquet(tmp_path / "collected.parquet")
+    study_sections.collected(frames.rollouts()).to_parquet(tmp_path / "collected.parquet")
     notes = tmp_path / "notes.json"
     for name in ("collected", "Collected (01)"):
         notes.write_text(json.dumps({name: "Few.", "variations": "Not there yet."}))
@@ -195,7 +198,7 @@ def test_choosing_again_makes_the_tables_that_ship_and_keeps_what_was_measured()
 
 
 def test_cells_of_a_table_and_the_legend():
-    told = study_page.told("", pd.DataFrame({"p_value": [1e-9, 0.25], "gain": [float("nan"), 0.12345]}), gain="what is won")
+    told = page_words.captioned("", pd.DataFrame({"p_value": [1e-9, 0.25], "gain": [float("nan"), 0.12345]}), gain="what is won")
     assert (
         told.endswith("| <0.001 |  |\n| 0.25 | 0.123 |")
         and told.startswith("`p_value`: exact sign test")
@@ -212,10 +215,11 @@ def test_a_folder_without_tables_is_an_error(tmp_path, monkeypatch, capsys):
 
 def test_a_pool_whose_thoughts_were_scored_shows_the_guided_filter_and_the_shipped_one_does_not(made):
     title = "What N programs buy (05)"
-    assert {row["arm"] for row in rows_of(made, title)} == {"best_of_n", "compile_filter", "execution_filter", "first_survivor", "oracle"}
+    several = {"best_of_n", "compile_filter", "execution_filter", "first_survivor", "oracle"}
+    assert {row["method"] for row in rows_of(made, title)} == several
     pool, results = (pd.read_parquet(STUDY / f"{name}.parquet") for name in ("pool", "results"))
     best_first = pool.assign(score=pool["validated"] - pool["sample"] / 100)  # a score that knows
-    text = dict(study_page.pool(best_first, results))[title]
+    text = dict(study_sections.pool(best_first, results))[title]
     shown = rows_of(f"\n## {title}\n{text}", title)
-    rates = {(row["arm"], row["N"]): row["rate"] for row in shown}
+    rates = {(row["method"], row["N"]): row["rate"] for row in shown}
     assert "`guided_filter` is the first survivor" in text and rates[("guided_filter", "2")] == rates[("oracle", "8")]

@@ -19,6 +19,7 @@ from parallax_lib.study import pipeline
 
 OTHERS = ("00_tour", "explore_failures", "explore_scores")  # no stages
 VARIES = {"calibration"}  # bins that hold a score: a training's floats decide
+METHODS = ("translations", "results", "cross_validation", "cross_validation_filtered")  # tables with a row a method
 
 
 def summary(folder: Path) -> dict:
@@ -28,7 +29,7 @@ def summary(folder: Path) -> dict:
     return {
         "rows": {name: len(table) for name, table in tables.items()},
         "levels": {name: {str(level): count for level, count in sorted(found.items())} for name, found in levels.items()},
-        "methods": {name: sorted(set(tables[name]["arm"])) for name in ("translations", "results", "crossfit", "crossfit_filtered")},
+        "methods": {name: sorted(set(tables[name]["arm"])) for name in METHODS},
     }
 
 

@@ -1,4 +1,4 @@
-"""The report card's tables: arms compared task by task, the oracle's gap, how many candidates and how sure a pick must be.
+"""The report card's tables: methods compared task by task, the oracle's gap, how many candidates and how sure a pick must be.
 
 Knows the tables of a run.  Runs no model and makes nothing anew: what another choice would have given is worked out from
 rollouts that are there.
@@ -21,13 +21,13 @@ GUIDED, FLOOR, CEILING = "guided", "unguided", "oracle"
 
 
 def differences(results: pd.DataFrame, arm: str = GUIDED) -> pd.DataFrame:
-    """`arm` minus every other arm: `metrics.paired`, whose intervals resample tasks, each with all its seeds."""
+    """`arm` minus every other method: `metrics.paired`, whose intervals resample tasks, each with all its seeds."""
     others = [a for a in results["arm"].unique() if a != arm] if arm in set(results["arm"]) else []
     return pd.DataFrame([{"against": other} | metrics.paired(results, arm, other) for other in others])
 
 
 def gap_closed(results: pd.DataFrame, draws: int = 10_000, seed: int = 0) -> pd.DataFrame:
-    """Share of the way from the unguided arm to the oracle that each arm goes, tasks resampled for the interval.
+    """Share of the way from the unguided method to the oracle that each method goes, tasks resampled for the interval.
 
     arm, tasks, gap (oracle - unguided), closed, low, high, no_gap: share of the draws in which there is no gap to close;
     the interval is over the others.  NaN without a gap.
@@ -37,26 +37,26 @@ def gap_closed(results: pd.DataFrame, draws: int = 10_000, seed: int = 0) -> pd.
     for arm in values.columns.difference([FLOOR, CEILING], sort=False) if {FLOOR, CEILING} <= set(values) else []:
         known = values[[FLOOR, CEILING, arm]].dropna()
         gap, gain = (known[a].to_numpy() - known[FLOOR].to_numpy() for a in (CEILING, arm))
-        told = {"arm": arm, "tasks": len(known), "gap": gap.mean() if len(known) else NAN}
-        rows.append(told | _ratio(gain, gap, draws, seed))
+        row = {"arm": arm, "tasks": len(known), "gap": gap.mean() if len(known) else NAN}
+        rows.append(row | _ratio(gain, gap, draws, seed))
     return pd.DataFrame(rows, columns=["arm", "tasks", "gap", "closed", "low", "high", "no_gap"])
 
 
 def task_values(results: pd.DataFrame) -> pd.DataFrame:
-    """Validated share of every task (rows) under every arm (columns), over seeds; NaN where none was judged."""
+    """Validated share of every task (rows) under every method (columns), over seeds; NaN where none was judged."""
     known = metrics.judged(results)
     return known.assign(good=known["validated"].astype(float)).pivot_table("good", "task", "arm", sort=False)
 
 
 def by_family(results: pd.DataFrame) -> pd.DataFrame:
-    """Validated share of every family's judged tasks under every arm."""
+    """Validated share of every family's judged tasks under every method."""
     results = metrics.judged(results)
     table = results.pivot_table("validated", "family", "arm", aggfunc="mean", sort=False).astype(float)
     return results.groupby("family")["task"].nunique().rename("tasks").to_frame().join(table).sort_index().reset_index()
 
 
 def over_families(results: pd.DataFrame, arm: str = GUIDED, against: str = FLOOR) -> metrics.Estimate:
-    """One arm minus another over tasks, whole families resampled: the interval for families that nobody has seen."""
+    """One method minus another over tasks, whole families resampled: the interval for families that nobody has seen."""
     values = task_values(results)[[arm, against]].dropna()
     family = results.drop_duplicates("task").set_index("task")["family"]
     return metrics.cluster_bootstrap(values[arm], values[against], family[values.index])
@@ -79,11 +79,11 @@ def by_programs(taken: pd.DataFrame, arm: str = "guided_filter") -> pd.DataFrame
 
 
 def _versus(part: pd.DataFrame, arm: str, against: str) -> dict:
-    told, families = metrics.paired(part, arm, against), over_families(part, arm, against)
+    difference, families = metrics.paired(part, arm, against), over_families(part, arm, against)
     written = part.groupby("arm")["looked_at"].mean() if "looked_at" in part else {}
-    shares = {name: told[name] for name in ("tasks", "rate_a", "rate_b")}
+    shares = {name: difference[name] for name in ("tasks", "rate_a", "rate_b")}
     shares |= {"programs_a": written.get(arm, NAN), "programs_b": written.get(against, NAN)}
-    return shares | {k: told[k] for k in ("diff", "low", "high")} | {"families_low": families.low, "families_high": families.high}
+    return shares | {k: difference[k] for k in ("diff", "low", "high")} | {"families_low": families.low, "families_high": families.high}
 
 
 def _ratio(gain: np.ndarray, gap: np.ndarray, draws: int, seed: int) -> dict:
@@ -126,8 +126,8 @@ def breadth(table: pd.DataFrame) -> pd.DataFrame:
     for depth, part in table.groupby("depth"):
         groups = [g for _, g in part.groupby("group") if g["is_original"].sum() == 1 and len(g) > 1]
         for n in range(1, max(map(len, groups), default=0) + 1):
-            told = [_expected(g, n) for g in groups if len(g) >= n]
-            rows.append({"depth": depth, "n": n, "groups": len(told)} | pd.DataFrame(told).mean().to_dict())
+            expected = [_expected(g, n) for g in groups if len(g) >= n]
+            rows.append({"depth": depth, "n": n, "groups": len(expected)} | pd.DataFrame(expected).mean().to_dict())
     return pd.DataFrame(rows, columns=["depth", "n", "groups", "prm", "random", "oracle", "original"])
 
 
@@ -176,8 +176,8 @@ def margin_sweep(branches: pd.DataFrame, margins: Sequence[float]) -> pd.DataFra
         reward = facts["pick"].where(moved, facts["original"])
         by_task = (reward - facts["original"]).groupby(facts["task"]).mean()
         change = metrics.paired_bootstrap(by_task, np.zeros(len(by_task)))
-        told = {"margin": margin, "groups": len(facts), "moved": metrics.mean(moved), "reward": metrics.mean(reward)}
-        rows.append(told | {"gain": change.value, "low": change.low, "high": change.high, "possible": _possible(facts)})
+        row = {"margin": margin, "groups": len(facts), "moved": metrics.mean(moved), "reward": metrics.mean(reward)}
+        rows.append(row | {"gain": change.value, "low": change.low, "high": change.high, "possible": _possible(facts)})
     return pd.DataFrame(rows)
 
 

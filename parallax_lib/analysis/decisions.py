@@ -23,7 +23,7 @@ MAX_NOTE = 2000
 
 
 def program_key(row: Mapping) -> str:
-    """Identity of a program: its task and its text, whichever arm wrote it."""
+    """Identity of a program: its task and its text, whichever method wrote it."""
     code = row["code"] if isinstance(row.get("code"), str) else ""
     return slug(str(row["task"]), [str(row["task"]), code])
 

@@ -85,7 +85,7 @@ def cluster_bootstrap(a, b, clusters, draws: int = 10_000, seed: int = 0) -> Est
     return Estimate(float(table["gain"].mean()), float(low), float(high))
 
 
-@lru_cache(maxsize=2)  # a table of arms resamples the same tasks for each of its rows
+@lru_cache(maxsize=2)  # a table of methods resamples the same tasks for each of its rows
 def resamples(n: int, draws: int, seed: int) -> np.ndarray:
     """How often each of n tasks stands in each bootstrap sample: uint16 (draws, n), not to be written to."""
     rng = np.random.default_rng(seed)
@@ -103,7 +103,7 @@ def sign_test(wins: int, losses: int) -> float:
 def mde(tasks: int, discordance: float, alpha: float = 0.05, power: float = 0.8) -> float:
     """Smallest difference of paired rates that `tasks` pairs would show with that power (Connor 1987, McNemar's test).
 
-    `discordance`: share of tasks on which the arms differ, raised to the difference where it is smaller.  Solves
+    `discordance`: share of tasks on which the methods differ, raised to the difference where it is smaller.  Solves
     sqrt(n) d = z_a sqrt(c) + z_b sqrt(c - d^2).  NaN where no difference up to 1 suffices.
     """
     z_alpha, z_beta = norm.ppf(1 - alpha / 2), norm.ppf(power)
@@ -146,8 +146,8 @@ def calibration_table(scores, targets, bins: int = 10) -> pd.DataFrame:
     frame = pd.DataFrame({"score": np.asarray(scores, float), "target": np.asarray(targets, float)})
     middle = (rankdata(frame["score"]) - 0.5) / max(len(frame), 1)
     groups = frame.assign(bin=np.floor(middle * bins).astype(int)).groupby("bin")
-    told = {"count": ("score", "size"), "score": ("score", "mean"), "target": ("target", "mean")}
-    return groups.agg(**told, low=("score", "min"), high=("score", "max")).reset_index()
+    means = {"count": ("score", "size"), "score": ("score", "mean"), "target": ("target", "mean")}
+    return groups.agg(**means, low=("score", "min"), high=("score", "max")).reset_index()
 
 
 def ece(scores, targets, bins: int = 10) -> float:
@@ -181,7 +181,7 @@ def scores_by_depth(scores: pd.DataFrame, threshold: float = 0.5, bins: int = 10
     return pd.DataFrame(rows, columns=[*keys, "n", "base_rate", "auroc", "spearman", "brier", "ece"])
 
 
-# arms
+# methods
 
 
 def judged(rows: pd.DataFrame) -> pd.DataFrame:
@@ -192,7 +192,7 @@ def judged(rows: pd.DataFrame) -> pd.DataFrame:
 
 def arm_table(results: pd.DataFrame, by_direction: bool = False) -> pd.DataFrame:
     """Per arm, repair round where the results have them, and direction: n judged, unjudged, validated, rate, its
-    `clustered` interval by tasks, mean of each budget column.  Two arms are compared with `paired`.
+    `clustered` interval by tasks, mean of each budget column.  Two methods are compared with `paired`.
     """
     keys = ["arm", *(["repair"] if "repair" in results else []), *(["direction"] if by_direction else [])]
     counts = [c for c in COUNTS if c in results]
@@ -208,7 +208,7 @@ def arm_table(results: pd.DataFrame, by_direction: bool = False) -> pd.DataFrame
 
 
 def paired(results: pd.DataFrame, arm_a: str, arm_b: str, draws: int = 10_000, seed: int = 0) -> dict:
-    """Arm a minus arm b over the tasks judged in both, each task one value: its validated share over seeds and samples.
+    """Method a minus method b over the tasks judged in both, each task one value: its validated share over seeds and samples.
 
     comparison ("a - b"), tasks, unpaired, rate_a, rate_b, diff, low, high, wins, ties, losses, p_value (exact
     sign test), mde.
@@ -216,7 +216,7 @@ def paired(results: pd.DataFrame, arm_a: str, arm_b: str, draws: int = 10_000, s
     known = judged(results)
     for arm in (arm_a, arm_b):
         if arm not in set(results["arm"]):
-            raise UserError(f"no arm {arm!r} in the results; they hold {', '.join(sorted(set(results['arm'])))}")
+            raise UserError(f"no method {arm!r} in the results; they hold {', '.join(sorted(set(results['arm'])))}")
     a, b = (known[known["arm"] == arm].astype({"validated": float}).groupby("task")["validated"].mean() for arm in (arm_a, arm_b))
     both = a.index.intersection(b.index)
     x, y = a[both].to_numpy(float), b[both].to_numpy(float)
@@ -224,13 +224,13 @@ def paired(results: pd.DataFrame, arm_a: str, arm_b: str, draws: int = 10_000, s
     wins, losses = int((x > y).sum()), int((x < y).sum())
     rates = {"rate_a": float(x.mean()) if len(x) else NAN, "rate_b": float(y.mean()) if len(y) else NAN}
     unpaired = len(a.index.symmetric_difference(b.index))
-    told = {"comparison": f"{arm_a} - {arm_b}", "tasks": len(both), "unpaired": unpaired} | rates
-    told |= {"diff": change.value, "low": change.low, "high": change.high}
-    told |= {"wins": wins, "ties": len(both) - wins - losses, "losses": losses, "p_value": sign_test(wins, losses)}
-    return told | {"mde": mde(len(both), float(((x - y) ** 2).mean())) if len(both) else NAN}
+    row = {"comparison": f"{arm_a} - {arm_b}", "tasks": len(both), "unpaired": unpaired} | rates
+    row |= {"diff": change.value, "low": change.low, "high": change.high}
+    row |= {"wins": wins, "ties": len(both) - wins - losses, "losses": losses, "p_value": sign_test(wins, losses)}
+    return row | {"mde": mde(len(both), float(((x - y) ** 2).mean())) if len(both) else NAN}
 
 
-def influence(table: pd.DataFrame) -> pd.DataFrame:
+def latent_sensitivity(table: pd.DataFrame) -> pd.DataFrame:
     """Do the latents decide anything?  One row per kind and sigma, to be read before any PRM is trained.
 
     table: task, kind, sigma, code, validated, reason; kind is "unperturbed" (one row a task), "noise", or the name of a

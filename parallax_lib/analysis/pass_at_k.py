@@ -40,18 +40,18 @@ def efficiency_at_k(speedups, processors: int, k: int) -> float:
 
 
 def at_k_table(results: pd.DataFrame, ks: tuple[int, ...] = (1,)) -> pd.DataFrame:
-    """Per arm and k: tasks with at least k judged samples, and over them the mean of each AT_K metric.
+    """Per method and k: tasks with at least k judged samples, and over them the mean of each AT_K metric.
 
     build@k: level >= 2; pass@k: validated; parallel@k and racefree@k: validated and shown to be so, NaN where no row of
-    the arm was checked for it; speedup_n@k (ParEval): NaN where nothing was timed.  What was not checked counts as failed.
+    the method was checked for it; speedup_n@k (ParEval): NaN where nothing was timed.  What was not checked counts as failed.
     """
     known, rows = judged(results), []
     for arm, part in known.groupby("arm", sort=False):
         frame = _outcomes(part)
         summed = {c: (c, "sum") for c in AT_K.values() if c != "speed"}
-        tally = frame.groupby("task").agg(n=("good", "size"), **summed, speed=("speed", list))
+        counts = frame.groupby("task").agg(n=("good", "size"), **summed, speed=("speed", list))
         for k in ks:
-            enough = tally[tally["n"] >= k]
+            enough = counts[counts["n"] >= k]
             if not len(enough):
                 continue
             row = {"arm": arm, "k": k, "tasks": len(enough)}
@@ -67,8 +67,8 @@ def _outcomes(rows: pd.DataFrame) -> pd.DataFrame:
     good = rows["validated"].astype(bool).astype(float)
     out = pd.DataFrame({"task": rows["task"], "good": good, "built": (rows["level"] >= 2).astype(float)})
     for name, column in (("parallel_ok", "parallel"), ("race_ok", "race_free")):
-        told = rows[column] if column in rows else pd.Series("", index=rows.index)
-        out[name] = good * (told == "yes") if told.isin(["yes", "no"]).any() else NAN
+        answers = rows[column] if column in rows else pd.Series("", index=rows.index)
+        out[name] = good * (answers == "yes") if answers.isin(["yes", "no"]).any() else NAN
     ratios = rows["faster"].map(ratio) if "faster" in rows else pd.Series(NAN, index=rows.index)
     out["speed"] = (good * ratios.fillna(0.0)) if ratios.notna().any() else NAN
     return out

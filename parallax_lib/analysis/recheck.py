@@ -36,7 +36,7 @@ def queue(results: pd.DataFrame, threshold: float = 0.5) -> pd.DataFrame:
 
 
 def both_rates(results: pd.DataFrame, decisions: Mapping[int, str]) -> pd.DataFrame:
-    """Validated share per arm, by the harness alone and with the decisions (row number -> accept | reject) laid on top.
+    """Validated share per method, by the harness alone and with the decisions (row number -> accept | reject) laid on top.
 
     Rows the harness could not judge count only once a person decided them; the interval is the rechecked rate's.
     """

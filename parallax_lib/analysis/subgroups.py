@@ -35,7 +35,7 @@ def with_suite(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def same(rows: pd.DataFrame, arm: str, other: str) -> bool:
-    """Whether two arms hold the same rows but for the checks that the choice took."""
+    """Whether two methods hold the same rows but for the checks that the choice took."""
     keys = [key for key in ("repair", "seed", "task") if key in rows]
     parts = (rows[rows["arm"] == name].drop(columns=["arm", *CHECKS], errors="ignore") for name in (arm, other))
     a, b = (part.sort_values(keys, ignore_index=True) for part in parts)
@@ -43,7 +43,7 @@ def same(rows: pd.DataFrame, arm: str, other: str) -> bool:
 
 
 def without_equal_cost(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """The rows without the `@cost` arms that are the unguided arm again, and a sentence that names them."""
+    """The rows without the `@cost` methods that are the unguided method again, and a sentence that names them."""
     gone = [arm for arm in rows["arm"].unique() if arm.endswith(AT_COST) and same(rows, arm, FLOOR)]
     names = ", ".join(f"`{arm}`" for arm in gone)
     why = f"{names} (only as many programs as guided's mean cost pays for) are `{FLOOR}` again, row by row, and left out."
@@ -67,7 +67,7 @@ def tried(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def families(results: pd.DataFrame) -> pd.DataFrame:
-    """`card.by_family` with the suite of every family: one that stands in several has a row in each."""
+    """`comparisons.by_family` with the suite of every family: one that stands in several has a row in each."""
     parts = [comparisons.by_family(inside).assign(suite=name) for name, inside in results.groupby("suite")]
     return pd.concat(parts).sort_values("family", kind="stable", ignore_index=True)
 
@@ -78,12 +78,12 @@ def bought(pool: pd.DataFrame, results: pd.DataFrame, least: int = 2) -> pd.Data
     for (arm, n), part in counted(pool, guided, least).groupby(["arm", "N"], sort=False):
         both = pd.concat([guided, part])
         against = metrics.paired(both, GUIDED, arm)
-        told = {"arm": arm, "N": n, "looked_at": part["looked_at"].mean(), "cost": part["cost"].mean(), "rate": against["rate_b"]}
-        told |= {name: against[name] for name in ("diff", "low", "high")}
+        row = {"arm": arm, "N": n, "looked_at": part["looked_at"].mean(), "cost": part["cost"].mean(), "rate": against["rate_b"]}
+        row |= {name: against[name] for name in ("diff", "low", "high")}
         if "family" in both:
             whole = comparisons.over_families(both, GUIDED, arm)
-            told |= {"families_low": whole.low, "families_high": whole.high}
-        rows.append(told)
+            row |= {"families_low": whole.low, "families_high": whole.high}
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -101,7 +101,7 @@ def beside_readers(readers: pd.DataFrame, chosen: pd.DataFrame | None = None) ->
 
 
 def levels(results: pd.DataFrame) -> pd.DataFrame:
-    """Judged programs of every arm by level, and the shares that compile and that run."""
+    """Judged programs of every method by level, and the shares that compile and that run."""
     known = metrics.judged(results)
     far = known.assign(built=known["level"] >= 2, ran=known["level"] >= 3).groupby("arm", sort=False)[["built", "ran"]].mean()
     return far.join(pd.crosstab(known["arm"], known["level"]).add_prefix("level ")).reset_index()

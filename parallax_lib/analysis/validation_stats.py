@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from parallax_lib.analysis.readable import heading
 from parallax_lib.core.storage import write_atomic, write_json
 from parallax_lib.verdict.reasons import UNKNOWN
 
@@ -68,7 +69,7 @@ def render(counts: dict, run: str, at_k: list[dict] = ()) -> str:
         lines += ["", f"{title} (total)", *(f"  {name:<20}{count:>6}" for name, count in counts["total"][part].items())]
     if at_k:
         cells = [tuple(f"{v:.3f}" if isinstance(v, float) else "-" if v is None else str(v) for v in row.values()) for row in at_k]
-        lines += ["", "at k (means over tasks; -: not checked)", *_aligned([tuple(at_k[0]), *cells])]
+        lines += ["", "at k (means over tasks; -: not checked)", *_aligned([tuple(map(heading, at_k[0])), *cells])]
     return "\n".join([f"run {run}", "", *lines]) + "\n"
 
 

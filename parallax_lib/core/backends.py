@@ -90,19 +90,19 @@ def open_local(config: ExecutorConfig) -> Iterator[Call]:
     if config.runs_here:
         yield lambda fn, args, kwargs: fn(*args, **kwargs)
         return
-    mine, everyone, lock, closed, slots = threading.local(), [], threading.Lock(), threading.Event(), itertools.count()
+    thread, everyone, lock, closed, slots = threading.local(), [], threading.Lock(), threading.Event(), itertools.count()
     threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(max(1, hardware.cores() // config.workers))}
 
     def call(fn: Callable, args: tuple, kwargs: dict) -> Any:
         with lock:
             if closed.is_set():
                 raise CancelledError
-            if not hasattr(mine, "slot"):
-                mine.slot = next(slots)
-            if not (hasattr(mine, "worker") and mine.worker.process.is_alive()):
-                mine.worker = Worker(hardware.gpu_of_slot(mine.slot) | threads)
-                everyone.append(mine.worker)
-        return mine.worker.call(fn, args, kwargs, config.timeout_s)
+            if not hasattr(thread, "slot"):
+                thread.slot = next(slots)
+            if not (hasattr(thread, "worker") and thread.worker.process.is_alive()):
+                thread.worker = Worker(hardware.gpu_of_slot(thread.slot) | threads)
+                everyone.append(thread.worker)
+        return thread.worker.call(fn, args, kwargs, config.timeout_s)
 
     try:
         yield call

@@ -15,16 +15,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from parallax_lib.core import renamed
 from parallax_lib.core.errors import UserError, nearest, short
 from parallax_lib.core.yaml_files import parse, read_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 DIRECTIONS = ("serial-omp", "serial-cuda", "omp-cuda", "cuda-omp")
-RENAMED = {  # setting -> its old names: refused in YAML, understood in older tables
-    "search.arms": {"run_filter": "execution_filter"},
-    "search.choose": {"thoughts": "trajectories"},
-}
-SECTIONS_RENAMED = {"card": "report"}
 SMALL_PRMS = ("transformer", "gru", "ridge")  # not a language model
 
 
@@ -65,7 +61,7 @@ class Latent(Section):
     proposal: str = "gaussian"  # of translator.proposals.PROPOSALS
     sigma: float = Field(0.5, ge=0)  # logits: 1.3 is near the spread of Gumbel noise, so about one draw of the plan at temperature 1
     unit: Literal["rms", "absolute"] = "rms"  # of sigma, for gaussian
-    words: int = Field(8, ge=1)  # likeliest words whose logits move, for logits; directions, for pca
+    words: int = Field(8, ge=1)  # likeliest tokens whose logits move, for logits; directions, for pca
     pca: str = "data/rollouts"  # folder of rollouts whose latents give the directions of pca
 
 
@@ -85,9 +81,9 @@ class Collect(Section):
     onward: bool = False  # a branch-off goes on with noise at every later latent, as search does; else it differs at one
     shipped: str = ""  # folder of rollouts collected earlier, added to the live ones
     shipped_limit: int = Field(0, ge=0)  # tasks of it that are used, drawn by hash; 0: all
-    influence_sigmas: tuple[Annotated[float, Field(ge=0)], ...] = (0.0, 1.0)
-    influence_limit: int = Field(1, ge=0)  # tasks of the latent-influence probe
-    influence_branches: int = Field(2, ge=1)
+    sensitivity_sigmas: tuple[Annotated[float, Field(ge=0)], ...] = (0.0, 1.0)
+    sensitivity_limit: int = Field(1, ge=0)  # tasks of the probe of latent sensitivity
+    sensitivity_branches: int = Field(2, ge=1)
 
 
 class Reward(Section):
@@ -101,7 +97,7 @@ class Prm(Section):
     heads: int = Field(4, ge=1)
     dropout: float = Field(0.1, ge=0, lt=1)
     lora_rank: int = Field(0, ge=0)  # causal LM only: train adapters of this rank, its weights stay in their precision; 0: train it whole
-    reads: Literal["states", "words", "both"] = "states"  # a latent as it is, the input embedding it is aligned to, or one after the other
+    reads: Literal["states", "embeddings", "both"] = "states"  # a latent, the input embedding it is aligned to, or one after the other
     context: Literal["none", "pooled"] = "none"  # pooled: the PRM also reads the mean state of the prompt
     loss: str = "mse"  # of prm.losses.LOSSES
     epochs: int = Field(20, ge=1)
@@ -118,14 +114,14 @@ class Prm(Section):
 
 
 class Search(Section):
-    limit: int = Field(5, ge=1)  # test tasks translated by every arm
+    limit: int = Field(5, ge=1)  # test tasks translated by every method
     branches: int = Field(4, ge=1)  # N, row 0 unperturbed
     samples: int = Field(3, ge=1)  # pool of whole programs for best-of-N and the oracle
     choose: str = "steps"  # in `search.policies.POLICIES`: guided takes the best of N states at every step, or of N whole `trajectories`
     margin: float = 0.0
     lookahead: Literal[0, 1] = 0  # 1: score the states that the candidates lead to; dearer
     beam: int = Field(1, ge=1)  # prefixes kept while thinking in steps; at most `branches`
-    repair: int = Field(0, ge=0)  # further rounds in which every arm mends what failed, told the compiler's or the run's log
+    repair: int = Field(0, ge=0)  # further rounds in which every method mends what failed, told the compiler's or the run's log
     repair_limit: int = Field(0, ge=0)  # tasks that repair rounds are made for, under the first seed; 0: all, under all seeds
     arms: tuple[str, ...] = ()  # names in `search.arms.ARMS`; empty: all of them
     seeds: tuple[int, ...] = Field((0,), min_length=1)
@@ -217,9 +213,9 @@ def check(values: dict, lines: dict[tuple, int], file: Path) -> Params:
         seeds = getattr(params, section).seeds
         if len(set(seeds)) < len(seeds):
             raise UserError(f"{file.name}: {section}.seeds: {list(seeds)} has one twice; each is a run of its own")
-    if params.latent.proposal == "mc_dropout" and max(params.latent.sigma, *params.collect.influence_sigmas, 0.0) >= 1:
-        told = "with mc_dropout sigma is the share of units that is dropped"
-        raise UserError(f"{file.name}: latent.sigma, collect.influence_sigmas: {told}; keep all of them below 1")
+    if params.latent.proposal == "mc_dropout" and max(params.latent.sigma, *params.collect.sensitivity_sigmas, 0.0) >= 1:
+        reason = "with mc_dropout sigma is the share of units that is dropped"
+        raise UserError(f"{file.name}: latent.sigma, collect.sensitivity_sigmas: {reason}; keep all of them below 1")
     if params.search.choose == "trajectories" and (params.search.beam > 1 or params.search.lookahead):
         raise UserError(f"{file.name}: search.choose trajectories takes no beam and no lookahead; leave them out, or choose steps")
     for key, name in (("prm.kind", params.prm.kind), *(("prm.baselines", kind) for kind in params.prm.baselines)):
@@ -238,26 +234,11 @@ def check(values: dict, lines: dict[tuple, int], file: Path) -> Params:
 
 def _fields(values: dict, lines: dict[tuple, int], name: str) -> Params:
     """`values` as parameters, each looked at alone; `name` says in an error where they stand."""
-    _refuse_old_names(values, lines, name)
+    renamed.refuse(values, lines, name)
     try:
         return Params.model_validate(values)
     except ValidationError as e:
         raise UserError(_explain(e.errors()[0], lines, name)) from None
-
-
-def _refuse_old_names(values: dict, lines: dict[tuple, int], name: str) -> None:
-    """UserError with the new name for a section or a value that goes by another one now."""
-    for old in SECTIONS_RENAMED.keys() & values.keys():
-        line = f": line {lines[(old,)]}" if (old,) in lines else ""
-        raise UserError(f"{name}{line}: section {old!r} is called {SECTIONS_RENAMED[old]!r} now; write that")
-    for setting, names in RENAMED.items():
-        section, key = setting.split(".")
-        given = values.get(section)
-        given = given.get(key) if isinstance(given, dict) else None
-        for old in given if isinstance(given, (list, tuple)) else [given]:
-            if isinstance(old, str) and old in names:
-                line = next((f": line {lines[at]}" for at in ((section, key), (section,)) if at in lines), "")
-                raise UserError(f"{name}{line}: {setting}: {old!r} is called {names[old]!r} now; write that")
 
 
 def resolve(path: str) -> Path:

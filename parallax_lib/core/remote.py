@@ -58,7 +58,7 @@ def open_dask(config: ExecutorConfig) -> Iterator[Call]:
         with lock:
             if closed.is_set():
                 raise CancelledError
-            future = client.submit(_invoke_there, code(), fn, args, kwargs, pure=False)
+            future = client.submit(_invoke, code(), fn, args, kwargs, pure=False)
             running.add(future)
         try:
             return _dask_result(client, future, config.timeout_s)
@@ -138,7 +138,7 @@ def _dask_result(client: Any, future: Any, timeout_s: float) -> Any:
         raise
 
 
-def _invoke_there(expected: str, fn: Callable, args: tuple, kwargs: dict) -> Any:
+def _invoke(expected: str, fn: Callable, args: tuple, kwargs: dict) -> Any:
     """What a Dask worker runs; refused where the library's source is not this process's.  Models and adapters are not compared."""
     from distributed import get_worker
 

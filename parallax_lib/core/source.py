@@ -47,9 +47,9 @@ def source_digest(*parts: Any) -> str:
             reached.append(value)  # kept, so that no id is given twice
         return f"#{number[id(value)]}"
 
-    told = [[refer(part) for part in parts]]
-    told += [_read(value, refer) for value in reached]  # `reached` grows meanwhile
-    return digest(told)
+    contents = [[refer(part) for part in parts]]
+    contents += [_read(value, refer) for value in reached]  # `reached` grows meanwhile
+    return digest(contents)
 
 
 source_digest.version = 1  # to be raised when the digest of the same code becomes another
@@ -99,7 +99,7 @@ def _compiled(code: types.CodeType) -> tuple[list, set[tuple[str, ...]]]:
         constants[0] = None  # the docstring
     inner = [_compiled(c) if isinstance(c, types.CodeType) else (_constant(c), set()) for c in constants]
     names = [list(code.co_names), list(code.co_varnames), list(code.co_freevars)]
-    return [code.co_code.hex(), *names, [told for told, _ in inner]], set.union(_loads(code), *(found for _, found in inner))
+    return [code.co_code.hex(), *names, [content for content, _ in inner]], set.union(_loads(code), *(found for _, found in inner))
 
 
 def _loads(code: types.CodeType) -> set[tuple[str, ...]]:
@@ -128,18 +128,18 @@ def _constant(value: Any) -> str:
 
 def _members(space: dict[str, Any], chains: set[tuple[str, ...]], refer) -> list:
     """What the names, `_loads`, stand for in a namespace; modules are passed through to what is taken of them."""
-    told = []
+    members = []
     for first, *rest in sorted(chains):
         value = _imported(first.removeprefix(IMPORT)) if first.startswith(IMPORT) else space.get(first)
         if isinstance(value, types.ModuleType) and not _is_ours(value.__name__):
-            told.append([value.__name__, *rest])
+            members.append([value.__name__, *rest])
             continue
         while rest and isinstance(value, types.ModuleType) and rest[0] in vars(value):
             first, *rest = rest
             value = vars(value)[first]
         if value is not None and not _is_state(first, value):
-            told.append([first, refer(value)])
-    return told
+            members.append([first, refer(value)])
+    return members
 
 
 @functools.cache
@@ -165,16 +165,17 @@ def _is_state(name: str, value: Any) -> bool:
 def _class(cls: type, refer) -> list:
     if not _is_ours(cls.__module__) or hasattr(cls, "model_fields"):  # a section of settings, whose values are keyed
         return [_name(cls)]
-    told = [[name, refer(held)] for name, held in sorted(vars(cls).items()) if _counts(cls, name, held)]
+    members = [[name, refer(held)] for name, held in sorted(vars(cls).items()) if _counts(cls, name, held)]
     space = vars(sys.modules[cls.__module__]) if cls.__module__ in sys.modules else {}
-    return [_name(cls), [refer(base) for base in cls.__bases__], told, _members(space, _noted(vars(cls).get("__annotations__", {})), refer)]
+    annotations = _members(space, _noted(vars(cls).get("__annotations__", {})), refer)
+    return [_name(cls), [refer(base) for base in cls.__bases__], members, annotations]
 
 
 def _counts(cls: type, name: str, held: Any) -> bool:
     """Whether a class's member is someone's code or constant; what `dataclass` writes follows from the fields."""
-    made = hasattr(cls, "__dataclass_fields__") and getattr(getattr(held, "__code__", None), "co_filename", "") == "<string>"
+    generated = hasattr(cls, "__dataclass_fields__") and getattr(getattr(held, "__code__", None), "co_filename", "") == "<string>"
     hidden = name.startswith("__") and name.endswith("__") and not isinstance(held, types.FunctionType | classmethod | staticmethod)
-    return not (made or hidden or name == "_abc_impl")
+    return not (generated or hidden or name == "_abc_impl")
 
 
 def _container(value: Any, refer) -> list:
@@ -197,8 +198,8 @@ READERS: list[tuple[Any, Callable]] = [
     (types.MethodType, lambda method, refer: [refer(method.__func__), refer(method.__self__)]),
     (functools.partial, lambda part, refer: [refer(part.func), refer(part.args), refer(part.keywords)]),
     (classmethod | staticmethod, lambda method, refer: [refer(method.__func__)]),
-    (property, lambda made, refer: [refer(made.fget), refer(made.fset)]),
-    (functools.cached_property, lambda made, refer: [refer(made.func)]),
+    (property, lambda held, refer: [refer(held.fget), refer(held.fset)]),
+    (functools.cached_property, lambda held, refer: [refer(held.func)]),
     (types.BuiltinFunctionType, lambda fn, refer: _name(fn)),
     (PurePath, lambda path, refer: str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)),
     (dict | list | tuple | set | frozenset, _container),

@@ -24,7 +24,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from parallax_lib.core.config import RENAMED, ROOT
+from parallax_lib.core import renamed
+from parallax_lib.core.config import ROOT
 from parallax_lib.core.errors import UserError
 
 GZIP = b"\x1f\x8b"
@@ -33,7 +34,7 @@ MAKERS = {  # table -> the stage that makes it
     "rollouts": "01",
     **dict.fromkeys(("history", "scores", "scores_by_depth", "calibration"), "02"),
     **dict.fromkeys(("branches", "selection"), "03"),
-    **dict.fromkeys(("crossfit", "crossfit_differences", "crossfit_gaps", "crossfit_families", "crossfit_filtered"), "03"),
+    **dict.fromkeys(("cross_validation", *(f"cross_validation_{what}" for what in ("differences", "gaps", "families", "filtered"))), "03"),
     "translations": "04",
     **dict.fromkeys(("pool", "results", "rounds", "arms", "repairs", "paired"), "05"),
     "recheck": "06",
@@ -236,7 +237,7 @@ def write_table(folder: Path, name: str, frame) -> Path:
 
 
 def read_table(folder: Path, name: str):
-    """The frame of `<name>.parquet`, old names of arms replaced; for a missing or damaged one it is told which stage makes it."""
+    """The frame of `<name>.parquet`, old names of methods replaced; for a missing or damaged one it is told which stage makes it."""
     import pandas as pd
 
     path = folder / f"{name}.parquet"
@@ -249,8 +250,8 @@ def read_table(folder: Path, name: str):
 
 
 def _renamed(frame):
-    """The frame of an older run under today's names of arms, in its columns and in those cells that name arms."""
-    for old, new in RENAMED["search.arms"].items():
+    """The frame of an older run under today's names of methods, in its columns and in those cells that name methods."""
+    for old, new in renamed.VALUES["search.arms"].items():
         frame = frame.rename(columns={old: new})
         for column in {"arm", "against", "comparison"} & set(frame):
             if frame[column].astype(str).str.contains(old).any():

@@ -40,11 +40,11 @@ def read_yaml(path: Path) -> tuple[dict, dict[tuple, int]]:
     return values, lines
 
 
-def _walk(node: yaml.Node, at: tuple, lines: dict[tuple, int], path: Path, seen: set[int]) -> None:
+def _walk(node: yaml.Node, at: tuple, lines: dict[tuple, int], path: Path, visited: set[int]) -> None:
     """The line of every key below `node`; what stands there by an alias was seen where it is anchored."""
-    if not isinstance(node, yaml.MappingNode) or id(node) in seen:
+    if not isinstance(node, yaml.MappingNode) or id(node) in visited:
         return
-    seen.add(id(node))
+    visited.add(id(node))
     for key, value in node.value:
         here, line = (*at, str(key.value)), key.start_mark.line + 1
         if key.tag != "tag:yaml.org,2002:str" and key.value != "<<":
@@ -52,4 +52,4 @@ def _walk(node: yaml.Node, at: tuple, lines: dict[tuple, int], path: Path, seen:
         if here in lines:
             raise UserError(f"{path.name}: line {line}: duplicate key {'.'.join(here)!r}, first given on line {lines[here]}")
         lines[here] = line
-        _walk(value, here, lines, path, seen)
+        _walk(value, here, lines, path, visited)

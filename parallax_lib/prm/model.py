@@ -127,7 +127,7 @@ class RidgeProbe(nn.Module):
 
 def build(config: PRMConfig) -> PRM | RidgeProbe:
     """A fresh model of that configuration.  UserError for an impossible one."""
-    model = _made(config, pretrained)
+    model = _build(config, pretrained)
     if config.lora_rank:
         model.config = replace(model.config, base=model.backbone.fingerprint())
     return model
@@ -135,18 +135,18 @@ def build(config: PRMConfig) -> PRM | RidgeProbe:
 
 def unfilled(config: PRMConfig) -> PRM | RidgeProbe:
     """`build` without reading a language model's weights; for the meta device."""
-    return _made(config, described)
+    return _build(config, described)
 
 
-def _made(config: PRMConfig, language_model: Callable[[str, int], CausalBody]) -> PRM | RidgeProbe:
+def _build(config: PRMConfig, language_model: Callable[[str, int], CausalBody]) -> PRM | RidgeProbe:
     config.activation or find_loss(config.loss)
     if config.latent_width < 1:
         raise UserError("PRMConfig.latent_width is 0: give the width D of the translator's hidden states")
     if config.context not in ("none", "pooled"):
         raise UserError(f"PRMConfig.context {config.context!r}: choose 'none' or 'pooled'")
     if config.lora_rank and config.backbone in SMALL_PRMS:
-        told = f"PRMConfig.lora_rank {config.lora_rank}: a {config.backbone}"
-        raise UserError(f"{told} has no weights to adapt; name a causal LM, or set it to 0")
+        problem = f"PRMConfig.lora_rank {config.lora_rank}: a {config.backbone}"
+        raise UserError(f"{problem} has no weights to adapt; name a causal LM, or set it to 0")
     if config.backbone == "ridge":
         return RidgeProbe(config)
     if config.backbone == "gru":
@@ -208,8 +208,8 @@ def save(model, folder: str | Path, extra: Callable[[Path], None] | None = None)
     part = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    told = {name: value for name, value in asdict(model.config).items() if value or name not in ("lora_rank", "base", "activation")}
-    (part / "prm.json").write_text(json.dumps(told, indent=1) + "\n")
+    description = {name: value for name, value in asdict(model.config).items() if value or name not in ("lora_rank", "base", "activation")}
+    (part / "prm.json").write_text(json.dumps(description, indent=1) + "\n")
     save_file({k: v.detach().cpu().contiguous() for k, v in learned(model).items()}, part / "model.safetensors")
     if isinstance(getattr(model, "backbone", None), CausalBody):
         model.backbone.body.config.save_pretrained(part)
@@ -238,8 +238,8 @@ def load(folder: str | Path, latent_width: int | None = None, device: str = "cpu
         else:
             model = PRM(config, from_saved_config(folder)) if whole else build(config)
         if model.config.base != config.base:
-            told = f"{folder}: {config.backbone} has other weights than this PRM was trained on"
-            raise UserError(f"{told}; put those back, or train a PRM on these")
+            problem = f"{folder}: {config.backbone} has other weights than this PRM was trained on"
+            raise UserError(f"{problem}; put those back, or train a PRM on these")
         given = load_file(folder / "model.safetensors")
         weights.refuse_broken(str(folder), given.items())
         restore(model, given)

@@ -35,8 +35,8 @@ class Own(nn.Module):
     def forward(self, latents: Tensor, lengths: Tensor | None = None, context: Tensor | None = None) -> Tensor:
         raw = self.module((latents.to(self.mean) - self.mean) / self.std)
         if raw.shape != latents.shape[:2]:
-            given, told = list(latents.shape), list(raw.shape)
-            raise UserError(f"the PRM {self.config.backbone} gives {told} for latents {given}; forward takes [B, K, D] and returns [B, K]")
+            given, shape = list(latents.shape), list(raw.shape)
+            raise UserError(f"the PRM {self.config.backbone} gives {shape} for latents {given}; forward takes [B, K, D] and returns [B, K]")
         return raw
 
     def begin(self, rows: int, context: Tensor | None = None) -> None:

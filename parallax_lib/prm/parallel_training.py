@@ -86,8 +86,8 @@ def each(
     scratch = _fresh(folder)
     try:
         material.write(scratch)
-        there, config = partial(_there, work, scratch, tables.pack_own()), ExecutorConfig(workers=workers, timeout_s=DAY, retries=1)
-        for i, result in run_map(there, jobs, config):
+        call, config = partial(_work_one, work, scratch, tables.pack_own()), ExecutorConfig(workers=workers, timeout_s=DAY, retries=1)
+        for i, result in run_map(call, jobs, config):
             if isinstance(result, ItemFailed):
                 raise result
             yield i, result
@@ -104,6 +104,6 @@ def _fresh(folder: Path) -> Path:
     return folder / f"trainings-{os.getpid()}"
 
 
-def _there(work: Callable[[Material, Any], Any], scratch: Path, own: bytes, job: Any) -> Any:
+def _work_one(work: Callable[[Material, Any], Any], scratch: Path, own: bytes, job: Any) -> Any:
     tables.enter_own(own)
     return work(Material.read(scratch), job)

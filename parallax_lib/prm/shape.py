@@ -22,7 +22,7 @@ class PRMConfig:
     layers: int = 2
     heads: int = 4
     dropout: float = 0.0
-    reads: str = "states"  # what a latent of width `latent_width` is: "states", "words", "both" (latents.reader)
+    reads: str = "states"  # what a latent of width `latent_width` is: "states", "embeddings", "both" (alignment.reader)
     context: str = "none"  # "pooled": a prompt state [B, D] is read before the first latent
     loss: str = "mse"  # decides how a raw score becomes a probability; training sets it
     steps: int = 0  # K, one probe each (ridge only)
@@ -37,7 +37,7 @@ class PRMConfig:
 
     @property
     def state_width(self) -> int:
-        """Width of the translator's states, and of a prompt's: half a latent's where that holds a word's embedding too."""
+        """Width of the translator's states, and of a prompt's: half a latent's where that holds a token's embedding too."""
         return self.latent_width // (2 if self.reads == "both" else 1)
 
 

@@ -264,10 +264,11 @@ def _restore(model, optimizer, config: TrainConfig, folder: Path | None, run: st
 
 def fingerprint(data: Dataset, prm: PRMConfig, config: TrainConfig) -> str:
     """Identity of a run: settings, data and code.  A checkpoint of another one is not continued."""
-    told = hashlib.sha256()
+    content = hashlib.sha256()
     for part in data.tensors():
-        told.update(part.contiguous().view(torch.uint8).numpy())
-    return digest([asdict(config), asdict(prm), data.split, told.hexdigest(), source_digest(initial_model, _loop, find_loss(config.loss))])
+        content.update(part.contiguous().view(torch.uint8).numpy())
+    code = source_digest(initial_model, _loop, find_loss(config.loss))
+    return digest([asdict(config), asdict(prm), data.split, content.hexdigest(), code])
 
 
 def _write_record(part: Path, config: TrainConfig, history: pd.DataFrame) -> None:

@@ -19,10 +19,10 @@ UNLIMITED = resource.RLIM_INFINITY
 SPACE_MB = 1 << 16  # address space that a program with 256 threads can do with; ThreadSanitizer and CUDA need all
 
 
-def at_most(kind: int, wanted: int) -> int:
-    """`wanted`, or less where this process may not ask for so much."""
+def at_most(kind: int, value: int) -> int:
+    """`value`, or less where this process may not ask for so much."""
     hard = resource.getrlimit(kind)[1]
-    return wanted if hard == UNLIMITED else min(wanted, hard)
+    return value if hard == UNLIMITED else min(value, hard)
 
 
 def lifted() -> list[str]:
@@ -35,12 +35,12 @@ def lifted() -> list[str]:
     return options
 
 
-def shortages(*wanted: Limits) -> list[str]:
+def shortages(*needed: Limits) -> list[str]:
     """A line for each limit of the surroundings that is below what runs under these limits need, with its remedy."""
     lines = []
-    files, cpu = max(limits.tmp_mb for limits in wanted) * MIB, max(limits.cpu_s for limits in wanted) + 2
-    stack, processes = max(limits.stack_mb for limits in wanted) * MIB, max(limits.processes for limits in wanted)
-    memory = max(limits.memory_mb for limits in wanted)
+    files, cpu = max(limits.tmp_mb for limits in needed) * MIB, max(limits.cpu_s for limits in needed) + 2
+    stack, processes = max(limits.stack_mb for limits in needed) * MIB, max(limits.processes for limits in needed)
+    memory = max(limits.memory_mb for limits in needed)
     asked = (("f", "FSIZE", files, 1024, "KiB", "a file"), ("t", "CPU", cpu, 1, "s", "CPU time"),
              ("s", "STACK", stack, 1024, "KiB", "a stack"),
              ("v", "AS", SPACE_MB * MIB, 1024, "KiB", "address space"), ("d", "DATA", SPACE_MB * MIB, 1024, "KiB", "data"))  # fmt: skip
@@ -48,8 +48,8 @@ def shortages(*wanted: Limits) -> list[str]:
         soft, hard = resource.getrlimit(getattr(resource, f"RLIMIT_{name}"))
         limit = soft if name == "FSIZE" else hard  # the harness writes files itself
         if limit != UNLIMITED and limit < least:
-            told = f"process limit ulimit -{letter}: {what} of at most {limit // unit} {word}, a run needs {int(least) // unit}"
-            lines.append(f"{told}; raise it: ulimit -{letter} unlimited")
+            problem = f"process limit ulimit -{letter}: {what} of at most {limit // unit} {word}, a run needs {int(least) // unit}"
+            lines.append(f"{problem}; raise it: ulimit -{letter} unlimited")
     room = room_mb()
     if room is not None and room < memory:
         lines.append(f"memory limit of the container or batch job: {room} MiB are left, a run may use {memory}; "

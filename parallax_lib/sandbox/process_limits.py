@@ -28,10 +28,10 @@ OTHERS = 256  # processes that a user may start beside a run without being in it
 COUNTS = re.compile(rb"^Uid:\s+(\d+).*?^Threads:\s+(\d+)", re.M | re.S)
 
 
-def ceiling(wanted: int) -> int:
-    """`wanted`, or less where this process may not ask for so much."""
+def ceiling(count: int) -> int:
+    """`count`, or less where this process may not ask for so much."""
     hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
-    return wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    return count if hard == resource.RLIM_INFINITY else min(count, hard)
 
 
 def beside(promised: int) -> int:

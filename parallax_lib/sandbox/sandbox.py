@@ -1,6 +1,6 @@
 """One command under limits, cut off from the machine: bubblewrap namespaces, or bare on explicit demand (`unsafe`).
 
-Knows mounts, namespaces and bytes.  Knows nothing of compilers, programs or verdicts.
+Knows levels, limits and how a run ended.  Knows nothing of mounts (`launch`), compilers, programs or verdicts.
 
 Nothing that the command writes lands on the host: the job's files are copied into a read-only /job; the working folder
 /work, /tmp and /dev/shm are sized tmpfs; results come out only through bounded pipes.  Files named in `outputs` leave
@@ -11,36 +11,30 @@ Commands name job files as ../job/NAME, which holds at every level.
 from __future__ import annotations
 
 import functools
-import glob
 import io
 import os
 import re
-import resource
 import shlex
 import shutil
-import subprocess
 import tarfile
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from parallax_lib.core import hardware
 from parallax_lib.core.errors import UserError
-from parallax_lib.sandbox import guard, landlock, machine_limits, process_limits, scratch, seccomp, supervisor
+from parallax_lib.sandbox import landlock, launch, machine_limits, process_limits, supervisor
+from parallax_lib.sandbox.launch import BASE_ENV, STDIN_BYTES, Job, Level
 from parallax_lib.sandbox.supervisor import Limits
 from parallax_lib.sandbox.thread_times import Threads
 
 JOB = "../job"
-SHOWN = "inputs/"  # of the files: what lies there is linked into the working folder
 NOBODY = 65533  # RLIMIT_NPROC does not bind root: root hands its runs to this otherwise unused user id, at level degraded to one each
-BASE_ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/work", "TMPDIR": "/tmp", "LANG": "C.UTF-8"}
 NAMESPACES = tuple(
     "--unshare-user --unshare-all --die-with-parent --new-session --cap-drop ALL --hostname sandbox".split()
 )
 STDERR_BYTES = 1 << 20
-STDIN_BYTES = 4096
 HOW = "install bubblewrap (sudo apt-get install -y bubblewrap) or set validation.unsafe: true to run without protection"
 REFUSED = re.compile(  # no more processes, as libraries and shells say it
     r"Resource temporarily unavailable|cannot fork|unable to allocate necessary resources for OMP thread", re.I
@@ -71,16 +65,6 @@ LIMIT_CHECKS = (  # script, limits, the status that proves the limit
 
 
 @dataclass(frozen=True)
-class Level:
-    """How well a program is shut in: "bwrap", "degraded" (see there), or "unsafe": limits, and a quick daemon slips them."""
-
-    name: str
-    bwrap: str = ""
-    user: int | None = None
-    options: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class Outcome:
     """How one command ended: ok, crash, timeout, memory_limit, process_limit, output_limit, or infra_error (our failure, not its).
 
@@ -98,19 +82,6 @@ class Outcome:
     threads: Threads | None = None
     said_s: float = 0.0
     printed: str = ""  # stdout with every byte in it: for what reads it, not for logs
-
-
-@dataclass(frozen=True)
-class Job:
-    argv: tuple[str, ...]
-    files: dict[str, bytes]
-    limits: Limits
-    env: dict[str, str]
-    stdin: bytes = b""
-    roots: tuple[str, ...] = ()
-    gpu: bool = False
-    outputs: tuple[str, ...] = ()
-    farewell: bytes = b""
 
 
 def run(
@@ -133,8 +104,8 @@ def run(
     Raises nothing for what the command does; failures on our side come back as status infra_error.
     """
     assert len(stdin) <= STDIN_BYTES, len(stdin)
-    mine = {**BASE_ENV, **(hardware.next_gpu() if gpu else {}), **(env or {})}
-    job = Job(_with_outputs(argv, outputs), files, limits, mine, stdin, roots, gpu, outputs, farewell)
+    environment = {**BASE_ENV, **(hardware.next_gpu() if gpu else {}), **(env or {})}
+    job = Job(_with_outputs(argv, outputs), files, limits, environment, stdin, roots, gpu, outputs, farewell)
     out = _run(job, level)
     if out.status not in BROKEN or not process_limits.tight(level.user, limits.processes) or _run(job, level).status in BROKEN:
         return out
@@ -148,8 +119,7 @@ def _run(job: Job, level: Level) -> Outcome:
     before, room = machine_limits.strikes(), machine_limits.room_mb()
     with ExitStack() as stack:
         try:
-            start = _start_bwrap if level.name == "bwrap" else _start_bare
-            process, report, full = start(stack, job, level)
+            process, report, full = launch.start(stack, job, level)
         except OSError as e:
             return Outcome("infra_error", -1, "", f"cannot start: {e}", 0.0, 0.0, 0.0)
         stack.enter_context(process.stdout)
@@ -212,9 +182,9 @@ def probe(unsafe: bool = False) -> Level:
 def broken_promise(level: Level) -> str:
     """The first thing the sandbox promises and does not keep here, "" when it keeps all."""
     with tempfile.NamedTemporaryFile(prefix="parallax-") as host:
-        seen = run(["/bin/sh", "-c", PROMISES if level.name == "bwrap" else LESSER, "sh", host.name], {}, Limits(), level)
-    if seen.status != "ok" or seen.stdout:
-        return (seen.stdout or seen.stderr or f"it ends with {seen.returncode}").splitlines()[0]
+        outcome = run(["/bin/sh", "-c", PROMISES if level.name == "bwrap" else LESSER, "sh", host.name], {}, Limits(), level)
+    if outcome.status != "ok" or outcome.stdout:
+        return (outcome.stdout or outcome.stderr or f"it ends with {outcome.returncode}").splitlines()[0]
     for script, change, expected in LIMIT_CHECKS if level.name == "bwrap" or level.user is not None else LIMIT_CHECKS[:3]:
         got = run(["/bin/sh", "-c", script], {}, replace(Limits(wall_s=20), **change), level).status
         if got != expected:
@@ -250,124 +220,3 @@ def _unpack(data: bytes, names: tuple[str, ...]) -> dict[str, bytes]:
             if member.name in names and member.isreg() and not member.issparse() and member.size <= len(data):
                 found[member.name] = tar.extractfile(member).read()
     return found
-
-
-def _limited(job: Job, processes: int | None) -> list[str]:
-    """The command behind prlimit: the kernel's own limits, beside those `supervise` keeps for the whole tree.
-
-    processes: most processes and threads of the user that it runs as; None: as many as the harness may have.
-    """
-    limits, cpu = job.limits, machine_limits.at_most(resource.RLIMIT_CPU, int(job.limits.cpu_s) + 1)
-    wanted = [f"--cpu={cpu}:{machine_limits.at_most(resource.RLIMIT_CPU, cpu + 1)}", "--core=0"]
-    wanted += [f"--fsize={machine_limits.at_most(resource.RLIMIT_FSIZE, limits.tmp_mb << 20)}", *machine_limits.lifted()]
-    wanted += [f"--stack={machine_limits.at_most(resource.RLIMIT_STACK, limits.stack_mb << 20)}"]
-    if processes is not None:
-        wanted.append(f"--nproc={processes}")
-    return ["prlimit", *wanted, "--", *job.argv]
-
-
-def _start_bwrap(stack: ExitStack, job: Job, level: Level) -> tuple[subprocess.Popen, int, None]:
-    """The running bubblewrap, itself with an empty environment (/proc/1/environ shows it), and its status pipe."""
-    report, report_in = os.pipe()
-    stack.callback(os.close, report)
-    passed: list[int] = []
-    with ExitStack() as ours:  # descriptors that only the child needs
-        ours.callback(os.close, report_in)
-        command = [level.bwrap, *level.options, "--dir", f"/run/{guard.token()}", *_mounts(job)]
-        for name, data in job.files.items():
-            command += ["--perms", "0555", "--file", _memory(ours, passed, data), f"/job/{name}"]
-        filter_bytes = seccomp.program(hidden_memory=job.gpu)
-        if filter_bytes:
-            command += ["--seccomp", _memory(ours, passed, filter_bytes)]
-        for key, value in job.env.items():
-            command += ["--setenv", key, value]
-        for name in _shown(job):
-            command += ["--dir", os.path.dirname(f"/work/{name}"), "--symlink", f"/job/{SHOWN}{name}", f"/work/{name}"]
-        command += ["--remount-ro", "/", "--chdir", "/work", "--json-status-fd", str(report_in)]
-        command += ["--", *_limited(job, process_limits.ceiling(job.limits.processes))]
-        return _popen(command, job, {}, "/", (*passed, report_in), level.user), report, None
-
-
-def _start_bare(stack: ExitStack, job: Job, level: Level) -> tuple[subprocess.Popen, None, Callable[[], bool]]:
-    """The command in a throw-away folder: limits, and no isolation but Landlock's at level "degraded"."""
-    folder = stack.enter_context(scratch.folder(others=level.user is not None))
-    for name in ("job", "work"):
-        (folder / name).mkdir()
-        (folder / name).chmod(0o755)
-    for name, data in job.files.items():
-        path = folder / "job" / name
-        for made in [p for p in reversed(path.parents) if not p.exists()]:
-            made.mkdir()
-            made.chmod(0o755)
-        path.write_bytes(data)
-        path.chmod(0o555)
-    for name in _shown(job):
-        link = folder / "work" / name
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(folder / "job" / SHOWN / name)
-    work = str(folder / "work")
-    full = scratch.filling(folder / "work", scratch.FOLDERS * job.limits.tmp_mb << 20)
-    env = {**job.env, "HOME": work, "TMPDIR": work} if level.name == "degraded" else {**job.env, "HOME": work}
-    if level.name == "unsafe":
-        return _popen(_limited(job, None), job, env, work, (), None), None, full
-    if level.user is None:
-        user, most = None, process_limits.beside(job.limits.processes)
-    else:
-        user, most = stack.enter_context(process_limits.own_user()), job.limits.processes
-        os.chown(work, user, user)
-    command = landlock.command(_limited(job, most), env, folder, job.roots, user, job.gpu)
-    return _popen(command, job, {"PATH": BASE_ENV["PATH"]}, work, (), None), None, full
-
-
-def _shown(job: Job) -> list[str]:
-    """Input files, which a program finds in its working folder too, by the names that it was written with."""
-    return [name.removeprefix(SHOWN) for name in job.files if name.startswith(SHOWN)]
-
-
-def _popen(
-    command: list[str], job: Job, env: dict[str, str], cwd: str, fds: tuple[int, ...], user: int | None
-) -> subprocess.Popen:
-    out, into = os.pipe()
-    try:
-        os.write(into, job.stdin)
-        os.close(into)
-        if user is not None:  # Popen's own user= would copy this process's page tables: tens of ms beside a large model
-            command = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--", *command]
-        pipes = {"stdin": out, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "pass_fds": fds}
-        return subprocess.Popen(command, env=env, cwd=cwd, start_new_session=True, **pipes)
-    finally:
-        os.close(out)
-
-
-def _memory(stack: ExitStack, passed: list[int], data: bytes) -> str:
-    """A file in memory holding `data`, to be inherited; its number."""
-    fd = os.memfd_create("job")
-    stack.callback(os.close, fd)
-    passed.append(fd)
-    with os.fdopen(os.dup(fd), "wb") as f:
-        f.write(data)
-    os.lseek(fd, 0, os.SEEK_SET)
-    return str(fd)
-
-
-def _mounts(job: Job) -> list[str]:
-    """Read-only /usr, libraries and `roots`; sized scratch; NVIDIA devices for a GPU job.  No writable host path."""
-    size = ["--size", str(job.limits.tmp_mb << 20), "--tmpfs"]
-    mounts = ["--ro-bind", "/usr", "/usr", "--proc", "/proc", "--dev", "/dev"]
-    for path in map(Path, ("/bin", "/sbin", "/lib", "/lib32", "/lib64")):
-        if path.is_symlink():
-            mounts += ["--symlink", os.readlink(path), str(path)]
-        elif path.is_dir():
-            mounts += ["--ro-bind", str(path), str(path)]
-    for path in ("/etc/alternatives", "/etc/ld.so.cache"):
-        mounts += ["--ro-bind-try", path, path]
-    if job.gpu:
-        for path in glob.glob("/dev/nvidia*"):
-            mounts += ["--dev-bind", path, path]
-        for path in ("/sys/devices", "/sys/bus/pci", "/sys/module"):
-            mounts += ["--ro-bind-try", path, path]
-    mounts += [*size, "/dev/shm", "--remount-ro", "/dev", *size, "/tmp", *size, "/work", "--dir", "/job"]
-    for path in job.roots:  # last: they may lie beneath one of these folders
-        link = os.path.islink(path)
-        mounts += ["--dir", os.path.dirname(path), "--symlink", os.readlink(path), path] if link else ["--ro-bind-try", path, path]
-    return mounts

@@ -86,9 +86,9 @@ def remove(top: Path) -> None:
 
 def _go(here: int, name: str) -> int:
     """A folder beside or above an open one, which is closed."""
-    there = os.open(name, FOLDER, dir_fd=here)
+    descriptor = os.open(name, FOLDER, dir_fd=here)
     os.close(here)
-    return there
+    return descriptor
 
 
 def _sorted_out(fd: int) -> list[str]:

@@ -93,14 +93,14 @@ class Tree:
     """A root process and everything seen beneath it, kept by (pid, start time) so that orphans stay known."""
 
     root: int
-    seen: dict[int, str]
+    started: dict[int, str]
     cpu_s: float = 0.0
     peak_mb: float = 0.0
     threads: int = 0
 
     def look(self) -> list[int]:
         """Live pids; updates cpu_s, peak_mb and threads."""
-        queue, found, cpu, rss, threads = [self.root, *self.seen], [], 0.0, 0, 0
+        queue, found, cpu, rss, threads = [self.root, *self.started], [], 0.0, 0, 0
         done: set[int] = set()
         while queue:
             pid = queue.pop()
@@ -108,8 +108,8 @@ class Tree:
                 continue
             done.add(pid)
             stat = _stat(pid)
-            if stat is None or self.seen.setdefault(pid, stat[2]) != stat[2]:
-                self.seen.pop(pid, None)
+            if stat is None or self.started.setdefault(pid, stat[2]) != stat[2]:
+                self.started.pop(pid, None)
                 continue
             found.append(pid)
             cpu, rss, threads = cpu + stat[0], rss + stat[1], threads + stat[3]
@@ -141,12 +141,12 @@ def watch(
     try:
         why = _follow(process, tree, limits, start, pipes, room, full or (lambda: False), leaving)
     finally:
-        told = _finish(process, tree, report, reaps)
+        ending = _finish(process, tree, report, reaps)
     for fd in pipes:
         _read(fd, pipes[fd], room[fd])
-    cpu, code = max(tree.cpu_s, told["cpu_s"]), told["returncode"]
+    cpu, code = max(tree.cpu_s, ending["cpu_s"]), ending["returncode"]
     over = any(len(pipes[fd]) > room[fd] for fd in pipes)
-    status = why or _status(code, cpu, limits, over, tree, report is not None and "exit-code" not in told)
+    status = why or _status(code, cpu, limits, over, tree, report is not None and "exit-code" not in ending)
     out, err = (bytes(pipes[fd][: room[fd]]) for fd in pipes)
     said_s = max(0.0, leaving.said - leaving.began)
     return End(status, code, out, err, cpu, time.monotonic() - start, tree.peak_mb, tree.threads, leaving.threads, said_s)
@@ -221,12 +221,12 @@ def _finish(process, tree: Tree, report: int | None, reaps: bool) -> dict:
     _signal(os.killpg, process.pid, signal.SIGKILL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
-    told = {"returncode": process.returncode, "cpu_s": usage.ru_utime + usage.ru_stime}
+    ending = {"returncode": process.returncode, "cpu_s": usage.ru_utime + usage.ru_stime}
     if report is not None:
         for line in os.read(report, 4096).decode().splitlines() if select.select([report], [], [], 0)[0] else []:
-            told |= json.loads(line)
-        _await_gone(told.get("child-pid"))
-    return told
+            ending |= json.loads(line)
+        _await_gone(ending.get("child-pid"))
+    return ending
 
 
 def _stop(tree: Tree) -> None:

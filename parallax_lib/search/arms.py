@@ -1,8 +1,8 @@
-"""The arms: which are written live, which choose among a pool of programs; what a failed attempt is told.
+"""The methods: which are written live, which choose among a pool of programs; what a failed attempt is told.
 
 Knows the columns of verdicts and costs.  Knows no model and writes no program; how a chooser chooses stands in `choosers`.
 
-`cost` is what an arm forwards to arrive at its program, in tokens of the translator; runs of the validator and compiles
+`cost` is what a method forwards to arrive at its program, in tokens of the translator; runs of the validator and compiles
 have columns of their own.
 """
 
@@ -22,13 +22,13 @@ from parallax_lib.verdict.reasons import REASONS, UNKNOWN
 ENDED = ("crash", "timeout", "memory_limit", "process_limit", "output_limit", "incomplete", "cuda_error")
 TOLD = ("compile_error", "compile_limit", *ENDED, "race")
 SPENT = ("prefill_tokens", "latent_steps", "prm_calls", "decode_tokens", "cost")
-AT_COST = "@cost"  # marks an arm held to the guided arm's mean cost
+AT_COST = "@cost"  # marks a method held to the guided method's mean cost
 Policy = Literal["original", "random", "guided"]
 
 
 @dataclass(frozen=True)
 class Live:
-    """An arm that has one program of its own written for each task and seed.
+    """A method that has one program of its own written for each task and seed.
 
     policy: how its latents are chosen.  sample: the program of the pool whose random draws it takes.  redecode: it is decoded at
     `decode.redecode_temperature`, with draws of its own.
@@ -45,20 +45,20 @@ LIVE = {
     "guided": Live("guided"),
     "redecode": Live("original", redecode=True),
 }
-# Every arm by name, in the order of tables and figures.  A function among them chooses from the pool of `search.samples` programs.
+# Every method by name, in the order of tables and figures.  A function among them chooses from the pool of `search.samples` programs.
 ARMS: dict[str, Live | Chooser] = LIVE | {name: chooser for name, chooser in CHOOSERS.items() if name not in LIVE}
 RANKED = "guided_filter"  # the PRM guides its repair rounds
 
 
 def of_pool(arms: Iterable[str | Chooser] = ()) -> dict[str, Chooser]:
-    """Those of the arms (none named: of all) that choose from the pool, by name and in the order of `ARMS`; functions of one's own last."""
+    """Those of the methods (none named: of all) that choose from the pool, by name and in the order of `ARMS`; own functions last."""
     pool = {name: arm for name, arm in ARMS.items() if not isinstance(arm, Live)}
     asked = list(arms) or list(pool)
     return named([*(name for name in pool if name in asked), *(each for each in asked if callable(each))], pool)
 
 
 def live(arms: Iterable[str] = ()) -> list[str]:
-    """Those of the arms (none named: of all) that have a program of their own written, in the order of `ARMS`."""
+    """Those of the methods (none named: of all) that have an own program written, in the order of `ARMS`."""
     asked = list(arms) or list(ARMS)
     return [name for name, arm in ARMS.items() if isinstance(arm, Live) and name in asked]
 
@@ -72,11 +72,11 @@ def check(params: Params) -> None:
 
 
 def derive(results: pd.DataFrame, arms: Iterable[str | Chooser] = ()) -> pd.DataFrame:
-    """The validated rows plus the arms that choose from the pool; each carries the cost of all that it looked at.
+    """The validated rows plus the methods that choose from the pool; each carries the cost of all that it looked at.
 
-    arms: names of `ARMS`, or functions like those of `choosers`; none: every arm.  One that finds nothing to choose from (no
+    arms: names of `ARMS`, or functions like those of `choosers`; none: every method.  One that finds nothing to choose from (no
     scores of the pool's trajectories, no decoded latents) has no rows.  `best_of_n@cost` and so on: the same among the first
-    programs of the pool, as many as the guided arm's mean cost pays for.
+    programs of the pool, as many as the guided method's mean cost pays for.
     """
     arms = list(arms)
     results = results.assign(repair=0, compiles=0, validator_runs=0, looked_at=1)
@@ -90,7 +90,7 @@ def derive(results: pd.DataFrame, arms: Iterable[str | Chooser] = ()) -> pd.Data
 
 
 def pool_looks(pool: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
-    """How the pool's programs look, for `choosers`.  A scored trajectory's share of the PRM's cost is read off the guided arm's row."""
+    """How the pool's programs look, for `choosers`.  A scored trajectory's share of the PRM's cost is read off the guided method's row."""
     pool = pool.reset_index(drop=True)
     keys, absent = ["seed", "task"], pd.Series(float("nan"), index=pool.index)
     guided = results[results["arm"] == "guided"].drop_duplicates(keys)
@@ -113,7 +113,7 @@ def pool_looks(pool: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
 
 
 def _taken(pool: pd.DataFrame, looks: pd.DataFrame, chooser: Chooser, arm: str, most: int | None = None) -> pd.DataFrame:
-    """The pool's rows that a chooser takes, under the arm's name and with the cost of all that it looked at."""
+    """The pool's rows that a chooser takes, under the method's name and with the cost of all that it looked at."""
     found = choose(looks, chooser, most).sort_index().drop(columns="group")
     rows = pool.reset_index(drop=True).loc[found.index]
     return rows.assign(arm=arm, **found)
@@ -122,7 +122,7 @@ def _taken(pool: pd.DataFrame, looks: pd.DataFrame, chooser: Chooser, arm: str, 
 def counted(pool: pd.DataFrame, results: pd.DataFrame, least: int = 1, arms: Iterable[str | Chooser] = ()) -> pd.DataFrame:
     """What each chooser takes if it may have N programs written, for every N from `least`: its rows, with N and what that has cost.
 
-    results: rows of the guided arm of the same tasks.
+    results: rows of the guided method of the same tasks.
     """
     found = by_count(pool_looks(pool, results), of_pool(arms), least)
     return pool.reset_index(drop=True).loc[found.index].assign(**found.drop(columns="group")).reset_index(drop=True)
@@ -134,7 +134,7 @@ def drawn(pool: pd.DataFrame) -> pd.DataFrame:
 
 
 def equal_cost(results: pd.DataFrame) -> int:
-    """Most programs of a pool whose mean cost is within the guided arm's, at least 1; 0 without guided rows or pool."""
+    """Most programs of a pool whose mean cost is within the guided method's, at least 1; 0 without guided rows or pool."""
     guided, pool = (results[results["arm"] == arm] for arm in ("guided", "pool"))
     if guided.empty or pool.empty:
         return 0
@@ -166,10 +166,10 @@ def failing(rows: pd.DataFrame) -> pd.Series:
 
 
 def next_round(before: pd.DataFrame, attempts: pd.DataFrame, number: int) -> pd.DataFrame:
-    """Where every arm stands after repair round `number`: a new attempt where the last one failed, all else as it was.
+    """Where every method stands after repair round `number`: a new attempt where the last one failed, all else as it was.
 
     `attempts` are judged new programs of rows of `before[failing(before)]`, under the same index; each row carries what its
-    arm has spent so far.  The round begins with a check of every program that is new and was not checked before: one
+    method has spent so far.  The round begins with a check of every program that is new and was not checked before: one
     compile if the answer holds a program, and one run of the validator if that compiles.
     """
     tried = before.index.isin(attempts.index)

@@ -1,4 +1,4 @@
-"""Who chooses among a task's programs, and what the choice costs: one table of choosers for arms, stage 03 and filters.
+"""Who chooses among a task's programs, and what the choice costs: one table of choosers for methods, stage 03 and filters.
 
 Knows how programs look: a table of their verdicts, likelihoods, scores and tokens.  Knows no model, no run and no file.
 
@@ -12,7 +12,7 @@ row a program, its index 0..n-1, and the columns
     latent_steps, prm_calls, think_cost, score_cost           of its trajectory; costs in tokens of the translator
     decode_tokens, prompt                                     of its answer, and of the prompt, which a group pays once
 
-**Ties have one rule**: of programs that look alike to a chooser the one that it has written first is taken, and of thoughts that
+**Ties have one rule**: of programs that look alike to a chooser the one that it has written first is taken, and of trajectories that
 look alike the one that was drawn first is written first.
 
 n programs.
@@ -93,12 +93,12 @@ def random(looks: pd.DataFrame) -> Choice:
 
 
 def guided(looks: pd.DataFrame) -> Choice:
-    """The thought that the PRM scores highest."""
+    """The trajectory that the PRM scores highest."""
     return Choice("scores", looks["score"], most=1)
 
 
 def untrained_rule(looks: pd.DataFrame) -> Choice:
-    """The trajectory whose decoded words suit most of the source's functions (`search.untrained_rule`)."""
+    """The trajectory whose decoded tokens suit most of the source's functions (`search.untrained_rule`)."""
     return Choice("trajectories", looks["suited"], most=1)
 
 
@@ -179,14 +179,14 @@ def _written(rows: pd.DataFrame, *limits: int | None) -> pd.Series:
 
 
 def _spent(trajectory: pd.DataFrame, written: pd.DataFrame, how: Choice) -> pd.DataFrame:
-    """Costs of each group: of the thoughts that were made (and scored), and of the programs that were written."""
+    """Costs of each group: of the trajectories that were made (and scored), and of the programs that were written."""
     scored = 1 if how.before == "scores" else 0
-    made = trajectory.assign(**{name: scored * trajectory[name] for name in SCORING}).groupby("group")[[*THINKING, *SCORING]].sum()
+    thinking = trajectory.assign(**{name: scored * trajectory[name] for name in SCORING}).groupby("group")[[*THINKING, *SCORING]].sum()
     done = {name: (written["level"] >= least) & (name in how.checks) for name, least in CHECKS.items()}
     groups = written.assign(**done).groupby("group")
     spent = groups[["decode_tokens", *CHECKS]].sum()
-    cost = groups["prompt"].first() + made["think_cost"] + made["score_cost"] + spent["decode_tokens"]
-    return made[["latent_steps", "prm_calls"]].join(spent).assign(cost=cost, looked_at=groups.size())
+    cost = groups["prompt"].first() + thinking["think_cost"] + thinking["score_cost"] + spent["decode_tokens"]
+    return thinking[["latent_steps", "prm_calls"]].join(spent).assign(cost=cost, looked_at=groups.size())
 
 
 def by_count(looks: pd.DataFrame, choosers: Mapping[str, Chooser], least: int = 1) -> pd.DataFrame:
@@ -194,9 +194,9 @@ def by_count(looks: pd.DataFrame, choosers: Mapping[str, Chooser], least: int = 
 
     Choosers that have one program written whatever N is are left out, and so are those that find nothing to choose from.
     """
-    size, made = looks.groupby("group").size(), []
+    size, chosen = looks.groupby("group").size(), []
     for name, chooser in choosers.items():
         for n in range(least, size.max() + 1) if len(size) and chooser(looks).most != 1 else ():
             found = choose(looks, chooser, n)
-            made.append(found[found["group"].map(size) >= n].assign(arm=name, N=n))
-    return pd.concat(made) if made else pd.DataFrame(columns=["group", "arm", "N"])
+            chosen.append(found[found["group"].map(size) >= n].assign(arm=name, N=n))
+    return pd.concat(chosen) if chosen else pd.DataFrame(columns=["group", "arm", "N"])

@@ -1,7 +1,7 @@
-"""The arms: one latent loop, guided or not, over a batch of rows that may belong to different arms.
+"""The methods: one latent loop, guided or not, over a batch of rows that may belong to different methods.
 
 Knows the PRM only as a scorer of candidates.  Knows no compiler: what a failed attempt is told comes with its row, and
-arms that need verdicts are derived afterwards, in `arms`.
+methods that need verdicts are derived afterwards, in `arms`.
 
 B rows, G of them guided, W prefixes kept a guided row, N candidates, K latent steps, D translator width.
 """
@@ -33,7 +33,7 @@ from parallax_lib.translator.models import Translator, leave_room, load_translat
 
 @dataclass(frozen=True)
 class Row:
-    """One program to write: which task, by which arm, which sample of it, how its latents are chosen.
+    """One program to write: which task, by which method, which sample of it, how its latents are chosen.
 
     In a repair round, `past` is the (program, feedback) that failed.
     """
@@ -47,7 +47,7 @@ class Row:
 
     @property
     def live(self) -> arms.Live:
-        """How a program of this arm is written: a pool's, or a repair of what an arm took from one, as its sample was drawn."""
+        """How a program of this method is written: a pool's, or a repair of what a method took from one, as its sample was drawn."""
         if self.arm == "pool":
             return arms.Live("random" if self.sample else "original", self.sample)
         own = arms.ARMS.get(self.arm)
@@ -59,7 +59,7 @@ class Row:
 
     @property
     def draw(self) -> int:
-        """Seed of the latent draws; a live arm draws as one of the pool's programs does."""
+        """Seed of the latent draws; a live method draws as one of the pool's programs does."""
         if self.round:
             return derive_seed(self.seed, self.task.id, "repair", self.round)
         return derive_seed(self.seed, self.task.id, "pool", self.live.sample)
@@ -93,7 +93,7 @@ class Row:
 
 
 def plan_rows(tasks: Sequence[Task], params: Params) -> list[Row]:
-    """Every program that the arms need; the pool reuses the unguided and the random program as its first two."""
+    """Every program that the methods need; the pool reuses the unguided and the random program as its first two."""
     rows = []
     for seed in params.search.seeds:
         for task in tasks:
@@ -113,13 +113,13 @@ def grouped(rows: Sequence[Row], size: int, params: Params) -> list[list[Row]]:
     thinking = heaviest = 0
     for _, same in itertools.groupby(rows, key=lambda r: (r.seed, r.task.id)):
         bundle = list(same)
-        mine, heavy = thinking_rows(bundle, params), weight(bundle[0].task, params)
+        added, heavy = thinking_rows(bundle, params), weight(bundle[0].task, params)
         heaviest = max(heaviest, heavy)
-        if not groups or (thinking + mine) * heaviest > size:
+        if not groups or (thinking + added) * heaviest > size:
             groups.append([])
             thinking, heaviest = 0, heavy
         groups[-1] += bundle
-        thinking += mine
+        thinking += added
     return groups
 
 
@@ -131,12 +131,12 @@ def thinking_rows(rows: Sequence[Row], params: Params) -> int:
 def recipe(params: Params) -> dict:
     """The settings that can change a program, and no others: a translation is kept while these are the same."""
     values = dump(params)
-    wanted = {name: values["search"][name] for name in ("branches", "choose", "margin", "lookahead", "beam")}
+    choice = {name: values["search"][name] for name in ("branches", "choose", "margin", "lookahead", "beam")}
     values["decode"].pop("max_prompt")  # which tasks, not how
     drawn = {"draws": "by trajectory"} if params.decode.temperature else {}  # they were all one stream once
     marks = {"weights": found} if (found := fingerprint.weights(params)) else {}
     marks |= {"pool": "scored"} if scores_pool(params) else {}  # it was not once
-    return {name: values[name] for name in ("translator", "latent", "decode")} | {"search": wanted} | drawn | marks
+    return {name: values[name] for name in ("translator", "latent", "decode")} | {"search": choice} | drawn | marks
 
 
 def made_by(params: Params) -> str:
@@ -146,7 +146,7 @@ def made_by(params: Params) -> str:
 
 
 def scores_pool(params: Params) -> bool:
-    """Whether all thoughts that the guided arm ranks, and it ranks by nothing but the score, are trajectories of the pool's programs."""
+    """Whether all trajectories that the guided method ranks, and it ranks by nothing but the score, are those of the pool's programs."""
     s = params.search
     return s.choose == "trajectories" and s.samples >= s.branches and not s.margin and "guided" in arms.live(s.arms)
 
@@ -185,7 +185,7 @@ def translate(
     """One result row per program: its plan, code, PRM score and what it cost.  The mean score of `models`, PRMs or modules of
     one's own, decides; none are needed without guided rows.  own: `methods.using`, such as proposal=f.
 
-    The pool's first two programs are the unguided and the random arm's: such twins are written once.
+    The pool's first two programs are the unguided and the random method's: such twins are written once.
     """
     params, models = methods.using(params, **own), [prm_model.as_prm(m) for m in models]
     once = list({row.program: row for row in rows}.values())
@@ -222,7 +222,7 @@ def _write(translator: Translator, models: Sequence, rows: Sequence[Row], params
 def think_rows(
     translator: Translator, models: Sequence, rows: Sequence[Row], prompts: engine.State, index: list[int], params: Params
 ) -> tuple:
-    """(the thought of every row, a guided one's final scores by slot, which of its slots each row took).
+    """(the trajectory of every row, a guided one's final scores by slot, which of its slots each row took).
 
     index: which of the prefilled prompts a row reads.
     """
@@ -247,10 +247,10 @@ def think_rows(
     thinkers = sum(r.policy == "guided" for r in rows)
     final = scores[-1].view(thinkers, -1) if scores else torch.zeros(0, 1)  # a whole trajectory's score each, or the chosen path's
     best, read = iter(policies.select(final, search.margin).tolist()), iter(final.tolist())
-    wanted = [next(best) if r.policy == "guided" else 0 for r in rows]
+    picks = [next(best) if r.policy == "guided" else 0 for r in rows]
     if len(spots) > len(rows):
-        trajectory = latent_steps.take(trajectory, [j for j, (i, s) in enumerate(spots) if s == wanted[i]])
-    return trajectory, [next(read) if r.policy == "guided" else [] for r in rows], wanted
+        trajectory = latent_steps.take(trajectory, [j for j, (i, s) in enumerate(spots) if s == picks[i]])
+    return trajectory, [next(read) if r.policy == "guided" else [] for r in rows], picks
 
 
 def start_scorer(models: Sequence, rows: int, pooled: torch.Tensor, align: alignment.Align):
@@ -291,5 +291,5 @@ def _result(row: Row, answer: dict, params: Params, weights: Sequence[float]) ->
     who |= {"seed": row.seed, "arm": row.arm, "sample": row.sample, "attempt": row.round}
     cost = answer["prefill_tokens"] + fed + answer["tokens"] + sum(weights) * calls
     score = answer["scores"][answer["slot"]] if answer["scores"] else float("nan")
-    told = {k: v for k, v in answer.items() if k not in ("tokens", "scores", "slot")}
-    return who | spent | {"cost": cost} | told | {"score": score, "suited": suits(answer["plan"], row.task.source_code)}
+    fields = {k: v for k, v in answer.items() if k not in ("tokens", "scores", "slot")}
+    return who | spent | {"cost": cost} | fields | {"score": score, "suited": suits(answer["plan"], row.task.source_code)}

@@ -1,6 +1,6 @@
 """Do the latents decide anything?  Programs written under noise of several sizes, beside a re-decode-only control.
 
-Knows tasks and latents.  Knows no verdict: counting distinct programs and changed outcomes is `metrics.influence`.
+Knows tasks and latents.  Knows no verdict: counting distinct programs and changed outcomes is `metrics.latent_sensitivity`.
 Run this before training any PRM: where noise changes no outcome, no reward model can help.
 """
 
@@ -21,13 +21,13 @@ CONTROL = "re-decode"
 
 
 def probe_rows(tasks: Sequence[Task], params: Params) -> list[tuple[Task, str, float, int]]:
-    """(task, kind, sigma, branch): one unperturbed, then `influence_branches` per sigma and as many re-decodes."""
+    """(task, kind, sigma, branch): one unperturbed, then `sensitivity_branches` per sigma and as many re-decodes."""
     c = params.collect
     rows = []
     for task in tasks:
         rows.append((task, "unperturbed", 0.0, 0))
-        rows += [(task, "noise", s, b) for s in c.influence_sigmas if s > 0 for b in range(c.influence_branches)]
-        rows += [(task, CONTROL, 0.0, b) for b in range(c.influence_branches)]
+        rows += [(task, "noise", s, b) for s in c.sensitivity_sigmas if s > 0 for b in range(c.sensitivity_branches)]
+        rows += [(task, CONTROL, 0.0, b) for b in range(c.sensitivity_branches)]
     return rows
 
 
@@ -40,7 +40,7 @@ def probe(translator: Translator, tasks: Sequence[Task], params: Params, progres
     for at in range(0, len(rows), size):
         out += _write(translator, rows[at : at + size], params)
         if progress:
-            progress("influence", len(out), len(rows))
+            progress("latent_sensitivity", len(out), len(rows))
     return out
 
 

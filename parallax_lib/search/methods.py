@@ -31,7 +31,7 @@ Given = str | Callable | Sequence[str | Callable] | None
 
 
 def check(params: Params, *kinds: str) -> None:
-    """UserError if a setting names no member of its table, or an arm that cannot be made; `kinds`: only these keys of SETTINGS."""
+    """UserError if a setting names no member of its table, or a method that cannot be made; `kinds`: only these keys of SETTINGS."""
     for kind in kinds or SETTINGS:
         table, *settings = SETTINGS[kind]
         for setting in settings:

@@ -18,7 +18,7 @@ from parallax_lib.core.storage import derive_seed
 
 def whole_trajectories(rows: Sequence, scorer, search: Search, device) -> tuple[Callable, list[torch.Tensor]]:
     """As `by_steps`, for guided rows that occur N times in a row: the first trajectory is unperturbed, the others are drawn as
-    the random arm's; nothing is chosen while thinking.  The list takes each step's scores (G, N)."""
+    the random method's; nothing is chosen while thinking.  The list takes each step's scores (G, N)."""
     guided = torch.tensor([r.policy == "guided" for r in rows], device=device)
     spots, scores = guided.nonzero()[:, 0], []  # (G * N,)
     slot = {at: i % search.branches for i, at in enumerate(spots.tolist())}

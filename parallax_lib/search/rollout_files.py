@@ -1,4 +1,4 @@
-"""Folders of finished rollouts: our own (one table, vector shards, a card) and the published layout, read alike.
+"""Folders of finished rollouts: our own (one table, vector shards, metadata) and the published layout, read alike.
 
 Knows files and columns.  Knows no run and no verdict's rule.
 """
@@ -27,8 +27,8 @@ NEEDED = ("capture_id", "task", "kernel", "family", "direction", "source_code", 
 BRANCH = re.compile(r"^(?P<root>.+?)(?:_v(?P<depth>\d+)_r(?P<resample>\d+))?$")  # published naming of a rollout
 
 
-def write_shipped(folder: Path, frame: pd.DataFrame, vectors: np.ndarray, extra: dict) -> None:
-    """Rollouts as `rollouts.jsonl.gz` and packed `latents-<i>.safetensors.gz`, with `card.json` that says what made them."""
+def write_rollouts(folder: Path, frame: pd.DataFrame, vectors: np.ndarray, extra: dict) -> None:
+    """Rollouts as `rollouts.jsonl.gz` and packed `latents-<i>.safetensors.gz`, with `metadata.json` that says what made them."""
     folder.mkdir(parents=True, exist_ok=True)
     for killed in folder.glob(".new-*"):
         shutil.rmtree(killed)
@@ -37,17 +37,17 @@ def write_shipped(folder: Path, frame: pd.DataFrame, vectors: np.ndarray, extra:
             write_vectors(Path(new) / f"latents-{i}.safetensors.gz", vectors[at : at + SHARD_ROWS], packed=True)
         text = frame.to_json(orient="records", lines=True)
         write_atomic(Path(new) / "rollouts.jsonl.gz", gzip.compress(text.encode(), mtime=0))
-        told = {"rollouts": len(frame), "latents": list(vectors.shape), "latents_sha256": _digest(Path(new))}
-        write_json(Path(new) / "card.json", extra | told)
-        made = sorted(Path(new).glob("latents-*")) + [Path(new) / name for name in ("rollouts.jsonl.gz", "card.json")]
-        for stale in {path.name for path in folder.glob("latents-*")} - {path.name for path in made}:
+        facts = {"rollouts": len(frame), "latents": list(vectors.shape), "latents_sha256": _digest(Path(new))}
+        write_json(Path(new) / "metadata.json", extra | facts)
+        files = sorted(Path(new).glob("latents-*")) + [Path(new) / name for name in ("rollouts.jsonl.gz", "metadata.json")]
+        for stale in {path.name for path in folder.glob("latents-*")} - {path.name for path in files}:
             (folder / stale).unlink()
-        for path in made:
+        for path in files:
             os.replace(path, folder / path.name)
 
 
-def read_shipped(path: str, width: int | None = None) -> tuple[pd.DataFrame, np.ndarray]:
-    """(rollouts, latents float16 [n, K, D]) of a folder that `write_shipped` wrote or of one in the published layout.
+def read_rollouts(path: str, width: int | None = None) -> tuple[pd.DataFrame, np.ndarray]:
+    """(rollouts, latents float16 [n, K, D]) of a folder that `write_rollouts` wrote or of one in the published layout.
 
     Raises UserError for a missing folder, a missing column, a damaged file or another model's width.
     """
@@ -62,8 +62,8 @@ def read_shipped(path: str, width: int | None = None) -> tuple[pd.DataFrame, np.
     elif not folder.is_dir():
         raise UserError(f"{path}: no such folder; name a folder of rollouts, such as data/rollouts")
     else:
-        made = f"it is a run's folder, write its rollouts out first: python -m parallax_lib export {path} --out DIR"
-        named = made if (folder / "rollouts.parquet").exists() else "name a folder of rollouts, or '' for none"
+        advice = f"it is a run's folder, write its rollouts out first: python -m parallax_lib export {path} --out DIR"
+        named = advice if (folder / "rollouts.parquet").exists() else "name a folder of rollouts, or '' for none"
         raise UserError(f"{folder}: neither rollouts.jsonl.gz nor dataset.jsonl here; {named}")
     missing = [name for name in NEEDED if name not in frame]
     if missing:
@@ -76,17 +76,19 @@ def _own(folder: Path, width: int | None) -> tuple[pd.DataFrame, np.ndarray]:
     paths = sorted(folder.glob("latents-*.safetensors.gz"), key=_place)
     shards = [read_vectors(p, width) for p in paths]
     vectors = np.concatenate(shards) if shards else np.zeros((0, 0, 0), np.float16)
-    if read_card(folder).get("latents_sha256") not in (None, _digest(folder)):
-        raise UserError(f"{folder}: the latents are not those that card.json names; its writing was cut short, restore it")
+    if read_metadata(folder).get("latents_sha256") not in (None, _digest(folder)):
+        raise UserError(f"{folder}: the latents are not those that metadata.json names; its writing was cut short, restore it")
     if len(frame) != len(vectors):
         raise UserError(f"{folder}: {len(frame)} rollouts but {len(vectors)} latents; the folder is incomplete, restore it")
     return frame, vectors
 
 
-def read_card(folder: Path) -> dict:
-    """What the folder's card.json holds; nothing where none can be read."""
+def read_metadata(folder: Path) -> dict:
+    """What the folder's metadata.json holds; nothing where none can be read.  UserError where the file has its old name."""
+    if (folder / "card.json").exists() and not (folder / "metadata.json").exists():
+        raise UserError(f"{folder / 'card.json'}: this file is called metadata.json now; rename it")
     try:
-        return json.loads((folder / "card.json").read_text(encoding="utf-8"))
+        return json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError):
         return {}
 

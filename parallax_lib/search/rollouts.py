@@ -44,8 +44,8 @@ def branches(params: Params) -> list[tuple[int, int]]:
 def capture_id(task: Task, params: Params, v: int, r: int) -> str:
     """Published naming: `<id>` for the original, `<id>_v{i}_r{j}` for a branch-off."""
     recipe = dump(params)
-    made = [task.id, task.source_code, recipe["translator"]["model"], recipe["translator"]["adapter"], recipe["latent"], params.seed]
-    root = slug(task.id, [*made, *(["onward"] if params.collect.onward else []), *_unusual(params), *fingerprint.weights(params)])
+    inputs = [task.id, task.source_code, recipe["translator"]["model"], recipe["translator"]["adapter"], recipe["latent"], params.seed]
+    root = slug(task.id, [*inputs, *(["onward"] if params.collect.onward else []), *_unusual(params), *fingerprint.weights(params)])
     return root if v == ORIGINAL else f"{root}_v{v}_r{r}"
 
 
@@ -183,11 +183,11 @@ def write_answers(
     )
     rows = []
     whole = [not task.asks_function for task in tasks] or [True] * len(answers)
-    for answer, words, needs_main in zip(answers, trajectory.words, whole, strict=True):
+    for answer, plan, needs_main in zip(answers, trajectory.tokens, whole, strict=True):
         text = prompts.OPENING + translator.tokenizer.decode(answer.tokens, skip_special_tokens=True)
         rows.append(
             {
-                "plan": " ".join(words),
+                "plan": " ".join(plan),
                 "code": extraction.extract(text, needs_main),
                 "tokens": len(answer.tokens),
                 "mean_logprob": answer.mean_logprob,
@@ -273,8 +273,8 @@ def collect(
     params = methods.using(params, proposal=proposal, align=align)
     methods.check(params, "proposal", "align")
     chunks, keys = chunked(tasks, params), chunk_keys(tasks, params)
-    there = [journal.get("chunk", key) is not None and (folder / f"{key}.safetensors").exists() for key in keys]
-    todo = [i for i, done in enumerate(there) if not done]
+    stored = [journal.get("chunk", key) is not None and (folder / f"{key}.safetensors").exists() for key in keys]
+    todo = [i for i, done in enumerate(stored) if not done]
     journal.forget("chunk", [keys[i] for i in todo])  # a lost shard's is done again only when all of it is
     progress("collect", len(chunks) - len(todo), len(chunks))
     shared = {"params": dump(params), "gpu_share": placement.gpu_share(params), "own": placement.own_methods(params)}
@@ -292,9 +292,9 @@ def collect(
     return params
 
 
-def load_rollouts(journal: Journal, folder: Path, wanted: Collection[str] | None = None):
-    """(frame of the journal's rollouts, their latents float16 [n, K, D]), row by row; `wanted`: only those of these `chunk_keys`."""
-    rows = [r for r in journal.rows("rollout").values() if wanted is None or r["shard"] in wanted]
+def load_rollouts(journal: Journal, folder: Path, keys: Collection[str] | None = None):
+    """(frame of the journal's rollouts, their latents float16 [n, K, D]), row by row; `keys`: only those of these `chunk_keys`."""
+    rows = [r for r in journal.rows("rollout").values() if keys is None or r["shard"] in keys]
     if not rows:
         raise UserError("no rollouts in this run; raise collect.limit or name collect.shipped")
     frame = pd.DataFrame(rows).sort_values(["task", "branch_depth", "resample"], ignore_index=True)

@@ -1,9 +1,9 @@
-"""A rule that nobody trained: which strategy words suit a source, read from its text alone.
+"""A rule that nobody trained: which plan tokens suit a source, read from its text alone.
 
-Knows C++ text and the translator's strategy words.  Knows no verdict, no latent, no score and no target's text.
+Knows C++ text and the translator's plan tokens.  Knows no verdict, no latent, no score and no target's text.
 
 The rule: a function that accumulates into something that all iterations share wants `reduction`, `atomic` or `critical`;
-any other wants a word that shares its loop out.  It was written down after the study's results were known.
+any other wants a token that shares its loop out.  It was written down after the study's results were known.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pandas as pd
 
 SAFE = frozenset({"reduction", "atomic", "critical"})
 SHARED_OUT = frozenset({"parallel", "private", "collapse", "inner", "tile", "grid"})
-HELPERS = ("main", "rnd", "report")  # of the generated programs: no plan has a word for them
+HELPERS = ("main", "rnd", "report")  # of the generated programs: no plan has a token for them
 NAME = re.compile(r"\b(\w++)\s*+\(")
 LOOP = re.compile(r"for\s*\(\s*(?:int|long|size_t|unsigned)\s+(\w+)\s*=\s*(\w+)")
 SAID = re.compile(r"atomic|reduction\(|critical")  # what OpenMP and CUDA sources say of it themselves
@@ -24,7 +24,7 @@ UPDATED = re.compile(r"\b(\w++)((?:\[[^;=]{0,200}?\])?)\s*+(?:[-+*|&^]=(?!=)|=\s
 
 
 def suited(rows: pd.DataFrame) -> pd.Series:
-    """[n] functions of each row's `source_code` whose word in its `plan` (one a function, in their order) is of the kind that
+    """[n] functions of each row's `source_code` whose token in its `plan` (one a function, in their order) is of the kind that
     they want; NaN for all where a column is missing."""
     if not {"plan", "source_code"} <= set(rows):
         return pd.Series(float("nan"), index=rows.index)
@@ -33,9 +33,9 @@ def suited(rows: pd.DataFrame) -> pd.Series:
 
 
 def suits(plan: str, source: str) -> int:
-    """How many of the source's functions the plan has a suitable word for."""
-    wanted = (SAFE if shared else SHARED_OUT for shared in accumulating(source))
-    return sum(word in kind for word, kind in zip(plan.split(), wanted, strict=False))
+    """How many of the source's functions the plan has a suitable token for."""
+    suitable = (SAFE if shared else SHARED_OUT for shared in accumulating(source))
+    return sum(word in kind for word, kind in zip(plan.split(), suitable, strict=False))
 
 
 @lru_cache(maxsize=10_000)
@@ -72,13 +72,13 @@ def accumulates(head: str, body: str) -> bool:
     if SAID.search(body) or "__global__" in head or not loop:
         return bool(SAID.search(body))
     inner = LOOP.search(body, loop.end())
-    own = {loop[1], inner[1]} if inner and inner[2] == loop[1] and _starts_there(body, inner) else {loop[1]}
+    own = {loop[1], inner[1]} if inner and inner[2] == loop[1] and _starts_body(body, inner) else {loop[1]}
     before = ",".join(DECLARED.findall(body[: loop.start()]))
     scalars = set(re.findall(r"\b(\w+)\s*(?:=|,|$)", before))
     return any(_shared(name, index, scalars, own) for name, index in UPDATED.findall(body[loop.start() :]))
 
 
-def _starts_there(body: str, loop: re.Match) -> bool:
+def _starts_body(body: str, loop: re.Match) -> bool:
     """`for (int i = b; ...`, not `for (int j = i + 1; ...`."""
     return body[loop.end() :].lstrip().startswith(";")
 

@@ -27,7 +27,7 @@ from parallax_lib.core.storage import (
 )
 from parallax_lib.prm import labels as reward_labels
 from parallax_lib.search import latent_sensitivity, methods, rollouts
-from parallax_lib.search.rollout_files import read_shipped, write_shipped
+from parallax_lib.search.rollout_files import read_rollouts, write_rollouts
 from parallax_lib.study import remembered
 from parallax_lib.study import run as runs
 from parallax_lib.study.run import Run, beside, judge_frame, open_params
@@ -49,9 +49,9 @@ def all_tasks(run: Run) -> list[Task]:
 def left_out(run: Run) -> str:
     """What `all_tasks` leaves out, in words; "" for nothing."""
     long = rollouts.too_long(runs.all_tasks(run), run.params)
-    told = ", ".join(f"{name} ({tokens:,})" for name, tokens in sorted(long.items(), key=lambda item: -item[1]))
+    names = ", ".join(f"{name} ({tokens:,})" for name, tokens in sorted(long.items(), key=lambda item: -item[1]))
     most = f"{rollouts.longest_prompt(run.params):,} tokens (decode.max_prompt, or what the model's positions leave)"
-    return f"left out, over {most}: {told}" if long else ""
+    return f"left out, over {most}: {names}" if long else ""
 
 
 def task_table(chosen: Sequence[Task], run: Run) -> pd.DataFrame:
@@ -75,8 +75,8 @@ def task_table(chosen: Sequence[Task], run: Run) -> pd.DataFrame:
 
 def tasks_of(run: Run, rows: pd.DataFrame) -> list[Task]:
     """The suite's tasks that the rows name."""
-    wanted = set(rows["task"])
-    return [t for t in runs.all_tasks(run) if t.id in wanted]
+    ids = set(rows["task"])
+    return [t for t in runs.all_tasks(run) if t.id in ids]
 
 
 def tour_task(run: Run, rows: pd.DataFrame | None = None) -> Task:
@@ -105,10 +105,10 @@ def collect_live(run: Run, chosen: Sequence[Task], **own: methods.Given) -> tupl
     return judge_frame(run, frame, chosen).assign(origin="live"), vectors
 
 
-def influence_rows(run: Run, chosen: Sequence[Task]) -> pd.DataFrame:
-    """The latent-influence probe, judged: one row a program; none with `collect.influence_limit` 0."""
+def sensitivity_rows(run: Run, chosen: Sequence[Task]) -> pd.DataFrame:
+    """The probe of latent sensitivity, judged: one row a program; none with `collect.sensitivity_limit` 0."""
     c = run.params.collect
-    some = list(chosen)[: c.influence_limit]
+    some = list(chosen)[: c.sensitivity_limit]
     if not some:
         return pd.DataFrame(columns=["task", "kind", "sigma", "code", "validated", "reason"])
     methods.check(run.params, "proposal", "align", "reward")
@@ -116,11 +116,11 @@ def influence_rows(run: Run, chosen: Sequence[Task]) -> pd.DataFrame:
     code = [source_digest(latent_sensitivity.probe), rollouts.made_by(run.params)]
     asked = [values["collect"], values["decode"]["redecode_temperature"], code]
     key = digest([[rollouts.capture_id(task, run.params, 0, 0) for task in some], asked])
-    rows = (run.journal.get("influence", key) or {}).get("rows")
+    rows = (run.journal.get("latent_sensitivity", key) or {}).get("rows")
     if rows is None:
         rows = latent_sensitivity.probe(loaded_translator(run.params.translator), some, run.params, run.progress)
-        run.journal.put("influence", key, {"rows": rows})
-    return judge_frame(run, pd.DataFrame(rows), some, "validate influence")
+        run.journal.put("latent_sensitivity", key, {"rows": rows})
+    return judge_frame(run, pd.DataFrame(rows), some, "validate latent sensitivity")
 
 
 def with_shipped(run: Run, live: pd.DataFrame, vectors: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
@@ -140,7 +140,7 @@ def with_shipped(run: Run, live: pd.DataFrame, vectors: np.ndarray) -> tuple[pd.
 
 def shipped_rollouts(run: Run, steps: int, width: int | None = None) -> tuple[pd.DataFrame, np.ndarray]:
     """The rollouts of `collect.shipped` with the run's reward, and the first `steps` of their latents, float16 [n, steps, D]."""
-    frame, vectors = read_shipped(run.params.collect.shipped, width)
+    frame, vectors = read_rollouts(run.params.collect.shipped, width)
     if vectors.shape[1] < steps:
         raise UserError(f"collect.shipped: latents have {vectors.shape[1]} steps, latent.steps is {steps}; lower it or collect again")
     frame = _rewarded(run, frame)
@@ -180,8 +180,8 @@ def load_rollouts(run: Run) -> tuple[pd.DataFrame, np.ndarray]:
     return run.table("rollouts"), read_vectors(run.folder / "latents.safetensors")
 
 
-def collect_to(params: Params, out: Path, card: dict, force: bool = False) -> None:
-    """Stage 01 without a notebook: collect, judge, probe the latents' influence, write a folder that others can add.
+def collect_to(params: Params, out: Path, metadata: dict, force: bool = False) -> None:
+    """Stage 01 without a notebook: collect, judge, probe how sensitive programs are to latents, write a folder that others can add.
 
     The rollouts of `collect.shipped` are written along.  force: what the run remembers of them is forgotten first.
     """
@@ -193,9 +193,9 @@ def collect_to(params: Params, out: Path, card: dict, force: bool = False) -> No
         pool = all_tasks(run)
         frame, vectors = with_shipped(run, *collect_live(run, spread(pool, params.collect.limit, params.seed)))
         frame = frame.drop(columns=["split", "origin"])
-        write_shipped(out, frame, vectors, card)
-        if params.collect.influence_limit:
+        write_rollouts(out, frame, vectors, metadata)
+        if params.collect.sensitivity_limit:
             unseen = [t for t in pool if t.kernel.family not in generator.SEEN_FAMILIES]
-            probe = influence_rows(run, spread(unseen, params.collect.influence_limit, params.seed))
-            write_atomic(out / "influence.jsonl.gz", gzip.compress(probe.to_json(orient="records", lines=True).encode(), mtime=0))
+            probe = sensitivity_rows(run, spread(unseen, params.collect.sensitivity_limit, params.seed))
+            write_atomic(out / "latent_sensitivity.jsonl.gz", gzip.compress(probe.to_json(orient="records", lines=True).encode(), mtime=0))
     print(frame.groupby("direction")["reason"].value_counts().to_string())

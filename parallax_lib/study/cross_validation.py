@@ -55,19 +55,19 @@ def splits(rows: pd.DataFrame, fold_of: dict[str, int], k: int) -> np.ndarray:
 def table(run: Run, rows: pd.DataFrame, vectors: np.ndarray) -> pd.DataFrame:
     """`choices` under every seed of `report.seeds`, which trains the models anew and draws the random trajectory anew.
 
-    With several seeds one more arm, guided_mean, once a task: the trajectory with the highest mean score over all of them.
+    With several seeds one more method, guided_mean, once a task: the trajectory with the highest mean score over all of them.
     """
     steps, seeds = vectors.shape[1], run.params.report.seeds
     fold_of = folds(rows["family"].unique(), run.params.prm.folds)
     names = [trainings(run, rows, vectors, seed) for seed in seeds]
     train_missing(run, rows, vectors, seeds)
     read = [scores(run, rows, vectors, seed) for seed in seeds]
-    made = [choices(rows, score, seed, steps) for score, seed in zip(read, seeds, strict=True)]
+    tables = [choices(rows, score, seed, steps) for score, seed in zip(read, seeds, strict=True)]
     if len(seeds) > 1:
         together = choices(rows, np.mean(read, axis=0), seeds[0], steps)
-        made.append(together[together["arm"] == GUIDED].assign(arm=TOGETHER))
+        tables.append(together[together["arm"] == GUIDED].assign(arm=TOGETHER))
     write_json(run.folder / INDEX, {family: [name[k] for name in names] for family, k in fold_of.items()})
-    return pd.concat(made, ignore_index=True)
+    return pd.concat(tables, ignore_index=True)
 
 
 def trainings(run: Run, rows: pd.DataFrame, vectors: np.ndarray, seed: int) -> list[str]:
@@ -90,7 +90,7 @@ def train_missing(run: Run, rows: pd.DataFrame, vectors: np.ndarray, seeds: Sequ
     if jobs:
         material = Material(rows, vectors, prompt_states(run, rows))
         for done, _ in enumerate(each(partial(_train, run.params), material, jobs, run.folder, alone(run.params))):
-            run.progress("crossfit", done + 1, len(jobs))
+            run.progress("cross_validation", done + 1, len(jobs))
 
 
 def _train(params: Params, material: Material, job: tuple[int, np.ndarray, Path]) -> None:
@@ -158,15 +158,15 @@ def looks(rows: pd.DataFrame, score: np.ndarray, seed: int = 0, steps: int = 0) 
 def choices(
     rows: pd.DataFrame, score: np.ndarray, seed: int = 0, steps: int = 0, chosen_by: Sequence[str | Chooser] = tuple(CHOOSERS)
 ) -> pd.DataFrame:
-    """What each chooser takes among an original and its branch-offs, a row per root and arm, for `metrics.paired` and the card.
+    """What each chooser takes among an original and its branch-offs, a row per root and method, for `metrics.paired` and `comparisons`.
 
     chosen_by: names of `choosers.CHOOSERS`, or functions like those.  One that finds nothing to choose from (no decoded latents or
     no sources for the untrained rule) has no rows.  Beside a row what the choice would cost: latent_steps (`steps` a trajectory),
     decode_tokens, looked_at (programs), compiles, validator_runs.
     """
-    known, seen = looks(rows, score, seed, steps)
-    made = [choose(seen, chooser).assign(arm=name) for name, chooser in named(chosen_by).items()]
-    return _told(known, made, ["arm"]).assign(seed=seed)
+    known, candidates = looks(rows, score, seed, steps)
+    chosen = [choose(candidates, chooser).assign(arm=name) for name, chooser in named(chosen_by).items()]
+    return _with_outcomes(known, chosen, ["arm"]).assign(seed=seed)
 
 
 def filtered(rows: pd.DataFrame, score: np.ndarray, steps: int = 0, filters: Sequence[str | Chooser] = FILTERS) -> pd.DataFrame:
@@ -174,16 +174,16 @@ def filtered(rows: pd.DataFrame, score: np.ndarray, steps: int = 0, filters: Seq
 
     With N = 1 guided_filter is `guided` in `choices`, the others `unguided`.
     """
-    known, seen = looks(rows, score, steps=steps)
+    known, candidates = looks(rows, score, steps=steps)
     kept = known[["task", "root", "family", "direction", "validated", "reason"]]
-    return _told(kept, [by_count(seen, named(filters))], ["arm", "N"]).drop(columns=["root", "latent_steps"])
+    return _with_outcomes(kept, [by_count(candidates, named(filters))], ["arm", "N"]).drop(columns=["root", "latent_steps"])
 
 
-def _told(known: pd.DataFrame, made: list[pd.DataFrame], keys: list[str]) -> pd.DataFrame:
+def _with_outcomes(known: pd.DataFrame, tables: list[pd.DataFrame], keys: list[str]) -> pd.DataFrame:
     """The rows that were taken, root by root, with what names the choice and what it has cost."""
-    found = pd.concat(made)
+    found = pd.concat(tables)
     order = {name: i for i, name in enumerate(found["arm"].unique())}
     found = found.assign(_place=found["arm"].map(order)).sort_values(["group", "_place", *keys[1:]], kind="stable")
     taken = known.loc[found.index].reset_index(drop=True)
-    told = [*keys, "latent_steps", "decode_tokens", "looked_at", *CHECKS]
-    return taken.assign(**found[told].reset_index(drop=True))
+    columns = [*keys, "latent_steps", "decode_tokens", "looked_at", *CHECKS]
+    return taken.assign(**found[columns].reset_index(drop=True))

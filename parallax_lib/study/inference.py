@@ -57,7 +57,7 @@ def loop_parts(run: Run, task: Task) -> tuple[Translator, list]:
 
 
 def translate_all(run: Run, chosen: Sequence[Task], prms: Sequence = (), **own: methods.Given) -> pd.DataFrame:
-    """Every arm's programs for the chosen tasks, here or on the executor; finished groups are read from the journal.
+    """Every method's programs for the chosen tasks, here or on the executor; finished groups are read from the journal.
 
     prms: PRMs or modules of one's own, whose mean score guides instead of the run's; nothing tells which families they have
     seen.  own: `methods.using`, such as proposal=f.
@@ -81,12 +81,12 @@ def write_programs(
     for i, row in enumerate(rows):
         teams.setdefault(() if prms else tuple(prm_registry.folders(run, row.task.kernel.family)), []).append(i)
     groups, every, code = [], [], guided_search.made_by(params)  # (key, item of the executor)
-    for folders, mine in teams.items():
-        team = given or _checked_prms(run, folders, {rows[i].task.kernel.family for i in mine})
+    for folders, indices in teams.items():
+        team = given or _checked_prms(run, folders, {rows[i].task.kernel.family for i in indices})
         recipe = [guided_search.recipe(params), [each["sha256"] for each in team], code]
-        for group in guided_search.grouped([rows[i] for i in mine], max(1, params.decode.batch // shrink), params):
+        for group in guided_search.grouped([rows[i] for i in indices], max(1, params.decode.batch // shrink), params):
             groups.append((digest([recipe, [r.identity for r in group]]), shared | {"prms": team, "rows": group}))
-        every += mine
+        every += indices
     keys = [key for key, _ in groups]
     todo = [i for i, key in enumerate(keys) if run.journal.get("translation", key) is None]
     items = [groups[i][1] for i in todo]
@@ -126,11 +126,11 @@ def repair_rounds(run: Run, results: pd.DataFrame, chosen: Sequence[Task], prms:
     for number in range(1, s.repair + 1):
         failed = rounds[-1][arms.failing(rounds[-1])].sort_values(["seed", "task"], kind="stable")
         past = [(as_text(r.code), arms.feedback(r.reason, as_text(r.log))) for r in failed.itertuples()]
-        fits = [rollouts.has_room(by_id[task], run.params, told) for task, told in zip(failed["task"], past, strict=True)]
+        fits = [rollouts.has_room(by_id[task], run.params, turns) for task, turns in zip(failed["task"], past, strict=True)]
         failed = failed.loc[np.array(fits, dtype=bool)]
         again = [
-            guided_search.Row(by_id[r.task], r.arm, r.sample, r.seed, number, told)
-            for r, told in zip(failed.itertuples(), itertools.compress(past, fits), strict=True)
+            guided_search.Row(by_id[r.task], r.arm, r.sample, r.seed, number, turns)
+            for r, turns in zip(failed.itertuples(), itertools.compress(past, fits), strict=True)
         ]
         attempts = failed
         if again:
@@ -146,6 +146,6 @@ def as_text(value) -> str:
 
 
 def paired_table(results: pd.DataFrame, against: str = "unguided") -> pd.DataFrame:
-    """Each arm minus `against`: difference in points, bootstrap interval, wins, ties, losses, sign test, detectable effect."""
+    """Each method minus `against`: difference in points, bootstrap interval, wins, ties, losses, sign test, detectable effect."""
     arms = [a for a in results["arm"].unique() if a != against]
     return pd.DataFrame([{"arm": a, "against": against} | metrics.paired(results, a, against) for a in arms])

@@ -148,8 +148,8 @@ def _fits(params: Params, sums: dict[str, float]) -> str:
         return "this machine: torch sees no GPU"
     has = torch.cuda.get_device_properties(0).total_memory / GIB
     room = placement.gpu_share(params) * has  # of one process that writes programs; judged ones need the rest
-    told = f"this machine: {has:.0f} GiB a GPU, {room:.0f} for each process that writes programs"
+    summary = f"this machine: {has:.0f} GiB a GPU, {room:.0f} for each process that writes programs"
     training = "a smaller prm.lora_rank" if params.prm.lora_rank else "prm.lora_rank, such as 16, for a language model as PRM"
     most = {"01": (room, WRITING), "02": (has, training), "03": (has, training), "04": (room, WRITING)}
     over = [f"stage {stage} wants {size:.0f}: {most[stage][1]} would help" for stage, size in sums.items() if size > most[stage][0]]
-    return "\n".join([told, *over]) if over else f"{told}: it fits"
+    return "\n".join([summary, *over]) if over else f"{summary}: it fits"

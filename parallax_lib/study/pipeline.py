@@ -49,12 +49,12 @@ class Stage:
         return digest([self.notebook.read_text(encoding="utf-8"), library_digest(), used, before])
 
 
-def stages(only: str = "", card: bool = False) -> list[Stage]:
-    """Stages 01-06 (and 07 with `card`), or those whose numbers are in `only` ("01,02" or "03-05")."""
+def stages(only: str = "", report: bool = False) -> list[Stage]:
+    """Stages 01-06 (and 07 with `report`), or those whose numbers are in `only` ("01,02" or "03-05")."""
     found = [Stage(n, next(NOTEBOOKS.glob(f"{n}_*.ipynb"))) for n in PART]
     if not only:
-        return [s for s in found if card or s.number not in OPTIONAL]
-    wanted: set[str] = set()
+        return [s for s in found if report or s.number not in OPTIONAL]
+    selected: set[str] = set()
     for part in only.split(","):
         first, _, last = (each.strip().zfill(2) for each in part.partition("-"))
         last = last if "-" in part else first
@@ -62,8 +62,8 @@ def stages(only: str = "", card: bool = False) -> list[Stage]:
         if not numbers:
             why = f"{part.strip()} runs backwards" if (first + last).isdigit() and last < first else f"no stage {part.strip()!r}"
             raise UserError(f"--only {only}: {why}; stages are {', '.join(s.number for s in found)}, such as 01,03-05")
-        wanted |= numbers
-    return [s for s in found if s.number in wanted]
+        selected |= numbers
+    return [s for s in found if s.number in selected]
 
 
 def library_digest() -> str:
@@ -77,21 +77,21 @@ def run(params: Params, only: str = "", force: bool = False, say: Callable[[str]
     what the stages before it left, is skipped.  force: none is, and what the stages asked for remember is forgotten first."""
     from parallax_lib.search import methods
 
-    wanted = {stage.number for stage in stages(only, params.report.enabled)}
+    selected = {stage.number for stage in stages(only, params.report.enabled)}
     methods.check(params)
     folder = run_folder(params.run)
     with held(folder):
         write_json(folder / "manifest.json", manifest(params))
-        _run_wanted(params, folder, wanted, force, say)
+        _run_selected(params, folder, selected, force, say)
     return folder
 
 
-def _run_wanted(params: Params, folder: Path, wanted: set[str], force: bool, say: Callable[[str], None]) -> None:
+def _run_selected(params: Params, folder: Path, selected: set[str], force: bool, say: Callable[[str], None]) -> None:
     before, again = fingerprint.inputs(params), force
     for stage in stages("01-07"):
         key = stage.key(params, before)
         record = folder / "notebooks" / f"{stage.notebook.stem}.run.json"
-        if stage.number not in wanted:
+        if stage.number not in selected:
             key = _left(record, key, before)
         elif not again and _done(folder, record, key):
             say(f"[{stage.number}] {stage.notebook.stem}: unchanged, skipped")
@@ -147,7 +147,7 @@ def execute(stage: Stage, params: Params, folder: Path, key: str, record: Path, 
     out = folder / "notebooks" / stage.notebook.name
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_suffix(".part.ipynb")
-    earlier, there = _recorded(record).get("files") or [], written(folder)
+    earlier, files = _recorded(record).get("files") or [], written(folder)
     entry = {"notebook": stage.notebook.name, "key": key, "status": "failed", "files": earlier}
     clock = time.time()
     say(f"[{stage.number}] {stage.notebook.stem} ...")
@@ -157,7 +157,7 @@ def execute(stage: Stage, params: Params, folder: Path, key: str, record: Path, 
             given = {"run": params.run, "seed": params.seed, "overrides": {name: values[name] for name in SECTIONS}}
             papermill.execute_notebook(str(stage.notebook), str(part), parameters=given, cwd=str(NOTEBOOKS), **_engine())
         entry["status"] = "ok"
-        entry["files"] = _results(folder, there, earlier)
+        entry["files"] = _results(folder, files, earlier)
         os.replace(part, out)
     except (RuntimeError, TimeoutError, NoSuchKernel) as e:  # of nbclient and jupyter_client: a kernel that died or never came
         if part.exists():
@@ -194,8 +194,8 @@ def _this_library() -> Iterator[None]:
 def _results(folder: Path, before: dict[str, tuple[int, int]], earlier: list[str]) -> list[str]:
     """Files that a stage has just written, and those of its earlier run that it took as they are."""
     now = written(folder)
-    made = {name for name, mark in now.items() if before.get(name) != mark} | (set(earlier) & set(now))
-    return sorted(name for name in made if whole(folder / name))
+    changed = {name for name, mark in now.items() if before.get(name) != mark} | (set(earlier) & set(now))
+    return sorted(name for name in changed if whole(folder / name))
 
 
 def _engine() -> dict:
@@ -216,14 +216,14 @@ def _engine() -> dict:
 @contextmanager
 def _watch(path: Path, number: str, say: Callable[[str], None]) -> Iterator[None]:
     """Print what the notebook writes to `progress.json` while it runs."""
-    stop, seen = threading.Event(), [""]
+    stop, shown = threading.Event(), [""]
     path.unlink(missing_ok=True)
 
     def look() -> None:
         if path.exists():
             text = path.read_text()
-            if text != seen[0] and text:
-                seen[0] = text
+            if text != shown[0] and text:
+                shown[0] = text
                 p = json.loads(text)
                 say(f"[{number}]   {p['what']}: {p['done']}" + (f"/{p['total']}" if p["total"] else ""))
 
@@ -255,8 +255,8 @@ def manifest(params: Params) -> dict:
     import platform
     from importlib.metadata import distributions
 
-    wanted = ("torch", "transformers", "peft", "papermill", "pandas", "plotly")
-    packages = {d.name: d.version for d in distributions() if d.name in wanted}
+    listed = ("torch", "transformers", "peft", "papermill", "pandas", "plotly")
+    packages = {d.name: d.version for d in distributions() if d.name in listed}
     return {
         "params": dump(params),
         "library": library_digest()[:12],

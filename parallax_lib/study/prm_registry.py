@@ -18,7 +18,7 @@ from parallax_lib.prm import model as prm_model
 from parallax_lib.study.run import Run
 from parallax_lib.translator.models import pick_device
 
-INDEX = "crossfit/models.json"  # family -> names of the PRMs that are tested on it
+INDEX = "cross_validation/models.json"  # family -> names of the PRMs that are tested on it
 FAMILIES = "families.json"  # beside a PRM: the families of its training and validation rows
 
 
@@ -43,7 +43,7 @@ def load_prm(run: Run, width: int | None = None):
 
 def folder_of(run: Run, name: str) -> Path:
     """Where stage 03 keeps a model that is tested on held-out families."""
-    return run.folder / "crossfit" / name[:16]
+    return run.folder / "cross_validation" / name[:16]
 
 
 def tested_families(run: Run) -> set[str] | None:
@@ -68,9 +68,9 @@ def refuse_leaks(folder: Path, families: Iterable[str], listed: bool = False) ->
     file = folder / FAMILIES
     if listed and not file.exists():
         raise UserError(f"{file}: not there, so nothing says which families this PRM has seen; train it again (stage 02)")
-    seen = set(families) & set(json.loads(file.read_text()) if file.exists() else ())
-    if seen:
-        raise UserError(f"{folder}: this PRM was trained on family {min(seen)!r}, which it is to be tested on; train one without it")
+    leaked = set(families) & set(json.loads(file.read_text()) if file.exists() else ())
+    if leaked:
+        raise UserError(f"{folder}: this PRM was trained on family {min(leaked)!r}, which it is to be tested on; train one without it")
 
 
 def _folded(run: Run) -> bool:

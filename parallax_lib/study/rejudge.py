@@ -1,6 +1,6 @@
 """Judges shipped rollouts again with this machine's compilers and today's rules, and says which verdicts changed.
 
-Knows a folder of rollouts and its card.  Knows no rule of a verdict.
+Knows a folder of rollouts and its metadata.  Knows no rule of a verdict.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from parallax_lib.core.config import check, resolve
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.storage import slug, writable_folder
 from parallax_lib.search import rollout_files
-from parallax_lib.search.rollout_files import read_shipped, write_shipped
+from parallax_lib.search.rollout_files import read_rollouts, write_rollouts
 from parallax_lib.study import run as runs
 from parallax_lib.verdict import batch as judge_batch
 
-KEPT = ("suite", "reward")  # of the card's parameters: what a task and a reward are
+KEPT = ("suite", "reward")  # of the parameters: what a task and a reward are
 
 
 def rejudge(path: str, out: Path | None, workers: int) -> pd.DataFrame:
@@ -28,31 +28,31 @@ def rejudge(path: str, out: Path | None, workers: int) -> pd.DataFrame:
     """
     if out:
         writable_folder(out)
-    rows, vectors = read_shipped(path)
-    card = read_card(path)
-    sections = {name: card["params"][name] for name in KEPT} | {"run": run_name(path)}
-    races = {name: value for name, value in card["params"].get("validation", {}).items() if name == "races"}  # judged or not, as it was
+    rows, vectors = read_rollouts(path)
+    metadata = read_metadata(path)
+    sections = {name: metadata["params"][name] for name in KEPT} | {"run": run_name(path)}
+    races = {name: value for name, value in metadata["params"].get("validation", {}).items() if name == "races"}  # judged or not, as it was
     sections["validation"] = races | {"workers": workers}
-    run = runs.open_params(check(sections, {}, Path("card.json")), say=True)
+    run = runs.open_params(check(sections, {}, Path("metadata.json")), say=True)
     by_id = {t.id: t for t in runs.all_tasks(run)}
     stale = sorted({r.task for r in rows.itertuples() if r.task not in by_id or by_id[r.task].source_code != r.source_code})
     if stale:
         raise UserError(f"{path}: {len(stale)} tasks, {stale[0]} first, have another source than the suite has now; collect them again")
     judged = runs.judge_frame(run, rows.drop(columns="origin"), [by_id[t] for t in rows["task"].unique()])
     if out:
-        write_shipped(out, judged, vectors, card | {"rejudged": judge_batch.machine_text().splitlines()})
+        write_rollouts(out, judged, vectors, metadata | {"rejudged": judge_batch.machine_text().splitlines()})
     before = {f"was{mark}": rows[name] if name in rows else "not judged" for mark, name in (("", "reason"), ("_toolchain", "toolchain"))}
     return judged.assign(**before)
 
 
-def read_card(path: str) -> dict:
-    """The folder's card.  Raises UserError where there is none: it says which suite the tasks are of."""
+def read_metadata(path: str) -> dict:
+    """The folder's metadata.  Raises UserError where there is none: it says which suite the tasks are of."""
     folder = resolve(path)
-    card = rollout_files.read_card(folder)
-    if not set(KEPT) <= set(card.get("params", {})):
+    metadata = rollout_files.read_metadata(folder)
+    if not set(KEPT) <= set(metadata.get("params", {})):
         needed = " and ".join(f"params.{name}" for name in KEPT)
-        raise UserError(f"{folder / 'card.json'}: not a card with {needed}; it must name the suite of the rollouts")
-    return card
+        raise UserError(f"{folder / 'metadata.json'}: no metadata with {needed}; it must name the suite of the rollouts")
+    return metadata
 
 
 def run_name(path: str) -> str:

@@ -11,12 +11,12 @@ from pathlib import Path
 from parallax_lib.core.storage import Journal
 
 KINDS = {  # stage -> kinds of the journal; a verdict belongs to every stage that judges
-    "01": ("chunk", "rollout", "influence", "verdict", "reference"),
+    "01": ("chunk", "rollout", "latent_sensitivity", "verdict", "reference"),
     "04": ("translation",),
     "05": ("translation", "verdict", "reference"),
     "07": ("variation",),
 }
-FOLDERS = {"02": "prm-*", "03": "crossfit"}  # stage -> its models
+FOLDERS = {"02": "prm-*", "03": "cross_validation"}  # stage -> its models
 
 
 def forget(folder: Path, stage: str) -> None:

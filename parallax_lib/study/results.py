@@ -18,27 +18,28 @@ from parallax_lib.analysis.figures import methods as method_figures
 from parallax_lib.analysis.figures import report_card as report_figures
 from parallax_lib.analysis.figures import training as figures
 from parallax_lib.analysis.figures.adjudicator import Adjudicator
+from parallax_lib.analysis.readable import as_text
 from parallax_lib.core.config import resolve
 from parallax_lib.core.storage import read_table
 from parallax_lib.search import arms
-from parallax_lib.search.rollout_files import read_shipped
-from parallax_lib.study.collection import influence_rows
+from parallax_lib.search.rollout_files import read_rollouts
+from parallax_lib.study.collection import sensitivity_rows
 from parallax_lib.study.run import Run, all_tasks
 from parallax_lib.tasks.task import Task
 
-SUMMARY = ["arm", "repair", "n", "unjudged", "validated", "rate", "low", "high", "decode_tokens", "prm_calls", "cost"]  # of the arms table
+SUMMARY = ["arm", "repair", "n", "unjudged", "validated", "rate", "low", "high", "decode_tokens", "prm_calls", "cost"]
 
 
-def shipped_influence(run: Run) -> pd.DataFrame:
-    """Latent influence as measured when the shipped rollouts were collected; empty without them."""
-    file = resolve(run.params.collect.shipped) / "influence.jsonl.gz"
-    return metrics.influence(pd.read_json(file, lines=True)) if run.params.collect.shipped and file.exists() else pd.DataFrame()
+def shipped_sensitivity(run: Run) -> pd.DataFrame:
+    """Latent sensitivity as measured when the shipped rollouts were collected; empty without them."""
+    file = resolve(run.params.collect.shipped) / "latent_sensitivity.jsonl.gz"
+    return metrics.latent_sensitivity(pd.read_json(file, lines=True)) if run.params.collect.shipped and file.exists() else pd.DataFrame()
 
 
-def influence(run: Run, chosen: Sequence[Task]) -> pd.DataFrame:
+def latent_sensitivity(run: Run, chosen: Sequence[Task]) -> pd.DataFrame:
     """What noise on the latents changes, measured with the run's translator on some of the chosen tasks; of the study that ships, as
     measured when data/rollouts was collected."""
-    return shipped_influence(run) if run.shipped else metrics.influence(influence_rows(run, chosen))
+    return shipped_sensitivity(run) if run.shipped else metrics.latent_sensitivity(sensitivity_rows(run, chosen))
 
 
 def shown_scores(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -50,9 +51,9 @@ def shown_scores(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
     if not run.shipped:
         rows, scores = run.table("rollouts"), run.table("scores")
         return rows[rows["capture_id"].isin(scores["capture_id"])], scores
-    taken = run.table("crossfit").dropna(subset="score").groupby("capture_id", as_index=False)[["score", "reward"]].mean()
+    taken = run.table("cross_validation").dropna(subset="score").groupby("capture_id", as_index=False)[["score", "reward"]].mean()
     last = {"depth": run.params.latent.steps - 1, "model": f"{run.params.prm.kind}, other families"}
-    rows, _ = read_shipped(run.params.collect.shipped)
+    rows, _ = read_rollouts(run.params.collect.shipped)
     scores = taken[taken["capture_id"].isin(rows["capture_id"])].rename(columns={"reward": "target"}).assign(**last)
     return rows[rows["capture_id"].isin(scores["capture_id"])], scores
 
@@ -65,11 +66,11 @@ def write_stats(run: Run, results: pd.DataFrame, pool: pd.DataFrame | None = Non
     rows = results if pool is None else pd.concat([results, arms.drawn(pool)])
     ks = tuple(k for k in (1, 2, 4, 8) if k <= rows.groupby(["arm", "task"]).size().max()) if "arm" in rows else ()
     table = pass_at_k.at_k_table(rows, ks).astype(object) if ks else pd.DataFrame()
-    told = table.where(table.notna(), None).to_dict("records")
+    records = table.where(table.notna(), None).to_dict("records")
     counts = validation_stats.stats(results, metrics.clustered)
     if not run.shipped:
-        validation_stats.write_stats(counts, run.folder, run.params.run, told)
-    return validation_stats.render(counts, run.params.run, told)
+        validation_stats.write_stats(counts, run.folder, run.params.run, records)
+    return validation_stats.render(counts, run.params.run, records)
 
 
 def with_sources(run: Run, rows: pd.DataFrame) -> pd.DataFrame:
@@ -89,12 +90,12 @@ def open_adjudicator(run: Run, queue: pd.DataFrame, results: pd.DataFrame) -> Ad
 
 
 def both_rates(run: Run, results: pd.DataFrame) -> pd.DataFrame:
-    """Validated share per arm, automatic and after the decisions made so far."""
+    """Validated share per method, automatic and after the decisions made so far."""
     return recheck.both_rates(results, rows_decided(results, run.folder / "decisions.json"))
 
 
-def write_report(run: Run, card: bool = False) -> Path:
-    """`<run>/report/index.html`: every table and figure of the run, interactive and readable offline; `card`: and of stage 07."""
+def write_report(run: Run, sensitivity: bool = False) -> Path:
+    """`<run>/report/index.html`: every table and figure of the run, interactive and readable offline; `sensitivity`: and of stage 07."""
     t = {
         name: run.table(name)
         for name in ("rollouts", "scores", "scores_by_depth", "calibration", "history", "selection", "results", "arms", "paired")
@@ -110,8 +111,8 @@ def write_report(run: Run, card: bool = False) -> Path:
             "What this is",
             [about, "Verdicts come from compiling and running every program on hidden inputs; a part that was not checked says so."],
         ),
-        ("Arms", [t["arms"], method_figures.arms(t["arms"]), method_figures.tokens_vs_rate(t["arms"])]),
-        *(_card(run) if card else ()),
+        ("Methods", [t["arms"], method_figures.arms(t["arms"]), method_figures.tokens_vs_rate(t["arms"])]),
+        *(_sensitivity(run) if sensitivity else ()),
         ("Paired differences", [t["paired"], method_figures.paired_diff(t["paired"])]),
         ("Why programs fail", [method_figures.reason_by(t["results"]), figures.ladder(t["results"])]),
         ("Branch selection", [t["selection"], method_figures.branch_selection(t["selection"])]),
@@ -125,12 +126,12 @@ def write_report(run: Run, card: bool = False) -> Path:
                 figures.calibration(t["calibration"]),
             ],
         ),
-        ("Data", [figures.collected(t["rollouts"]), figures.influence(shipped_influence(run))]),
+        ("Data", [figures.collected(t["rollouts"]), figures.latent_sensitivity(shipped_sensitivity(run))]),
     ]
     return html_report.report_html(sections, run.folder / "report" / "index.html", f"Parallax: run {params.run}")
 
 
-def _card(run: Run) -> list[tuple[str, list]]:
+def _sensitivity(run: Run) -> list[tuple[str, list]]:
     """The sections of the report card's tables, which stage 07 left in the run's folder."""
     t = {name: run.table(name) for name in ("differences", "gaps", "breadth", "margins", "repairs", "variations")}
     trained, against = subgroups.by_setting(t["variations"]), t["differences"].drop(columns="comparison")
@@ -146,11 +147,11 @@ def _card(run: Run) -> list[tuple[str, list]]:
 
 
 def summary(folder: Path) -> str:
-    """The table of arms and where things lie: what `run` prints last."""
+    """The table of methods and where things lie: what `run` prints last."""
     lines = []
     if (folder / "arms.parquet").exists():
         arms = read_table(folder, "arms")
         shown = [name for name in SUMMARY if name in arms and (name != "repair" or arms[name].any())]
-        lines += ["", arms[shown].round(3).to_string(index=False), ""]
+        lines += ["", as_text(arms[shown]), ""]
     lines += [f"executed notebooks  {folder / 'notebooks'}", f"report              {folder / 'report' / 'index.html'}"]
     return "\n".join(lines)

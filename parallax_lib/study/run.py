@@ -1,6 +1,6 @@
 """An open run: its parameters, folder and journal, its tasks, and the verdicts on what was written for them.
 
-Knows suites and verdicts.  Knows nothing of models, latents or arms.
+Knows suites and verdicts.  Knows nothing of models, latents or methods.
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ def title(run: Run) -> str:
 
 def known_runs() -> list[str]:
     """Names of the parameter files and of the folders of runs."""
-    made = (path.name for path in (ROOT / "data" / "runs").glob("*") if path.is_dir())
-    return sorted({path.stem for path in (ROOT / "params").glob("*.yaml")} | set(made))
+    existing = (path.name for path in (ROOT / "data" / "runs").glob("*") if path.is_dir())
+    return sorted({path.stem for path in (ROOT / "params").glob("*.yaml")} | set(existing))
 
 
 def open_params(params: Params, say: bool = False) -> Run:

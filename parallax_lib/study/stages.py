@@ -84,16 +84,16 @@ def cross_validate(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Stage 03, second half, with `prm.folds`: (what every chooser takes among the collected trajectories of each task, by PRMs
     that never saw its family; what choosers that run N programs take).  Empty without folds."""
     if run.shipped:
-        return run.table("crossfit"), run.table("crossfit_filtered")
+        return run.table("cross_validation"), run.table("cross_validation_filtered")
     if not run.params.prm.folds:
         return pd.DataFrame(), pd.DataFrame()
     rows, vectors, _ = training_rows(run)
-    chosen = run.keep("crossfit", cross_validation.table(run, rows, vectors))
-    run.keep("crossfit_differences", comparisons.differences(chosen))
-    run.keep("crossfit_gaps", comparisons.gap_closed(chosen))
-    run.keep("crossfit_families", comparisons.by_family(chosen))
+    chosen = run.keep("cross_validation", cross_validation.table(run, rows, vectors))
+    run.keep("cross_validation_differences", comparisons.differences(chosen))
+    run.keep("cross_validation_gaps", comparisons.gap_closed(chosen))
+    run.keep("cross_validation_families", comparisons.by_family(chosen))
     ran = cross_validation.filtered(rows, cross_validation.mean_scores(run, rows, vectors))
-    return chosen, run.keep("crossfit_filtered", ran)
+    return chosen, run.keep("cross_validation_filtered", ran)
 
 
 def translate(run: Run) -> pd.DataFrame:

@@ -98,9 +98,9 @@ def train_prm(run: Run, kind: str | torch.nn.Module, rows: pd.DataFrame, vectors
     targets, counts = reward_labels.label(rows, vectors.shape[1])
     groups = rows["root"].astype("category").cat.codes.to_numpy()
     contexts = prompt_states(run, rows)
-    told = [targets.tolist(), list(rows["capture_id"]), rows["split"].tolist(), read_by(run, vectors)]
+    inputs = [targets.tolist(), list(rows["capture_id"]), rows["split"].tolist(), read_by(run, vectors)]
     code = source_digest(trial, kind, *methods.members(params, "loss"))
-    folder = _fresh_folder(run, kind, [prm_settings(run), run.params.seed, *told, code])
+    folder = _fresh_folder(run, kind, [prm_settings(run), run.params.seed, *inputs, code])
     with one_thread() if isinstance(kind, torch.nn.Module) or kind in SMALL_PRMS else nullcontext():
         model, history = train.fit_model(
             kind,

@@ -43,14 +43,14 @@ class Variation:
 def plan(run: Run) -> list[Variation]:
     """Every training of the report card: the run's own settings with one of them otherwise."""
     p, c = run.params.prm, run.params.report
-    made = []
+    variations = []
     for seed in c.seeds:
         base = Variation("", "", p.kind, p.loss, 1.0, FAMILIES, seed)
-        made += [replace(base, study="loss", setting=loss, loss=loss) for loss in c.losses]
-        made += [replace(base, study="model", setting=kind, kind=kind) for kind in dict.fromkeys((p.kind, *p.baselines))]
-        made += [replace(base, study="share", setting=f"{share:g}", share=share) for share in c.shares]
-        made += [replace(base, study="split", setting=split, split=split) for split in (FAMILIES, LEAKING)]
-    return made
+        variations += [replace(base, study="loss", setting=loss, loss=loss) for loss in c.losses]
+        variations += [replace(base, study="model", setting=kind, kind=kind) for kind in dict.fromkeys((p.kind, *p.baselines))]
+        variations += [replace(base, study="share", setting=f"{share:g}", share=share) for share in c.shares]
+        variations += [replace(base, study="split", setting=split, split=split) for split in (FAMILIES, LEAKING)]
+    return variations
 
 
 def table(run: Run, rows: pd.DataFrame, vectors: np.ndarray) -> pd.DataFrame:
@@ -61,16 +61,16 @@ def table(run: Run, rows: pd.DataFrame, vectors: np.ndarray) -> pd.DataFrame:
     """
     refuse_leaks(run, rows)
     material = Material(rows, vectors, prompt_states(run, rows))
-    told = [rows[name].tolist() for name in ("capture_id", "reward", "split")]
-    data = digest([dump(run.params)["prm"], run.params.seed, *told, read_by(run, vectors), source_digest(measure)])
+    inputs = [rows[name].tolist() for name in ("capture_id", "reward", "split")]
+    data = digest([dump(run.params)["prm"], run.params.seed, *inputs, read_by(run, vectors), source_digest(measure)])
     code = {name: source_digest(find_loss(name)) for name in dict.fromkeys((run.params.prm.loss, *run.params.report.losses))}
-    wanted = [(v, digest([data, v.kind, v.loss, code[v.loss], v.share, v.split, v.seed])) for v in plan(run)]
-    missing = {key: v for v, key in wanted if run.journal.get("variation", key) is None}
+    planned = [(v, digest([data, v.kind, v.loss, code[v.loss], v.share, v.split, v.seed])) for v in plan(run)]
+    missing = {key: v for v, key in planned if run.journal.get("variation", key) is None}
     keys, jobs = list(missing), list(missing.values())
-    for done, (i, told) in enumerate(each(partial(measure, run.params), material, jobs, run.folder, alone(run.params))):
-        run.journal.put("variation", keys[i], told)
+    for done, (i, row) in enumerate(each(partial(measure, run.params), material, jobs, run.folder, alone(run.params))):
+        run.journal.put("variation", keys[i], row)
         run.progress("variations", done + 1, len(keys))
-    out = [{"study": v.study, "setting": v.setting, "seed": v.seed} | run.journal.get("variation", key) for v, key in wanted]
+    out = [{"study": v.study, "setting": v.setting, "seed": v.seed} | run.journal.get("variation", key) for v, key in planned]
     return pd.DataFrame(out, columns=COLUMNS).astype(dict.fromkeys(COLUMNS[5:], float))
 
 
@@ -82,8 +82,8 @@ def measure(params: Params, material: Material, v: Variation) -> dict:
     model = trial(params, v.kind, material, split, loss=v.loss, seed=params.seed + v.seed)
     test, used = split == "test", rows[split == "train"]
     scores = prm_model.scores(model, vectors[test].astype(np.float32), None if contexts is None else contexts[test]).numpy()
-    told = {"train_rows": len(used), "train_tasks": int(used["task"].nunique())}
-    return told | judged(scores, targets[test], counts[test], params.prm.threshold) | picked(rows[test], scores)
+    row = {"train_rows": len(used), "train_tasks": int(used["task"].nunique())}
+    return row | judged(scores, targets[test], counts[test], params.prm.threshold) | picked(rows[test], scores)
 
 
 def resplit(rows: pd.DataFrame, v: Variation) -> np.ndarray:
@@ -112,8 +112,8 @@ def picked(rows: pd.DataFrame, scores: np.ndarray) -> dict:
     groups = groups[groups.groupby("group")["reward"].transform("nunique") > 1]
     if groups.empty:
         return {"pairwise": None, "gain": None}
-    told = branch_selection.branch_selection(groups, tol=0.05).iloc[0]
-    return {name: _known(float(told[name])) for name in ("pairwise", "gain")}
+    selection = branch_selection.branch_selection(groups, tol=0.05).iloc[0]
+    return {name: _known(float(selection[name])) for name in ("pairwise", "gain")}
 
 
 def _known(value: float) -> float | None:

@@ -34,7 +34,7 @@ def prompt(tokenizer, source_api: str, target_api: str, source: str, past: tuple
     turns = messages(source_api, target_api, source, past)
     if not tokenizer.chat_template:
         return "\n\n".join(t["content"] for t in turns) + "\n\n"
-    told = [t["content"] for t in turns if t["role"] != "assistant"]
+    contents = [t["content"] for t in turns if t["role"] != "assistant"]
     why = "it leaves out what the user asks"
     for form in (turns, _folded(turns, 2), _folded(turns, len(turns))):
         try:
@@ -42,7 +42,7 @@ def prompt(tokenizer, source_api: str, target_api: str, source: str, past: tuple
         except Exception as e:  # any: a template is a foreign program
             why = " ".join(f"{type(e).__name__}: {e}".split())[:160]
             continue
-        if all(content in text for content in told):
+        if all(content in text for content in contents):
             return text
     raise UserError(f"translator.model: its chat template takes no translation ({why}); mend or remove chat_template.jinja in its folder")
 
@@ -65,5 +65,5 @@ def prompt_tokens(tokenizer, source_api: str, target_api: str, source: str, past
 
 
 def repair_turn(log: str) -> str:
-    """What a repair round adds: compiler or run-time feedback, never the oracle's data."""
+    """What a repair round adds: compiler or run-time feedback, never the expected output."""
     return f"The program failed:\n{log.strip()[:1500]}\nWrite the corrected program."

@@ -52,8 +52,8 @@ def _forge(params: Suite) -> list[Kernel]:
         "all": generator.ALL_FAMILIES,
         "mostly_heldout": generator.TRAIN_FAMILIES + 3 * generator.HELDOUT_FAMILIES,
     }[params.forge_families]
-    wanted = [(families, params.forge_count), (composed_patterns.FAMILIES, params.forge_wide)]
-    return [generator.as_kernel(generator.sample(params.forge_seed + k, some)) for some, count in wanted for k in range(count)]
+    draws = [(families, params.forge_count), (composed_patterns.FAMILIES, params.forge_wide)]
+    return [generator.as_kernel(generator.sample(params.forge_seed + k, some)) for some, count in draws for k in range(count)]
 
 
 def _hecbench(params: Suite) -> list[Kernel]:

@@ -25,10 +25,10 @@ FILE = {"serial": "main.cpp", "omp": "main.cpp", "cuda": "main.cu"}
 
 @dataclass(frozen=True)
 class Kernel:
-    """One benchmark program in up to three APIs, each a single file, with the arguments its oracle uses.
+    """One benchmark program in up to three APIs, each a single file, with the arguments of its checked runs.
 
-    oracle: "shared" compares numbers with the kernel's serial (else omp) program, "own" line by line with the task's own
-    source.  strength: what the oracle can tell, where it is known.  unshown: APIs whose text is for references only and
+    oracle: how outputs are compared, "shared": numbers with the kernel's serial (else omp) program, "own": line by line with the task's own
+    source.  strength: what comparing outputs can tell, where it is known.  unshown: APIs whose text is for references only and
     never a task's source.  inputs: files that a run sees read-only in ../job/inputs/.  varies: of each argument of the hidden inputs
     one of VARIES; () for a kernel whose inputs are fixed.  given: of each API what its programs are put together with.
     asked: the directions that a suite asks for, () for all between `sources`; a target then needs no program of its own.
@@ -106,24 +106,24 @@ def put_together(kernel: Kernel) -> Kernel:
 
 def tasks(kernels: list[Kernel], directions: tuple[str, ...]) -> list[Task]:
     """Every (kernel, direction) whose two APIs the kernel has; a suite with none is refused."""
-    made = []
+    found = []
     for kernel in kernels:
         for direction in directions:
             source, target = direction.split("-")
             able = direction in kernel.asked if kernel.asked else target in kernel.sources
             if able and source in kernel.sources and source not in kernel.unshown:
-                made.append(Task(kernel, source, target))
-    if not made:
+                found.append(Task(kernel, source, target))
+    if not found:
         raise UserError(f"suite: no kernel has the sources that {', '.join(directions)} need; check suite.root and suite.directions")
-    return made
+    return found
 
 
-def split_of(family: str, params: Suite, seen: Collection[str] = ()) -> str:
+def split_of(family: str, params: Suite, trained_on: Collection[str] = ()) -> str:
     """ "train", "valid" or "test" of a kernel family: a hash decides, so adding families moves none.
 
-    `seen` families (those the translator itself was trained on) are always "train".
+    `trained_on` families (those the translator itself was trained on) are always "train".
     """
-    if family in seen:
+    if family in trained_on:
         return "train"
     text = f"{params.split_seed}:{family}".encode()
     place = int(hashlib.sha256(text).hexdigest()[:8], 16) / 16**8

@@ -53,11 +53,11 @@ ALIGNMENTS = {"soft": soft, "ridge": ridge, "identity": identity}
 def reader(align: Align, reads: str) -> Align:
     """State (..., D) -> what a PRM reads of it.
 
-    states: the state.  words: the input embedding that it is aligned to, which the translator is fed.  both: (..., 2 D).
+    states: the state.  embeddings: the input embedding that it is aligned to, which the translator is fed.  both: (..., 2 D).
     """
     if reads == "states":
         return lambda h: h
-    return align if reads == "words" else lambda h: torch.cat([h, align(h)], dim=-1)
+    return align if reads == "embeddings" else lambda h: torch.cat([h, align(h)], dim=-1)
 
 
 def ridge_map(w_out: torch.Tensor, w_in: torch.Tensor, ridge: float) -> torch.Tensor:

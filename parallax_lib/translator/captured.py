@@ -181,11 +181,11 @@ class Captured:
             with torch.cuda.stream(stream):
                 self._call(slab, graph)
             torch.cuda.current_stream().wait_stream(stream)
-            made = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(made, pool=self.pool):
+            cuda_graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(cuda_graph, pool=self.pool):
                 graph.hidden = self._call(slab, graph)
         except RuntimeError:
             self.graphs = False
             torch.cuda.synchronize()
             return
-        self.pool, graph.graph = made.pool(), made
+        self.pool, graph.graph = cuda_graph.pool(), cuda_graph

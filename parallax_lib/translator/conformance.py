@@ -55,18 +55,18 @@ def check(translator: Translator, say: Callable[[str], None] = print) -> str:
     few = _attempt(kind, lambda: first_layers(translator))
     for lengths, at in ((SHORT, ""), ((long, 7), beyond)):
         _compare(kind, "hidden states", lengths, EXACT, lambda n=lengths: worst(few, n, lambda h: h, few.body), at)
-    told = f"{kind}: agrees with its own forward on prompts of {SHORT[0]} and {long} tokens"
+    message = f"{kind}: agrees with its own forward on prompts of {SHORT[0]} and {long} tokens"
     if window is not None and not passed:
-        told += f"; its window of {window} tokens was not passed"
-        say(told)
-    return told
+        message += f"; its window of {window} tokens was not passed"
+        say(message)
+    return message
 
 
 def _compare(kind: str, what: str, lengths: tuple[int, ...], bound: float, difference: Callable[[], float], beyond: str = "") -> None:
     off = _attempt(kind, difference)
     if not off <= bound:  # not a number is refused, too
-        told = f"the engine's {what} differ from the model's own by {off:.1%} of their spread on prompts of {lengths[0]} tokens{beyond}"
-        raise UserError(f"translator.model: {kind} is not supported: {told}; choose a model of another architecture")
+        problem = f"the engine's {what} differ from the model's own by {off:.1%} of their spread on prompts of {lengths[0]} tokens{beyond}"
+        raise UserError(f"translator.model: {kind} is not supported: {problem}; choose a model of another architecture")
 
 
 def _attempt(kind: str, act: Callable[[], Any]) -> Any:
@@ -77,8 +77,8 @@ def _attempt(kind: str, act: Callable[[], Any]) -> Any:
         raise
     except Exception as e:  # any: it is another library's code, on a model that it was not written for
         why = " ".join(f"{type(e).__name__}: {e}".split())[:160]
-        told = f"the engine cannot run it ({why}); choose a model of another architecture"
-        raise UserError(f"translator.model: {kind} is not supported: {told}") from None
+        problem = f"the engine cannot run it ({why}); choose a model of another architecture"
+        raise UserError(f"translator.model: {kind} is not supported: {problem}") from None
 
 
 def window_of(translator: Translator) -> int | None:
@@ -142,11 +142,11 @@ def worst(translator: Translator, lengths: tuple[int, ...], read: Callable, own:
     said.append(read(state.hidden))
     said.append(read(engine.step(translator, state, last).hidden))
     found = 0.0
-    for row, made in enumerate(torch.stack(said, dim=1)):
+    for row, ours in enumerate(torch.stack(said, dim=1)):
         embeds = torch.cat([translator.embed(ids[row]), rivals[row, winner[row]][None], last[row][None]])
         made_by = own(inputs_embeds=embeds[None])
-        wanted = (made_by.logits if "logits" in made_by else made_by.last_hidden_state)[0, -3:].float()
-        spread = (wanted - wanted.mean(-1, keepdim=True)).norm(dim=-1)
-        off = float(((made.float() - wanted).norm(dim=-1) / spread).max())
+        expected = (made_by.logits if "logits" in made_by else made_by.last_hidden_state)[0, -3:].float()
+        spread = (expected - expected.mean(-1, keepdim=True)).norm(dim=-1)
+        off = float(((ours.float() - expected).norm(dim=-1) / spread).max())
         found = off if not off <= found else found
     return found

@@ -74,12 +74,12 @@ def fold(mask: torch.Tensor, groups: int, window: int | None = None) -> torch.Te
     known = mask.__dict__.setdefault("folded", {})
     if (groups, window) not in known:
         B, _, Q, L = mask.shape
-        seen = mask
+        masked = mask
         if window is not None:
             asking, asked = mask.positions
-            seen = mask.masked_fill((asking[:, :, None] - asked[:, None] >= window)[:, None], float("-inf"))
+            masked = mask.masked_fill((asking[:, :, None] - asked[:, None] >= window)[:, None], float("-inf"))
         room = mask.new_empty(B, 1, groups, Q, aligned(L))
-        room[..., :L] = seen[:, :, None]
+        room[..., :L] = masked[:, :, None]
         known[groups, window] = room.view(B, 1, groups * Q, -1)[..., :L]
     return known[groups, window]
 
@@ -116,7 +116,7 @@ def forward(translator: Translator, state: State, embeds: torch.Tensor, live: to
     ahead = torch.zeros_like(live, dtype=torch.long) if packed else live.long().cumsum(1) - 1
     positions = state.position[:, None] + ahead.clamp(min=0)
     places = torch.cat([state.places, positions], dim=1)
-    mask = added(seen(state, live, packed), embeds.dtype)
+    mask = added(visible_columns(state, live, packed), embeds.dtype)
     graphs = captured(translator)
     if graphs and state.slab.length and live.shape[1] <= COLUMNS[-1]:
         state.slab = graphs.fix(state.slab, *live.shape)
@@ -150,7 +150,7 @@ def captured(translator: Translator) -> Captured | None:
     return known["captured"]
 
 
-def seen(state: State, live: torch.Tensor, packed: bool) -> torch.Tensor:
+def visible_columns(state: State, live: torch.Tensor, packed: bool) -> torch.Tensor:
     """Which columns, cached or new, each of the Q new ones sees: (B, Q, L + Q) bool."""
     B, Q = live.shape
     eye = torch.eye(Q, dtype=torch.bool, device=live.device)

@@ -1,7 +1,7 @@
-"""LoRA-trains a translator on forge programs to plan in K latent words and then write the program.
+"""LoRA-trains a translator on forge programs to write K plan tokens, one a latent step, and then the program.
 
 `python -m parallax_lib adapt --out data/adapter ...` made the adapter that ships.  Knows forge and the prompt form;
-knows no reward.  A sample is: prompt, K plan words, opening fence, program, closing fence, end.
+knows no reward.  A sample is: prompt, K plan tokens, opening fence, program, closing fence, end.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class AdaptConfig:
     tokens_per_step: int = 49_152
     max_tokens: int = 2_600  # longer samples are left out
     warmup: float = 0.05
-    label_noise: float = 0.3  # share of functions whose plan word is `parallel` whatever the loop needs
+    label_noise: float = 0.3  # share of functions whose plan token is `parallel` whatever the loop needs
     dressed: float = 0.7  # share of samples in other names and with helper functions (forge_guise)
     wide: float = 0.0  # share of samples from forge_wide: uneven bounds, bodies put together by a seed
     seed: int = 0
@@ -56,9 +56,9 @@ def sample_ids(tokenizer, seed: int, label_noise: float, dressed: float = 0.0, w
     """(token ids, labels) of one training sample; labels are IGNORE where nothing is learnt."""
     rng = random.Random(seed)
     source, target = rng.choice(DIRECTIONS).split("-")
-    guise = random.Random(f"guise {seed}").random() < dressed
+    dress = random.Random(f"guise {seed}").random() < dressed
     families = composed_patterns.FAMILIES if random.Random(f"wide {seed}").random() < wide else generator.TRAIN_FAMILIES
-    pair = finetuning_pairs.training_pair(generator.sample(seed, families), source, target, rng, label_noise, guise)
+    pair = finetuning_pairs.training_pair(generator.sample(seed, families), source, target, rng, label_noise, dress)
     length = rng.choice(PLAN_LENGTHS)
     words = (*pair.plan, *["none"] * length)[:length]
     ask = prompts.prompt_tokens(tokenizer, source, target, pair.source)
@@ -71,10 +71,10 @@ def sample_ids(tokenizer, seed: int, label_noise: float, dressed: float = 0.0, w
 
 
 def plan_token(tokenizer, word: str) -> int:
-    """A plan word is one token, with its leading space.  UserError where the tokenizer cuts it."""
+    """A plan token is one token, with its leading space.  UserError where the tokenizer cuts it."""
     ids = prompts.tokens(tokenizer, " " + word)
     if len(ids) != 1:
-        raise UserError(f"adapt: --base: its tokenizer makes {len(ids)} tokens of the plan word {word!r}; take a base that has it as one")
+        raise UserError(f"adapt: --base: its tokenizer makes {len(ids)} tokens of the plan token {word!r}; take a base that has it as one")
     return ids[0]
 
 
@@ -91,8 +91,8 @@ def corpus(folder: str, config: AdaptConfig) -> list[tuple[list[int], list[int]]
     shares = (config.label_noise, config.dressed, config.wide)
     jobs = [(folder, start + i, min(chunk, config.samples - i), shares) for i in range(0, config.samples, chunk)]
     with get_context("spawn").Pool(config.workers, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:  # Ctrl-C is the parent's
-        made = [s for part in pool.imap(_make, jobs) for s in part]
-    return [s for s in made if len(s[0]) <= config.max_tokens]
+        samples = [s for part in pool.imap(_make, jobs) for s in part]
+    return [s for s in samples if len(s[0]) <= config.max_tokens]
 
 
 def batches(samples: list, tokens: int, seed: int) -> Iterator[list]:
@@ -126,9 +126,9 @@ def loss_of(model, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     inner = model.get_base_model()
     translator = models.Translator(inner, None, "in training")
     hidden = translator.body(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
-    wanted = labels[:, 1:]
-    at = wanted != IGNORE
-    return F.cross_entropy(translator.logits(hidden[at]).float(), wanted[at])
+    targets = labels[:, 1:]
+    at = targets != IGNORE
+    return F.cross_entropy(translator.logits(hidden[at]).float(), targets[at])
 
 
 def train(config: AdaptConfig, base: str, out: Path) -> dict:
@@ -144,7 +144,7 @@ def train(config: AdaptConfig, base: str, out: Path) -> dict:
     plan = plan[: len(plan) // world * world]  # as many batches for each
     size = f"{len(samples)} samples, {sum(len(s[0]) for s in samples):,} tokens"
     print(f"{size}, {len(plan)} batches, {world} devices, made in {time.time() - clock:.0f} s", flush=True)
-    card = (out / "README.md").read_text() if (out / "README.md").exists() else None
+    readme = (out / "README.md").read_text() if (out / "README.md").exists() else None
     if world == 1:
         history = _train_one(0, 1, folder, plan, config, out)
     else:  # forked, so that the samples are not copied; nothing has used a GPU yet
@@ -162,7 +162,7 @@ def train(config: AdaptConfig, base: str, out: Path) -> dict:
         "history": history,
     }
     write_json(out / "training.json", record)
-    _describe(out, base, card)
+    _describe(out, base, readme)
     return record
 
 
@@ -197,21 +197,21 @@ def _train_one(rank: int, world: int, folder: str, plan: list, config: AdaptConf
     return history
 
 
-def _describe(out: Path, base: str, card: str | None) -> None:
-    """Mend what peft wrote beside the weights: the base model's name, not where it lies on this machine; the card that was there."""
+def _describe(out: Path, base: str, readme: str | None) -> None:
+    """Mend what peft wrote beside the weights: the base model's name, not where it lies on this machine; the README that was there."""
     settings = json.loads((out / "adapter_config.json").read_text())
     write_json(out / "adapter_config.json", settings | {"base_model_name_or_path": base})
-    if card is None:
+    if readme is None:
         (out / "README.md").unlink(missing_ok=True)
     else:
-        (out / "README.md").write_text(card)
+        (out / "README.md").write_text(readme)
 
 
 def _loop(model, plan: list, config: AdaptConfig, device: str, world: int = 1) -> list[dict]:
     """Train on the batches; with several processes a step takes one batch of each, and all keep the same weights."""
     weights = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=config.lr, betas=(0.9, 0.98), weight_decay=0.0)
-    start, history, seen, elapsed = time.time(), [], 0, 0.0
+    start, history, tokens, elapsed = time.time(), [], 0, 0.0
     for step, group in enumerate(plan):
         done = max(step / len(plan), elapsed / (60 * config.minutes) if config.minutes else 0.0)
         if done >= 1:
@@ -226,9 +226,9 @@ def _loop(model, plan: list, config: AdaptConfig, device: str, world: int = 1) -
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        seen += ids.numel() * world
+        tokens += ids.numel() * world
         if step % 20 == 0 or step == len(plan) - 1:
-            row = {"step": step, "loss": round(loss.item(), 4), "tokens": seen, "seconds": round(time.time() - start, 1)}
+            row = {"step": step, "loss": round(loss.item(), 4), "tokens": tokens, "seconds": round(time.time() - start, 1)}
             history.append(row)
             if world == 1 or dist.get_rank() == 0:
                 print(json.dumps(row), flush=True)

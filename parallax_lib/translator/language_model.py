@@ -61,8 +61,8 @@ class Translator:
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Logits (..., V) of last hidden states (..., D): scaled and capped by the model's own forward."""
-        made = self._head(inputs_embeds=hidden.reshape(1, -1, hidden.shape[-1]), use_cache=False).logits
-        return made.view(*hidden.shape[:-1], -1)
+        logits = self._head(inputs_embeds=hidden.reshape(1, -1, hidden.shape[-1]), use_cache=False).logits
+        return logits.view(*hidden.shape[:-1], -1)
 
     @cached_property
     def _head(self) -> Any:

@@ -27,11 +27,11 @@ Choose = Callable[..., torch.Tensor | tuple[torch.Tensor, torch.Tensor]]
 
 @dataclass(frozen=True)
 class Trajectory:
-    """K latent steps of B rows: the chosen states before alignment, which candidate each was, the nearest words."""
+    """K latent steps of B rows: the chosen states before alignment, which candidate each was, the nearest tokens."""
 
     latents: torch.Tensor  # (B, K, D)
     picks: torch.Tensor  # (B, K) long, 0 is the unperturbed state
-    words: list[list[str]]  # B x K, argmax token of every chosen state: what the plan reads like
+    tokens: list[list[str]]  # B x K, argmax token of every chosen state: what the plan reads like
     state: engine.State
 
 
@@ -67,8 +67,8 @@ def think(
     for t in range(params.steps):
         rivals = propose(state.hidden, candidates, params, [derive_seed(s, t) for s in row_seeds], sigmas, translator)
         ahead = engine.step_candidates(translator, state, align(rivals)) if lookahead and t + 1 < params.steps else None
-        made = choose(t, rivals) if ahead is None else choose(t, rivals, ahead)
-        parents, pick = made if isinstance(made, tuple) else (None, made)
+        choice = choose(t, rivals) if ahead is None else choose(t, rivals, ahead)
+        parents, pick = choice if isinstance(choice, tuple) else (None, choice)
         if parents is not None:
             state, rivals = engine.select(state, parents), rivals[parents]
             latents, picks = [x[parents] for x in latents], [x[parents] for x in picks]
@@ -88,12 +88,12 @@ def take(trajectory: Trajectory, rows: list[int]) -> Trajectory:
     """Some rows of a trajectory, none twice; the others' cache is given up."""
     index = torch.tensor(rows, dtype=torch.long, device=trajectory.picks.device)
     return Trajectory(
-        trajectory.latents[index], trajectory.picks[index], [trajectory.words[i] for i in rows], engine.drop(trajectory.state, index)
+        trajectory.latents[index], trajectory.picks[index], [trajectory.tokens[i] for i in rows], engine.drop(trajectory.state, index)
     )
 
 
 @torch.inference_mode()
 def read_plan(translator: Translator, latents: torch.Tensor) -> list[list[str]]:
-    """The nearest word of every latent (B, K, D): B lists of K."""
+    """The nearest token of every latent (B, K, D): B lists of K."""
     tokens = translator.logits(latents).argmax(-1)
     return [[translator.tokenizer.decode([t]).strip() or "·" for t in row] for row in tokens.tolist()]

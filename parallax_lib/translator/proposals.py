@@ -37,11 +37,11 @@ def propose(
         return rivals
     sigma = torch.full((len(hidden),), params.sigma) if sigmas is None else sigmas
     sigma = sigma.to(hidden.device)[:, None, None]  # (B, 1, 1)
-    made = find(PROPOSALS, params.proposal, "latent.proposal")(hidden.float()[:, None], count - 1, sigma, seeds, params, translator)
-    if made.shape != rivals[:, 1:].shape:
-        told = f"latent.proposal: {params.proposal!r} gives {list(made.shape)} where {list(rivals[:, 1:].shape)} is asked for"
-        raise UserError(f"{told}; return (B, count, D)")
-    rivals[:, 1:] = made.to(hidden.dtype)
+    proposed = find(PROPOSALS, params.proposal, "latent.proposal")(hidden.float()[:, None], count - 1, sigma, seeds, params, translator)
+    if proposed.shape != rivals[:, 1:].shape:
+        problem = f"latent.proposal: {params.proposal!r} gives {list(proposed.shape)} where {list(rivals[:, 1:].shape)} is asked for"
+        raise UserError(f"{problem}; return (B, count, D)")
+    rivals[:, 1:] = proposed.to(hidden.dtype)
     return rivals
 
 
@@ -66,10 +66,10 @@ def mc_dropout(h, count, sigma, seeds, params, translator):
 
 
 def logits(h, count, sigma, seeds, params, translator):
-    """N(0, sigma^2) on the logits of the state's likeliest words, by the smallest change of the state that does it."""
+    """N(0, sigma^2) on the logits of the state's likeliest tokens, by the smallest change of the state that does it."""
     head = translator.model.get_output_embeddings().weight
-    noise = sigma * normal(seeds, (count, params.words)).to(h.device)  # (B, count, words)
-    return h + noise @ word_directions(h[:, 0], head, params.words) / translator.logit_scale
+    noise = sigma * normal(seeds, (count, params.words)).to(h.device)  # (B, count, tokens)
+    return h + noise @ token_directions(h[:, 0], head, params.words) / translator.logit_scale
 
 
 def pca(h, count, sigma, seeds, params, translator):
@@ -81,13 +81,13 @@ def pca(h, count, sigma, seeds, params, translator):
 PROPOSALS = {"gaussian": gaussian, "logits": logits, "pca": pca, "mc_dropout": mc_dropout, "none": none}
 
 
-def word_directions(hidden: torch.Tensor, head: torch.Tensor, words: int) -> torch.Tensor:
-    """(B, words, D): adding the i-th adds 1 to the logit of the i-th likeliest word and 0 to those of the others."""
-    likeliest = (hidden.to(head.dtype) @ head.T).float().topk(words, dim=-1).indices
-    rows = head[likeliest].float()  # (B, words, D)
+def token_directions(hidden: torch.Tensor, head: torch.Tensor, tokens: int) -> torch.Tensor:
+    """(B, tokens, D): adding the i-th adds 1 to the logit of the i-th likeliest token and 0 to those of the others."""
+    likeliest = (hidden.to(head.dtype) @ head.T).float().topk(tokens, dim=-1).indices
+    rows = head[likeliest].float()  # (B, tokens, D)
     gram = rows @ rows.transpose(1, 2)
-    small = 1e-4 * gram.diagonal(dim1=1, dim2=2).mean(-1)[:, None, None]  # two words may have nearly one embedding
-    return torch.linalg.solve(gram + small * torch.eye(words, device=head.device), rows)
+    small = 1e-4 * gram.diagonal(dim1=1, dim2=2).mean(-1)[:, None, None]  # two tokens may have nearly one embedding
+    return torch.linalg.solve(gram + small * torch.eye(tokens, device=head.device), rows)
 
 
 @cache

@@ -144,10 +144,10 @@ def _failing(part: Part, bench: Bench, judged: Judged, references: References) -
         return trouble
     stages = {"races": "off", "timing": "off", **(part.changes or {})}
     alone = replace(bench, limits=_roomy(bench.limits), journal=None, admission="", **stages)
-    for code, api, wanted in part.programs:
+    for code, api, expected in part.programs:
         task = known.TASKS[api]
         tries = (judged(f"// {uuid.uuid4()}\n{code}", task, alone, _reference(task, alone, references)) for _ in range(2))
-        wrong = [got for verdict in tries if (got := _differs(verdict, wanted, alone))]
+        wrong = [got for verdict in tries if (got := _differs(verdict, expected, alone))]
         if len(wrong) == 2:
             return part.more(alone, wrong[1])
     return ""
@@ -160,8 +160,8 @@ def _reference(task: Task, bench: Bench, references: References) -> Reference:
     return references[key]
 
 
-def _differs(verdict: Verdict, wanted: str, bench: Bench) -> str:
-    reason, _, more = wanted.partition(" ")
+def _differs(verdict: Verdict, expected: str, bench: Bench) -> str:
+    reason, _, more = expected.partition(" ")
     counted = bench.toolchains["omp"].llvm.libomp if more == "parallel" else True
     shown = {"parallel": verdict.parallel == "yes" or not counted, "race-free": verdict.race_free == "yes",
              "on the device": parallel_evidence.ON_DEVICE in verdict.parallel_evidence,
@@ -172,7 +172,7 @@ def _differs(verdict: Verdict, wanted: str, bench: Bench) -> str:
     said = {"race-free": verdict.race_evidence, "parallel": verdict.parallel_evidence}.get(more, "") if verdict.reason == reason else ""
     log = "\n".join(filter(None, (verdict.log, said, verdict.reason if verdict.reason in ("memory_limit", "timeout") else "")))
     got = verdict.reason if verdict.reason != reason else f"not {more}"
-    return f"a program that must be {wanted} is {got}: {remedies.remedy(log or verdict.checked, bench.limits, BUILD_LIMITS)}"
+    return f"a program that must be {expected} is {got}: {remedies.remedy(log or verdict.checked, bench.limits, BUILD_LIMITS)}"
 
 
 def _without(api: str, what: str, **changes) -> Callable[[Bench], Bench]:
@@ -187,7 +187,7 @@ def _without(api: str, what: str, **changes) -> Callable[[Bench], Bench]:
 
 
 def _no_stage(api: str) -> Callable[[Bench], str]:
-    return lambda bench: races.why_not(bench.toolchains[api], bench.level.name) or ("not asked for" if not races.wanted(bench, api) else "")
+    return lambda bench: races.why_not(bench.toolchains[api], bench.level.name) or ("" if races.applies(bench, api) else "not asked for")
 
 
 def _cannot(api: str) -> Callable[[Bench], str]:
@@ -212,7 +212,7 @@ def _crowded(bench: Bench) -> str:
 def _refusals(bench: Bench, why: str) -> str:
     """With what the sandbox refused the driver, where CUDA runs on a GPU."""
     cuda = bench.toolchains["cuda"]
-    found = denials.seen(known.CUDA, cuda, bench.level) if cuda.gpu else []
+    found = denials.refused(known.CUDA, cuda, bench.level) if cuda.gpu else []
     return f"{why}; refused there: {', '.join(found[:6])}" if found else why
 
 

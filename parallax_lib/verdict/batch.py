@@ -51,23 +51,18 @@ def judge_many(
     keys = [_identity(code, task, bench) for code, task in items]
     distinct = dict(zip(keys, items, strict=True))
     new = set(distinct) - (journal.known("verdict", distinct) if journal else set())
-    pool, verdicts = _pool(min(workers, len(distinct))), {}
+    needed = {reference_key(t.kernel, t.source, bench): t for code, t in distinct.values() if code}
+    pool, verdicts, total = _pool(min(workers, len(distinct))), {}, len(needed) + len(distinct)
 
     def fallen(key: str, verdict: Verdict) -> None:
         if key in new and readmission.watch(bench).note(key, verdict):
             readmission.look(bench, admitted, validate.judged)
 
     try:
-        tasks = [task for code, task in distinct.values() if code]
-        wanted = {reference_key(t.kernel, t.source, bench): t for t in tasks}
-        total = len(wanted) + len(distinct)
-        references = _fallen({key: pool.submit(_reference, t, bench) for key, t in wanted.items()}, lambda done: progress(done, total))
+        references = _fallen({key: pool.submit(_reference, t, bench) for key, t in needed.items()}, lambda done: progress(done, total))
         for some in batched(distinct.items(), readmission.EVERY):  # not more than are judged between two looks at the machine
-            futures = {}
-            for key, (code, task) in some:
-                reference = references.get(reference_key(task.kernel, task.source, bench))
-                futures[key] = pool.submit(validate.judged, code, task, bench, reference)
-            start = len(wanted) + len(verdicts)
+            futures = _submit(pool, some, references, bench)
+            start = len(needed) + len(verdicts)
             verdicts |= _fallen(futures, lambda done, start=start: progress(start + done, total), fallen)
     except BrokenProcessPool:
         raise UserError("validation.workers: a judging process was killed (memory?); run again with fewer, verdicts are kept") from None
@@ -93,6 +88,15 @@ def _pool(workers: int) -> Executor:
     context = get_context("forkserver")  # a fork of this process would take its threads' locks along
     context.set_forkserver_preload([__name__])
     return ProcessPoolExecutor(max_workers=workers, mp_context=context)
+
+
+def _submit(pool: Executor, items: list[tuple[str, tuple]], references: dict[str, Reference], bench: Bench) -> dict[str, Future]:
+    """A verdict to come for each of the items (key, (code, task))."""
+    futures = {}
+    for key, (code, task) in items:
+        reference = references.get(reference_key(task.kernel, task.source, bench))
+        futures[key] = pool.submit(validate.judged, code, task, bench, reference)
+    return futures
 
 
 def _fallen(futures: dict[str, Future], progress: Callable[[int], None], each: Callable[[str, Any], None] = lambda key, got: None) -> dict:

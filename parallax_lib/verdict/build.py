@@ -51,7 +51,7 @@ objdump -d --no-show-raw-insn main.o > code.txt
 {{ sed -n 's/^ *[0-9]* \(\.[^ ]*\) .*/@section \1/p' sections.txt
 sed -n 's/^ *[0-9a-f]*:[ \t]*\(syscall\|sysenter\|int  *$0x80\|svc\)/@instruction \1/p
 s/^ *[0-9a-f]*:[ \t]*\(lock\|xchg .*(\|ld[a-z]*xr\|ldadd\|ldset\|ldclr\|cas\|swp\).*/@atomic/p' code.txt | uniq
-}} >> {SYMBOLS}"""  # for gates and ablation: the object file's sections, raw system calls and atomic updates of memory, after
+}} >> {SYMBOLS}"""  # for checks and control runs: the object file's sections, raw system calls and atomic updates of memory, after
 LOOK = f"nm main.o > {SYMBOLS}\n{PARTS}"  # what it defines and needs
 SEGMENTS = f"readelf -lW {PROGRAM} | sed -n 's/.* RWE .*/@section writable-and-executable/p' >> {SYMBOLS}"
 LOCALISE = ["objcopy", "--keep-global-symbol=main", "main.o"]  # names in C are as written: so they replace nothing of the system's

@@ -43,12 +43,12 @@ def why_not(toolchain: Toolchain, level: Level) -> str:
 def _why_not(toolchain: Toolchain, level: Level) -> str:
     if not toolchain.can_run or not all(toolchain.cupti):
         return "not installed" if toolchain.can_run else "no GPU"
-    made, why = library(toolchain, level)
-    if not made:
+    binary, why = library(toolchain, level)
+    if not binary:
         return f"probes/cupti.cpp does not build: {why}"
     built = build(KNOWN[toolchain.api], toolchain, (), level)
     env = INJECTED | (llvm.MANDATORY if toolchain.api == "omp" else {})
-    ran = execute(built.program, toolchain, (), LIMITS, level, env, {LIBRARY: made}) if built.reason == "ok" else None
+    ran = execute(built.program, toolchain, (), LIMITS, level, env, {LIBRARY: binary}) if built.reason == "ok" else None
     if ran is None or ran.reason != "ok":
         return f"a program that it watches does not run: {(ran.log if ran else built.log)[:200]}"
     return "" if ran.proof.get("device_kernels", "0") != "0" else f"it does not see a known kernel: {ran.proof}"
@@ -66,5 +66,5 @@ def library(toolchain: Toolchain, level: Level) -> tuple[bytes, str]:
     files = {"cupti.cpp": (PROBES / "cupti.cpp").read_bytes()}
     limits = replace(BUILD_LIMITS, tmp_mb=64)
     out = sandbox.run(["/bin/sh", "-ec", script], files, limits, level, outputs=(LIBRARY,), roots=toolchain.roots)
-    made = out.files.get(LIBRARY, b"")
-    return made, "" if made else (out.stderr.strip() or out.status).splitlines()[0][:200]
+    binary = out.files.get(LIBRARY, b"")
+    return binary, "" if binary else (out.stderr.strip() or out.status).splitlines()[0][:200]

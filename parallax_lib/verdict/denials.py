@@ -17,13 +17,13 @@ LINE = re.compile(r"^@denied (.+)$", re.M)
 LIMITS = Limits(cpu_s=20, memory_mb=4096)
 
 
-def seen(code: str, toolchain: Toolchain, level: Level) -> list[str]:
+def refused(code: str, toolchain: Toolchain, level: Level) -> list[str]:
     """One line for each different call that was refused while the program ran once; a line that says so where it could not be run."""
     command = ["g++", "-shared", "-fPIC", "-O1", "-w", f"{JOB}/denied.cpp", "-o", LIBRARY, "-ldl"]
     files = {"denied.cpp": (PROBES / "denied.cpp").read_bytes()}
-    made = sandbox.run(command, files, BUILD_LIMITS, level, outputs=(LIBRARY,), roots=toolchain.roots).files.get(LIBRARY)
+    library = sandbox.run(command, files, BUILD_LIMITS, level, outputs=(LIBRARY,), roots=toolchain.roots).files.get(LIBRARY)
     built = build(code, toolchain, (), level)
-    if not made or built.reason != "ok":
-        return [f"not looked at: {'the library' if not made else 'the program'} does not build"]
-    ran = execute(built.program, toolchain, ("1000", "7"), LIMITS, level, {"LD_PRELOAD": f"{JOB}/{LIBRARY}"}, {LIBRARY: made})
+    if not library or built.reason != "ok":
+        return [f"not looked at: {'the library' if not library else 'the program'} does not build"]
+    ran = execute(built.program, toolchain, ("1000", "7"), LIMITS, level, {"LD_PRELOAD": f"{JOB}/{LIBRARY}"}, {LIBRARY: library})
     return list(dict.fromkeys(LINE.findall(ran.outcome.stderr)))

@@ -87,6 +87,6 @@ def _library(toolchain: Toolchain, limits: Limits, level: Level) -> bytes:
     compile_it = shlex.join([toolchain.compiler, *toolchain.flags, *HOST, "-c", "include/runtime.cpp", "-o", "runtime.o"])
     out = sandbox.run(["/bin/sh", "-ec", f"{UNPACK}\n{compile_it}"], {"include.tar": _headers()}, limits, level,
                       outputs=("runtime.o",), roots=toolchain.roots)  # fmt: skip
-    if made := out.files.get("runtime.o", b""):
-        LIBRARIES[key] = made
-    return made
+    if compiled := out.files.get("runtime.o", b""):
+        LIBRARIES[key] = compiled
+    return compiled

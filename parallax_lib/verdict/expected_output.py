@@ -63,14 +63,14 @@ def learn(own: list[tuple[Line, ...]], other: list[tuple[Line, ...]] = (), relat
     if not any(runs):
         return "the reference prints nothing but times"
     runs = _shared_lines(runs)
-    base, mine, others = runs[0], runs[: len(own)], runs[len(own) :]
-    if any(_lengths(run) != _lengths(base) for run in mine):
+    base, own_runs, others = runs[0], runs[: len(own)], runs[len(own) :]
+    if any(_lengths(run) != _lengths(base) for run in own_runs):
         return "the reference's own runs print different lines"
     if any(_lengths(run) != _lengths(base) for run in others):
         return "the kernel's own implementations print different lines"
     rows, still = [], {}
     for i, line in enumerate(base):
-        here = [tuple(run[i].tokens for run in kind) for kind in (mine, others)]
+        here = [tuple(run[i].tokens for run in kind) for kind in (own_runs, others)]
         unmoved = all(tokens == line.tokens for kind in here for tokens in kind)
         row = still.get(line.tokens) if unmoved else None
         row = row or (_still(line, relative) if unmoved else _tolerances(line, *here, relative))
@@ -147,7 +147,7 @@ def _tolerances(line: Line, own: tuple[tuple[Token, ...], ...], other: tuple[tup
     """One for each token of a line, from the tokens of each run."""
     floor = _floor(line)
     columns = zip(zip(*own, strict=True), zip(*other, strict=True) if other else [()] * len(line.tokens), strict=True)
-    return tuple(_tolerance(line.tokens, j, mine, others, relative, floor) for j, (mine, others) in enumerate(columns))
+    return tuple(_tolerance(line.tokens, j, ours, others, relative, floor) for j, (ours, others) in enumerate(columns))
 
 
 def _tolerance(

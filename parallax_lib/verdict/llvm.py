@@ -70,7 +70,7 @@ def describe(found: Llvm) -> str:
         "race stage": "clang with Archer" if found.tsan and found.archer else "not checked: no clang++ with ThreadSanitizer and Archer",
         "target regions": ("x86_64 offload device" if found.offload else "on the host") + (", then the GPU" if found.gpu else ""),
     }
-    return "; ".join(f"{name}: {told}" for name, told in parts.items())
+    return "; ".join(f"{name}: {text}" for name, text in parts.items())
 
 
 @functools.cache

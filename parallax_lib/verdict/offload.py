@@ -45,16 +45,16 @@ class Offloaded:
 
 def on_gpu(bench: Bench) -> Bench:
     """The bench whose OpenMP programs offload to the GPU; the same one where they cannot."""
-    there = bench.toolchains["omp"].offloaded
-    return replace(bench, toolchains={**bench.toolchains, "omp": there}) if there else bench
+    toolchain = bench.toolchains["omp"].offloaded
+    return replace(bench, toolchains={**bench.toolchains, "omp": toolchain}) if toolchain else bench
 
 
-def wanted(code: str, task: Task, bench: Bench) -> bool:
+def applies(code: str, task: Task, bench: Bench) -> bool:
     """Whether the stage is to run: a program with target regions, where clang offloads to a GPU."""
     return task.target == "omp" and bench.toolchains["omp"].offloaded is not None and has_target(code)
 
 
-def build_there(code: str, flags: tuple[str, ...], bench: Bench) -> Built:
+def build_for_gpu(code: str, flags: tuple[str, ...], bench: Bench) -> Built:
     """The program for the GPU.  Where code for it is made at the start, it must link ahead of time too: what it lacks shows there."""
     tool = on_gpu(bench).toolchains["omp"]
     ahead = replace(tool, llvm=replace(tool.llvm, gpu=tuple(f for f in tool.llvm.gpu if f != JIT)))
@@ -67,36 +67,36 @@ def check(code: str, task: Task, bench: Bench, reference: Reference, elsewhere: 
 
     `elsewhere`: its regions ran on the x86_64 device; then some have to run here.
     """
-    there = on_gpu(bench)
-    if why := unusable(there.toolchains["omp"], bench.level):
+    gpu_bench = on_gpu(bench)
+    if why := unusable(gpu_bench.toolchains["omp"], bench.level):
         return Offloaded(f"{NOT}: a known program does not run there in the sandbox", why)
-    built = build_there(code, task.kernel.flags.get("omp", ()), bench)
+    built = build_for_gpu(code, task.kernel.flags.get("omp", ()), bench)
     spent = [built.outcome]
     if built.reason in UNABLE:
-        return _told(spent, f"{NOT}: clang does not build it for the GPU", built.log)
+        return _ended(spent, f"{NOT}: clang does not build it for the GPU", built.log)
     if built.reason != "ok":
-        return _told(spent, f"{GPU}: not built", built.log, 2, built.reason)
+        return _ended(spent, f"{GPU}: not built", built.log, 2, built.reason)
     if suspicion := static_checks.suspicion(built, code):
-        return _told(spent, f"{GPU}: not run", f"built for the GPU, {suspicion}", 2, "cheat_suspected")
+        return _ended(spent, f"{GPU}: not run", f"built for the GPU, {suspicion}", 2, "cheat_suspected")
     if shares_memory(built.source):
-        return _told(spent, f"{NOT}: it asks for memory shared with the host")
+        return _ended(spent, f"{NOT}: it asks for memory shared with the host")
     runs: list[Ran] = []
     for i, (args, case) in enumerate(zip(inputs(task.kernel), reference.cases, strict=True), 1):
         texts = []
         for _ in range(RUNS):
-            ran = run_once(built.program, "omp", args, THREADS, there, task.kernel.inputs)
+            ran = run_once(built.program, "omp", args, THREADS, gpu_bench, task.kernel.inputs)
             spent.append(ran.outcome)
             if ran.reason != "ok":
-                return _ended_badly(built, args, ran, i, task, there, spent)
+                return _ended_badly(built, args, ran, i, task, gpu_bench, spent)
             texts.append(output_comparison.READ[task.kernel.oracle](ran.text))
             runs.append(ran)
         reason, why = output_comparison.differs(case, texts)
         if reason:
             level = 4 if all(output_comparison.comparable(case, t) for t in texts) else 3
-            return _told(spent, f"{GPU}: {reason}", f"offloaded, input {i}: {why}", level, reason)
-    shown = parallel_evidence.of_offloaded([ran.proof for ran in runs], cupti.why_not(there.toolchains["omp"], bench.level), elsewhere)
+            return _ended(spent, f"{GPU}: {reason}", f"offloaded, input {i}: {why}", level, reason)
+    shown = parallel_evidence.of_offloaded([ran.proof for ran in runs], cupti.why_not(gpu_bench.toolchains["omp"], bench.level), elsewhere)
     ours = built.program if any(int(ran.proof.get("targets", 0)) for ran in runs) else b""
-    return _told(spent, f"{GPU}: {shown.evidence}", shown.evidence, 4 if shown.reason else 0, shown.reason, ours)
+    return _ended(spent, f"{GPU}: {shown.evidence}", shown.evidence, 4 if shown.reason else 0, shown.reason, ours)
 
 
 @functools.cache
@@ -113,16 +113,16 @@ def _known_fails(toolchain: Toolchain, level: Level) -> str:
     return "" if ran.reason == "ok" else f"{ran.reason}: {ran.log}"
 
 
-def _ended_badly(built: Built, args: tuple[str, ...], ran: Ran, i: int, task: Task, there: Bench, spent: list[Outcome]) -> Offloaded:
+def _ended_badly(built: Built, args: tuple[str, ...], ran: Ran, i: int, task: Task, gpu_bench: Bench, spent: list[Outcome]) -> Offloaded:
     """A failure on our side where no program runs on the GPU any more, or where its memory was full and now the same run ends well."""
-    again = run_once(built.program, "omp", args, THREADS, there, task.kernel.inputs)
+    again = run_once(built.program, "omp", args, THREADS, gpu_bench, task.kernel.inputs)
     spent.append(again.outcome)
     log = f"offloaded, input {i}: {ran.log}"
-    if (again.reason == "ok" and FULL.search(ran.log)) or _known_fails(there.toolchains["omp"], there.level):
+    if (again.reason == "ok" and FULL.search(ran.log)) or _known_fails(gpu_bench.toolchains["omp"], gpu_bench.level):
         log += "\nbut not when run again, or nothing else runs on the GPU either"
-        return _told(spent, f"{GPU}: infra_error", log, 2, "infra_error")
-    return _told(spent, f"{GPU}: {ran.reason}", log, 2, ran.reason)
+        return _ended(spent, f"{GPU}: infra_error", log, 2, "infra_error")
+    return _ended(spent, f"{GPU}: {ran.reason}", log, 2, ran.reason)
 
 
-def _told(spent: list[Outcome], checked: str, log: str = "", level: int = 0, reason: str = "", program: bytes = b"") -> Offloaded:
+def _ended(spent: list[Outcome], checked: str, log: str = "", level: int = 0, reason: str = "", program: bytes = b"") -> Offloaded:
     return Offloaded(checked, log, level, reason, program, sum(o.cpu_s for o in spent), sum(o.wall_s for o in spent))

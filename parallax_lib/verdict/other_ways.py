@@ -83,24 +83,24 @@ def share_work(state: State) -> State:
 
 def offload_to_gpu(state: State) -> State:
     """Right on the x86_64 device or the host; now on the GPU, where target regions can run there."""
-    if not offload.wanted(state.code, state.task, state.bench):
+    if not offload.applies(state.code, state.task, state.bench):
         return state
     elsewhere = parallel_evidence.ON_DEVICE in state.verdict.parallel_evidence
-    seen = offload.check(state.code, state.task, state.bench, state.reference, elsewhere=elsewhere)
-    state = telling(spent(state, seen), checked=f"{state.verdict.checked}; {seen.checked}")
-    if not seen.reason:
-        return replace(state, offloaded=seen.program, note=visible(seen.log.strip())[:LOG_CHARS])
-    lost = {"parallel": "no", "parallel_evidence": seen.checked} if seen.reason == "not_parallel" else {}
-    return ends(state, seen.level, seen.reason, seen.log, **lost)
+    result = offload.check(state.code, state.task, state.bench, state.reference, elsewhere=elsewhere)
+    state = telling(spent(state, result), checked=f"{state.verdict.checked}; {result.checked}")
+    if not result.reason:
+        return replace(state, offloaded=result.program, note=visible(result.log.strip())[:LOG_CHARS])
+    lost = {"parallel": "no", "parallel_evidence": result.checked} if result.reason == "not_parallel" else {}
+    return ends(state, result.level, result.reason, result.log, **lost)
 
 
 def check_races(state: State) -> State:
     """The race stage on the shortest input, because it is some eight times slower."""
-    if not races.wanted(state.bench, state.task.target):
+    if not races.applies(state.bench, state.task.target):
         return state
     if state.built.team:
         return telling(state, race_free="not checked", race_evidence="thread numbers stand for indices: no run with few threads shows them")
     built, files = state.built, state.task.kernel.inputs
-    seen = races.check(state.code, state.task.target, state.order[-1], state.flags, state.bench, files, built.language, built.view)
-    state = telling(spent(state, seen), race_free=seen.race_free, race_evidence=seen.evidence)
-    return ends(state, 4, "race", seen.evidence) if seen.race_free == "no" else state
+    result = races.check(state.code, state.task.target, state.order[-1], state.flags, state.bench, files, built.language, built.view)
+    state = telling(spent(state, result), race_free=result.race_free, race_evidence=result.evidence)
+    return ends(state, 4, "race", result.evidence) if result.race_free == "no" else state

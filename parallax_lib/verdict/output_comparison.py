@@ -58,12 +58,12 @@ def aligned(expected: Expected, lines: tuple[Line, ...]) -> tuple[Line, ...]:
     labels = {label(tokens) for tokens in known}
     moving = [i for i, row in enumerate(expected.tolerances) if None in row and _moving_words(expected.lines[i], row)][:MOVING]
 
-    def wanted(line: Line) -> bool:
+    def kept(line: Line) -> bool:
         if line.tokens in known or not informs(line):
             return True
         return label(line.tokens) in labels or any(_fits(expected, i, line) for i in moving)
 
-    return tuple(line for line in data(lines) if wanted(line))
+    return tuple(line for line in data(lines) if kept(line))
 
 
 def _moving_words(tokens: tuple[Token, ...], row: tuple[float | None, ...]) -> bool:

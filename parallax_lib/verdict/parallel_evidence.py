@@ -48,18 +48,18 @@ def of_openmp(runs: Sequence[dict[str, str]], expected: float = 0.0, why_not: st
     team, inside = max(run["team"] for run in known), sums["inside_us"]
     cover, share = coverage(runs), sums["second_us"] / max(sums["first_us"], 1)
     needed = max(MIN_COVERAGE, OF_REFERENCE * expected)
-    seen = f"{THREADS}: {sums['regions']} regions, max team {team}, coverage {cover:.3f}, second thread {share:.2f}"
-    seen += f", {sums['targets']} {ON_DEVICE}" if sums["targets"] else ""
+    summary = f"{THREADS}: {sums['regions']} regions, max team {team}, coverage {cover:.3f}, second thread {share:.2f}"
+    summary += f", {sums['targets']} {ON_DEVICE}" if sums["targets"] else ""
     why = ""
     if not sums["regions"] or team < 2:
         why = "no region ran with more than one thread"
     elif cover < needed and not inside >= OF_REFERENCE_US * expected_us > 0:
         why = f"under {needed:.3f} of its CPU time lies inside parallel regions"
     elif inside < LITTLE_US:
-        return Proof("unknown", f"{seen}: too little work to tell")
+        return Proof("unknown", f"{summary}: too little work to tell")
     elif share < MIN_SHARE:
         why = "between barriers one thread does all the work"
-    return Proof("no", f"{seen}: {why}", "not_parallel") if why else Proof("yes", seen)
+    return Proof("no", f"{summary}: {why}", "not_parallel") if why else Proof("yes", summary)
 
 
 def contradiction(counted: dict[str, str], threads: Threads | None) -> str:
@@ -67,17 +67,17 @@ def contradiction(counted: dict[str, str], threads: Threads | None) -> str:
 
     Counters lie in the judged process, so they only corroborate.  A kernel that does not tell threads' times contradicts nothing.
     """
-    told = _numbers(counted)
-    if counted.get("runtime") != "libomp" or not WORDS <= told.keys():
+    counters = _numbers(counted)
+    if counted.get("runtime") != "libomp" or not WORDS <= counters.keys():
         return "the proof line is not the harness's own"
     if threads is None or not threads.total:
         return ""
     total, others = 1e6 * threads.total, 1e6 * (threads.total - threads.first)
-    for what, said, seen in (("all threads", told["total_us"], total), ("threads other than the first", told["others_us"], others)):
-        if said > SLACK * seen + SLACK_US:
-            return f"counters say that {what} used {said} us, {seen:.0f} us were seen from outside"
-    if told["total_us"] < total / SLACK - START_US:
-        return f"counters say that all threads used {told['total_us']} us, {total:.0f} us were seen from outside"
+    for what, name, measured in (("all threads", "total_us", total), ("threads other than the first", "others_us", others)):
+        if counters[name] > SLACK * measured + SLACK_US:
+            return f"counters say that {what} used {counters[name]} us, {measured:.0f} us were seen from outside"
+    if counters["total_us"] < total / SLACK - START_US:
+        return f"counters say that all threads used {counters['total_us']} us, {total:.0f} us were seen from outside"
     return ""
 
 
@@ -86,8 +86,8 @@ def settled(runs: Sequence[dict[str, str]]) -> bool:
 
     A busy host can charge a thread with time that it did not work: single runs are off by up to a third now and then.
     """
-    told = [_numbers(run) for run in runs if run.get("runtime") == "libomp"]
-    return len({run["second_us"] >= MIN_SHARE * run["first_us"] for run in told if run["inside_us"] >= LITTLE_US}) < 2
+    counters = [_numbers(run) for run in runs if run.get("runtime") == "libomp"]
+    return len({run["second_us"] >= MIN_SHARE * run["first_us"] for run in counters if run["inside_us"] >= LITTLE_US}) < 2
 
 
 def typical(runs: Sequence[dict[str, str]]) -> dict[str, str]:
@@ -121,19 +121,19 @@ def of_cuda(runs: Sequence[dict[str, str]], why_not: str = "", unwatched: str | 
         return Proof("unknown", why_not or "no launch counter")
     emulated = any(run.get("emulated") for run in known)
     launches = [run["launches"] for run in known]
-    seen = f"{LAUNCHES}{' (emulated)' if emulated else ''}: {min(launches)} to {max(launches)} launches a run"
+    summary = f"{LAUNCHES}{' (emulated)' if emulated else ''}: {min(launches)} to {max(launches)} launches a run"
     error = next(filter(None, map(_cuda_fault, runs)), "")
     if error:
-        return Proof("no", f"{seen}, {error}", "cuda_error")
+        return Proof("no", f"{summary}, {error}", "cuda_error")
     if not min(launches):
-        return Proof("no", f"{seen}: a run launched no kernel", "no_kernel_launch")
+        return Proof("no", f"{summary}: a run launched no kernel", "no_kernel_launch")
     if all(run.get("threads", run["launches"] + 1) <= run["launches"] for run in known):
-        return Proof("no", f"{seen}: no launch had more than one thread", "not_parallel")
+        return Proof("no", f"{summary}: no launch had more than one thread", "not_parallel")
     if emulated or unwatched is None:
-        return Proof("yes", seen)
+        return Proof("yes", summary)
     if unwatched:
-        return Proof("yes", f"{seen}; {DEVICE}: not checked ({unwatched})")
-    return _on_device(seen, known, runs[0].get("device_longest", ""))
+        return Proof("yes", f"{summary}; {DEVICE}: not checked ({unwatched})")
+    return _on_device(summary, known, runs[0].get("device_longest", ""))
 
 
 def of_offloaded(runs: Sequence[dict[str, str]], unwatched: str, elsewhere: bool = False) -> Proof:
@@ -142,25 +142,25 @@ def of_offloaded(runs: Sequence[dict[str, str]], unwatched: str, elsewhere: bool
     A program whose regions rightly ask for the host offloads nothing; one whose regions ran on another device (`elsewhere`) has to.
     """
     regions = [run.get("targets", 0) for run in map(_numbers, runs)]
-    seen = f"{min(regions)} to {max(regions)} regions a run"
+    summary = f"{min(regions)} to {max(regions)} regions a run"
     if elsewhere and not max(regions):
-        return Proof("no", f"{seen}: its regions ran on the x86_64 device and not here", "not_parallel")
+        return Proof("no", f"{summary}: its regions ran on the x86_64 device and not here", "not_parallel")
     if unwatched or not max(regions):
-        return Proof("yes", f"{seen}; {DEVICE}: not checked ({unwatched})" if unwatched else seen)
-    return _on_device(seen, [_numbers(run) for run in runs], runs[0].get("device_longest", ""))
+        return Proof("yes", f"{summary}; {DEVICE}: not checked ({unwatched})" if unwatched else summary)
+    return _on_device(summary, [_numbers(run) for run in runs], runs[0].get("device_longest", ""))
 
 
 def _on_device(launched: str, runs: Sequence[dict[str, int]], longest: str) -> Proof:
     """The rule on what CUPTI saw in runs that it watched."""
     kernels, threads = ([run.get(f"device_{what}", 0) for run in runs] for what in ("kernels", "threads"))
     took, copies = (sum(run.get(f"device_{what}", 0) for run in runs) for what in ("us", "copies"))
-    seen = f"{launched}; {DEVICE}: {min(kernels)} to {max(kernels)} kernels, {max(threads)} threads a run, {took} us, {copies} copies"
-    seen += f", longest {longest}" if longest else ""
+    summary = f"{launched}; {DEVICE}: {min(kernels)} to {max(kernels)} kernels, {max(threads)} threads a run, {took} us, {copies} copies"
+    summary += f", longest {longest}" if longest else ""
     if not max(kernels):
-        return Proof("no", f"{seen}: the device ran no kernel of it", "not_parallel")
+        return Proof("no", f"{summary}: the device ran no kernel of it", "not_parallel")
     if max(threads) <= max(kernels):
-        return Proof("no", f"{seen}: no kernel had more than one thread", "not_parallel")
-    return Proof("yes", seen)
+        return Proof("no", f"{summary}: no kernel had more than one thread", "not_parallel")
+    return Proof("yes", summary)
 
 
 def _cuda_fault(run: dict[str, str]) -> str:

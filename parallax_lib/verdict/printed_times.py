@@ -76,7 +76,7 @@ def may_tell(text: str) -> bool:
 
 def mask_fields(pieces: list[Piece]) -> list[Piece]:
     """Numbers with a unit of time or rate behind them, or in brackets before them, become fields that take their unit with them."""
-    made: list[Piece] = []
+    masked: list[Piece] = []
     i, last = 0, ""  # last: the word before
     statistics = _of_times_only(pieces)
     while i < len(pieces):
@@ -85,11 +85,11 @@ def mask_fields(pieces: list[Piece]) -> list[Piece]:
         if kind == "mark" and text.strip(STAMP) == "":
             field, end = DATE, i
         elif kind in NUMBERS and not field:
-            field = _unit_before(made) or _told_by_words(kind, last, statistics)
-        made.append(("field", field) if field else (kind, text))
+            field = _unit_before(masked) or _field_by_words(kind, last, statistics)
+        masked.append(("field", field) if field else (kind, text))
         last = text.lower() if kind == "word" else last
         i = max(end, i) + 1
-    return made
+    return masked
 
 
 def is_noun(word: str) -> bool:
@@ -139,16 +139,16 @@ def _index_of_number(pieces: list[Piece], at: int) -> int:
     return next(j for j in range(at + 1, at + 6) if pieces[j][0] in NUMBERS)
 
 
-def _unit_before(made: list[Piece]) -> str:
+def _unit_before(pieces: list[Piece]) -> str:
     """A unit in brackets, or at the end of a noun: time (ms): 5, kernel [us] = 5, time_ms 5, elapsed ms: 5."""
-    tail = [(kind, text.lower()) for kind, text in made[-16:] if kind != "space"]
+    tail = [(kind, text.lower()) for kind, text in pieces[-16:] if kind != "space"]
     while tail and tail[-1][1] in (":", "="):
         tail.pop()
     if _names_a_rate(tail):
         return RATE
     if len(tail) > 1 and tail[-1][1] in (")", "]") and tail[-2][0] == "word":
         words = [text for kind, text in tail[:-2] if kind == "word"]
-        plural = made[-1:] and tail[-2][1] == "s" and not (words and is_noun(words[-1]))  # thread(s)
+        plural = pieces[-1:] and tail[-2][1] == "s" and not (words and is_noun(words[-1]))  # thread(s)
         return TIME if tail[-2][1] in UNITS and not plural else RATE if RATES.fullmatch(tail[-2][1]) else ""
     if not tail or tail[-1][0] != "word":
         return ""
@@ -177,7 +177,7 @@ def _of_times_only(pieces: list[Piece]) -> bool:
     return not words.isdisjoint(UNITS) and not words.isdisjoint(NOUNS) and words <= NOUNS | STATISTIC | UNITS | STRONG | RATE_NOUNS
 
 
-def _told_by_words(kind: str, last: str, statistics: bool) -> str:
+def _field_by_words(kind: str, last: str, statistics: bool) -> str:
     """A statistic of times whose unit stands elsewhere in the line, or how many times faster something is."""
     if kind != "real":
         return ""

@@ -51,7 +51,7 @@ class Checked:
     seconds: float = 0.0
 
 
-def wanted(bench: Bench, api: str) -> bool:
+def applies(bench: Bench, api: str) -> bool:
     """Whether the stage is to run: "auto" asks for it only where its tools are."""
     return bench.races == "on" or bench.races == "auto" and not why_not(bench.toolchains[api], bench.level.name)
 
@@ -94,11 +94,11 @@ def _openmp(
     code: str, args: tuple[str, ...], flags: tuple[str, ...], bench: Bench, given: dict[str, bytes], language: str, view: tuple[str, ...]
 ) -> Checked:  # fmt: skip
     lib = bench.toolchains["omp"].llvm
-    seen = sandbox.run(
+    preprocessed = sandbox.run(
         [*view, "-E", "-dI", "-x", language, f"{JOB}/main.cpp", "-o", "seen.ii"], {"main.cpp": code.encode("utf-8", errors="replace")},
         BUILD_LIMITS, bench.level, outputs=("seen.ii",), roots=bench.toolchains["omp"].roots,
     )  # fmt: skip
-    text = own_text.again(seen.files.get("seen.ii", b"").decode("utf-8", errors="replace"), "main.cpp")
+    text = own_text.again(preprocessed.files.get("seen.ii", b"").decode("utf-8", errors="replace"), "main.cpp")
     wipe = [lib.clang, *FLAGS, "-c", f"{JOB}/wipe.cpp", "-o", "wipe.o"]  # C++ also beside a program in C, with another standard
     source = ["-x", language, f"{JOB}/main.cpp", "-x", "none", "wipe.o", f"-Wl,-rpath,{lib.folder}", "-lm"]
     command = [lib.clang, *in_language(language, FLAGS), *SEEN, *in_language(language, flags), *source, "-o", "program", *flags]
@@ -106,7 +106,7 @@ def _openmp(
     script = f"{shlex.join(wipe)}\n{shlex.join(command)}"
     built = sandbox.run(["/bin/sh", "-ec", script], files, BUILD_LIMITS, bench.level, outputs=("program",))
     if "program" not in built.files:
-        return _spent("not checked", "does not build with clang and ThreadSanitizer", seen, built)
+        return _spent("not checked", "does not build with clang and ThreadSanitizer", preprocessed, built)
     env = {**run_env(THREADS), "OMP_TOOL_LIBRARIES": lib.archer, "TSAN_OPTIONS": TSAN}
     env |= {"ARCHER_OPTIONS": "verbose=1", "OMP_TARGET_OFFLOAD": "DISABLED"}
     limits = replace(bench.limits, cpu_s=SLOWER * bench.limits.cpu_s, wall_s=0.0, memory_mb=LARGER * bench.limits.memory_mb)
@@ -114,14 +114,14 @@ def _openmp(
     on_host = "; target regions on the host" if has_target(code) else ""
     said = ran.stdout + ran.stderr
     if BANNER not in said:
-        return _spent("not checked", f"Archer did not announce itself ({ran.status})", seen, built, ran)
+        return _spent("not checked", f"Archer did not announce itself ({ran.status})", preprocessed, built, ran)
     if RACE.search(said) and LEAGUE in built.files["program"]:
-        return _spent("not checked", "Archer reports races between the teams of a league that are none", seen, built, ran)
+        return _spent("not checked", "Archer reports races between the teams of a league that are none", preprocessed, built, ran)
     if RACE.search(said):
-        return _spent("no", f"ThreadSanitizer with Archer: data race at {first_place(said)}{on_host}", seen, built, ran)
+        return _spent("no", f"ThreadSanitizer with Archer: data race at {first_place(said)}{on_host}", preprocessed, built, ran)
     if ran.status != "ok":
-        return _spent("not checked", f"the run under ThreadSanitizer ended with {ran.status}", seen, built, ran)
-    return _spent("yes", f"ThreadSanitizer with Archer: no race seen in one run with {THREADS} threads{on_host}", seen, built, ran)
+        return _spent("not checked", f"the run under ThreadSanitizer ended with {ran.status}", preprocessed, built, ran)
+    return _spent("yes", f"ThreadSanitizer with Archer: no race seen in one run with {THREADS} threads{on_host}", preprocessed, built, ran)
 
 
 def _cuda(code: str, args: tuple[str, ...], flags: tuple[str, ...], bench: Bench, given: dict[str, bytes]) -> Checked:

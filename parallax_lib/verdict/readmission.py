@@ -59,14 +59,14 @@ def watch(bench: Bench) -> Watch:
 
 def look(bench: Bench, parts: Collection[str], judged: admission.Judged) -> None:
     """UserError where a part that was admitted fails now; else the watch starts anew.  Whoever gets the error calls `forget`."""
-    seen = watch(bench)
+    watched = watch(bench)
     try:
         now = admission.admit(bench, parts, judged, again=True)
     except UserError as e:
-        raise Broken(_told(str(e), seen)) from None
+        raise Broken(_message(str(e), watched)) from None
     if lost := now.lines:
-        raise Broken(_told(f"this machine: {lost[0]}", seen))
-    seen.well()
+        raise Broken(_message(f"this machine: {lost[0]}", watched))
+    watched.well()
 
 
 class Broken(UserError):
@@ -75,12 +75,12 @@ class Broken(UserError):
 
 def forget(bench: Bench, keys: Iterable[str] = ()) -> None:
     """Verdicts since the last good look, and those of `keys`, are judged again by the next run."""
-    seen = watch(bench)
+    watched = watch(bench)
     if bench.journal:
-        bench.journal.forget("verdict", [*seen.keys, *keys])
-    seen.keys.clear()
+        bench.journal.forget("verdict", [*watched.keys, *keys])
+    watched.keys.clear()
 
 
-def _told(why: str, seen: Watch) -> str:
-    lost = f"the {len(seen.keys)} verdicts since the last good check are forgotten"
+def _message(why: str, watched: Watch) -> str:
+    lost = f"the {len(watched.keys)} verdicts since the last good check are forgotten"
     return f"{why}; it judged well at first, so {lost}: mend it, then run the same command again"

@@ -48,10 +48,10 @@ class Bench:
 
 def draw_of(journal: Journal | None) -> int:
     """The seed that hidden inputs are drawn by: one for all that a journal remembers, a new one where nothing is remembered."""
-    made = 1 + secrets.randbelow(2**31)
+    seed = 1 + secrets.randbelow(2**31)
     if journal is None:
-        return made
-    journal.put("draw", "inputs", {"seed": made})  # the first write wins
+        return seed
+    journal.put("draw", "inputs", {"seed": seed})  # the first write wins
     return journal.get("draw", "inputs")["seed"]
 
 
@@ -78,17 +78,18 @@ def make_reference(kernel: Kernel, source: str, bench: Bench) -> Reference:
     known = bench.journal.get("reference", key) if bench.journal else None
     if known:
         cases = tuple(map(output_comparison.restored, known["cases"]))
-        return Reference(cases, unable=known["unable"], **_told(known))
-    made = Reference()
+        return Reference(cases, unable=known["unable"], **_from_row(known))
+    reference = Reference()
     for _ in range(1 + RETRIES):
-        made = _make(kernel, reference_apis(kernel, source), bench)
-        if not made.failure.startswith("infra_error"):
+        reference = _make(kernel, reference_apis(kernel, source), bench)
+        if not reference.failure.startswith("infra_error"):
             break
-    if bench.journal and not made.failure:
-        row = {"kernel": kernel.name, "cases": [asdict(case) for case in made.cases], "unable": made.unable, "coverage": made.coverage}
-        row |= {"region_us": made.region_us, "work": asdict(made.work), "by": made.by, "strength": made.strength}
+    if bench.journal and not reference.failure:
+        row = {"kernel": kernel.name, "cases": [asdict(case) for case in reference.cases], "unable": reference.unable}
+        row |= {"coverage": reference.coverage, "region_us": reference.region_us, "work": asdict(reference.work)}
+        row |= {"by": reference.by, "strength": reference.strength}
         bench.journal.put("reference", key, row)
-    return made
+    return reference
 
 
 def reference_key(kernel: Kernel, source: str, bench: Bench) -> str:
@@ -280,7 +281,7 @@ def counting(bench: Bench) -> work_share.Place:
     return work_share.Place(bench.level, bench.limits, RUN_ENV)
 
 
-def _told(known: dict) -> dict:
+def _from_row(known: dict) -> dict:
     """A remembered reference's counters."""
     work = {name: value if name == "why_not" else tuple(map(_tuple, value)) for name, value in known["work"].items()}
     rest = {name: known[name] for name in ("coverage", "region_us", "by", "strength")}

@@ -194,14 +194,15 @@ def _run_inputs(state: State, threads_of: tuple[tuple[int, ...], tuple[int, ...]
 
 
 def _what_ran(state: State, counts: list[tuple[int, ...]]) -> str:
-    made = len(state.printed)
-    how = f"with {'; '.join(' and '.join(map(str, c)) for c in counts[:made])} threads"
+    completed = len(state.printed)
+    how = f"with {'; '.join(' and '.join(map(str, c)) for c in counts[:completed])} threads"
     if state.task.target == "cuda":
         how = "on the CPU (cuda-cpu emulation), threads in two orders" if state.toolchain.emulated else "twice on the GPU"
-    which = f"{made} hidden inputs" if made == len(counts) else f"the first {made} of {len(counts)} hidden inputs"
+    which = f"{completed} hidden inputs" if completed == len(counts) else f"the first {completed} of {len(counts)} hidden inputs"
     by = f"lines of its {state.reference.by} program" if state.reference.by in THREADS else f"lines of {state.reference.by}"
     by = by if state.reference.by else "own source's lines"
-    own = f"; oracle: {by}, {state.reference.strength or state.task.kernel.strength}" if state.task.kernel.oracle == "own" else ""
+    strength = state.reference.strength or state.task.kernel.strength
+    own = f"; output comparison: {by}, {strength}" if state.task.kernel.oracle == "own" else ""
     by_seed = f"; inputs drawn by seed {state.bench.draw}" if state.bench.draw and state.task.kernel.varies else ""
     return f"compiled; ran {which}, {how}{own}{by_seed}"
 

@@ -129,9 +129,9 @@ def wrongly_timed(ran: Ran, expected: Expected, oracle: str) -> tuple[str, ...]:
     reason, where = output_comparison.differs(expected, [output_comparison.READ[oracle](ran.text)])
     if reason:
         return reason, f"a timed run: {where}"
-    told, seen = int(ran.proof["wall_us"]) / 1e6, ran.outcome.said_s
-    if max(told, seen) > SLACK * min(told, seen) + SLACK_S:
-        return "cheat_suspected", f"a timed run says that it took {told:.3f} s, {seen:.3f} s were seen from outside"
+    claimed, measured = int(ran.proof["wall_us"]) / 1e6, ran.outcome.said_s
+    if max(claimed, measured) > SLACK * min(claimed, measured) + SLACK_S:
+        return "cheat_suspected", f"a timed run says that it took {claimed:.3f} s, {measured:.3f} s were seen from outside"
     return ()
 
 
@@ -139,10 +139,10 @@ def _source(task: Task, bench: Bench) -> tuple[Built, Bench]:
     """The source and the bench that runs it: on the GPU what clang builds for it and what needs no memory shared with the host."""
     code, api = task.kernel.sources[task.source], task.source
     flags = task.kernel.flags.get(api, ())
-    if offload.wanted(code, replace(task, target=api), bench) and not offload.unusable(bench.toolchains["omp"].offloaded, bench.level):
-        there = offload.build_there(code, flags, bench)
-        if there.reason == "ok" and not offload.shares_memory(there.source):
-            return there, offload.on_gpu(bench)
+    if offload.applies(code, replace(task, target=api), bench) and not offload.unusable(bench.toolchains["omp"].offloaded, bench.level):
+        offloaded = offload.build_for_gpu(code, flags, bench)
+        if offloaded.reason == "ok" and not offload.shares_memory(offloaded.source):
+            return offloaded, offload.on_gpu(bench)
     return build(code, bench.toolchains[api], flags, bench.level), bench
 
 

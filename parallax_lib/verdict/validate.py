@@ -90,12 +90,12 @@ def to_row(verdict: Verdict) -> dict:
 
 def verdict_key(code: str, task: Task, bench: Bench) -> str:
     """sha256 of everything that can change the verdict: what the reference depends on, and this program's own tools."""
-    mine = tool_facts(bench.toolchains[task.target])
+    tools = tool_facts(bench.toolchains[task.target])
     if task.target == "cuda" and not bench.toolchains["cuda"].emulated:
-        mine = [*mine, rewrite.digest()]  # one thread alone is looked at there
+        tools = [*tools, rewrite.digest()]  # one thread alone is looked at there
     flags = task.kernel.flags.get(task.target, ())
-    wanted = [races.wanted(bench, task.target), bench.timing, timing.machine(bench, task)]
-    return digest([code, task.target, mine, flags, reference_key(task.kernel, task.source, bench), wanted])
+    asked = [races.applies(bench, task.target), bench.timing, timing.machine(bench, task)]
+    return digest([code, task.target, tools, flags, reference_key(task.kernel, task.source, bench), asked])
 
 
 def judged(code: str | None, task: Task, bench: Bench, reference: Reference | None) -> Verdict:

@@ -52,7 +52,7 @@ class Adjudicator(Shown):
         return rows_decided(self.queue if self.results is None else self.results, self.path)
 
     def rates(self) -> pd.DataFrame:
-        """Validated share per arm by the harness alone and with the decisions laid on top; needs `results`."""
+        """Validated share per method by the harness alone and with the decisions laid on top; needs `results`."""
         if self.results is None or self.results.empty:
             return pd.DataFrame()
         return recheck.both_rates(self.results, self.decisions)

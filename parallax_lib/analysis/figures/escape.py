@@ -13,6 +13,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 
+from parallax_lib.analysis.readable import heading
 from parallax_lib.analysis.validation_stats import LEVELS
 
 MAX_CHARS = 20_000  # of one text: a page stays readable, a browser stays alive
@@ -97,7 +98,7 @@ def table_html(rows: Iterable[Mapping], digits: int = 3) -> Html:
     rows = [dict(row) for row in rows]
     if not rows:
         return Html('<p class="px">No rows.</p>')
-    head = "".join(f"<th>{safe_text(name, MAX_CELL)}</th>" for name in rows[0])
+    head = "".join(f"<th>{safe_text(heading(name), MAX_CELL)}</th>" for name in rows[0])
     body = "".join("<tr>" + "".join(_cell(row.get(name), digits) for name in rows[0]) + "</tr>" for row in rows)
     return Html(f'<table class="px-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>')
 

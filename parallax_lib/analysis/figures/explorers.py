@@ -19,6 +19,7 @@ from parallax_lib.analysis.figures import theme
 from parallax_lib.analysis.figures.adjudicator import Adjudicator
 from parallax_lib.analysis.figures.escape import label, safe_text
 from parallax_lib.analysis.figures.widgets import FULL, Details, Filters, ProgramList, Shown, dropdown, title_of, to_csv
+from parallax_lib.analysis.readable import heading
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.storage import write_atomic
 
@@ -62,8 +63,8 @@ class ScoreExplorer(Shown):
 
     def points(self) -> pd.DataFrame:
         """Rows that pass the filters with score and target at the chosen model and depth; `row` numbers rollouts."""
-        wanted = (self.scores["model"] == self.model.value) & (self.scores["depth"] == self.depth.value)
-        chosen = self.scores.loc[wanted, ["capture_id", "score", "target"]]
+        at_depth = (self.scores["model"] == self.model.value) & (self.scores["depth"] == self.depth.value)
+        chosen = self.scores.loc[at_depth, ["capture_id", "score", "target"]]
         rows = self.filters.rows().drop(columns=["score", "target"], errors="ignore").reset_index(names="row")
         return rows.merge(chosen, on="capture_id")
 
@@ -136,7 +137,7 @@ class ScoreExplorer(Shown):
 
 
 class FailureExplorer(Shown):
-    """Counts by reason and arm (direction, kernel, family); a click on a cell lists its programs, one is shown whole.
+    """Counts by reason and method (direction, kernel, family); a click on a cell lists its programs, one is shown whole.
 
     results: the table of that name, or rollouts; with `source_code` if the source is to be shown.  notes: file that
     keeps "look again" marks (`decisions`); without it nothing is kept.
@@ -149,6 +150,7 @@ class FailureExplorer(Shown):
         self.frame, self.notes, self.selected = results.reset_index(drop=True), notes, None
         groups = [name for name in ("arm", "direction", "kernel", "family") if name in self.frame]
         self.by = dropdown("columns", groups, first=None)
+        self.by.options = [(heading(name), name) for name in groups]
         self.by.value = by or groups[0]
         self.filters = Filters(self.frame, self.COLUMNS, self.refresh)
         self.list, self.details = ProgramList(self.select), Details("Choose a program, or click a cell of the map.")

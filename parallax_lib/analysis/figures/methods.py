@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from parallax_lib.analysis.figures import theme
 from parallax_lib.analysis.figures.escape import label
 from parallax_lib.analysis.figures.theme import arm_colour, empty, finish, need, ordered
+from parallax_lib.analysis.readable import heading
 from parallax_lib.core.config import DIRECTIONS
 from parallax_lib.search.arms import ARMS
 
@@ -71,11 +72,11 @@ def _bars(rows: pd.DataFrame, value: str, low: str = "low", high: str = "high") 
 
 
 def arms(table: pd.DataFrame) -> go.Figure:
-    """Validated rate of every arm with its interval, best on top.
+    """Validated rate of every method with its interval, best on top.
 
     Needs arm, rate, low, high (shares), n (programs), decode_tokens (mean per task).
     """
-    title = "Validated translations by arm"
+    title = "Validated translations by method"
     if table.empty:
         return empty(title)
     need(table, ["arm", "rate", "low", "high", "n", "decode_tokens"], "arms")
@@ -89,14 +90,14 @@ def arms(table: pd.DataFrame) -> go.Figure:
 
 
 def _with_rounds(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with the repair round in the arm's name: `guided+repair2`."""
+    """The table with the repair round in the method's name: `guided+repair2`."""
     if "repair" not in table:
         return table
     names = [f"{arm}+repair{n}" if n else arm for arm, n in zip(table["arm"], table["repair"], strict=True)]
     return table.assign(arm=names)
 
 
-def paired_diff(rows: pd.DataFrame, title: str = "Paired differences between arms, task by task") -> go.Figure:
+def paired_diff(rows: pd.DataFrame, title: str = "Paired differences between methods, task by task") -> go.Figure:
     """Paired differences with their intervals, zero marked.
 
     Needs comparison ("guided - unguided"), diff, low, high (shares), wins, ties, losses (tasks).
@@ -133,7 +134,7 @@ def _intervals(rows: pd.DataFrame, value: str, names: list[str], colours: list[s
 
 def tokens_vs_rate(table: pd.DataFrame) -> go.Figure:
     """What a validated rate costs in decoded tokens.  Needs arm, rate, low, high, decode_tokens (mean per task)."""
-    title = "What each arm costs and what it reaches"
+    title = "What each method costs and what it reaches"
     if table.empty:
         return empty(title)
     need(table, ["arm", "rate", "low", "high", "decode_tokens"], "tokens_vs_rate")
@@ -147,7 +148,7 @@ def tokens_vs_rate(table: pd.DataFrame) -> go.Figure:
                         marker=dict(color=colour, size=10), hovertemplate=tip, cliponaxis=False,
                         customdata=[row["decode_tokens"]])  # fmt: skip
     axes = dict(xaxis=dict(rangemode="tozero"), yaxis=dict(range=[0, 1], tickformat=".0%"))
-    sub = "up and left is better; arms of nearly equal cost are drawn side by side"
+    sub = "up and left is better; methods of nearly equal cost are drawn side by side"
     return finish(fig, title, sub, x="decoded tokens a task, all candidates counted", y="validated share", **axes)
 
 
@@ -165,7 +166,7 @@ def reason_by(results: pd.DataFrame, by: str = "arm") -> go.Figure:
 
     `customdata` holds (reason, column value) of each cell, so that a click can filter.
     """
-    title = f"Verdicts by {by}"
+    title = f"Verdicts by {heading(by)}"
     if results.empty:
         return empty(title)
     need(results, ["reason", by], "reason_by")
@@ -183,7 +184,7 @@ def reason_by(results: pd.DataFrame, by: str = "arm") -> go.Figure:
     ))  # fmt: skip
     fig.update_yaxes(autorange="reversed", type="category").update_xaxes(type="category", side="bottom")
     sub = f"{len(results):,} programs; a column's shares add to 100 %"
-    return finish(fig, title, sub, x=by, height=max(300, 150 + 34 * len(reasons)),
+    return finish(fig, title, sub, x=heading(by), height=max(300, 150 + 34 * len(reasons)),
                   xaxis=dict(showgrid=False, ticks=""), yaxis=dict(showgrid=False, ticks=""))  # fmt: skip
 
 

@@ -18,17 +18,17 @@ STUDIES = {"loss": "loss", "model": "model", "share": "share of the training tas
 
 
 def gap_closed(table: pd.DataFrame) -> go.Figure:
-    """Share of the gap between the unguided arm and the oracle that each arm closes, with its interval.
+    """Share of the gap between the unguided method and the oracle that each method closes, with its interval.
 
     Needs arm, gap, closed, low, high (shares).
     """
-    title = "Share of the oracle's gap that each arm closes"
+    title = "Share of the oracle's gap that each method closes"
     if table.empty:
         return empty(title)
     need(table, ["arm", "gap", "closed", "low", "high"], "gap_closed")
     rows = table.dropna(subset=["closed"])
     if rows.empty:
-        return empty(title, "no gap between the unguided arm and the oracle")
+        return empty(title, "no gap between the unguided method and the oracle")
     fig = go.Figure()
     rows = rows.sort_values("closed", kind="stable")
     places = theme.beside_zero(rows["closed"], max(rows["high"].max(), 1) - min(rows["low"].min(), 0))
@@ -44,7 +44,7 @@ def gap_closed(table: pd.DataFrame) -> go.Figure:
 
 
 def bought(table: pd.DataFrame, arms: pd.DataFrame) -> go.Figure:
-    """What writing N programs and choosing among them reaches, against what the arms of one program reach.
+    """What writing N programs and choosing among them reaches, against what the methods of one program reach.
 
     table: arm, N, cost (tokens of a task), rate; arms: arm, cost, rate, of which those that write one program are drawn.
     """
@@ -60,7 +60,7 @@ def bought(table: pd.DataFrame, arms: pd.DataFrame) -> go.Figure:
     for r in arms[~arms["arm"].isin(table["arm"]) & ~arms["arm"].str.contains("@")].itertuples():
         fig.add_scatter(x=[r.cost], y=[r.rate], name=label(r.arm), mode="markers",
                         marker=dict(color=arm_colour(r.arm), size=12, symbol="star" if r.arm == "guided" else "diamond"))  # fmt: skip
-    sub = f"dots: at most 1 to {table['N'].max()} programs of a task's pool; star and diamonds: arms that write one program"
+    sub = f"dots: at most 1 to {table['N'].max()} programs of a task's pool; star and diamonds: methods that write one program"
     return finish(fig, title, sub, x="tokens forwarded for a task", y="share validated", height=430,
                   xaxis=dict(rangemode="tozero", tickformat=","), yaxis=dict(tickformat=".0%"))  # fmt: skip
 
@@ -93,9 +93,9 @@ def by_programs(table: pd.DataFrame, arm: str = "guided_filter") -> go.Figure:
 
 
 def families(table: pd.DataFrame, arm: str = "guided", against: str = "unguided") -> go.Figure:
-    """One arm minus another in every family, least first from below; a dot's area is the family's number of tasks.
+    """One method minus another in every family, least first from below; a dot's area is the family's number of tasks.
 
-    Needs family, tasks and both arms (shares); takes suite, which colours the dots.
+    Needs family, tasks and both methods (shares); takes suite, which colours the dots.
     """
     title = f"{label(arm).capitalize()} minus {label(against)}, family by family"
     if table.empty:
@@ -103,17 +103,17 @@ def families(table: pd.DataFrame, arm: str = "guided", against: str = "unguided"
     need(table, ["family", "tasks", arm, against], "families")
     rows = table.assign(gain=100 * (table[arm] - table[against])).dropna(subset=["gain"])
     if rows.empty:
-        return empty(title, "no family was judged under both arms")
+        return empty(title, "no family was judged under both methods")
     rows = rows.sort_values(["gain", "family"], kind="stable", ignore_index=True)
     suites = sorted(rows["suite"].unique()) if "suite" in rows else [""]
     fig, names = go.Figure(), [f"{label(r.family)} <sup>n={r.tasks}</sup>" for r in rows.itertuples()]
     sizes = dict(sizemode="area", sizeref=rows["tasks"].max() / 15**2, sizemin=3, opacity=1)
     for name, colour in zip(suites, theme.TEMPLATE.layout.colorway * len(suites), strict=False):
         part = rows[rows["suite"] == name] if name else rows
-        told = [f"\u2002{a:.0f} → {b:.0f} %\u2002" for a, b in zip(100 * part[against], 100 * part[arm], strict=True)]
+        rates = [f"\u2002{a:.0f} → {b:.0f} %\u2002" for a, b in zip(100 * part[against], 100 * part[arm], strict=True)]
         side = ["middle left" if gain < 0 else "middle right" for gain in part["gain"]]
-        fig.add_scatter(x=part["gain"], y=part.index, mode="markers+text", text=told, textposition=side, textfont_size=11, name=label(name),
-                        marker=dict(color=colour, size=part["tasks"], **sizes), cliponaxis=False)  # fmt: skip
+        fig.add_scatter(x=part["gain"], y=part.index, mode="markers+text", text=rates, textposition=side, textfont_size=11,
+                        name=label(name), marker=dict(color=colour, size=part["tasks"], **sizes), cliponaxis=False)  # fmt: skip
     stems = [edge for gain in rows["gain"] for edge in (0, gain, None)], [edge for i in rows.index for edge in (i, i, None)]
     below = dict(mode="lines", showlegend=False, hoverinfo="skip", zorder=-1)
     fig.add_scatter(x=stems[0], y=stems[1], line=dict(color=theme.GREY, width=1), **below)
@@ -127,7 +127,7 @@ def families(table: pd.DataFrame, arm: str = "guided", against: str = "unguided"
 
 
 def repair(table: pd.DataFrame) -> go.Figure:
-    """Validated rate of every arm after each repair round.  Needs arm, repair, rate, low, high, n."""
+    """Validated rate of every method after each repair round.  Needs arm, repair, rate, low, high, n."""
     title = "What repair rounds add"
     if table.empty:
         return empty(title)
@@ -139,7 +139,7 @@ def repair(table: pd.DataFrame) -> go.Figure:
         fig.add_scatter(x=rows["repair"] + 0.02 * (i - len(arms) / 2), y=rows["rate"], error_y=bar, mode="lines+markers", name=label(arm),
                         line=dict(color=arm_colour(arm), dash="dot" if "@" in arm else "solid"))  # fmt: skip
     axes = dict(xaxis=dict(tickvals=sorted(table["repair"].unique())), yaxis=dict(rangemode="tozero", tickformat=".0%"))
-    sub = "bars: interval of the table" + ("; dotted: held to the guided arm's cost" if any("@" in arm for arm in arms) else "")
+    sub = "bars: interval of the table" + ("; dotted: held to the guided method's cost" if any("@" in arm for arm in arms) else "")
     return finish(fig, title, sub, x="repair rounds", y="validated share", height=480, **axes)
 
 

@@ -1,6 +1,6 @@
 """How every figure looks and how it is shown: fixed colours, one template, a renderer, a page that works offline.
 
-Knows names of directions, arms and reasons.  Knows no tables: what a figure says is decided in `plots`.
+Knows names of directions, methods and reasons.  Knows no tables: what a figure says is decided by the module that draws it.
 Colours are Okabe and Ito's (2008), told apart with every common form of colour blindness; shades mark kin.
 """
 
@@ -36,7 +36,7 @@ ARM_COLOURS = {
     "best_of_n": PURPLE, "compile_filter": SKY, "execution_filter": VERMILLION, "first_survivor": MAROON, "guided_filter": NAVY,
     "untrained_rule": OLIVE, "oracle": GREEN,
 }  # fmt: skip
-SPARE = ("#7A5195", "#A05A2C", "#2F7F7F", "#B8A000", "#4D6B8A", "#A8326E")  # of arms that have no colour above
+SPARE = ("#7A5195", "#A05A2C", "#2F7F7F", "#B8A000", "#4D6B8A", "#A8326E")  # of methods that have no colour above
 MODEL_COLOURS = {"prm": BLUE, "transformer": BLUE, "ridge": ORANGE, "gru": GREEN}
 REASON_COLOURS = {
     "ok": GREEN, "race": PURPLE, "nondeterministic": "#E3B5CE",
@@ -80,7 +80,7 @@ TEMPLATE = go.layout.Template(
 
 
 def arm_colour(arm: str) -> str:
-    """Colour of an arm by the longest known name it starts with: `guided+repair2` has that of `guided`; another name always the same."""
+    """Colour of a method by the longest known name it starts with: `guided+repair2` has that of `guided`; another name always the same."""
     known = [name for name in ARM_COLOURS if str(arm).startswith(name)]
     spare = SPARE[zlib.crc32(re.split(r"[@+]", str(arm))[0].encode()) % len(SPARE)]
     return ARM_COLOURS[max(known, key=len)] if known else spare
@@ -93,8 +93,8 @@ def failure_class(reason: str) -> str:
 
 def ordered(values, known) -> list[str]:
     """The distinct `values`, those in `known` first and in its order, the rest by name."""
-    seen = {str(value) for value in values}
-    return [name for name in known if name in seen] + sorted(seen - set(known))
+    present = {str(value) for value in values}
+    return [name for name in known if name in present] + sorted(present - set(known))
 
 
 def need(table: pd.DataFrame, columns: Sequence[str], figure: str) -> None:

@@ -1,7 +1,7 @@
 """Figures of what was collected, what the PRM learned and which branches it picks: DataFrame in, go.Figure out.
 
 Knows which columns a figure needs and what its title may claim.  Reads no files, computes no statistics beyond counts
-and shares.  The figures that compare arms (`plots_arms`) and `show`, `use_renderer`, `save_html` (`theme`) can be had
+and shares.  The figures that compare methods (`methods`) and `show`, `use_renderer`, `save_html` (`theme`) can be had
 from here too, so that a notebook imports one name.
 """
 
@@ -21,7 +21,7 @@ from parallax_lib.core.config import DIRECTIONS
 from parallax_lib.core.errors import UserError
 
 __all__ = [
-    "arms", "auroc_by_depth", "branch_selection", "calibration", "collected", "influence", "ladder", "latent_map",
+    "arms", "auroc_by_depth", "branch_selection", "calibration", "collected", "latent_sensitivity", "ladder", "latent_map",
     "loss_curve", "paired_diff", "reason_by", "recheck_ranking", "save_html", "score_distributions", "show",
     "tokens_vs_rate", "use_renderer",
 ]  # fmt: skip
@@ -80,7 +80,7 @@ def ladder(rows: pd.DataFrame) -> go.Figure:
     return finish(fig, title, sub, x="rung reached", y="share of programs", yaxis=axis)
 
 
-def influence(table: pd.DataFrame) -> go.Figure:
+def latent_sensitivity(table: pd.DataFrame) -> go.Figure:
     """Do the latents decide anything?  Rows: one sigma each, with `control` true for the re-decode control's row.
 
     Needs sigma, distinct_programs (per task), changed_outcomes and oracle_rate (shares), control (bool).
@@ -88,7 +88,7 @@ def influence(table: pd.DataFrame) -> go.Figure:
     title = "What noise on the latents changes"
     if table.empty:
         return empty(title)
-    need(table, ["sigma", "distinct_programs", "changed_outcomes", "oracle_rate", "control"], "influence")
+    need(table, ["sigma", "distinct_programs", "changed_outcomes", "oracle_rate", "control"], "latent_sensitivity")
     noise, control = table[~table["control"].astype(bool)].sort_values("sigma"), table[table["control"].astype(bool)]
     panels = {"distinct_programs": "distinct programs<br>a task", "changed_outcomes": "tasks whose<br>outcome changes",
               "oracle_rate": "tasks with a<br>validated branch"}  # fmt: skip
@@ -122,11 +122,11 @@ def latent_map(latents: np.ndarray, rollouts: pd.DataFrame, depth: int = -1) -> 
     u, s, _ = np.linalg.svd(x, full_matrices=False)
     points, part = u[:, :2] * s[:2], s**2 / max((s**2).sum(), 1e-12)
     reward = rollouts["reward"].to_numpy(dtype=float)
-    seen = ~np.isnan(reward)
+    judged = ~np.isnan(reward)
     fig = go.Figure()
     for mask, name, marker in (
-        (~seen, "not judged", dict(color=theme.GREY, symbol="circle-open", size=7)),
-        (seen, "judged", dict(color=reward[seen], colorscale="Cividis", cmin=0, cmax=1, size=8, opacity=0.85,
+        (~judged, "not judged", dict(color=theme.GREY, symbol="circle-open", size=7)),
+        (judged, "judged", dict(color=reward[judged], colorscale="Cividis", cmin=0, cmax=1, size=8, opacity=0.85,
                               colorbar=dict(title=dict(text="reward", **theme.BESIDE), thickness=14),
                               line=dict(color=theme.GREY, width=0.5))),
     ):  # fmt: skip
@@ -204,9 +204,9 @@ def score_distributions(scores: pd.DataFrame, threshold: float = 0.5, depth: int
               (f"target {threshold:g} or more", True, theme.PASS, ""))  # fmt: skip
     for col, model in enumerate(models, 1):
         of = rows[rows["model"] == model]
-        for name, wanted, colour, pattern in groups:
+        for name, above, colour, pattern in groups:
             fig.add_histogram(
-                x=of.loc[(of["target"] >= threshold) == wanted, "score"], name=name, histnorm="percent", opacity=0.65,
+                x=of.loc[(of["target"] >= threshold) == above, "score"], name=name, histnorm="percent", opacity=0.65,
                 xbins=dict(start=0, end=1.0001, size=0.05), showlegend=col == 1, legendgroup=name,
                 marker=dict(color=colour, pattern=dict(shape=pattern, size=5, solidity=0.25, fillmode="overlay")),
                 row=1, col=col,

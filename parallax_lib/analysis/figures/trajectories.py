@@ -41,7 +41,7 @@ def task_trajectories(rows: pd.DataFrame) -> go.Figure:
 
 
 def decoded_latents(results: pd.DataFrame) -> go.Figure:
-    """Which token a program's latents decode to under each method.  Needs arm, plan: tokens, one a latent.
+    """Which token a program's latents decode to under each method.  Needs method, plan: tokens, one a latent.
 
     The token of a program is the first that is neither `none` nor `parallel`, or `parallel` where there is no other.
     """

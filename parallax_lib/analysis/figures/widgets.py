@@ -11,6 +11,7 @@ import ipywidgets as widgets
 import pandas as pd
 
 from parallax_lib.analysis.figures.escape import STYLE, code_html, diff_html, pair_html, safe_text, verdict_html, visible_text
+from parallax_lib.analysis.readable import heading
 
 ALL = "all"
 FULL = widgets.Layout(width="100%")
@@ -48,7 +49,7 @@ class Filters:
     def __init__(self, frame: pd.DataFrame, columns: Sequence[str], changed: Callable[[], None]):
         self.frame, self.changed = frame, changed
         known = [column for column in columns if column in frame]
-        self.boxes = {column: dropdown(column, sorted(frame[column].astype(str).unique())) for column in known}
+        self.boxes = {column: dropdown(heading(column), sorted(frame[column].astype(str).unique())) for column in known}
         for box in self.boxes.values():
             box.observe(self.on_change, "value")
         self.widget = widgets.HBox(list(self.boxes.values()), layout=widgets.Layout(flex_flow="row wrap"))
@@ -125,10 +126,10 @@ class ProgramList:
         more = f", first {self.LISTED:,} listed" if len(titles) > self.LISTED else ""
         self.count.value = safe_text(f"{len(titles):,} programs{more}")
         rows = [row for row, _ in shown]
-        wanted = keep if keep in rows else (rows[0] if rows else None)
+        selected = keep if keep in rows else (rows[0] if rows else None)
         self.select.unobserve(self.on_select, "value")
         self.select.options = [(visible_text(title, 150), row) for row, title in shown]
-        self.select.value = wanted
+        self.select.value = selected
         self.select.observe(self.on_select, "value")
 
     def on_select(self, change: Mapping) -> None:
@@ -142,8 +143,8 @@ class ProgramList:
 
 
 def title_of(row: Mapping) -> str:
-    """`saxpy.serial-omp, arm guided, seed 0: wrong_output`."""
-    facts = [f"{name} {row[name]}" for name in ("arm", "seed", "sample", "branch_depth", "resample") if name in row]
+    """`saxpy.serial-omp, method guided, seed 0: wrong_output`."""
+    facts = [f"{heading(name)} {row[name]}" for name in ("arm", "seed", "sample", "branch_depth", "resample") if name in row]
     return ", ".join([str(row["task"]), *facts]) + f": {row['reason']}"
 
 

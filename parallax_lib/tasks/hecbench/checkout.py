@@ -67,7 +67,7 @@ class Entry:
 
 def kernels(root: Path) -> list[Kernel]:
     """Every usable kernel of the checkout.  Raises UserError when `root` is no HeCBench checkout or nothing is usable."""
-    found = [made for entry in entries(root) if (made := as_kernel(entry)) is not None]
+    found = [kernel for entry in entries(root) if (kernel := as_kernel(entry)) is not None]
     if not found:
         raise UserError(f"{root}: no usable kernel under src/; suite.root must name a HeCBench checkout")
     return found
@@ -203,7 +203,7 @@ def _serial(omp: Program, facts: dict) -> Program:
 def _resolve(src: Path, name: str, runs) -> tuple[tuple[tuple[str, ...], ...], dict[str, bytes], str]:
     """(arguments with input files where the sandbox shows them, those files, why the program cannot run)."""
     inputs: dict[str, bytes] = {}
-    made = []
+    resolved = []
     for run in runs:
         args = []
         for i, arg in enumerate(run):
@@ -211,10 +211,10 @@ def _resolve(src: Path, name: str, runs) -> tuple[tuple[tuple[str, ...], ...], d
             if why:
                 return runs, {}, why
             args.append(place)
-        made.append(tuple(args))
+        resolved.append(tuple(args))
     if sum(map(len, inputs.values())) > MAX_INPUT:
-        return tuple(made), {}, f"input files over {MAX_INPUT >> 20} MiB"
-    return tuple(dict.fromkeys(made)), inputs, ""
+        return tuple(resolved), {}, f"input files over {MAX_INPUT >> 20} MiB"
+    return tuple(dict.fromkeys(resolved)), inputs, ""
 
 
 def _input(src: Path, name: str, arg: str, before: str, inputs: dict[str, bytes]) -> tuple[str, str]:
@@ -223,8 +223,8 @@ def _input(src: Path, name: str, arg: str, before: str, inputs: dict[str, bytes]
         return arg, ""
     path = next((p for api in MAKEFILES if (p := (src / f"{name}-{api}" / arg).resolve()).exists()), None)
     if path is None:
-        wanted = ("/" in arg or re.search(r"\.[a-z]\w{1,4}$", arg, re.I)) and before != "-o" and not OUTPUT_NAME.search(Path(arg).name)
-        return arg, f"missing input: {arg}" if wanted else ""
+        is_file = ("/" in arg or re.search(r"\.[a-z]\w{1,4}$", arg, re.I)) and before != "-o" and not OUTPUT_NAME.search(Path(arg).name)
+        return arg, f"missing input: {arg}" if is_file else ""
     if not path.is_relative_to(src.parent.resolve()):
         return arg, f"input outside the checkout: {arg}"
     if path.is_dir() or path.suffix.lower() not in INPUT_SUFFIX:
@@ -238,5 +238,5 @@ def _input(src: Path, name: str, arg: str, before: str, inputs: dict[str, bytes]
 
 
 def _fixed(src: Path, name: str, file: str) -> str:
-    there = any((src / f"{name}-{api}" / file).exists() for api in MAKEFILES)
-    return f"reads {file}, a name written in the program" + ("" if there else "; missing from the checkout")
+    present = any((src / f"{name}-{api}" / file).exists() for api in MAKEFILES)
+    return f"reads {file}, a name written in the program" + ("" if present else "; missing from the checkout")

@@ -1,4 +1,4 @@
-"""Writes one forge program: scaffolding, hot functions and main, for one API and one plan (a strategy word a function).
+"""Writes one forge program: scaffolding, hot functions and main, for one API and one plan (one token a function).
 
 Knows the program style and how arrays travel to a device.  Does not choose programs or plans, and runs nothing.
 """
@@ -79,7 +79,7 @@ class Spec:
 
 
 def program(spec: Spec, api: str, plan: tuple[str, ...]) -> str:
-    """The text of the program; `plan` holds one strategy word per stage and is ignored for serial."""
+    """The text of the program; `plan` holds one plan token per stage and is ignored for serial."""
     functions = "\n".join(_function(stage, api, word) for stage, word in zip(spec.stages, plan, strict=True))
     before = "__device__ " if api == "cuda" else ""
     functions = "".join(f"{before}{helper.text}\n\n" for helper in spec.helpers) + functions

@@ -1,6 +1,6 @@
-"""Training pairs from forge programs: a right source, and a target that follows the corpus's habits, right or wrong.
+"""Training pairs from forge programs: a right source, and a target under the corpus's label noise, right or wrong.
 
-Knows how often which strategy word is planned.  Knows nothing of tokenizers or models.
+Knows how often each plan token is drawn.  Knows nothing of tokenizers or models.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from parallax_lib.tasks.synthetic import generator
 from parallax_lib.tasks.synthetic.augment import dress, rename
 from parallax_lib.tasks.synthetic.codegen import Spec
 
-RIGHT_SHARE = 0.76  # of the plan words that are not written out of habit
+RIGHT_SHARE = 0.76  # of the plan tokens that label noise leaves alone
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ def training_pair(
     """A source that is right and a target that follows the corpus's habits; `dressed`: in other names and with helpers."""
     first = None if source_api == "serial" else generator.source_plan(spec, source_api, rng)
     plan = noisy_plan(spec, source_api, target_api, rng, label_noise)
-    guise = random.Random(f"{spec.name} guise")
-    spec = dress(spec, guise) if dressed else spec
+    dressing = random.Random(f"{spec.name} guise")
+    spec = dress(spec, dressing) if dressed else spec
     texts = generator.render(spec, source_api, first), generator.render(spec, target_api, plan)
-    texts = rename(texts, spec, guise, source_api == "cuda") if dressed else texts
+    texts = rename(texts, spec, dressing, source_api == "cuda") if dressed else texts
     return Pair(*texts, plan, generator.is_right(spec, target_api, plan))

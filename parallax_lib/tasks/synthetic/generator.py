@@ -1,6 +1,6 @@
 """Endless, seeded program triples (serial, OpenMP, CUDA) from kernel grammars, right and realistically wrong.
 
-A program has one to three hot functions; a plan names one strategy word for each, in source order.  Whether a plan is
+A program has one to three hot functions; a plan names one token for each, in source order.  Whether a plan is
 right follows from the grammar's labels.  Knows nothing of tokenizers, models, compilers or verdicts.
 """
 
@@ -11,16 +11,16 @@ import random
 from collections.abc import Iterator
 
 from parallax_lib.core.errors import UserError
-from parallax_lib.tasks.synthetic import composed_patterns, loop_nests
+from parallax_lib.tasks.synthetic import composed_patterns, nest_patterns
 from parallax_lib.tasks.synthetic.codegen import Array, Spec, Stage, program
 from parallax_lib.tasks.synthetic.patterns import CONSTANTS, REAL, WHOLE, ArraySpec, Pattern, expand, expression, number, patterns
 from parallax_lib.tasks.task import Kernel
 
 TRAIN_FAMILIES = ("map", "stencil1d", "stencil2d", "gather", "transpose", "polynomial", "matvec", "matmul",
                   "time_steps", "sum_reduction", "dot_norm", "scatter_add", "histogram", "prefix_scan", "recurrence",
-                  "inplace_sweep", "rowwise", "argmax", "monte_carlo", "red_black", *loop_nests.TRAIN)
+                  "inplace_sweep", "rowwise", "argmax", "monte_carlo", "red_black", *nest_patterns.TRAIN)
 HELDOUT_FAMILIES = ("convolution", "spmv", "minmax", "compact_count", "pair_forces", "wavefront", "shared_temp",
-                    "half_shift", "carry_columns", "row_balance", *loop_nests.UNSEEN)
+                    "half_shift", "carry_columns", "row_balance", *nest_patterns.UNSEEN)
 ALL_FAMILIES = TRAIN_FAMILIES + HELDOUT_FAMILIES
 SEEN_FAMILIES = TRAIN_FAMILIES + composed_patterns.FAMILIES  # those the bundled translator was trained on
 SCALES = {  # scale -> (default n choices, smallest and largest hidden n / 128, columns of a matrix)
@@ -62,10 +62,10 @@ def _longest_plan(spec: Spec) -> tuple[str, ...]:
 
 
 def _draw(rng: random.Random, seed: int, family: str, small: bool) -> Spec:
-    mine = [p for p in patterns().values() if p.family == family]
-    core = [rng.choice(mine)]
+    members = [p for p in patterns().values() if p.family == family]
+    core = [rng.choice(members)]
     scale = core[0].scale
-    mates = [p for p in mine if p.scale == scale]
+    mates = [p for p in members if p.scale == scale]
     if rng.random() < 0.35 and not small:
         core.append(rng.choice(mates))
     lonely = all(not _parallel_right(p) for p in core)
@@ -226,7 +226,7 @@ def right_words(stage: Stage, api: str) -> list[str]:
 
 
 def strategies(stage: Stage, api: str) -> dict[str, bool]:
-    """Every strategy word of a stage for an API, with its label."""
+    """Every plan token of a stage for an API, with its label."""
     return {word: option.right for word, option in patterns()[stage.pattern].options[api].items()}
 
 
@@ -253,7 +253,7 @@ def render(spec: Spec, api: str, plan: tuple[str, ...] | None = None) -> str:
     elif plan is None:
         plan = source_plan(spec, api, random.Random(f"{spec.name} {api}"))
     if len(plan) != len(spec.stages):
-        raise UserError(f"forge: plan {plan} has {len(plan)} words, {spec.name} has {len(spec.stages)} functions")
+        raise UserError(f"forge: plan {plan} has {len(plan)} tokens, {spec.name} has {len(spec.stages)} functions")
     return program(spec, api, plan)
 
 

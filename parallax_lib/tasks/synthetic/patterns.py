@@ -1,7 +1,7 @@
 """Kernel grammars: reads parallax_lib/tasks/synthetic/grammars/*.txt, where each pattern is C++ with $holes, and fills the holes.
 
 A pattern is one hot function: its serial text, and for OpenMP and CUDA a text (or pragmas for the serial text) per
-strategy word, labelled right or wrong.  Knows nothing of whole programs, plans over several functions, or compilers.
+plan token, labelled right or wrong.  Knows nothing of whole programs, plans over several functions, or compilers.
 
     === NAME family=F scale=S      starts a pattern; header lines `key: value` follow
     --- serial                     lines `@1`, `@2` mark where a pragma may go
@@ -19,7 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from parallax_lib.core.errors import UserError
-from parallax_lib.tasks.synthetic import composed_patterns, loop_nests
+from parallax_lib.tasks.synthetic import composed_patterns, nest_patterns
 
 WORDS = ("parallel", "reduction", "atomic", "critical", "private", "collapse", "inner", "scan", "tile", "grid",
          "serial", "none")
@@ -87,7 +87,7 @@ def patterns() -> dict[str, Pattern]:
     blocks = [(block, path) for path in sorted(GRAMMARS.glob("*.txt")) for block in path.read_text(encoding="utf-8").split("=== ")[1:]]
     if not blocks:
         raise UserError(f"{GRAMMARS}: no kernel grammar (*.txt) there; install the package again")
-    composed = [(block, Path(module.__name__)) for module in (loop_nests, composed_patterns) for block in module.blocks()]
+    composed = [(block, Path(module.__name__)) for module in (nest_patterns, composed_patterns) for block in module.blocks()]
     for block, path in [*blocks, *composed]:
         pattern = parse(block, path)
         found[pattern.name] = pattern

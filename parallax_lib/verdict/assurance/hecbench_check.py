@@ -4,7 +4,7 @@ Knows kernels, verdicts and tables.  Knows nothing of models, Makefiles or how a
 
 A program of the checkout stands in for a translation of its twin.  For serial and OpenMP that is always meaningful: the
 serial program is derived from the OpenMP one.  CUDA and OpenMP twins often print other labels; such a pair is reported
-as wrong_output of its own kind ("twins print different lines"), not as a fault of the oracle.  Mutants are counted apart
+as wrong_output of its own kind ("twins print different lines"), not as a fault of the output comparison.  Mutants are counted apart
 for kernels whose output holds values and for those that print only a verdict word: a word can be right on other data.
 A program of the checkout that is right but not parallel by its verdict is "vacuous": its output does not depend on its
 parallel work, or there is none on these arguments, so nothing can be judged by it.
@@ -35,7 +35,7 @@ DIRECTIONS = (("serial", "omp"), ("omp", "serial"), ("omp", "cuda"), ("cuda", "o
 
 
 def index(root: Path, toolchains: dict[str, Toolchain], names: tuple[str, ...] = ()) -> pd.DataFrame:
-    """One row a kernel: its APIs and files, oracle strength, what runs on this machine, and why not."""
+    """One row a kernel: its APIs and files, strength of the output comparison, what runs on this machine, and why not."""
     return pd.DataFrame([_index_row(entry, toolchains) for entry in hecbench.entries(Path(root), names)])
 
 
@@ -88,8 +88,8 @@ def _first(verdict) -> str:
 
 def _directions(kernel: Kernel, bench: Bench, apis: tuple[str, ...]) -> list[tuple[str, str]]:
     """Those between `apis` that both programs allow and that run here."""
-    there = [(source, target) for source, target in DIRECTIONS if {source, target} <= {*kernel.sources} & {*apis}]
-    return [(source, target) for source, target in there if target == "serial" or _runs(bench, source, target)]
+    pairs = [(source, target) for source, target in DIRECTIONS if {source, target} <= {*kernel.sources} & {*apis}]
+    return [(source, target) for source, target in pairs if target == "serial" or _runs(bench, source, target)]
 
 
 def _judged(entry: Entry, bench: Bench, mutants, apis: tuple[str, ...]) -> list[dict]:
@@ -100,12 +100,12 @@ def _judged(entry: Entry, bench: Bench, mutants, apis: tuple[str, ...]) -> list[
         verdict = _verdict(kernel.sources[target], task, bench)
         row = _row(entry, task.direction) | {"reason": verdict.reason, "log": _first(verdict)[:160], "checked": verdict.checked}
         if verdict.validated and mutants and target != "serial":
-            kinds, survivors = hecbench_mutants.tally(task, bench, mutants(kernel.sources[target]))
+            kinds, survivors = hecbench_mutants.outcomes(task, bench, mutants(kernel.sources[target]))
             rejected = kinds["rejected"] + kinds["rejected outside"]
             row |= {"mutants": rejected + len(survivors), "rejected": rejected}
             row |= {"mutant_kinds": dict(kinds), "survivors": survivors}
         if verdict.reason == "not_parallel":  # the checkout's own program: its output does not say what its regions did
-            row |= {"reason": "vacuous", "log": f"no oracle for parallel work on these arguments: {row['log']}"}
+            row |= {"reason": "vacuous", "log": f"no output comparison for parallel work on these arguments: {row['log']}"}
         if verdict.reason == "wrong_output" and {source, target} == {"omp", "cuda"} and verdict.level == 3:
             row["log"] = f"twins print different lines: {row['log']}"
         rows.append(row)

@@ -1,4 +1,4 @@
-"""What became of the mutants of a HeCBench program: rejected, survived, or saying nothing about the oracle.
+"""What became of the mutants of a HeCBench program: rejected, survived, or saying nothing about the output comparison.
 
 Knows mutants, verdicts and which lines a run reaches.  Knows nothing of checkouts or of how a verdict is made.
 
@@ -44,20 +44,20 @@ CLOCK = re.compile(r"chrono|duration|get_?time|\bw?time\b|clock", re.I)  # what 
 LINE = re.compile(r"^ *(#####|=====|[0-9]+\*?|-): *(\d+):", re.M)
 
 
-def tally(task: Task, bench: Bench, made: list[Mutant]) -> tuple[Counter, list[str]]:
+def outcomes(task: Task, bench: Bench, mutants: list[Mutant]) -> tuple[Counter, list[str]]:
     """(how many were "rejected", "survived", set apart or "no mutant"; the survivors in words).
 
     Those outside the parallel work, in the program's set-up or in its own check, are counted under "... outside" instead.
     """
     counts, survivors, inside = Counter(), [], parallel_lines(task.kernel.sources[task.target])
-    for mutant in made:
+    for mutant in mutants:
         what, outside = judge_mutant(task, bench, mutant), "" if mutant.line in inside else " outside"
         counts[what + outside if what in ("rejected", "survived") else what] += 1
         survivors += [f"line {mutant.line}{outside}: {mutant.operator}: {mutant.says}"] if what == "survived" else []
     return counts, survivors
 
 
-def made(code: str, per_operator: int = 1, most: int = 0, everywhere: bool = False) -> list[Mutant]:
+def mutants_of(code: str, per_operator: int = 1, most: int = 0, everywhere: bool = False) -> list[Mutant]:
     """At most `per_operator` mutants of each operator in the parallel work, `most` in all (0: no bound), by chance.
 
     `everywhere`: those of set-up and check too.
@@ -153,8 +153,8 @@ def unreached(kernel: Kernel, api: str, bench: Bench) -> frozenset[int]:
     known = bench.journal.get("unreached", key) if bench.journal else None
     if known is None:
         marks = LINE.findall(_gcov(kernel, api, bench))
-        seen = {int(n) for mark, n in marks if mark[0].isdigit()}
-        known = {"lines": sorted({int(n) for mark, n in marks if mark[0] in "#="} - seen)}
+        executed = {int(n) for mark, n in marks if mark[0].isdigit()}
+        known = {"lines": sorted({int(n) for mark, n in marks if mark[0] in "#="} - executed)}
         if bench.journal and marks:
             bench.journal.put("unreached", key, known)
     return frozenset(known["lines"])

@@ -40,9 +40,9 @@ def kernels(rows: pd.DataFrame) -> pd.DataFrame:
     kinds = {name: sum(map(Counter, group["mutant_kinds"]), Counter()) for name, group in judged.groupby("kernel")}
     for column in ("rejected", "survived", *APART):
         table[column] = [kinds[name][column] for name in table["kernel"]]
-    for pair, (there, back) in PAIRS.items():
-        if {there, back} <= {*table}:
-            table[pair] = (table[there] == "ok") & (table[back] == "ok")
+    for pair, (forth, back) in PAIRS.items():
+        if {forth, back} <= {*table}:
+            table[pair] = (table[forth] == "ok") & (table[back] == "ok")
     passes = table[[pair for pair in PAIRS if pair in table]].any(axis=1)
     table["holds"] = passes & (table["rejected"] > 0) & (table["survived"] == 0)
     return table
@@ -73,11 +73,11 @@ def _gate(table: pd.DataFrame) -> Iterator[str]:
 
 def _mutant_lines(rows: pd.DataFrame) -> Iterator[str]:
     """How many mutants were rejected, for kernels that print values and for those that print a word."""
-    for strong, mine in rows.groupby(rows["strength"] == "strong"):
-        kinds = sum(map(Counter, mine["mutant_kinds"]), Counter())
+    for strong, group in rows.groupby(rows["strength"] == "strong"):
+        kinds = sum(map(Counter, group["mutant_kinds"]), Counter())
         rates = []
         for where, name in (("", "in the parallel work"), (" outside", "in set-up and check")):
             n, of = kinds[f"rejected{where}"], kinds[f"rejected{where}"] + kinds[f"survived{where}"]
             rates += [f"{n} of {of} {name} rejected = {n / of:.1%}"] if of else []
         apart = ", ".join(f"{kinds[kind]} {kind}" for kind in (*APART, "no mutant"))
-        yield f"mutants of {mine['kernel'].nunique()} passing kernels that print {WORDS[strong]}: {'; '.join(rates)}; apart: {apart}"
+        yield f"mutants of {group['kernel'].nunique()} passing kernels that print {WORDS[strong]}: {'; '.join(rates)}; apart: {apart}"

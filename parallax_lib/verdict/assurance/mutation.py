@@ -38,7 +38,7 @@ def mutants(code: str, per_operator: int = 3, seed: int = 0, lines: frozenset[in
 
     `lines`: those alone, printing functions or not.
     """
-    parsed, made, seen = tokens(code), [], {code}
+    parsed, found, texts = tokens(code), [], {code}
     busy = _busy(code, parsed, lines)
     for name, operator in OPERATORS.items():
         edits = [edit for edit in dict.fromkeys(operator(parsed)) if busy(edit[0])]
@@ -48,13 +48,13 @@ def mutants(code: str, per_operator: int = 3, seed: int = 0, lines: frozenset[in
             if len(chosen) == per_operator:
                 break
             changed = code[:start] + new + code[end:]
-            if changed not in seen:
-                seen.add(changed)
+            if changed not in texts:
+                texts.add(changed)
                 line = code.count("\n", 0, start) + 1
                 old = " ".join(code[start:end].split()) or code[:start].split()[-1][-20:]
                 chosen.append(Mutant(name, line, f"{old[:60]} -> {new.strip()[:60] or 'nothing'}", changed))
-        made += chosen
-    return made
+        found += chosen
+    return found
 
 
 def _busy(code: str, parsed: list[Token], lines: frozenset[int] | None) -> Callable[[int], bool]:

@@ -1,4 +1,4 @@
-"""How strong a suite's oracle is: mutants of every reference, judged as translations, and what survives.
+"""How strong a suite's output comparison is: mutants of every reference, judged as translations, and what survives.
 
 Knows mutants, verdicts and counts.  Knows nothing of how programs are judged or of models.
 
@@ -80,11 +80,11 @@ def audit(kernels: list[Kernel], bench: Bench, per_operator: int = 3, workers: i
     """An Audit of every kernel, journalled mutant by mutant, so that a killed call resumes where it was."""
     done = []
     for kernel in kernels:
-        made = [(api, m) for api in _runnable(kernel, bench) for m in mutation.mutants(kernel.sources[api], per_operator)]
+        mutants = [(api, m) for api in _runnable(kernel, bench) for m in mutation.mutants(kernel.sources[api], per_operator)]
         source = next(api for api in ("serial", "omp", "cuda") if api in kernel.sources)
-        items = [(m.code, Task(kernel, source, api)) for api, m in made]
+        items = [(m.code, Task(kernel, source, api)) for api, m in mutants]
         verdicts = judge_many(items, bench.toolchains, bench.level, bench.limits, bench.journal, workers)
-        done.append(_count(kernel, made, verdicts, bench))
+        done.append(_count(kernel, mutants, verdicts, bench))
         say(line(done[-1]))
     return done
 
@@ -134,7 +134,7 @@ def strengths(folder: Path, kernels: list[Kernel]) -> dict[str, str]:
 
 @functools.cache
 def bundled_strengths() -> dict[str, str]:
-    """Kernel name -> strength of the bundled suite's oracle."""
+    """Kernel name -> strength of the bundled suite's output comparison."""
     return strengths(suites.MINIBENCH, suites.read_folder(suites.MINIBENCH, "minibench"))
 
 
@@ -142,10 +142,10 @@ def _runnable(kernel: Kernel, bench: Bench) -> list[str]:
     return [api for api in kernel.sources if bench.toolchains[api].can_build and bench.toolchains[api].can_run]
 
 
-def _count(kernel: Kernel, made: list[tuple[str, mutation.Mutant]], verdicts: list[Verdict], bench: Bench) -> Audit:
+def _count(kernel: Kernel, mutants: list[tuple[str, mutation.Mutant]], verdicts: list[Verdict], bench: Bench) -> Audit:
     killed, not_judged, kept = Counter(), Counter(), {"survived": [], "race": [], "code": [], "output": []}
     not_compiled = 0
-    for (api, mutant), verdict in zip(made, verdicts, strict=True):
+    for (api, mutant), verdict in zip(mutants, verdicts, strict=True):
         if verdict.reason in BUILT_NOT:
             not_compiled += 1
         elif verdict.reason in UNKNOWN:

@@ -91,14 +91,14 @@ OPERATORS = {"digit": digit, "sign": sign, "exponent": exponent, "field": fields
 
 def mutants(text: str, per_operator: int, seed: int = 0) -> list[tuple[str, str, str]]:
     """(operator, what became what, changed text) of at most `per_operator` mutants of each kind, the same for the same seed."""
-    made = []
+    found = []
     for name, operator in OPERATORS.items():
         edits = list(dict.fromkeys(operator(text)))
         random.Random(f"{seed}:{name}:{text}").shuffle(edits)
         for start, end, new in edits[:per_operator]:
             near = text[max(0, start - 20) : end].split("\n")[-1]
-            made.append((name, f"{near[-60:]!r} -> {new[:60]!r}", text[:start] + new + text[end:]))
-    return made
+            found.append((name, f"{near[-60:]!r} -> {new[:60]!r}", text[:start] + new + text[end:]))
+    return found
 
 
 def audit(kernel: Kernel, bench: Bench, per_operator: int) -> Printing:

@@ -158,8 +158,8 @@ def report(programs: list[Program], verdicts: list[Verdict]) -> tuple[str, bool]
         if s not in ("ok", "pending")
     ]
     for kind, what, bad in (("cheats", "detected", "miss"), ("honest", "falsely rejected", "false reject")):
-        mine = [s for p, s in zip(programs, states, strict=True) if p.kind == kind]
-        judged = [s for s in mine if s != "pending"]
+        of_kind = [s for p, s in zip(programs, states, strict=True) if p.kind == kind]
+        judged = [s for s in of_kind if s != "pending"]
         hits = sum((s == bad) == (kind == "honest") for s in judged)
         lines.append(_rate(f"{kind}: {hits} of {len(judged)} {what}", hits, len(judged)))
     lines += _pending(programs, verdicts, states)

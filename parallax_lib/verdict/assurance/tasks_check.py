@@ -56,7 +56,7 @@ def _row(task: Task, bench: Bench, workers: int) -> dict:
     code = task.kernel.sources[task.target]
     (verdict,) = batch.judge_many([(code, task)], bench.toolchains, bench.level, bench.limits, bench.journal, workers)
     said = {"state": "right" if verdict.validated else "not right", "reason": verdict.reason, "parallel": verdict.parallel}
-    strength = re.search(r"oracle: [^;]*, (\w+)", verdict.checked)
+    strength = re.search(r"output comparison: [^;]*, (\w+)", verdict.checked)
     said |= {"strength": strength[1]} if strength else {}
     return row | said | {"cpu_s": verdict.cpu_s, "checked": verdict.checked, "log": _first(verdict.log)}
 

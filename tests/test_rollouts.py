@@ -73,7 +73,7 @@ def test_chunks_count_long_tasks_as_several_rows():
 
 
 def test_the_influence_probe_counts_long_tasks_as_several_rows(monkeypatch):
-    params = load("x", latent={"steps": 3}, decode={"batch": 8, "max_new_tokens": 1600}, collect={"influence_branches": 3})
+    params = load("x", latent={"steps": 3}, decode={"batch": 8, "max_new_tokens": 1600}, collect={"sensitivity_branches": 3})
     seen = []
     monkeypatch.setattr(latent_sensitivity, "_write", lambda translator, rows, params: seen.append(len(rows)) or [{}] * len(rows))
     for size, expected in ((3000, [8, 6]), (3 * 6000, [4, 4, 4, 2])):  # two tasks of seven rows
@@ -133,7 +133,7 @@ def test_rollouts_that_other_settings_would_have_written_have_other_names():
 
 
 def test_shipped_rollouts_are_named_as_their_parameters_say():
-    frame, _ = rollout_files.read_shipped("data/rollouts")
+    frame, _ = rollout_files.read_rollouts("data/rollouts")
     params = load("rollouts")
     some = tasks(load_suite(params.suite.model_copy(update={"kinds": ("minibench",)})), params.suite.directions)
     assert {rollouts.capture_id(t, params, v, r) for t in some for v, r in rollouts.branches(params)} <= set(frame["capture_id"])

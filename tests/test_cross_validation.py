@@ -21,7 +21,7 @@ FAMILIES = (*HELDOUT_FAMILIES[:6], *TRAIN_FAMILIES[:2])
 
 @pytest.fixture
 def run():
-    name = f"test-crossfit-{os.getpid()}"
+    name = f"test-cross_validation-{os.getpid()}"
     yield runs.open_run(name, overrides={"prm": {"kind": "ridge", "folds": 3}})
     shutil.rmtree(ROOT / "data" / "runs" / name, ignore_errors=True)
 

@@ -156,7 +156,7 @@ def test_errors_say_what_where_and_how(tmp_path):
         generator.sample(0, ("fft",))
     with pytest.raises(UserError, match="has no strategy 'magic' for omp; it has: "):
         generator.render(spec, "omp", ("magic",) * len(spec.stages))
-    with pytest.raises(UserError, match="plan .* has 9 words"):
+    with pytest.raises(UserError, match="plan .* has 9 tokens"):
         generator.render(spec, "omp", ("serial",) * 9)
     with pytest.raises(UserError, match="bad.txt: pattern 'x'"):
         parse("x family=f scale=line\nsizes: n\n--- serial\n", Path("bad.txt"))

@@ -8,10 +8,10 @@ from pathlib import Path
 from parallax_lib.core.config import Params, Suite
 from parallax_lib.study import collection
 from parallax_lib.study.run import Run, all_tasks
-from parallax_lib.tasks.synthetic import composed_patterns, generator, loop_nests
+from parallax_lib.tasks.synthetic import composed_patterns, generator, nest_patterns
 from parallax_lib.tasks.synthetic.patterns import parse
 
-BLOCKS, WIDE = list(loop_nests.blocks()), list(composed_patterns.blocks())
+BLOCKS, WIDE = list(nest_patterns.blocks()), list(composed_patterns.blocks())
 SIZES = {"n": 6, "m": 8, "tile": 2, "lo": 1, "k": 2, "cut": 0.5, "few": 2, "frac": 0.5, "h": 2}
 LARGER = SIZES | {"n": 12, "m": 14, "mul": 3, "off": 1}
 
@@ -125,7 +125,7 @@ def test_wide_programs_are_only_trained_on_and_none_of_their_bodies_is_a_held_ou
 
 
 def unseen() -> list[str]:
-    return [b for b in BLOCKS if b.split()[0].rsplit("_", 1)[0] in loop_nests.UNSEEN]
+    return [b for b in BLOCKS if b.split()[0].rsplit("_", 1)[0] in nest_patterns.UNSEEN]
 
 
 def body_of(block: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_forge import COVER, shape
+from test_generator import COVER, shape
 
 from parallax_lib.tasks.synthetic import augment, finetuning_pairs, generator
 from parallax_lib.tasks.task import APIS
