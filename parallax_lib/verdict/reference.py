@@ -206,23 +206,23 @@ def _of_own(kernel: Kernel, apis: list[str], bench: Bench) -> Reference:
         return Reference(tuple(learned), work=_work(kernel, bench), by="the expected output", strength=_strength(kernel, printed))
     able, failed = {}, {}
     for api in apis:
-        made = _runs_of(kernel, api, bench)
-        cases = made if isinstance(made, Reference) else _learned(kernel, made, made, output_comparison.OWN_RELATIVE)
+        runs = _runs_of(kernel, api, bench)
+        cases = runs if isinstance(runs, Reference) else _learned(kernel, runs, runs, output_comparison.OWN_RELATIVE)
         if isinstance(cases, Reference):
             if cases.failure.startswith("infra_error"):
                 return cases
             failed[api] = cases
         else:
-            able[api] = made, cases
+            able[api] = runs, cases
     if not able:
         return next(iter(failed.values()))
     first, *others = able
     cases = able[first][1]
     for other in others:
         cases = [output_comparison.with_labels(case, same) for case, same in zip(cases, able[other][1], strict=True)]
-    made = _counted(kernel, cases, [own for own, _ in able.values()], bench)
+    reference = _counted(kernel, cases, [own for own, _ in able.values()], bench)
     by = "" if first == apis[0] and not kernel.unreliable else first
-    return replace(made, by=by, strength=_strength(kernel, able[first][0]))
+    return replace(reference, by=by, strength=_strength(kernel, able[first][0]))
 
 
 def _strength(kernel: Kernel, own: _Own) -> str:
