@@ -459,7 +459,7 @@ MUTANTS = {  # kernel, what is replaced, by what, operator, what becomes of it
 @pytest.mark.parametrize("name", MUTANTS)
 def test_what_becomes_of_a_mutant(name, kernels, bench):
     which, old, new, operator, what = MUTANTS[name]
-    kernel = kernels[which]
+    kernel = put_together(kernels[which])
     code = kernel.sources["omp"].replace("SCALE * ", "3 * ").replace("  int n = atoi", "  if (argc == 1)\n    return 2;\n  int n = atoi")
     kernel = replace(kernel, sources={**kernel.sources, "omp": code})
     assert code.count(old) == 1, code
