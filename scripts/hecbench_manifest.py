@@ -2,9 +2,11 @@
 
     python scripts/hecbench_manifest.py ROOT [--names a,b] [--state FILE] [--minutes M]
 
-Per kernel it builds the OpenMP program, tries reduced arguments in the sandbox under CPU_S seconds until the program ends
+Per kernel it builds the OpenMP program, or the CUDA program where the OpenMP one is SIMT-style or missing, and tries reduced arguments
+in the sandbox under CPU_S seconds until the program ends
 well and does not fail its own check, then judges it as a translation of its derived serial program; while its output does
-not depend on its parallel work, larger arguments are tried.  One program at a time; what is done is kept in the state
+not depend on its parallel work, larger arguments are tried; then another size, so that hidden
+inputs are not the visible one alone.  One program at a time; what is done is kept in the state
 file, so that a stopped call goes on; kernels that are not measured keep their rows.  The manifest holds facts only.
 """
 
@@ -35,7 +37,8 @@ LIMITS = Limits(cpu_s=CPU_S, wall_s=30, memory_mb=3072, output_bytes=1 << 20, pr
 REPEAT = ("repeat", "iter", "repetition", "times", "runs")
 SMALL = 32  # smaller numbers are dimensions, options or block sizes and stay
 REPEATS = (1, 8, 64, 4096, 1 << 20)  # of what is or looks like a repeat count, not above the Makefile's
-FIELDS = ("args", "omp", "serial", "strength", "cpu_s", "left_out", "note")
+START = {"omp": 4, "cuda": 1}  # threads, or the emulator's schedule
+FIELDS = ("args", "omp", "cuda", "serial", "strength", "cpu_s", "left_out", "note")
 
 
 def main() -> None:
@@ -51,8 +54,8 @@ def main() -> None:
     until = time.monotonic() + 60 * args.minutes
     names = tuple(n for n in args.names.split(",") if n)
     for entry in hecbench.entries(args.root, names, Path("/nonexistent")):
-        omp = entry.programs.get("omp")
-        if not omp or not omp.text or entry.why or (entry.name in state and not names):
+        blocked = entry.why if not entry.why.endswith(hecbench.MEASURE) else ""
+        if not speaker(entry) or blocked or (entry.name in state and not names):
             continue
         if time.monotonic() > until:
             break
@@ -74,31 +77,54 @@ def write(state: dict[str, dict]) -> None:
     hecbench.MANIFEST.write_text(head + text, encoding="utf-8")
 
 
+def speaker(entry: Entry) -> str:
+    """The API whose program says what is right: OpenMP, or CUDA where that is SIMT-style or missing; "" for none."""
+    omp, cuda = (entry.programs.get(api) for api in ("omp", "cuda"))
+    if omp and omp.text and not omp.indexed:
+        return "omp"
+    return "cuda" if cuda and cuda.text else ""
+
+
 def measure(entry: Entry, bench: Bench) -> dict:
     """The manifest's row of one kernel."""
-    omp = entry.programs["omp"]
-    row = {"omp": hecbench.fingerprint(omp.text)}
-    built = build(omp.text, bench.toolchains["omp"], omp.flags, bench.level)
+    api = speaker(entry)
+    program = entry.programs[api]
+    row = {api: hecbench.fingerprint(program.text)}
+    built = build(program.text, bench.toolchains[api], (*program.flags, *program.defines) if api == "cuda" else program.flags, bench.level)
     if built.reason != "ok":
-        return {**row, "left_out": f"omp program: {built.reason}: {first_error(built.log)}"}
+        return {**row, "left_out": f"{api} program: {built.reason}: {first_error(built.log)}"}
     vacuous, why = None, ""
-    for runs, ran, why in reduced(entry, built.program, bench):
+    for runs, ran, why in reduced(entry, api, built.program, bench):
         if why:
             continue
         found = {"args": [list(r) for r in runs], "cpu_s": round(ran[0].outcome.cpu_s, 2)}
         found |= {"strength": output_comparison.strength([r.text for r in ran], sum(runs, ()))}
-        if shows_its_regions(entry, built.program, runs, ran, bench):
-            return {**row, **found, "serial": serial(entry, runs, bench)}
+        if shows_its_work(entry, api, built.program, runs, ran, bench):
+            found["args"] += [list(run) for run in others(entry, api, built.program, runs, bench)]
+            return {**row, **found} | ({"serial": serial(entry, runs, bench)} if api == "omp" else {})
         vacuous = vacuous or {**row, **found, "serial": "vacuous: its output does not show its parallel work"}
-    return vacuous or {**row, "left_out": f"omp program: {why}"}
+    if vacuous and api == "cuda":
+        return {**row, "left_out": "cuda program: its output does not show its parallel work"}
+    return vacuous or {**row, "left_out": f"{api} program: {why}"}
 
 
-def shows_its_regions(entry: Entry, program: bytes, runs, ran: list[Ran], bench: Bench) -> bool:
+def others(entry: Entry, api: str, program: bytes, runs, bench: Bench) -> list[tuple[str, ...]]:
+    """Up to one more command line, with other sizes: three quarters of them in steps of SMALL; [] where none ends well."""
+    run = runs[0]
+    smaller = tuple(str(max(SMALL, int(a) * 3 // 4 // SMALL * SMALL)) if a.isdigit() and int(a) > SMALL else a for a in run)
+    if len(runs) > 1 or smaller == run:
+        return []
+    ran = run_once(program, api, smaller, START[api], bench, entry.inputs)
+    return [smaller] if ran.reason == "ok" and not output_comparison.own_check(ran.text) else []
+
+
+def shows_its_work(entry: Entry, api: str, program: bytes, runs, ran: list[Ran], bench: Bench) -> bool:
     """Whether there is parallel work on these arguments and the output is another one without it."""
-    if parallel_evidence.of_openmp([r.proof for r in ran]).parallel == "no":
+    if api == "omp" and parallel_evidence.of_openmp([r.proof for r in ran]).parallel == "no":
         return False
-    env, files = run_env(4), beside(entry.inputs)
-    idle = [serialised_control.run_idle(program, bench.toolchains["omp"], run, bench.limits, bench.level, env, files) for run in runs]
+    env, files, switch = run_env(4), beside(entry.inputs), "" if api == "omp" else "0"
+    place = (bench.toolchains[api],)
+    idle = [serialised_control.run_idle(program, *place, run, bench.limits, bench.level, env, files, switch, 2) for run in runs]
     return any(
         i.reason != "ok" or output_comparison.other_text(r.text, i.text)
         for i, r in zip(idle, ran, strict=True)
@@ -122,9 +148,9 @@ def first_error(log: str) -> str:
     return line.strip()[:140]
 
 
-def reduced(entry: Entry, program: bytes, bench: Bench) -> Iterator[tuple[tuple[tuple[str, ...], ...], list[Ran], str]]:
+def reduced(entry: Entry, api: str, program: bytes, bench: Bench) -> Iterator[tuple[tuple[tuple[str, ...], ...], list[Ran], str]]:
     """(reduced arguments, how they ran, why they cannot be used or "") of one try after the other."""
-    usage = hecbench_sources.usage(entry.programs["omp"].text)
+    usage = hecbench_sources.usage(entry.programs[api].text)
     tried, slow = set(), []  # slow: (repeat, scale) that took too long
     for scale in (64, 16, 4, 1, 512, 8192):
         for repeat in REPEATS:
@@ -132,7 +158,7 @@ def reduced(entry: Entry, program: bytes, bench: Bench) -> Iterator[tuple[tuple[
             if runs in tried or any(repeat >= r and scale <= s for r, s in slow):
                 continue
             tried.add(runs)
-            ran = [run_once(program, "omp", run, 4, bench, entry.inputs) for run in runs]
+            ran = [run_once(program, api, run, START[api], bench, entry.inputs) for run in runs]
             bad = next((r for r in ran if r.reason != "ok"), None)
             failed = next((f for r in ran if (f := output_comparison.own_check(r.text))), "")
             slow += [(repeat, scale)] if bad and bad.reason in ("timeout", "memory_limit") else []

@@ -21,7 +21,7 @@ from parallax_lib.tasks.hecbench import checkout as hecbench
 from parallax_lib.tasks.hecbench import makefile
 from parallax_lib.tasks.hecbench import sources as hecbench_sources
 from parallax_lib.tasks.suites import load_suite
-from parallax_lib.tasks.task import Task, tasks
+from parallax_lib.tasks.task import Task, put_together, tasks
 from parallax_lib.verdict import output_comparison, toolchain
 from parallax_lib.verdict.assurance import hecbench_check, hecbench_mutants, hecbench_table, mutation, oracle_audit
 from parallax_lib.verdict.reference import Bench
@@ -80,6 +80,7 @@ REFERENCE = """inline bool right(int n, const double *x, const double *y) {  // 
   return true;
 }
 """
+OF_API = "#ifdef __CUDACC__\n__global__ void unused() {}\n#endif\n"
 CUDA = '#include <cstdio>\n#include "reference.h"\n__global__ void k() {}\nint main() { k<<<1, 1>>>(); puts("PASS"); }\n'
 SIMT = """#include <omp.h>
 int main() {
@@ -118,7 +119,7 @@ def checkout(tmp_path, monkeypatch):
         write(f"{name}-omp/main.cpp", text)
         write(f"{name}-cuda/Makefile", MAKE.replace("main.cpp", "main.cu").replace("NAME", name))
         write(f"{name}-cuda/main.cu", CUDA)
-        write(f"{name}-cuda/reference.h", REFERENCE)
+        write(f"{name}-cuda/reference.h", REFERENCE + (OF_API if name == "twin" else ""))
     write("reads-cuda/in.txt", "hello")
     write("solo-cuda/Makefile", MAKE.replace("main.cpp", "main.cu"))
     write("solo-cuda/main.cu", "int main() {}\n")
@@ -261,6 +262,14 @@ def test_prompts_never_hold_a_twins_file(kernels):
     assert all("__global__" not in text for name, text in asked.items() if ".cuda-" not in name)
 
 
+def test_a_header_without_api_text_is_given_also_from_the_twin_s_folder(kernels):
+    words = kernels["words"]
+    assert not words.unshown and '#include "reference.h"' in words.sources["omp"]
+    asked = Task(words, "omp", "cuda").source_code
+    assert "reference.h (given: keep its #include line)" in asked and asked.count("secret_of_the_twin") == 1
+    assert put_together(words).sources["omp"].count("inline bool right") == 1
+
+
 def test_a_changed_program_loses_its_manifest_entry(checkout):
     rows = {"twin": {"args": [[40, 1]], "serial": "ok", "omp": "0" * 12}}
     hecbench.MANIFEST.write_text(yaml.safe_dump(rows))
@@ -270,7 +279,7 @@ def test_a_changed_program_loses_its_manifest_entry(checkout):
 
 def test_the_manifest_holds_facts_only():
     rows = hecbench.read_manifest(hecbench.MANIFEST)
-    assert rows and {k for row in rows.values() for k in row} <= {"args", "omp", "serial", "strength", "cpu_s", "left_out", "note"}
+    assert rows and {k for row in rows.values() for k in row} <= {"args", "omp", "cuda", "serial", "strength", "cpu_s", "left_out", "note"}
     assert all("args" in row or "left_out" in row for row in rows.values())
 
 
@@ -450,7 +459,7 @@ MUTANTS = {  # kernel, what is replaced, by what, operator, what becomes of it
 @pytest.mark.parametrize("name", MUTANTS)
 def test_what_becomes_of_a_mutant(name, kernels, bench):
     which, old, new, operator, what = MUTANTS[name]
-    kernel = kernels[which]
+    kernel = put_together(kernels[which])
     code = kernel.sources["omp"].replace("SCALE * ", "3 * ").replace("  int n = atoi", "  if (argc == 1)\n    return 2;\n  int n = atoi")
     kernel = replace(kernel, sources={**kernel.sources, "omp": code})
     assert code.count(old) == 1, code

@@ -18,6 +18,7 @@ from parallax_lib.sandbox import landlock, machine_limits, process_limits, reape
 from parallax_lib.sandbox.supervisor import Limits
 
 BASE_ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/work", "TMPDIR": "/tmp", "LANG": "C.UTF-8"}
+SHOWN = "inputs/"  # of the files: what lies there is linked into the working folder
 STDIN_BYTES = 4096
 
 
@@ -78,6 +79,8 @@ def _start_bwrap(stack: ExitStack, job: Job, level: Level) -> tuple[subprocess.P
             command += ["--seccomp", _memory(ours, passed, filter_bytes)]
         for key, value in job.env.items():
             command += ["--setenv", key, value]
+        for name in _shown(job):
+            command += ["--dir", os.path.dirname(f"/work/{name}"), "--symlink", f"/job/{SHOWN}{name}", f"/work/{name}"]
         command += ["--remount-ro", "/", "--chdir", "/work", "--json-status-fd", str(report_in)]
         command += ["--", *_limited(job, process_limits.ceiling(job.limits.processes))]
         return _popen(command, job, {}, "/", (*passed, report_in), level.user), report, None
@@ -96,6 +99,10 @@ def _start_bare(stack: ExitStack, job: Job, level: Level) -> tuple[subprocess.Po
             missing.chmod(0o755)
         path.write_bytes(data)
         path.chmod(0o555)
+    for name in _shown(job):
+        link = folder / "work" / name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(folder / "job" / SHOWN / name)
     work = str(folder / "work")
     full = scratch.filling(folder / "work", scratch.FOLDERS * job.limits.tmp_mb << 20)
     env = {**job.env, "HOME": work, "TMPDIR": work} if level.name == "degraded" else {**job.env, "HOME": work}
@@ -108,6 +115,11 @@ def _start_bare(stack: ExitStack, job: Job, level: Level) -> tuple[subprocess.Po
         os.chown(work, user, user)
     command = landlock.command(_limited(job, most), env, folder, job.roots, user, job.gpu)
     return _popen(command, job, {"PATH": BASE_ENV["PATH"]}, work, (), None), None, full
+
+
+def _shown(job: Job) -> list[str]:
+    """Input files, which a program finds in its working folder too, by the names that it was written with."""
+    return [name.removeprefix(SHOWN) for name in job.files if name.startswith(SHOWN)]
 
 
 def _popen(

@@ -214,7 +214,8 @@ def _write(translator: Translator, models: Sequence, rows: Sequence[Row], params
     heat = [params.decode.redecode_temperature if r.live.redecode else params.decode.temperature for r in rows]
     seeds = [r.decode_draw(s, params.search.choose) for r, s in zip(rows, slot, strict=True)]
     most = [token_limit(len(row), params) for row in ask(translator, [r.task for r in order])]  # of the task, not of a repair's prompt
-    answers = write_answers(translator, trajectory, [ids[i] for i in index], params, heat, seeds, inside, [most[i] for i in index])
+    limits, tasks = [most[i] for i in index], [row.task for row in rows]
+    answers = write_answers(translator, trajectory, [ids[i] for i in index], params, heat, seeds, inside, limits, tasks)
     for i, answer in enumerate(answers):
         answer["scores"], answer["slot"] = read[i], slot[i]
         answer["picks"] = " ".join(map(str, trajectory.picks[i].tolist()))

@@ -66,7 +66,7 @@ def _write(translator: Translator, rows: list, params: Params, inside: Inside) -
     )
     decode = params.decode
     heat = [decode.redecode_temperature if kind == CONTROL else decode.temperature for _, kind, _, _ in rows]
-    answers = write_answers(translator, trajectory, prompts, params, heat, seeds, inside)
+    answers = write_answers(translator, trajectory, prompts, params, heat, seeds, inside, tasks=[task for task, *_ in rows])
     return [
         {"task": task.id, "direction": task.direction, "kind": kind, "sigma": sigma, "branch": branch} | answer
         for (task, kind, sigma, branch), answer in zip(rows, answers, strict=True)

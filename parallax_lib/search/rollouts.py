@@ -8,7 +8,7 @@ B rows, K latent steps, D translator width, R resamples.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -164,8 +164,12 @@ def write_answers(
     seeds: list[int],
     inside: Inside = unheard,
     limits: list[int] | None = None,
+    tasks: Sequence[Task] = (),
 ) -> list[dict]:
-    """Decode every row of a trajectory; code is None where the answer holds no program.  `limits`: most tokens of each."""
+    """Decode every row of a trajectory; code is None where the answer holds no program.  `limits`: most tokens of each.
+
+    `tasks`: of each row; where one asks for a function, that is a program.
+    """
 
     def decoded(tokens: int, most: int, ended: int) -> None:
         inside("decode", tokens, most, "tokens", f"{ended}/{len(ids)} programs ended", most=True)
@@ -184,12 +188,13 @@ def write_answers(
         progress=decoded,
     )
     rows = []
-    for answer, tokens in zip(answers, trajectory.tokens, strict=True):
+    whole = [not task.asks_function for task in tasks] or [True] * len(answers)
+    for answer, plan, needs_main in zip(answers, trajectory.tokens, whole, strict=True):
         text = prompts.OPENING + translator.tokenizer.decode(answer.tokens, skip_special_tokens=True)
         rows.append(
             {
-                "plan": " ".join(tokens),
-                "code": extraction.extract(text),
+                "plan": " ".join(plan),
+                "code": extraction.extract(text, needs_main),
                 "tokens": len(answer.tokens),
                 "mean_logprob": answer.mean_logprob,
                 "finished": answer.finished,
@@ -223,7 +228,8 @@ def generate(translator: Translator, tasks: list[Task], params: Params, inside: 
         row_seeds=seeds,
     )
     temperatures = [params.decode.temperature] * len(tree)
-    answers = write_answers(translator, trajectory, [ids[i] for i in rows.tolist()], params, temperatures, seeds, inside)
+    asked = [ids[i] for i in rows.tolist()]
+    answers = write_answers(translator, trajectory, asked, params, temperatures, seeds, inside, tasks=[task for task, _, _ in tree])
     out = [row_of(task, params, v, r) | answer for (task, v, r), answer in zip(tree, answers, strict=True)]
     return out, narrow(trajectory.latents.float().cpu().numpy())
 

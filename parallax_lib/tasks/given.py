@@ -22,7 +22,9 @@ API_TEXT = re.compile(
     r"#\s*pragma\s+omp\b|_Pragma\s*\(\s*\"\s*omp\b|\bomp_\w+\s*\(|<omp\.h>|<<<|\b__(?:global|device|host|shared|constant)__\b"
     r"|\bcuda[A-Z]\w*|\b(?:threadIdx|blockIdx|blockDim)\b|<(?:cuda|cub/|thrust/|cooperative)"
 )
+CONDITION = re.compile(r"^[ \t]*#[ \t]*(ifdef|if|ifndef|endif)\b")
 DEFINED = re.compile(r"^[ \t]*#[ \t]*(?:define|undef)[ \t]+([A-Za-z_]\w*)", re.M)
+DEFINITION = re.compile(r"^[ \t]*#[ \t]*(?:define|undef)\b[^\n]*", re.M)
 PUSHED = re.compile(r"push_macro|pop_macro")
 NAME = re.compile(r"[A-Za-z_]\w*")
 
@@ -31,12 +33,13 @@ NAME = re.compile(r"[A-Za-z_]\w*")
 class Given:
     """before, after: text around the program.  beside: name -> text of each header that it may include.
 
-    function: the one to be written, where the rest is given.
+    function: the one to be written, where the rest is given.  context: what a translator reads of `before`, "" for all of it.
     """
 
     before: str = ""
     after: str = ""
     function: str = ""
+    context: str = ""
     beside: dict[str, str] = field(default_factory=dict)
 
 
@@ -80,9 +83,25 @@ def included(text: str) -> list[str]:
     return list(dict.fromkeys(INCLUDE.findall(text)))
 
 
+def conditional(text: str) -> set[str]:
+    """Names in #include lines inside #ifdef and #if: what is not compiled need not be there."""
+    found, depth = set(), 0
+    for line in text.splitlines():
+        word = CONDITION.match(line)
+        depth += 0 if not word else {"endif": -1, "ifndef": 0}.get(word[1], 1)
+        if depth > 0 and (include := INCLUDE.match(line)):
+            found.add(include[1])
+    return found
+
+
 def one_text(files: Mapping[str, str]) -> str:
-    """A program of several files as one text: headers in place, the unit with `main` last."""
-    units = sorted((name for name in files if name.endswith(UNIT)), key=lambda name: has_main(files[name]))
+    """A program of several files as one text: headers in place, the unit with `main` last.
+
+    Of several units with a `main`, which are variants of one program, the one with the shortest name is taken.
+    """
+    units = [name for name in files if name.endswith(UNIT)]
+    mains = sorted((name for name in units if has_main(files[name])), key=lambda name: (len(name), name))[:1]
+    units = [name for name in units if not has_main(files[name])] + mains
     return in_place("\n".join(files[name] for name in units), files)
 
 
@@ -91,20 +110,23 @@ def holds_api(text: str) -> bool:
     return API_TEXT.search(without_comments(text)) is not None
 
 
-def redefines(code: str, given: Given) -> str:
-    """A macro of the program that would change the given text after it, "" for none."""
+def redefines(code: str, given: Given, source: str = "") -> str:
+    """A macro of the program that would change the given text after it, "" for none.  Those that `source` defines alike change nothing."""
     if not given.after:
         return ""
     plain = without_comments(code.replace("\\\n", ""))
     if PUSHED.search(plain):
         return "push_macro"
     following = set(NAME.findall(without_strings("\n".join((given.after, *given.beside.values())))))
-    return next((name for name in DEFINED.findall(plain) if name in following), "")
+    known = {" ".join(line.split()) for line in DEFINITION.findall(without_comments(source.replace("\\\n", "")))}
+    new = [line for line in DEFINITION.findall(plain) if " ".join(line.split()) not in known]
+    return next((name for line in new for name in DEFINED.findall(line) if name in following), "")
 
 
 def shown(code: str, given: Given) -> str:
     """What a translator reads of a program: given headers named above it, then what stands before it, and the program."""
     parts = [f"// {name} (given: keep its #include line)\n{text.strip()}\n" for name, text in given.beside.items()]
-    parts += [f"// given above the program:\n{given.before.strip()}\n"] if given.before else []
+    above = (given.context or given.before).strip()
+    parts += [f"// given above the program:\n{above}\n"] if above else []
     parts += [f"// write only the function {given.function}; what calls it is given"] if given.function else []
     return "\n".join([*parts, code]) if parts else code

@@ -1,4 +1,4 @@
-"""Reads kernels: the bundled suite, forge programs or a HeCBench checkout through one interface.
+"""Reads kernels: the bundled suite, forge programs, files of tasks or a HeCBench checkout through one interface.
 
 Knows folders and indexes.  Knows nothing of models, compilers or verdicts.
 """
@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from parallax_lib.core.config import ROOT, Suite
+from parallax_lib.core.config import ROOT, Suite, resolve
 from parallax_lib.core.errors import UserError, short
 from parallax_lib.core.tables import find
 from parallax_lib.core.yaml_files import read_yaml
@@ -65,7 +65,7 @@ def _hecbench(params: Suite) -> list[Kernel]:
 def _tasks(params: Suite) -> list[Kernel]:
     if not params.file:
         raise UserError("suite.file: name the file of tasks, e.g. suite: {kinds: [tasks], file: ~/tasks.jsonl}; fields: docs/TASKS.md")
-    return task_file.read([Path(file) for file in params.file], Path(params.root) if params.root else None).kernels
+    return task_file.read([resolve(file) for file in params.file], Path(params.root) if params.root else None).kernels
 
 
 SUITES = {"minibench": _minibench, "forge": _forge, "hecbench": _hecbench, "tasks": _tasks}

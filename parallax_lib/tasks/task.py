@@ -14,6 +14,7 @@ from parallax_lib.core.config import Suite
 from parallax_lib.core.errors import UserError
 from parallax_lib.tasks import given
 from parallax_lib.tasks.given import NOTHING, Given
+from parallax_lib.tasks.main_function import has_main
 
 APIS = ("serial", "omp", "cuda")
 VARIES = ("size", "seed", "")  # what an argument of the hidden inputs is; "" stays as it is written
@@ -85,6 +86,11 @@ class Task:
     @property
     def id(self) -> str:
         return f"{self.kernel.name}.{self.direction}"
+
+    @property
+    def asks_function(self) -> bool:
+        """Whether the `main` function is given, so that a translation has none."""
+        return has_main(self.kernel.given.get(self.target, NOTHING).after)
 
     @property
     def source_code(self) -> str:

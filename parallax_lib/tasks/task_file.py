@@ -25,7 +25,7 @@ from parallax_lib.tasks.task import APIS, Kernel
 APIS_NAMED = {"serial": "serial", "c++": "serial", "cpp": "serial", "omp": "omp", "openmp": "omp", "cuda": "cuda"}
 OTHERS = ("hip", "sycl", "kokkos", "mpi", "mpi+omp")  # rows of these are passed over
 FIELDS = ("kernel", "source_api", "target_api", "source", "target", "args", "hidden", "files", "headers", "flags", "expected", "family",
-          "driver", "function", "suite")  # fmt: skip
+          "driver", "function", "context", "suite")  # fmt: skip
 PROGRAM = {"kernel_name": "kernel", "parallel_api": "source_api", "kernel_api": "source_api", "code": "source"}  # a program a row
 PLACE = "//@function"  # the line of a driver where the function stands
 SHOWN = checkout.SHOWN
@@ -131,7 +131,7 @@ def _kernel(name: str, rows: _Rows, entry: checkout.Entry | None, root: Path | N
     runs, inputs = _runs(where, row, entry)
     programs = _driven(rows) if "driver" in row else companions.programs(name, rows.texts, _mapping(where, row, "headers"), root)
     flags = tuple(shlex.split(row["flags"])) if isinstance(row.get("flags"), str) else tuple(map(str, row.get("flags", ())))
-    own = {api: flags or (entry.programs[api].flags if entry and api in entry.programs else ()) for api in APIS}
+    own = {api: flags or companions.flags(entry, api) for api in APIS}
     asked = tuple(dict.fromkeys(rows.asked)) or _alone(rows.texts)
     return Kernel(
         name,
@@ -175,7 +175,8 @@ def _driven(rows: _Rows) -> dict[str, tuple[str, Given]]:
             raise UserError(f"{rows.where}: driver: a text, or one for each API ({api} is missing)")
         before, found, after = parts[api].partition(PLACE)
         before, after = (before, after.partition("\n")[2]) if found else ("", parts[api])
-        made[api] = (given.one_text(rows.texts.get(api, {})), Given(before, after, function, headers))
+        context = str(rows.row.get("context", ""))
+        made[api] = (given.one_text(rows.texts.get(api, {})), Given(before, after, function, context, headers))
     return made
 
 

@@ -22,17 +22,21 @@ SPREAD_FACTOR = 10.0
 UNRELIABLE = 1e-3  # a reference number that moves by more than this between its own runs decides nothing
 ROUNDING = re.compile(r"err(or)?s?|residuals?|norms?|diff\w*+|deviation|rmse|delta|eps(ilon)?|l1|l2|linf")
 MACHINE = frozenset("thread threads team teams device devices gpu gpus cpu cpus core cores block blocks grid warp openmp omp cuda "
-                    "processor processors rank ranks version".split())  # fmt: skip
+                    "processor processors rank ranks version items workitems workgroup workgroups".split())  # fmt: skip
 SETTINGS = frozenset("size sizes n m nx ny nz length elements dimension dimensions dims problem input arguments iterations iters steps "
                      "repeat repetitions repeats seed launch launching configuration config matrix vector array grid".split())  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Expected:
-    """Tokens of the reference's lines on one input and the tolerance of each; 0 is "the same", None decides nothing."""
+    """Tokens of the reference's lines on one input and the tolerance of each; 0 is "the same", None decides nothing.
+
+    others: what another program of the kernel prints with the same values under other labels; it is as right.
+    """
 
     lines: tuple[tuple[Token, ...], ...]
     tolerances: tuple[tuple[float | None, ...], ...]
+    others: tuple[Expected, ...] = ()
 
     @property
     def has_numbers(self) -> bool:
@@ -41,7 +45,7 @@ class Expected:
 
 def restored(row: dict) -> Expected:
     """An Expected from what JSON makes of its fields."""
-    return Expected(*(tuple(map(tuple, row[name])) for name in ("lines", "tolerances")))
+    return Expected(*(tuple(map(tuple, row[name])) for name in ("lines", "tolerances")), tuple(map(restored, row.get("others", ()))))
 
 
 def learn(own: list[tuple[Line, ...]], other: list[tuple[Line, ...]] = (), relative: float = RELATIVE) -> Expected | str:
@@ -117,6 +121,11 @@ def _shared_lines(runs: list[tuple[Line, ...]]) -> list[tuple[Line, ...]]:
         return words in everywhere or not informs(line) or (bool(line.values) and MACHINE.isdisjoint(words))
 
     return [tuple(line for line in run if kept(line)) for run in runs]
+
+
+def of_machine(line: Line) -> bool:
+    """Whether a line only tells with how many threads, teams or blocks the program works."""
+    return bool(line.values) and informs(line) and not MACHINE.isdisjoint(label(line.tokens))
 
 
 def _floor(line: Line) -> float:

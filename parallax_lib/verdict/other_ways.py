@@ -44,7 +44,7 @@ def _without_targets(state: State, switches: dict[str, str]) -> State:
 def _without(state: State, built: Built, tool: Toolchain, switches: dict[str, str], where: str = "") -> State:
     """The program on every input with each of the switches."""
     kernel, bench = state.task.kernel, state.bench
-    env, limits = run_env(4), replace(bench.limits, cpu_s=min(bench.limits.cpu_s, state.verdict.cpu_s + 1))
+    env, limits = run_env(built.team or 4), replace(bench.limits, cpu_s=min(bench.limits.cpu_s, state.verdict.cpu_s + 1))
 
     def run(switch: str, args: tuple[str, ...], schedule: int) -> Ran:
         return serialised_control.run_idle(built.program, tool, args, limits, bench.level, env, beside(kernel.inputs), switch, schedule)
@@ -68,10 +68,15 @@ def share_work(state: State) -> State:
     if state.task.target == "serial":
         return state
     if pair.why_not:
-        return telling(state, parallel_evidence=f"{state.verdict.parallel_evidence}; work not compared: {pair.why_not}")
+        only = "correctness only" if pair.why_not == work_share.NO_PROGRAM else "work not compared"
+        return telling(state, parallel_evidence=f"{state.verdict.parallel_evidence}; {only}: {pair.why_not}")
     tool = tool if tool.emulated or tool.api != "cuda" else emulator()
-    where, files = counting(state.bench), beside(state.task.kernel.inputs)
-    work, alone, said = work_share.compared(lambda: work_share.count(state.code, tool, state.flags, where, pair.inputs, files), pair)
+    where, files, threads = counting(state.bench), beside(state.task.kernel.inputs), state.built.team or work_share.THREADS
+
+    def counted() -> work_share.Work:
+        return work_share.count(state.code, tool, state.flags, where, pair.inputs, files, threads)
+
+    work, alone, said = work_share.compared(counted, pair)
     state = telling(spent(state, work), parallel_evidence=f"{state.verdict.parallel_evidence}; {said}")
     return ends(state, 4, "not_parallel", said, parallel="no") if alone else state
 
@@ -93,6 +98,8 @@ def check_races(state: State) -> State:
     """The race stage on the shortest input, because it is some eight times slower."""
     if not races.applies(state.bench, state.task.target):
         return state
+    if state.built.team:
+        return telling(state, race_free="not checked", race_evidence="thread numbers stand for indices: no run with few threads shows them")
     built, files = state.built, state.task.kernel.inputs
     result = races.check(state.code, state.task.target, state.order[-1], state.flags, state.bench, files, built.language, built.view)
     state = telling(spent(state, result), race_free=result.race_free, race_evidence=result.evidence)

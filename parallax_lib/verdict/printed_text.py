@@ -56,6 +56,7 @@ PLAIN = re.compile(  # only numbers between blanks: most of a long output
     r"(?:[ \t]*+-?+(?:0|[1-9][0-9]{0,17}+)(?:\.[0-9]{1,40}+(?:[eE][-+]?+[0-9]{1,2}+)?+)?+(?=[ \t]|\Z))++[ \t]*+"
 )
 ADDRESS = re.compile(r"0x0{0,4}(?:7f|5[56])[0-9a-f]{10}", re.I)  # stack, shared objects and heap of Linux processes
+BY = re.compile(r"[1-9][0-9]{0,17}(?:[xX][1-9][0-9]{0,17})++")
 UNDERSCORED = re.compile(r"[-+]?[1-9][0-9]{0,2}(?:_[0-9]{3})++")
 Token = str | int | float
 
@@ -151,7 +152,8 @@ def _read(line: str) -> Line:
             found.append(int(piece))
         elif kind != "space" and piece not in LAYOUT:
             found += _tokens(kind, piece)
-    return Line(tuple(found) or (text.strip(),), aside=(timed and times.tells_only(pieces)) or times.names_device(text, pieces))
+    aside = (timed and times.tells_only(pieces)) or times.names_device(text, pieces) or times.tells_memory(text, pieces)
+    return Line(tuple(found) or (text.strip(),), aside=aside)
 
 
 def _tokens(kind: str, text: str) -> list[Token]:
@@ -163,8 +165,18 @@ def _tokens(kind: str, text: str) -> list[Token]:
         return [text]
     if kind == "glued":
         return _fixed(text)
+    if kind == "raw" and BY.fullmatch(text):
+        return _by(text)
     value = _value(kind, text)
     return [_folded(text.lstrip("+")) if value is None else value]
+
+
+def _by(text: str) -> list[Token]:
+    """The numbers of 64x32 with the x between them, as 64 x 32 has them."""
+    tokens: list[Token] = []
+    for part in text.lower().split("x"):
+        tokens += [int(part), "x"]
+    return tokens[:-1]
 
 
 def _folded(word: str) -> str:

@@ -22,6 +22,7 @@ UNITS = SECONDS | frozenset(
     "nanoseconds mins minute minutes hrs hour hours".split()  # m, h and min are as often a metre, Planck's constant and a minimum
 )
 RATES = re.compile(r"[kmgtpe]?flops|[kmgt]?(?:bps|ups|teps)|fps|mips|gops|[kmgtp]i?b(?:it)?ps|(?:steps|iters?)ps")
+QUANTITY = re.compile(r"[kmgtp]?(?:flops?|flop|i?b|i?bytes?|bits?|ops|updates|cells|points|items|elements|iterations|sites)")
 LENGTHS = frozenset("m km cm mm um nm rad deg kg g mol j kj n c w v pc au l".split())  # a physical quantity: m/s
 NOUNS = frozenset("time elapsed duration latency runtime walltime wallclock timing timings timer took taken".split())
 RATE_NOUNS = frozenset("throughput bandwidth speedup performance gflops mflops tflops flops".split())
@@ -52,6 +53,8 @@ MAKER = re.compile(
 )
 DEVICE = frozenset("device devices gpu gpus cpu cpus processor platform card accelerator using running selected".split())
 DEVICE_HINT = re.compile("device|[gc]pu|processor|platform|card|accelerator|using|running|selected", re.I)
+MEMORY_USED = re.compile(r"\bmemory\b.{0,20}\b(?:usage|used|footprint|consumption)\b|\b(?:peak|resident)\b.{0,20}\bmemory\b", re.I)
+BYTES = re.compile(r"[kmgt]?i?b|bytes?|[kmg]bytes?")
 ABOUT_DEVICES = frozenset("capability memory mem clock mhz ghz gb gib mb mib sm sms cores core bits bit driver version cuda r tm".split())
 
 
@@ -138,9 +141,11 @@ def _index_of_number(pieces: list[Piece], at: int) -> int:
 
 def _unit_before(pieces: list[Piece]) -> str:
     """A unit in brackets, or at the end of a noun: time (ms): 5, kernel [us] = 5, time_ms 5, elapsed ms: 5."""
-    tail = [(kind, text.lower()) for kind, text in pieces[-8:] if kind != "space"]
+    tail = [(kind, text.lower()) for kind, text in pieces[-16:] if kind != "space"]
     while tail and tail[-1][1] in (":", "="):
         tail.pop()
+    if _names_a_rate(tail):
+        return RATE
     if len(tail) > 1 and tail[-1][1] in (")", "]") and tail[-2][0] == "word":
         words = [text for kind, text in tail[:-2] if kind == "word"]
         plural = pieces[-1:] and tail[-2][1] == "s" and not (words and is_noun(words[-1]))  # thread(s)
@@ -151,6 +156,19 @@ def _unit_before(pieces: list[Piece]) -> str:
     before = tail[-2][1] if len(tail) > 1 else ""
     timed = parts[-1] in UNITS and (not NOUNS.isdisjoint(parts) or (len(parts) == 1 and is_noun(before)))
     return TIME if timed else ""
+
+
+def _names_a_rate(tail: list[Piece]) -> bool:
+    """Whether a quantity per second stands at the end of a label, in brackets or with a remark behind it: GFLOP/s, GB/s (GPU memory)."""
+    texts = [text for _, text in tail]
+    if texts[-1:] == [")"] and "(" in texts:
+        at = len(texts) - 1 - texts[::-1].index("(")
+        return _rate(texts[at + 1 : -1]) or _rate(texts[:at])
+    return _rate(texts)
+
+
+def _rate(texts: list[str]) -> bool:
+    return len(texts) > 2 and texts[-2] == "/" and texts[-1] in SECONDS and QUANTITY.fullmatch(texts[-3]) is not None
 
 
 def _of_times_only(pieces: list[Piece]) -> bool:
@@ -206,6 +224,15 @@ def names_device(text: str, pieces: list[Piece]) -> bool:
         return False
     numbers = [i for i, (kind, _) in enumerate(pieces) if kind in NUMBERS | {"raw", "glued"}]
     return all(_of_device(pieces, i) for i in numbers)
+
+
+def tells_memory(text: str, pieces: list[Piece]) -> bool:
+    """Whether a line only tells how much memory the process uses: one number with a unit of bytes."""
+    if not MEMORY_USED.search(text):
+        return False
+    words = [piece.lower() for kind, piece in pieces if kind == "word"]
+    numbers = sum(kind in NUMBERS for kind, _ in pieces)
+    return numbers == 1 and any(BYTES.fullmatch(w) for w in words) and not any(OUTCOME.fullmatch(w) for w in words)
 
 
 def _of_device(pieces: list[Piece], i: int) -> bool:

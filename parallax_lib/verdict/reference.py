@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from dataclasses import asdict, astuple, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field, replace
 
 from parallax_lib.core.storage import Journal, digest
 from parallax_lib.sandbox.sandbox import Level, Limits
@@ -21,7 +21,7 @@ from parallax_lib.verdict.build import BUILD_LIMITS, PROBES, Ran, build, execute
 from parallax_lib.verdict.llvm import MANDATORY
 from parallax_lib.verdict.toolchain import Toolchain
 
-HARNESS_VERSION = 18  # part of every cache key: raise it when a change here or in what this imports can change a verdict
+HARNESS_VERSION = 19  # part of every cache key: raise it when a change here or in what this imports can change a verdict
 RETRIES = 2  # of what fails on our side
 RUN_ENV = {"OMP_DYNAMIC": "false", "OMP_STACKSIZE": "16M", "OMP_WAIT_POLICY": "passive", "CUDA_CACHE_DISABLE": "1"}
 RUN_ENV["MALLOC_PERTURB_"] = "165"  # fresh heap memory is never zero by luck
@@ -68,6 +68,8 @@ class Reference:
     coverage: float = 0.0
     region_us: int = 0  # CPU time that it spends in its regions, all inputs together
     work: work_share.Pair = work_share.Pair()
+    by: str = ""  # the program that says what is right, where it is not the source or the kernel's serial one
+    strength: str = ""  # what its output can tell, for "own" oracles
 
 
 def make_reference(kernel: Kernel, source: str, bench: Bench) -> Reference:
@@ -85,6 +87,7 @@ def make_reference(kernel: Kernel, source: str, bench: Bench) -> Reference:
     if bench.journal and not reference.failure:
         row = {"kernel": kernel.name, "cases": [asdict(case) for case in reference.cases], "unable": reference.unable}
         row |= {"coverage": reference.coverage, "region_us": reference.region_us, "work": asdict(reference.work)}
+        row |= {"by": reference.by, "strength": reference.strength}
         bench.journal.put("reference", key, row)
     return reference
 
@@ -98,14 +101,17 @@ def reference_key(kernel: Kernel, source: str, bench: Bench) -> str:
     limits = [asdict(bench.limits), asdict(BUILD_LIMITS)]
     own = []
     if kernel.oracle == "own":
-        own = [kernel.oracle, kernel.strength, {name: digest(data.hex()) for name, data in kernel.inputs.items()}]
+        own = [kernel.oracle, kernel.strength, {name: digest(data.hex()) for name, data in kernel.inputs.items()}, kernel.printed]
     return digest([HARNESS_VERSION, parts, inputs(kernel), limits, asdict(bench.level), *own])
 
 
 def reference_apis(kernel: Kernel, source: str) -> list[str]:
-    """The program that says what is right, then one whose differences widen the tolerance."""
+    """The program that says what is right, then one whose differences widen the tolerance; where each is its own oracle the source's,
+    then the others in the order in which they stand in for it.
+    """
     if kernel.oracle == "own":
-        return [source]
+        able = [api for api in (source, "omp", "serial", "cuda") if api in kernel.sources and api not in kernel.unreliable]
+        return list(dict.fromkeys(able)) or [source]
     first = next((api for api in ("serial", "omp") if api in kernel.sources), source)
     return [first] + (["omp"] if first == "serial" and "omp" in kernel.sources else [])
 
@@ -159,40 +165,115 @@ def visible(text: str) -> str:
     return UNSEEN.sub(lambda m: f"\\u{ord(m[0]):04x}", text)
 
 
+@dataclass(frozen=True)
+class _Own:
+    """Runs of a program.  lines: input -> run -> lines; counted: of the runs with several threads; texts: printed on each input."""
+
+    lines: list[list[tuple[output_comparison.Line, ...]]]
+    counted: list[dict[str, str]] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+
+
 def _make(kernel: Kernel, apis: list[str], bench: Bench) -> Reference:
-    runs: list[list[list[tuple[output_comparison.Line, ...]]]] = []  # program -> input -> runs
-    counted: list[dict[str, str]] = []  # of the runs with several threads
+    return _of_own(kernel, apis, bench) if kernel.oracle == "own" else _of_pair(kernel, apis, bench)
+
+
+def _of_pair(kernel: Kernel, apis: list[str], bench: Bench) -> Reference:
+    """From the program that says what is right and one whose differences widen the tolerance."""
+    programs = []
     for api in apis:
-        toolchain = bench.toolchains[api]
-        if not (toolchain.can_build and toolchain.can_run):
-            return Reference(unable=f"the reference needs {api}: {toolchain.why_not}")
-        built = build(kernel.sources[api], toolchain, kernel.flags.get(api, ()), bench.level)
-        if built.reason != "ok":
-            return Reference(failure=f"{built.reason}: {kernel.name}, its {api} program: {visible(built.log)[:500]}")
-        runs.append([])
-        for i, args in enumerate(inputs(kernel), 1):
-            ran = [run_once(built.program, api, args, n, bench, kernel.inputs) for n in THREADS[api]]
-            bad = next((r for r in ran if r.reason != "ok"), None)
-            if bad:
-                where = f"{kernel.name}, its {api} program on input {i}"
-                return Reference(failure=f"{bad.reason}: {where}: {visible(bad.log)[:500]}")
-            nothing = _nothing_to_compare(ran[0].text, args) if kernel.oracle == "own" else ""
-            if nothing:
-                return Reference(unable=f"the {api} program {visible(nothing)}")
-            runs[-1].append([output_comparison.READ[kernel.oracle](r.text) for r in ran])
-            counted += [r.proof for r, n in zip(ran, THREADS[api], strict=True) if n > 1]
-    relative = output_comparison.OWN_RELATIVE if kernel.oracle == "own" else output_comparison.RELATIVE
-    learned = [output_comparison.learn(own, other, relative) for own, other in zip(runs[0], runs[-1], strict=True)]
+        programs.append(_runs_of(kernel, api, bench))
+        if isinstance(programs[-1], Reference):
+            return programs[-1]
+    learned = _learned(kernel, programs[0], programs[-1], output_comparison.RELATIVE)
+    if isinstance(learned, Reference):
+        return learned
+    if not all(case.has_numbers for case in learned):
+        return Reference(unable="the reference prints no numbers")
+    return _counted(kernel, learned, programs, bench)
+
+
+def _of_own(kernel: Kernel, apis: list[str], bench: Bench) -> Reference:
+    """From the first program that runs here and passes its own check; the lines of others with the same values are as right.
+
+    Where a suite tells what is printed, that decides.
+    """
+    if kernel.printed:
+        printed = _Own([[output_comparison.read_lines(text)] for text in kernel.printed], texts=list(kernel.printed))
+        learned = _learned(kernel, printed, None, output_comparison.OWN_RELATIVE)
+        if isinstance(learned, Reference):
+            return learned
+        return Reference(tuple(learned), work=_work(kernel, bench), by="the expected output", strength=_strength(kernel, printed))
+    able, failed = {}, {}
+    for api in apis:
+        runs = _runs_of(kernel, api, bench)
+        cases = runs if isinstance(runs, Reference) else _learned(kernel, runs, runs, output_comparison.OWN_RELATIVE)
+        if isinstance(cases, Reference):
+            if cases.failure.startswith("infra_error"):
+                return cases
+            failed[api] = cases
+        else:
+            able[api] = runs, cases
+    if not able:
+        return next(iter(failed.values()))
+    first, *others = able
+    cases = able[first][1]
+    for other in others:
+        cases = [output_comparison.with_labels(case, same) for case, same in zip(cases, able[other][1], strict=True)]
+    reference = _counted(kernel, cases, [own for own, _ in able.values()], bench)
+    by = "" if first == apis[0] and not kernel.unreliable else first
+    return replace(reference, by=by, strength=_strength(kernel, able[first][0]))
+
+
+def _strength(kernel: Kernel, own: _Own) -> str:
+    """What the outputs can tell: as a suite measured it, else by what was printed."""
+    return kernel.strength if kernel.strength != "unknown" else output_comparison.strength(own.texts, sum(inputs(kernel), ()))
+
+
+def _runs_of(kernel: Kernel, api: str, bench: Bench) -> _Own | Reference:
+    """The runs of the kernel's own program in one API on every input, or why they cannot be had."""
+    toolchain = bench.toolchains[api]
+    if not (toolchain.can_build and toolchain.can_run):
+        return Reference(unable=f"the reference needs {api}: {toolchain.why_not}")
+    built = build(kernel.sources[api], toolchain, kernel.flags.get(api, ()), bench.level)
+    if built.reason != "ok":
+        return Reference(failure=f"{built.reason}: {kernel.name}, its {api} program: {visible(built.log)[:500]}")
+    own = _Own([])
+    for i, args in enumerate(inputs(kernel), 1):
+        ran = [run_once(built.program, api, args, n, bench, kernel.inputs) for n in THREADS[api]]
+        bad = next((r for r in ran if r.reason != "ok"), None)
+        if bad:
+            where = f"{kernel.name}, its {api} program on input {i}"
+            return Reference(failure=f"{bad.reason}: {where}: {visible(bad.log)[:500]}")
+        nothing = _nothing_to_compare(ran[0].text, args) if kernel.oracle == "own" else ""
+        if nothing:
+            return Reference(unable=f"the {api} program {visible(nothing)}")
+        own.texts.append(ran[0].text)
+        own.lines.append([output_comparison.READ[kernel.oracle](r.text) for r in ran])
+        own.counted.extend(r.proof for r, n in zip(ran, THREADS[api], strict=True) if n > 1)
+    return own
+
+
+def _learned(kernel: Kernel, own: _Own, other: _Own | None, relative: float) -> list[output_comparison.Expected] | Reference:
+    """What is expected on each input, or why nothing can be."""
+    pairs = zip(own.lines, other.lines if other else [()] * len(own.lines), strict=True)
+    learned = [output_comparison.learn(mine, others, relative) for mine, others in pairs]
     unable = next((case for case in learned if isinstance(case, str)), "")
     if output_comparison.TOO_SLOW in unable:
         return Reference(failure=f"infra_error: {kernel.name}: {unable}")
-    if not unable and kernel.oracle != "own" and not all(case.has_numbers for case in learned):
-        unable = "the reference prints no numbers"
-    if unable:
-        return Reference(unable=unable)
-    work = work_share.of_kernel(kernel, bench.toolchains["omp"], counting(bench), tuple(dict.fromkeys(inputs(kernel))))
+    return Reference(unable=unable) if unable else learned
+
+
+def _work(kernel: Kernel, bench: Bench) -> work_share.Pair:
+    return work_share.of_kernel(kernel, bench.toolchains["omp"], counting(bench), tuple(dict.fromkeys(inputs(kernel))))
+
+
+def _counted(kernel: Kernel, cases: list[output_comparison.Expected], programs: list[_Own], bench: Bench) -> Reference:
+    """The reference with the counters of the kernel's own programs."""
+    counted = [run for own in programs for run in own.counted]
+    work = _work(kernel, bench)
     cover, inside = round(parallel_evidence.coverage(counted), 4), parallel_evidence.in_regions(counted)
-    return Reference(tuple(learned), coverage=cover, region_us=inside, work=work)
+    return Reference(tuple(cases), coverage=cover, region_us=inside, work=work)
 
 
 def counting(bench: Bench) -> work_share.Place:
@@ -203,7 +284,8 @@ def counting(bench: Bench) -> work_share.Place:
 def _from_row(known: dict) -> dict:
     """A remembered reference's counters."""
     work = {name: value if name == "why_not" else tuple(map(_tuple, value)) for name, value in known["work"].items()}
-    return {"coverage": known["coverage"], "region_us": known["region_us"], "work": work_share.Pair(**work)}
+    rest = {name: known[name] for name in ("coverage", "region_us", "by", "strength")}
+    return {**rest, "work": work_share.Pair(**work)}
 
 
 def _tuple(value: list | dict) -> tuple | dict:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from parallax_lib.tasks.hecbench import sources as hecbench_sources
 from parallax_lib.tasks.task import Task
 from parallax_lib.verdict import cupti, output_comparison, parallel_evidence, static_checks
 from parallax_lib.verdict.build import Built, Ran, build, unused_api
+from parallax_lib.verdict.llvm import Llvm
 from parallax_lib.verdict.output_comparison import Line
 from parallax_lib.verdict.parallel_evidence import Proof
 from parallax_lib.verdict.reference import Bench, Reference, inputs, run_once
@@ -23,6 +25,8 @@ THREADS = {  # of the runs on the first input and on each other one
     "omp": ((4, 4), (3, 1)),
     "cuda": ((1, 2), (1, 2)),  # emulated: the schedules
 }
+WHOLE_TEAM = 1024  # threads of a team, at most; a thread_limit clause asks for fewer
+BY_FEW_THREADS = ("crash", "timeout", "incomplete", "memory_limit", "output_limit")  # how a program may end that lacks threads
 REPEATS = 4  # further runs of each input whose counters do not agree
 LAUNCHED = "static: the object code calls the API; not proven at run time"
 
@@ -136,9 +140,41 @@ def need_a_machine(state: State) -> State:
 
 
 def run_inputs(state: State) -> State:
-    """Every input at its thread counts; the first that does not end well ends the verdict, the first that is wrong the runs."""
+    """Every input at its thread counts.  Where target regions take thread numbers for CUDA's indices and that came out wrong, once more
+    with as many threads in a team as they ask for, on the host; the program has to be right with these.
+    """
+    ran = _run_inputs(state, THREADS[state.task.target])
+    bad = ran.difference[0] in ("wrong_output", "nondeterministic") or ran.verdict.reason in BY_FEW_THREADS
+    if not bad or state.task.target != "omp" or state.toolchain.gpu or not hecbench_sources.simt(state.code):
+        return ran
+    whole = _with_whole_teams(telling(state, cpu_s=ran.verdict.cpu_s, seconds=ran.verdict.seconds))
+    right = whole.built.reason == "ok" and not whole.verdict.reason and not whole.difference[0]
+    if right:
+        return whole
+    why = whole.built.reason if whole.built.reason != "ok" else whole.verdict.reason or whole.difference[0]
+    ran = telling(ran, cpu_s=whole.verdict.cpu_s, seconds=whole.verdict.seconds)
+    if ran.verdict.reason:
+        return telling(ran, log=f"{ran.verdict.log}; with whole teams: {why}")
+    return replace(ran, difference=(ran.difference[0], f"{ran.difference[1]}; with whole teams: {why}"))
+
+
+def _with_whole_teams(state: State) -> State:
+    """The program built for the host by g++ and its own runtime, which runs one team after the other, each with all of its threads."""
+    host = replace(state.toolchain, llvm=Llvm(), offloaded=None)
+    built = build(state.code, host, state.flags, state.bench.level)
+    state = spent(replace(state, built=replace(built, team=WHOLE_TEAM)), built.outcome)
+    if built.reason != "ok":
+        return state
+    limits = replace(state.bench.limits, processes=max(state.bench.limits.processes, WHOLE_TEAM + 76))
+    ran = _run_inputs(replace(state, bench=replace(state.bench, limits=limits)), ((WHOLE_TEAM,) * 2,) * 2)
+    said = f"{ran.verdict.checked}; target regions on the host with whole teams, missing maps are not seen"
+    return telling(replace(ran, bench=state.bench), checked=said)
+
+
+def _run_inputs(state: State, threads_of: tuple[tuple[int, ...], tuple[int, ...]]) -> State:
+    """The first input that does not end well ends the verdict, the first that is wrong the runs."""
     kernel, cases = state.task.kernel, state.reference.cases
-    first, rest = THREADS[state.task.target]
+    first, rest = threads_of
     counts = [first, *[rest] * (len(cases) - 1)]
     for i, (args, threads, case) in enumerate(zip(inputs(kernel), counts, cases, strict=True), 1):
         lines = []
@@ -163,7 +199,10 @@ def _what_ran(state: State, counts: list[tuple[int, ...]]) -> str:
     if state.task.target == "cuda":
         how = "on the CPU (cuda-cpu emulation), threads in two orders" if state.toolchain.emulated else "twice on the GPU"
     which = f"{completed} hidden inputs" if completed == len(counts) else f"the first {completed} of {len(counts)} hidden inputs"
-    own = f"; output comparison: own source's lines, {state.task.kernel.strength}" if state.task.kernel.oracle == "own" else ""
+    by = f"lines of its {state.reference.by} program" if state.reference.by in THREADS else f"lines of {state.reference.by}"
+    by = by if state.reference.by else "own source's lines"
+    strength = state.reference.strength or state.task.kernel.strength
+    own = f"; output comparison: {by}, {strength}" if state.task.kernel.oracle == "own" else ""
     by_seed = f"; inputs drawn by seed {state.bench.draw}" if state.bench.draw and state.task.kernel.varies else ""
     return f"compiled; ran {which}, {how}{own}{by_seed}"
 
@@ -171,7 +210,8 @@ def _what_ran(state: State, counts: list[tuple[int, ...]]) -> str:
 def repeat_unsettled(state: State) -> State:
     """More runs with several threads of every input, where those made so far do not agree on who did the work."""
     several = [run for run in state.runs if run.threads > 1]
-    if state.difference[0] or state.task.target != "omp" or parallel_evidence.settled([run.ran.proof for run in several]):
+    settled = bool(state.built.team) or parallel_evidence.settled([run.ran.proof for run in several])
+    if state.difference[0] or state.task.target != "omp" or settled:
         return state
     for args, n in {run.args: run.threads for run in several}.items():
         for _ in range(REPEATS):

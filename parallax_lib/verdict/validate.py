@@ -78,7 +78,7 @@ def prepared(code: str | None, task: Task, bench: Bench) -> tuple[str | None, Ta
     """
     parts = task.kernel.given.get(task.target, given.NOTHING)
     if code and code.strip():
-        changed = given.redefines(code, parts)
+        changed = given.redefines(code, parts, "\n".join(task.kernel.sources.values()))
         code = f"#error {changed} is a macro that would change the given text\n" if changed else given.whole(code, parts)
     return code, replace(task, kernel=put_together(drawn(task.kernel, bench.draw)))
 
@@ -113,7 +113,8 @@ def judged(code: str | None, task: Task, bench: Bench, reference: Reference | No
             if state.verdict.reason != "infra_error":
                 break
             state = climb(code, task, bench, reference)
-    verdict = _timed(state) if state.verdict.validated and bench.timing == "on" else state.verdict
+    timed = state.verdict.validated and bench.timing == "on" and not state.built.team
+    verdict = _timed(state) if timed else state.verdict
     if bench.journal and verdict.reason != "infra_error":
         bench.journal.put("verdict", key, asdict(verdict) | {"admission": bench.admission})
     return verdict

@@ -42,6 +42,7 @@ BARRIERS = ("GOMP_barrier", "GOMP_barrier_cancel", "GOMP_loop_end", "GOMP_loop_e
 
 TOO_LITTLE = "the reference shares too little work to compare"
 NOT_COUNTED = r"s/\b(__)?no_sanitize(_[a-z_]+|__)?\b *(\([^()]*\))?/unused/g"  # no part of a program may be left out of the counts
+NO_PROGRAM = "the kernel has no OpenMP program of its own that shares work as it does here"
 TEAM = ("OMP_NUM_THREADS", "OMP_TEAMS_THREAD_LIMIT", "KMP_TEAMS_THREAD_LIMIT")
 Counts = dict[str, int]  # of the busiest thread, phase by phase; of a device's with "device_" before the measure
 
@@ -80,13 +81,14 @@ class Pair:
 
 def of_kernel(kernel: Kernel, toolchain: Toolchain, where: Place, inputs: tuple[tuple[str, ...], ...]) -> Pair:
     """Counts of the kernel's own programs, where it has an OpenMP one, on the inputs with most and with least work by count."""
-    if "omp" not in kernel.sources:
-        return Pair(why_not="the kernel has no OpenMP program of its own")
+    if "omp" not in kernel.sources or "omp" in kernel.unreliable:
+        return Pair(why_not=NO_PROGRAM)
 
     def counted(api: str, which: tuple[tuple[str, ...], ...], threads: int, times: int) -> Work:
         return count(kernel.sources[api], toolchain, kernel.flags.get(api, ()), where, which, kernel.inputs, threads, times)
 
-    one = counted("serial" if "serial" in kernel.sources else "omp", inputs, 1, 1)
+    serial = "serial" in kernel.sources and "serial" not in kernel.unreliable
+    one = counted("serial" if serial else "omp", inputs, 1, 1)
     if one.why_not:
         return Pair(why_not=one.why_not)
     by_work = sorted(range(len(inputs)), key=lambda i: _weight(one.counts[i]), reverse=True)

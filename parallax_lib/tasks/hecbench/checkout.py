@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import yaml
 
 from parallax_lib.core.errors import UserError
+from parallax_lib.tasks.given import Given
 from parallax_lib.tasks.hecbench import makefile
 from parallax_lib.tasks.hecbench import sources as hecbench_sources
 from parallax_lib.tasks.task import Kernel
@@ -30,6 +31,8 @@ MAX_INPUT = 4 << 20  # bytes of input files shown to one program, together
 INPUT_SUFFIX = ("", ".bin", ".bmp", ".csv", ".dat", ".egr", ".fa", ".fasta", ".gr", ".in", ".json", ".mtx", ".pgm", ".ppm", ".raw", ".txt")
 OUTPUT_NAME = re.compile(r"out|result|\.m8$", re.I)
 NUMBER = re.compile(r"[-+]?[\d.]+(?:e[-+]?\d+)?f?", re.I)
+MEASURE = "not measured: only its CUDA program can say what is right; scripts/hecbench_manifest.py finds arguments with which it ends"
+INDEXED = "its OpenMP program is SIMT-style: thread and team numbers stand for CUDA indices"
 SHOWN = "../job/inputs/"  # where the sandbox has the input files
 
 
@@ -44,6 +47,10 @@ class Program:
     files: tuple[str, ...] = ()
     foreign: tuple[str, ...] = ()
     why: str = ""
+    defines: tuple[str, ...] = ()
+    short: str = ""
+    beside: dict[str, str] = field(default_factory=dict)
+    indexed: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,13 +94,15 @@ def read_manifest(path: Path) -> dict[str, dict]:
 def as_kernel(entry: Entry) -> Kernel | None:
     """The entry as a kernel with at least one task, None when `entry.why` or missing sources speak against it."""
     usable = {api: p for api, p in entry.programs.items() if p.text}
-    if entry.why or len(usable) < 2:
+    if entry.why or not usable or ({*usable} != {"cuda"} and len(usable) < 2):
         return None
+    apart = {api: p.beside for api, p in usable.items() if p.short}
+    shared = {name: text for beside in reversed(apart.values()) for name, text in beside.items()}
     return Kernel(
         entry.name,
         entry.name,  # its family: no published families exist
         "hecbench",
-        {api: usable[api].text for api in ("serial", "omp", "cuda") if api in usable},
+        {api: usable[api].short or usable[api].text for api in ("serial", "omp", "cuda") if api in usable},
         entry.runs[0],
         entry.runs,
         {api: p.flags for api, p in usable.items() if p.flags},
@@ -101,6 +110,9 @@ def as_kernel(entry: Entry) -> Kernel | None:
         strength=entry.facts.get("strength", "unknown"),
         unshown=tuple(api for api, p in usable.items() if p.foreign),
         inputs=entry.inputs,
+        given={api: Given(beside=shared | apart.get(api, {})) for api in ("serial", "omp", "cuda")} if shared else {},
+        asked=("cuda-omp",) if {*usable} == {"cuda"} else (),
+        unreliable=tuple(api for api, p in usable.items() if p.indexed),
     )
 
 
@@ -112,8 +124,9 @@ def fingerprint(text: str) -> str:
 def _entry(src: Path, name: str, facts: dict) -> Entry:
     programs = {api: _program(src, name, api) for api in MAKEFILES if (src / f"{name}-{api}").is_dir()}
     omp = programs.get("omp")
-    if omp and omp.text and facts.get("omp") not in (None, fingerprint(omp.text)):
-        facts = {"note": "the omp program is not the one the manifest was made from: its arguments and labels are not used"}
+    for api in MAKEFILES:
+        if api in facts and api in programs and programs[api].text and facts[api] != fingerprint(programs[api].text):
+            facts = {"note": f"the {api} program is not the one the manifest was made from: its arguments and labels are not used"}
     if omp:
         programs = {"serial": _serial(omp, facts), **programs}
     own = next((programs[api].runs for api in MAKEFILES if api in programs and programs[api].runs), ((),))
@@ -122,27 +135,54 @@ def _entry(src: Path, name: str, facts: dict) -> Entry:
     fixed = sorted({f for p in programs.values() for f in hecbench_sources.fixed_inputs(p.text)})
     if not why and fixed:
         why = _fixed(src, name, fixed[0])
-    return Entry(name, programs, reduced or runs[:MAX_RUNS], inputs, facts, why or facts.get("left_out", ""))
+    why = why or facts.get("left_out", "") or _unmeasured(programs, facts)
+    return Entry(name, programs, reduced or runs[:MAX_RUNS], inputs, facts, why)
+
+
+def _unmeasured(programs: dict[str, Program], facts: dict) -> str:
+    """Why a kernel is not offered that only its CUDA program can speak for: nobody saw it end on a CPU with smaller arguments."""
+    omp = programs.get("omp", Program("omp", ""))
+    if (omp.text and not omp.indexed) or not programs.get("cuda", omp).text or facts.get("args"):
+        return ""
+    return (f"{INDEXED}; " if omp.indexed else "") + MEASURE
 
 
 def _program(src: Path, name: str, api: str) -> Program:
-    folder = src / f"{name}-{api}"
-    path = next((folder / f for f in MAKEFILES[api] if (folder / f).is_file()), None)
-    if path is None:
+    folder, made = src / f"{name}-{api}", read_makefile(src, name, api)
+    if made is None:
         return Program(api, "", why="no Makefile")
-    parsed = makefile.read(path.read_text(encoding="utf-8", errors="replace"), GIVEN)
-    units = parsed.sources or tuple(sorted(p.name for p in folder.iterdir() if p.suffix in makefile.UNIT))
+    units = units_of(src, name, api, made)
     if not units:
         return Program(api, "", why="no source file in its folder")
-    units = tuple(_found(folder, src / f"{name}-cuda", unit) for unit in units)
-    search = (folder, *(folder / f[2:] for f in parsed.flags if f.startswith("-I")))
-    flat = hecbench_sources.flatten(src.parent, folder, units, search, tuple(f for f in parsed.flags if f.startswith("-D")))
-    flags = tuple(f for f in parsed.flags if not f.startswith(("-I", "-D")))
+    search = (folder, *(folder / f[2:] for f in made.flags if f.startswith("-I")))
+    defines = tuple(f for f in made.flags if f.startswith("-D"))
+    flat = hecbench_sources.flatten(src.parent, folder, units, search, defines)
+    flags = tuple(f for f in made.flags if not f.startswith(("-I", "-D")))
     if flat.text and "main" not in flat.text:
-        return Program(api, "", why="no main in the sources that the Makefile names")
-    if flat.text and api == "omp" and hecbench_sources.simt(flat.text):
-        return Program(api, "", flags, parsed.runs, flat.files, flat.foreign, "SIMT-style: thread and team numbers stand for CUDA indices")
-    return Program(api, flat.text, flags, parsed.runs, flat.files, flat.foreign, flat.why)
+        return Program(api, "", why="no main in the sources that the Makefile names", defines=defines)
+    indexed = api == "omp" and hecbench_sources.simt(flat.text)
+    known = (flags, made.runs, flat.files, flat.foreign, flat.why, defines, flat.short, flat.beside, indexed)
+    return Program(api, flat.text, *known)
+
+
+def units_of(src: Path, name: str, api: str, made: makefile.Makefile) -> tuple[str, ...]:
+    """The units of a program, as its Makefile names them, by its object files, or all of its folder; relative to its folder."""
+    folder, twin = src / f"{name}-{api}", src / f"{name}-cuda"
+    compiled = [unit for stem in made.objects if (unit := _compiled(folder, twin, stem))]
+    units = made.sources or tuple(compiled) or tuple(sorted(p.name for p in folder.iterdir() if p.suffix in makefile.UNIT))
+    return tuple(_found(folder, twin, unit) for unit in units)
+
+
+def _compiled(folder: Path, twin: Path, stem: str) -> str:
+    """The unit of an object file: in its folder, else its twin's."""
+    names = [stem + suffix for suffix in makefile.UNIT]
+    return next((name for place in (folder, twin) for name in names if (place / name).exists()), "")
+
+
+def read_makefile(src: Path, name: str, api: str) -> makefile.Makefile | None:
+    """A program's Makefile, None where it has none."""
+    path = next((p for f in MAKEFILES[api] if (p := src / f"{name}-{api}" / f).is_file()), None)
+    return makefile.read(path.read_text(encoding="utf-8", errors="replace"), GIVEN) if path else None
 
 
 def _found(folder: Path, twin: Path, unit: str) -> str:
@@ -152,11 +192,12 @@ def _found(folder: Path, twin: Path, unit: str) -> str:
 
 def _serial(omp: Program, facts: dict) -> Program:
     """The OpenMP program without its pragmas, if the manifest knows it to print the same."""
-    if not omp.text:
-        return replace(omp, api="serial")
+    if not omp.text or omp.indexed:
+        return replace(omp, api="serial", text="", short="", indexed=False, why=omp.why or INDEXED)
     said = facts.get("serial", "not measured: not in the manifest")
-    text = hecbench_sources.strip_omp(omp.text)
-    return replace(omp, api="serial", text=text if said == "ok" else "", why="" if said == "ok" else said)
+    if said != "ok":
+        return replace(omp, api="serial", text="", short="", why=said)
+    return replace(omp, api="serial", text=hecbench_sources.strip_omp(omp.text), short=hecbench_sources.strip_omp(omp.short))
 
 
 def _resolve(src: Path, name: str, runs) -> tuple[tuple[tuple[str, ...], ...], dict[str, bytes], str]:

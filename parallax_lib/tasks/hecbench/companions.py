@@ -9,11 +9,13 @@ OpenMP or CUDA is a part of its program and stands in it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from parallax_lib.tasks import given
 from parallax_lib.tasks.given import Given
 from parallax_lib.tasks.hecbench import checkout
+from parallax_lib.tasks.main_function import has_main
 
 Texts = Mapping[str, Mapping[str, str]]  # API -> file name -> text
 
@@ -25,8 +27,8 @@ class Missing(Exception):
 def lacks(texts: Texts, row: Mapping) -> bool:
     """Whether some program includes a header that its row does not hold."""
     held = row.get("headers", {})
-    includes = ((name, files) for files in texts.values() for text in files.values() for name in given.included(text))
-    return any(not given.named(name, {**files, **held}) for name, files in includes)
+    asked = ((name, files) for files in texts.values() for text in files.values() for name in given.included(text))
+    return any(not given.named(name, {**files, **held}) for name, files in asked)
 
 
 def entries(root: Path, names: tuple[str, ...]) -> dict[str, checkout.Entry]:
@@ -36,16 +38,50 @@ def entries(root: Path, names: tuple[str, ...]) -> dict[str, checkout.Entry]:
     return {entry.name: entry for entry in checkout.entries(root, known)} if known else {}
 
 
+def flags(entry: checkout.Entry | None, api: str) -> tuple[str, ...]:
+    """The allowed flags of the checkout's Makefile for this API; those of its OpenMP program for a serial one."""
+    made = entry.programs.get(api) if entry else None
+    made = entry.programs.get("omp") if api == "serial" and entry else made
+    return (*made.flags, *made.defines) if made else ()
+
+
 def programs(name: str, texts: Texts, headers: Mapping[str, str], root: Path | None) -> dict[str, tuple[str, Given]]:
     """API -> (program as one text, what is given for it).  Missing where a header is nowhere."""
     made, beside = {}, {}
     for api, files in texts.items():
-        own, free = _split({**headers}, _found(name, api, files, headers, root))
-        made[api] = given.one_text({**files, **own}), free
+        units = _units(name, api, files, root)
+        own, free = _split({**headers}, _found(name, api, {**files, **units}, headers, root))
+        own = {header: _guarded(header, text) for header, text in own.items()}
+        made[api] = given.one_text({**files, **own}), Given(after=given.in_place("\n".join(units.values()), own), beside=free)
         beside = {**free, **beside}
-    return {api: (text, Given(beside=beside | free)) for api, (text, free) in made.items()} | {
-        api: ("", Given(beside=beside)) for api in ("serial", "omp", "cuda") if api not in made
-    }
+    parts = {api: (text, replace(own, beside=beside | own.beside)) for api, (text, own) in made.items()}
+    return parts | {api: ("", Given(beside=beside)) for api in ("serial", "omp", "cuda") if api not in made}
+
+
+def _units(name: str, api: str, files: Mapping[str, str], root: Path | None) -> dict[str, str]:
+    """Units that a program of one file needs and its row does not hold: those that the checkout's Makefile compiles beside it."""
+    home = "omp" if api == "serial" else api
+    made = checkout.read_makefile(_src(root), name, home) if root and (_src(root) / f"{name}-{home}").is_dir() else None
+    if made is None or len(files) != 1:
+        return {}
+    paths = [_src(root) / f"{name}-{home}" / unit for unit in checkout.units_of(_src(root), name, home, made)]
+    if Path(next(iter(files))).name not in {path.name for path in paths}:
+        return {}
+    texts = {path.name: checkout.hecbench_sources.text_of(path) for path in paths if path.name not in files and path.is_file()}
+    if api == "serial":
+        texts = {unit: checkout.hecbench_sources.strip_omp(text) for unit, text in texts.items()}
+    alone = has_main(next(iter(files.values())))
+    return {unit: text for unit, text in texts.items() if not (alone and has_main(text))}
+
+
+def _guarded(name: str, text: str) -> str:
+    """A header that two units of one text may include."""
+    guard = "GIVEN_" + "".join(c if c.isalnum() else "_" for c in name)
+    return f"#ifndef {guard}\n#define {guard}\n{text}\n#endif\n"
+
+
+def _src(root: Path) -> Path:
+    return root.expanduser() / "src"
 
 
 def _split(headers: dict[str, str], found: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
@@ -60,14 +96,16 @@ def _found(name: str, api: str, files: Mapping[str, str], headers: Mapping[str, 
     found: dict[str, str] = {}
     waiting = [(include, text) for text in (*files.values(), *headers.values()) for include in given.included(text)]
     while waiting:
-        include, _ = waiting.pop()
+        include, text = waiting.pop()
         if given.named(include, {**files, **headers, **found}):
             continue
         path = _path(name, api, include, root)
+        if path is None and include in given.conditional(text):
+            continue
         if path is None:
             raise Missing(f"its {api} program includes {include}, which neither the row nor a checkout holds: add it under `headers`")
         found[include] = checkout.hecbench_sources.text_of(path)
-        waiting += [(inner, "") for inner in given.included(found[include])]
+        waiting += [(inner, found[include]) for inner in given.included(found[include])]
     return found
 
 

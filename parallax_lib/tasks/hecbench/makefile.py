@@ -18,6 +18,7 @@ REFERENCE = re.compile(r"\$(?:\(([^()$]*)\)|\{([^{}$]*)\}|(\w))")
 STOP = re.compile(r"(?<!\S)(?:\d?>>?|<|\||\|\||&&|;)|;(?=\s|$)|&$")  # what follows is the shell's, not the program's
 SOURCES = ("source", "sources", "SOURCES", "SOURCE", "SRC", "SRCS", "src", "source_c", "c_source", "omp_source",
            "cpp_source", "cpp_src", "c_src", "cuda_source", "cuda_src")  # fmt: skip
+OBJECTS = ("obj", "objs", "OBJ", "OBJS", "objects", "OBJECTS")
 FLAG_VARIABLES = ("CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "LIBS", "KERNEL_DIM")
 UNIT = (".cpp", ".cc", ".cxx", ".c", ".cu")
 ALLOWED_FLAG = re.compile(
@@ -28,11 +29,15 @@ ALLOWED_FLAG = re.compile(
 
 @dataclass(frozen=True)
 class Makefile:
-    """sources: translation units as written; flags: the allowed ones; runs: arguments of each run line, in order."""
+    """sources: translation units as written; flags: the allowed ones; runs: arguments of each run line, in order.
+
+    objects: stems of the object files that are linked, where no variable names their sources.
+    """
 
     sources: tuple[str, ...]
     flags: tuple[str, ...]
     runs: tuple[tuple[str, ...], ...]
+    objects: tuple[str, ...] = ()
 
 
 def read(text: str, given: dict[str, str]) -> Makefile:
@@ -42,7 +47,9 @@ def read(text: str, given: dict[str, str]) -> Makefile:
     flags = [w for name in FLAG_VARIABLES for w in _split(_expand(variables.get(name, ""), variables))]
     units = tuple(dict.fromkeys(str(PurePosixPath(w)) for w in sources if w.endswith(UNIT)))
     allowed = tuple(dict.fromkeys(f for f in flags if ALLOWED_FLAG.fullmatch(f)))
-    return Makefile(units, allowed, tuple(_runs(recipe, variables)))
+    objects = [w for name in OBJECTS for w in _expand(variables.get(name, ""), variables).split() if w.endswith(".o")]
+    stems = tuple(dict.fromkeys(str(PurePosixPath(w).with_suffix("")) for w in objects))
+    return Makefile(units, allowed, tuple(_runs(recipe, variables)), () if units else stems)
 
 
 def _evaluate(text: str, given: dict[str, str]) -> tuple[dict[str, str], list[str]]:

@@ -10,10 +10,11 @@ references only.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from parallax_lib.core.cpp_text import BOM, without_comments
+from parallax_lib.tasks import given
 from parallax_lib.tasks.main_function import has_main
 
 MAX_TEXT = 1 << 20
@@ -34,12 +35,16 @@ ARGUMENTS = re.compile(r"(?:<[^<>\"]+>[^<>\"]*+)+")
 
 @dataclass(frozen=True)
 class Program:
-    """text: the whole program, "" when it cannot be one file; foreign: files of other folders in it; why: what is wrong."""
+    """text: the whole program, "" when it cannot be one file; foreign: files of other folders in it that hold an API's text; why: what is
+    wrong.  short: the program with the #include lines of headers without API text, which are in `beside` by name.
+    """
 
     text: str
     files: tuple[str, ...] = ()
     foreign: tuple[str, ...] = ()
     why: str = ""
+    short: str = ""
+    beside: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -48,6 +53,7 @@ class _Reading:
     own: Path
     search: tuple[Path, ...]
     files: list[Path] = field(default_factory=list)
+    beside: dict[str, str] | None = None
 
 
 def flatten(root: Path, folder: Path, units: tuple[str, ...], search: tuple[Path, ...], defines: tuple[str, ...]) -> Program:
@@ -63,10 +69,13 @@ def flatten(root: Path, folder: Path, units: tuple[str, ...], search: tuple[Path
     head = "".join(f"#define {d[2:].replace('=', ' ', 1)}{'' if '=' in d else ' 1'}\n" for d in defines)
     text = head + "\n".join(_inline(path, reading) for path in paths)
     files = tuple(str(p.relative_to(reading.root)) for p in reading.files)
-    foreign = tuple(str(p.relative_to(reading.root)) for p in reading.files if not p.is_relative_to(reading.own))
+    others = (p for p in reading.files if not p.is_relative_to(reading.own) and given.holds_api(text_of(p)))
+    foreign = tuple(str(p.relative_to(reading.root)) for p in others)
     if len(text.encode()) > MAX_TEXT:
         return Program("", files, foreign, "over 1 MiB as one file")
-    return Program(text, files, foreign)
+    apart = replace(reading, files=[], beside={})
+    short = head + "\n".join(_inline(path, apart) for path in paths)
+    return Program(text, files, foreign, "", short, apart.beside)
 
 
 def strip_omp(text: str) -> str:
@@ -116,9 +125,19 @@ def _inline(path: Path, reading: _Reading) -> str:
 
     def place(found: re.Match) -> str:
         for folder in ((path.parent,) if found[1] else ()) + reading.search:
-            file = _inside(reading, folder / (found[1] or found[2]))
-            if file:
-                return _inline(file, reading)
+            header = _inside(reading, folder / (found[1] or found[2]))
+            if header and reading.beside is not None and _is_given(header, reading):
+                return f'#include "{header.name}"'
+            if header:
+                return _inline(header, reading)
         return found[0]
 
     return INCLUDE.sub(place, text)
+
+
+def _is_given(header: Path, reading: _Reading) -> bool:
+    """Whether a header holds no API's text, nor do those that it includes; it is then kept beside the program."""
+    whole = _inline(header, replace(reading, files=[], beside=None))
+    if given.holds_api(whole) or reading.beside.setdefault(header.name, whole) != whole:
+        return False
+    return True

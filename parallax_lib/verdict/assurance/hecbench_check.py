@@ -23,7 +23,7 @@ import pandas as pd
 from parallax_lib.sandbox.sandbox import Limits
 from parallax_lib.tasks.hecbench import checkout as hecbench
 from parallax_lib.tasks.hecbench.checkout import Entry
-from parallax_lib.tasks.task import Kernel, Task
+from parallax_lib.tasks.task import Kernel, Task, put_together
 from parallax_lib.verdict.assurance import hecbench_mutants
 from parallax_lib.verdict.assurance.mutation import Mutant
 from parallax_lib.verdict.reference import Bench
@@ -94,7 +94,7 @@ def _directions(kernel: Kernel, bench: Bench, apis: tuple[str, ...]) -> list[tup
 
 def _judged(entry: Entry, bench: Bench, mutants, apis: tuple[str, ...]) -> list[dict]:
     """A row for each direction between `apis`."""
-    kernel, rows = hecbench.as_kernel(entry), []
+    kernel, rows = put_together(hecbench.as_kernel(entry)), []
     for source, target in _directions(kernel, bench, apis):
         task = Task(kernel, source, target)
         verdict = _verdict(kernel.sources[target], task, bench)

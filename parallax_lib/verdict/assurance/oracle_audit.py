@@ -24,7 +24,7 @@ from parallax_lib.core.errors import UserError
 from parallax_lib.core.storage import digest, write_json
 from parallax_lib.tasks import suites
 from parallax_lib.tasks.hecbench import checkout as hecbench
-from parallax_lib.tasks.task import Kernel, Task
+from parallax_lib.tasks.task import Kernel, Task, put_together
 from parallax_lib.verdict import output_comparison, serialised_control
 from parallax_lib.verdict.assurance import mutation, printing_mutants
 from parallax_lib.verdict.batch import judge_many
@@ -63,12 +63,12 @@ class Audit:
 def read_suite(path: Path) -> list[Kernel]:
     """Kernels of a folder with kernels.yaml or a HeCBench checkout, or of a parameter file's suite section."""
     if path.suffix in (".yaml", ".yml") and path.is_file():
-        return suites.load_suite(load_file(path).suite)
+        return [put_together(kernel) for kernel in suites.load_suite(load_file(path).suite)]
     if (path / "kernels.yaml").exists():
         return suites.read_folder(path, path.name)
     if not (path / "src").is_dir():
         raise UserError(f"{path}: no kernels.yaml and no src/ here; name a suite's folder, a HeCBench checkout or a parameter file")
-    return hecbench.kernels(path)
+    return [put_together(kernel) for kernel in hecbench.kernels(path)]
 
 
 def suite_digest(kernels: list[Kernel]) -> str:

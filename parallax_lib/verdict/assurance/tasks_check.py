@@ -56,6 +56,8 @@ def _row(task: Task, bench: Bench, workers: int) -> dict:
     code = task.kernel.sources[task.target]
     (verdict,) = batch.judge_many([(code, task)], bench.toolchains, bench.level, bench.limits, bench.journal, workers)
     said = {"state": "right" if verdict.validated else "not right", "reason": verdict.reason, "parallel": verdict.parallel}
+    strength = re.search(r"output comparison: [^;]*, (\w+)", verdict.checked)
+    said |= {"strength": strength[1]} if strength else {}
     return row | said | {"cpu_s": verdict.cpu_s, "checked": verdict.checked, "log": _first(verdict.log)}
 
 
@@ -76,10 +78,11 @@ def totals(rows: pd.DataFrame, left_out: pd.DataFrame) -> str:
     if len(rows):
         by = rows.assign(direction=rows["task"].str.rsplit(".", n=1).str[1])
         parts.append(by.groupby(["direction", "reason"]).size().unstack(fill_value=0).to_string())
-        judged = rows[rows["reason"] != NO_TEXT]
-        right = int((judged["state"] == "right").sum())
-        parts.append(f"{len(rows)} tasks offered, {len(judged)} with a target text, of these {right} judged right")
-        strengths = Counter(judged.loc[judged["state"] == "right", "strength"])
-        parts.append("outputs of these: " + (", ".join(f"{n} {kind}" for kind, n in sorted(strengths.items())) or "none"))
+        judged = rows[rows["state"] != "open"]
+        parts.append(f"{len(rows)} tasks offered" + (f", {len(judged)} of their target texts judged" if len(judged) else ""))
+    if len(rows) and len(judged):
+        right = judged[judged["state"] == "right"]
+        kinds = ", ".join(f"{n} with {kind} output" for kind, n in sorted(Counter(right["strength"]).items()))
+        parts.append(f"{len(right)} judged right" + (f": {kinds}" if kinds else ""))
     parts += [f"left out: {row.kernel}: {row.why}" for row in left_out.itertuples()]
     return "\n".join(parts)
