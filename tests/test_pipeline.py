@@ -245,7 +245,7 @@ def test_a_kernel_that_dies_is_told_in_one_line(tmp_path, monkeypatch):
 STOPPED = """
 import sys
 from pathlib import Path
-from parallax_lib import __main__
+from parallax_lib import __main__, commands
 from parallax_lib.core.config import Params
 from parallax_lib.study import pipeline
 
@@ -253,7 +253,7 @@ def go(args):
     stage, folder = pipeline.Stage("01", Path(sys.argv[1]) / "01_x.ipynb"), Path(sys.argv[1])
     pipeline.execute(stage, Params(), folder, "key", folder / "notebooks" / "01_x.json", lambda text: None)
 
-__main__._run = go
+__main__.commands.run = go
 raise SystemExit(__main__.main(["run", "params/tiny.yaml"]))
 """
 
