@@ -237,6 +237,8 @@ def test_a_cuda_program_alone_says_what_is_right(tmp_path):
     assert verdict(LOOP.replace("i < n", "i < n / 2"), kernel, "cuda").reason == "wrong_output"
     indexed = verdict(INDEXED, kernel, "cuda")
     assert indexed.validated and "with whole teams" in indexed.checked
+    unmapped = verdict(INDEXED.replace("map(to: x[0:n])", ""), kernel, "cuda")  # crashes on a device with memory of its own
+    assert unmapped.reason in ("crash", "wrong_output")
     for before, after in (("t < d", "t <= d / 2"), ("= part[0]", "= part[1]")):
         assert verdict(INDEXED.replace(before, after), kernel, "cuda").reason in ("wrong_output", "nondeterministic"), after
 
