@@ -26,7 +26,7 @@ THREADS = {  # of the runs on the first input and on each other one
     "cuda": ((1, 2), (1, 2)),  # emulated: the schedules
 }
 WHOLE_TEAM = 1024  # threads of a team, at most; a thread_limit clause asks for fewer
-BY_FEW_THREADS = ("timeout", "incomplete", "memory_limit", "output_limit")  # ends of a program that lacks threads; a crash may be a missing map
+BY_FEW_THREADS = ("timeout", "incomplete", "memory_limit", "output_limit")  # ends for lack of threads; a crash may be a missing map
 REPEATS = 4  # further runs of each input whose counters do not agree
 LAUNCHED = "static: the object code calls the API; not proven at run time"
 
