@@ -51,6 +51,6 @@ def test_every_example_is_short_and_runs_and_every_table_has_one(cells):
     assert (guided["prm_calls"] > 0).all() and guided["score"].between(0, 1).all()
     steps, drawn = (cells[title]["translations"].set_index(["arm", "sample"])["picks"] for title in ("A reward model", "A policy"))
     assert (steps == drawn).drop(index=[("guided", 0)]).all() and steps["guided", 0] != drawn["guided", 0]
-    results = cells["An arm"]["results"].set_index("arm")
+    results = cells["A method"]["results"].set_index("arm")
     assert {"shortest", "shortest@cost", "third", "unguided"} <= set(results.index) and results.loc["shortest", "looked_at"] == 2
     assert set(cells["A suite"]["rollouts"]["family"]) == {"sums"}

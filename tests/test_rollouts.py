@@ -75,7 +75,7 @@ def test_chunks_count_long_tasks_as_several_rows():
 def test_the_influence_probe_counts_long_tasks_as_several_rows(monkeypatch):
     params = load("x", latent={"steps": 3}, decode={"batch": 8, "max_new_tokens": 1600}, collect={"sensitivity_branches": 3})
     seen = []
-    monkeypatch.setattr(latent_sensitivity, "_write", lambda translator, rows, params: seen.append(len(rows)) or [{}] * len(rows))
+    monkeypatch.setattr(latent_sensitivity, "_write", lambda translator, rows, params, inside: seen.append(len(rows)) or [{}] * len(rows))
     for size, expected in ((3000, [8, 6]), (3 * 6000, [4, 4, 4, 2])):  # two tasks of seven rows
         seen.clear()
         latent_sensitivity.probe(None, [sized(size, "a"), sized(size, "b")], params)

@@ -203,7 +203,8 @@ def test_a_trained_prm_is_never_there_without_the_families_it_has_seen(open_run,
 
 
 def test_two_kinds_of_one_name_have_folders_of_their_own(tmp_path):
-    run = SimpleNamespace(folder=tmp_path, params=SimpleNamespace(prm=SimpleNamespace(checkpoint=None, kind="/models/v2/qwen")))
+    prm = SimpleNamespace(checkpoint=None, save_path="", kind="/models/v2/qwen")
+    run = SimpleNamespace(folder=tmp_path, params=SimpleNamespace(prm=prm))
     kinds = ("/models/v1/qwen", "/models/v2/qwen", "gru")
     made = [prm_training._fresh_folder(run, kind, ["same"]) for kind in kinds]
     assert len(set(made)) == 3 and made[2].name == "prm-gru" and made[1].name.startswith("prm-qwen-")

@@ -41,7 +41,7 @@ def probe(translator: Translator, tasks: Sequence[Task], params: Params, progres
     for at in range(0, len(rows), size):
         if progress:
             progress("latent_sensitivity", len(out), len(rows), "programs")
-        out += _write(translator, rows[at : at + size], params, progress.inside if progress else unheard)
+        out += _write(translator, rows[at : at + size], params, progress.inside if isinstance(progress, Meter) else unheard)
     return out
 
 

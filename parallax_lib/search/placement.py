@@ -23,8 +23,8 @@ def own_methods(params: Params) -> bytes:
 
 
 def heard(params: Params, meter: Meter) -> dict:
-    """What an item carries so that its work is counted while it runs: nothing where that is in another process."""
-    return {"inside": meter.inside} if executor_config(params).runs_here else {}
+    """What an item carries so that its work is counted while it runs: nothing where that is in another process, or no Meter counts."""
+    return {"inside": meter.inside} if executor_config(params).runs_here and isinstance(meter, Meter) else {}
 
 
 def executor_config(params: Params) -> ExecutorConfig:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from parallax_lib.analysis import validation_logs
+from parallax_lib.core import progress
 from parallax_lib.core.config import Params
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.storage import Journal, write_atomic
@@ -122,11 +123,12 @@ def validate(path: Path, params: Params, names: FieldMap, out: Path, say: Say) -
     Verdicts are kept in `out`/journal.sqlite, so that a stopped command goes on.
     """
     rows = read_programs(path, names, say)
-    run = Run(params, out, Journal(out / "journal.sqlite"), _progress(say))
+    run = Run(params, out, Journal(out / "journal.sqlite"), progress.to_file(out / progress.FILE))
     pool = tasks(suites.load_suite(params.suite), params.suite.directions)
     found = row_tasks.find_tasks(rows, pool, out / "tasks_of_rows.jsonl")
     say(found.text(len(rows)))
-    judged = judge_rows(run, rows, found.of)
+    with progress.watched(out / progress.FILE, "", say):
+        judged = judge_rows(run, rows, found.of)
     judged = judged.assign(family=[row_family(row, task) for row, task in zip(judged.to_dict("records"), found.of, strict=True)])
     written = write_outputs(run, judged)
     say(study_results.write_stats(run, judged))
@@ -145,15 +147,5 @@ def judge_rows(run: Run, rows: pd.DataFrame, of: list[Task | None]) -> pd.DataFr
 
 
 def row_family(row: dict, task: Task | None) -> str:
-    told = row.get("family")
-    return told if isinstance(told, str) else task.kernel.family if task is not None else row["kernel"]
-
-
-def _progress(say: Say) -> Callable[[str, int, int], None]:
-    """A line at the start, at the end and at each twentieth of the work."""
-
-    def progress(what: str, done: int, total: int) -> None:
-        if done in (0, total) or done % max(1, total // 20) == 0:
-            say(f"{what}: {done}/{total}")
-
-    return progress
+    family = row.get("family")
+    return family if isinstance(family, str) else task.kernel.family if task is not None else row["kernel"]

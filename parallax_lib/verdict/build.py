@@ -82,8 +82,8 @@ class Built:
     runtime: str = ""  # OpenMP runtime it is linked with: libomp, libgomp, "" for other programs
     regions: str = ""  # of a program with target regions: HOST, DEVICE or GPU
     language: str = "c++"  # what its compiler took it for: c++, c or cuda
-    team: int = 0  # threads that its teams need, where thread numbers stand for CUDA's indices
     view: tuple[str, ...] = ()  # command that preprocesses its text as it was
+    team: int = 0  # threads that its teams need, where thread numbers stand for CUDA's indices
 
 
 @dataclass(frozen=True)
