@@ -13,6 +13,7 @@ import numpy as np
 from parallax_lib.analysis.closeness import of_log
 from parallax_lib.analysis.decisions import program_key, read_decisions
 from parallax_lib.analysis.figures.escape import visible_text
+from parallax_lib.analysis.readable import heading
 from parallax_lib.analysis.validation_stats import LEVELS
 from parallax_lib.analysis.view import listing
 from parallax_lib.analysis.view.dataset import program_id
@@ -26,8 +27,8 @@ SIBLING = ("row", *NAMED, "reason", "level", "score", "plan", "capture_id")
 
 
 def title(row: Mapping) -> str:
-    """`saxpy.serial-omp, arm guided, seed 0`."""
-    facts = [f"{name.replace('_', ' ')} {plain(row[name])}" for name in NAMED[:5] if plain(row.get(name)) is not None]
+    """`saxpy.serial-omp, method guided, seed 0`."""
+    facts = [f"{heading(name).replace('_', ' ')} {plain(row[name])}" for name in NAMED[:5] if plain(row.get(name)) is not None]
     return ", ".join([str(row.get("task", "")), *facts])
 
 
