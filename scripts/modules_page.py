@@ -18,7 +18,8 @@ Made by `python scripts/modules_page.py`. A package imports only from the packag
 
 
 def page() -> str:
-    return HEAD + "".join(section(folder) for name in packages() for folder in (LIBRARY / name, *rooms(LIBRARY / name)))
+    folders = [folder for name in packages() for folder in (LIBRARY / name, *rooms(LIBRARY / name))]
+    return HEAD + "".join(map(section, folders)) + section(LIBRARY, "The command line")
 
 
 def packages() -> list[str]:
@@ -32,14 +33,14 @@ def rooms(folder: Path) -> list[Path]:
     return sorted(path.parent for path in folder.glob("*/__init__.py"))
 
 
-def section(folder: Path) -> str:
+def section(folder: Path, title: str = "") -> str:
     rows = "".join(f"| `{path.stem}` | {summary(path).replace('|', chr(92) + '|')} |\n" for path in modules(folder))
-    head = f"## {folder.relative_to(LIBRARY).as_posix()}\n{docstring(folder / '__init__.py')}"
+    head = f"## {title}" if title else f"## {folder.relative_to(LIBRARY).as_posix()}\n{docstring(folder / '__init__.py')}"
     return f"\n{head}\n\n| module | what it is |\n|---|---|\n{rows}"
 
 
 def modules(folder: Path) -> list[Path]:
-    return [path for path in sorted(folder.glob("*.py")) if path.stem != "__init__"]
+    return [path for path in sorted(folder.glob("*.py")) if path.stem not in ("__init__", "__main__")]
 
 
 def docstring(path: Path) -> str:
