@@ -48,7 +48,7 @@ CHOSEN = tasks(load_suite(settings().suite), ("serial-omp", "omp-cuda"))[:2]
 
 def collected(where, folder):
     journal = Journal(folder / "journal.sqlite")
-    rollouts.collect(CHOSEN, where, journal, folder / "vectors", lambda what, done, total: None)
+    rollouts.collect(CHOSEN, where, journal, folder / "vectors", lambda *counts: None)
     return rollouts.load_rollouts(journal, folder / "vectors")
 
 
