@@ -40,16 +40,19 @@ def sections(t: Mapping[str, pd.DataFrame], made_by: Mapping[str, object]) -> li
         *(_collected_trajectories(t) if len(t["cross_validation"]) else ()),
         *(_methods(t) if len(t["results"]) else ()),
         *(_sensitivity(t) if len(t.get("differences", ())) else ()),
-        ("Branch selection at one latent step", [t["selection"], method_figures.branch_selection(t["selection"])]),
-        ("The reward model", _reward_model(t)),
-        ("Collected data", _collected(t)),
+        ("Branch selection at one latent step", _branches(t) if len(t["selection"]) else []),
+        ("The reward model", _reward_model(t) if len(t["scores"]) else []),
+        ("Collected data", _collected(t) if len(t["rollouts"]) else []),
     ]
     return [(name, parts) for name, parts in found if parts]
 
 
+def _branches(t: Mapping[str, pd.DataFrame]) -> list:
+    return [t["selection"], method_figures.branch_selection(t["selection"])]
+
+
 def _collected(t: Mapping[str, pd.DataFrame]) -> list:
     return [figures.collected(t["rollouts"]), figures.ladder(t["rollouts"]), figures.latent_sensitivity(t["latent_sensitivity"])]
-
 
 
 def provenance(made_by: Mapping[str, object]) -> Section:
