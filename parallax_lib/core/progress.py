@@ -148,12 +148,19 @@ class Printer:
 def watched(path: Path, mark: str, say: Callable[[str], None]) -> Iterator[None]:
     """While it lasts, a thread says what a meter writes to the file; lines begin with `mark`."""
     path.unlink(missing_ok=True)
-    stop, printer = threading.Event(), Printer(path, mark, say)
+    with looking(Printer(path, mark, say).look):
+        yield
+
+
+@contextmanager
+def looking(look: Callable[[bool], None], every_s: float = LOOK_S) -> Iterator[None]:
+    """While it lasts, a thread calls look(False) every so many seconds; look(True) at the end."""
+    stop = threading.Event()
 
     def loop() -> None:
-        while not stop.wait(LOOK_S):
-            printer.look()
-        printer.look(last=True)
+        while not stop.wait(every_s):
+            look(False)
+        look(True)
 
     thread = threading.Thread(target=loop, daemon=True)
     thread.start()

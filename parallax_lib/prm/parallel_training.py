@@ -10,9 +10,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -24,13 +22,13 @@ import psutil
 
 from parallax_lib.core import hardware, tables
 from parallax_lib.core.executors import ExecutorConfig, ItemFailed, run_map
+from parallax_lib.core.progress import looking
 
 SMALL = 2**24  # bytes of latents; trainings on fewer are over before a process has started
 BESIDES = 2**30  # bytes a process needs besides what it reads: torch, CUDA where there is one
 TIMES = 7  # its latents in float16 that a training holds at its height (measured)
 DAY = 24 * 3600
 COUNTS = "counts"  # folder in the material's
-LOOK_S = 1.0  # between two looks at what trainings in other processes have counted
 TEXTS = ["code", "source_code", "log", "toolchain", "parallel_evidence"]  # columns that no training reads
 
 
@@ -106,35 +104,14 @@ def each(
     try:
         material.write(scratch)
         call, config = partial(_work_one, work, scratch, tables.pack_own()), ExecutorConfig(workers=workers, timeout_s=DAY, retries=1)
-        with _counted(scratch / COUNTS, updates):
+        counts = scratch / COUNTS
+        with looking(lambda last: updates(sum(int(file.read_text() or 0) for file in counts.glob("*")))):
             for i, result in run_map(call, jobs, config):
                 if isinstance(result, ItemFailed):
                     raise result
                 yield i, result
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-@contextmanager
-def _counted(folder: Path, updates: Callable[[int], None]) -> Iterator[None]:
-    """While it lasts, a thread sums what trainings write there."""
-    stop = threading.Event()
-
-    def look() -> None:
-        updates(sum(int(file.read_text() or 0) for file in folder.glob("*")))
-
-    def loop() -> None:
-        while not stop.wait(LOOK_S):
-            look()
-        look()
-
-    thread = threading.Thread(target=loop, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 def _fresh(folder: Path) -> Path:
