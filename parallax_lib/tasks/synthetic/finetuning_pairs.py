@@ -25,7 +25,9 @@ class Pair:
     right: bool
 
 
-def noisy_plan(spec: Spec, source_api: str, target_api: str, rng: random.Random, label_noise: float = 0.5) -> tuple[str, ...]:
+def noisy_plan(
+    spec: Spec, source_api: str, target_api: str, rng: random.Random, label_noise: float = 0.5, right_share: float = RIGHT_SHARE
+) -> tuple[str, ...]:
     """The corpus's plan: per function `parallel` by label noise, else mostly a right strategy, sometimes any other."""
     assert source_api != target_api, (source_api, target_api)
     plan = []
@@ -34,7 +36,7 @@ def noisy_plan(spec: Spec, source_api: str, target_api: str, rng: random.Random,
         others = [w for w in generator.strategies(stage, target_api) if w not in right and w != "parallel"]
         if draw < label_noise:
             plan.append("parallel")
-        elif draw < label_noise + RIGHT_SHARE * (1 - label_noise) or not others:
+        elif draw < label_noise + right_share * (1 - label_noise) or not others:
             plan.append(rng.choice(right))
         else:
             plan.append(rng.choice(others))
@@ -42,11 +44,17 @@ def noisy_plan(spec: Spec, source_api: str, target_api: str, rng: random.Random,
 
 
 def training_pair(
-    spec: Spec, source_api: str, target_api: str, rng: random.Random, label_noise: float = 0.5, dressed: bool = False
+    spec: Spec,
+    source_api: str,
+    target_api: str,
+    rng: random.Random,
+    label_noise: float = 0.5,
+    dressed: bool = False,
+    right_share: float = RIGHT_SHARE,
 ) -> Pair:
     """A source that is right and a target that follows the corpus's habits; `dressed`: in other names and with helpers."""
     first = None if source_api == "serial" else generator.source_plan(spec, source_api, rng)
-    plan = noisy_plan(spec, source_api, target_api, rng, label_noise)
+    plan = noisy_plan(spec, source_api, target_api, rng, label_noise, right_share)
     dressing = random.Random(f"{spec.name} guise")
     spec = dress(spec, dressing) if dressed else spec
     texts = generator.render(spec, source_api, first), generator.render(spec, target_api, plan)
