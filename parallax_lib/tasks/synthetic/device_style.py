@@ -65,6 +65,15 @@ class Device:
     def bytes(self, array: Array) -> str:
         return "bytes" if self.one_size() else f"{host_style.count(array)} * sizeof({array.ctype})"
 
+    def copy(self, to: str, given: str, array: Array, kind: str) -> str:
+        """A copy between host and device."""
+        if self.streams():
+            return self.call(f"cudaMemcpyAsync({to}, {given}, {self.bytes(array)}, {kind}, stream)")
+        return self.call(f"cudaMemcpy({to}, {given}, {self.bytes(array)}, {kind})")
+
+    def streams(self) -> bool:
+        return self.habits.stream and self.habits.memory == "pinned"
+
     def one_size(self) -> bool:
         """Whether a variable can hold the number of bytes of every array."""
         arrays = self.spec.arrays()
@@ -119,13 +128,14 @@ def pinned(d: Device) -> list[str]:
 
 def copy_in(d: Device) -> list[str]:
     read = {a for s in d.spec.stages for a, x in zip(s.arrays, s.specs(), strict=True) if x.use != "out"}
-    lines = []
+    lines = ["  cudaStream_t stream;", d.call("cudaStreamCreate(&stream)")] if d.streams() else []
     for a in d.spec.arrays():
         if a in read and d.habits.zeroed and not host_style.filled(a):
-            lines.append(d.call(f"cudaMemset({d.name(a.name)}, 0, {d.bytes(a)})"))
+            name, more = ("cudaMemsetAsync", ", stream") if d.streams() else ("cudaMemset", "")
+            lines.append(d.call(f"{name}({d.name(a.name)}, 0, {d.bytes(a)}{more})"))
         elif a in read:
             given = host_style.passed(d.habits, a)
-            lines.append(d.call(f"cudaMemcpy({d.name(a.name)}, {given}, {d.bytes(a)}, cudaMemcpyHostToDevice)"))
+            lines.append(d.copy(d.name(a.name), given, a, "cudaMemcpyHostToDevice"))
     return lines
 
 
@@ -134,11 +144,13 @@ def copy_back(d: Device) -> list[str]:
         return [] if d.habits.after in ("sync", "both") else [d.call("cudaDeviceSynchronize()")]
     back = [s for s, word in zip(d.spec.stages, d.plan, strict=True) if word != "none" or own_none(s)]
     kept = [a for stage in back for a in stage.written()]
-    return [d.call(f"cudaMemcpy({host_style.passed(d.habits, a)}, {d.name(a.name)}, {d.bytes(a)}, cudaMemcpyDeviceToHost)") for a in kept]
+    lines = [d.copy(host_style.passed(d.habits, a), d.name(a.name), a, "cudaMemcpyDeviceToHost") for a in kept]
+    return lines + [d.call("cudaStreamSynchronize(stream)")] * d.streams()
 
 
 def free(d: Device) -> list[str]:
     lines = [d.call(f"cudaFree({d.name(a.name)})") for a in d.spec.arrays()]
+    lines += [d.call("cudaStreamDestroy(stream)")] * d.streams()
     if d.habits.memory == "pinned":
         lines += [d.call(f"cudaFreeHost({a.name})") for a in d.spec.arrays() if not host_style.is_scalar(d.habits, a)]
     return lines if d.habits.memory != "copy" else lines + host_style.free(d.spec, d.habits)
@@ -156,6 +168,7 @@ def _launch(d: Device, k: int) -> list[str]:
     arguments = _managed(d, expand(extras["args"], stage.main_holes)) if "args" in extras else _arguments(d, stage)
     arguments += f", {extras['plus']}" if "plus" in extras else ""
     before, configuration = _configuration(d, expand(grid, stage.main_holes), k, "loop" in extras or bool(stage.loop))
+    configuration = configuration.replace(">>>", ", 0, stream>>>") if d.streams() else configuration
     call = f"{stage.func}{configuration}({arguments});"
     after = {"none": "", "last": "cudaGetLastError()", "sync": "cudaDeviceSynchronize()", "both": "cudaGetLastError()"}[d.habits.after]
     checks = [d.call(after)] if after and (d.habits.check or "Sync" in after) else []

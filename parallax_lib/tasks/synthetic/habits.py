@@ -44,6 +44,7 @@ class Habits:
     block: int
     sizes: str  # how a launch is configured: number, constant, variable, helper or dim3
     plane: tuple[int, int]  # x and y of a two-dimensional block
+    stream: bool  # pinned memory is copied in a stream
     zeroed: bool  # cudaMemset instead of a copy of zeros
     shuffle: str  # sum of a block: tree, shift or warp
     strides: bool  # a loop over the grid where one thread per element would do
@@ -53,6 +54,7 @@ class Habits:
     indent: str
     stars: bool  # `double* x`
     before: bool  # `++i`
+    braces: bool  # a function's opening brace on a line of its own
     using: bool  # using namespace std
     comments: bool
     helpers: str  # before helper functions: "", inline or static inline
@@ -89,6 +91,7 @@ def draw(rng: random.Random, family: str) -> Habits:
         block=rng.choice((64, 128, 128, 256, 256, 256, 512)),
         sizes=share(number=0.3, constant=0.2, variable=0.25, helper=0.1, dim3=0.15),
         plane=rng.choice(((16, 16), (16, 16), (32, 8), (8, 8), (32, 4))),
+        stream=rng.random() < 0.5,
         zeroed=rng.random() < 0.6,
         shuffle=share(tree=0.35, shift=0.25, warp=0.4),
         strides=rng.random() < 0.15,
@@ -98,6 +101,7 @@ def draw(rng: random.Random, family: str) -> Habits:
         indent=rng.choices(("  ", "    ", "\t"), (0.5, 0.45, 0.05))[0],
         stars=rng.random() < 0.3,
         before=rng.random() < 0.3,
+        braces=rng.random() < 0.2,
         using=language == "c++" and rng.random() < 0.3,
         comments=rng.random() < 0.35,
         helpers=rng.choice(("", "", "inline ", "static inline ")),

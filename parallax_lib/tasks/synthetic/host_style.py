@@ -163,8 +163,6 @@ def _name(h: Habits, ctype: str) -> str:
 def output(spec: Spec, h: Habits, reported: list[Array]) -> list[str]:
     """The lines of main that print."""
     lines = []
-    if h.report in ("elements", "ends", "range") and any(not is_scalar(h, a) for a in reported):
-        lines.append("  double sum;")
     for a in reported:
         label = h.label.format(a.name)
         if is_scalar(h, a) or a.size == "1":
@@ -177,7 +175,8 @@ def output(spec: Spec, h: Habits, reported: list[Array]) -> list[str]:
             lines.append("  " + say(h, label, [(f"{_name(h, a.ctype)}({given})", True)]))
         else:
             lines += _inline(h, a, label)
-    return lines
+    first = next((k for k, line in enumerate(lines) if line == "  sum = 0;"), None)
+    return lines if first is None else [*lines[:first], "  double sum = 0;", *lines[first + 1 :]]
 
 
 def _inline(h: Habits, a: Array, label: str) -> list[str]:
@@ -191,7 +190,7 @@ def _inline(h: Habits, a: Array, label: str) -> list[str]:
         return [*lines, "  " + say(h, label, [("sum", True), *ends])]
     low, high = f"{a.ctype} low = {a.name}[0], high = {a.name}[0];", f"if ({a.name}[i] < low) low = {a.name}[i];"
     loop = [f"    for (int i = 1; i < {size}; i++) {{", f"      {high}", f"      if ({a.name}[i] > high) high = {a.name}[i];", "    }"]
-    shown = [(f"sum / ({size})" if whole != size else f"sum / ({size})", True), ("low", real), ("high", real)]
+    shown = [(f"sum / ({size})", True), ("low", real), ("high", real)]
     return [*lines, "  {", f"    {low}", *loop, "    " + say(h, label, shown), "  }"]
 
 

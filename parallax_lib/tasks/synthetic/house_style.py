@@ -11,9 +11,10 @@ import re
 from dataclasses import replace
 
 from parallax_lib.tasks.synthetic import device_style, habits, host_style, kernel_style
-from parallax_lib.tasks.synthetic.codegen import Array, Spec, function_text, looped
+from parallax_lib.tasks.synthetic.codegen import Array, Spec, Stage, function_text, looped
 from parallax_lib.tasks.synthetic.device_style import Device
 from parallax_lib.tasks.synthetic.habits import Habits
+from parallax_lib.tasks.synthetic.patterns import patterns
 
 HEADERS = {  # C++ name -> (C name, what needs it)
     "cmath": ("math.h", r"\b(sqrt|fabs|exp|log|pow|tanh|cbrt|atan|fmin|fmax)f?\("),
@@ -41,6 +42,17 @@ def prepare(spec: Spec, rng: random.Random, cuda: bool) -> tuple[Spec, Habits]:
     block = "BLOCK_SIZE" if h.sizes == "constant" else str(h.block)
     stages = tuple(replace(s, holes=s.holes | {"B": block}, main_holes=s.main_holes | {"B": block}) for s in spec.stages)
     return replace(spec, stages=stages, block=h.block), h
+
+
+def called_once(plain: Spec, dressed: Spec) -> Spec:
+    """The dressed spec without loops of main around functions that set a total which their kernels add to."""
+    pairs = zip(plain.stages, dressed.stages, strict=True)
+    return replace(dressed, stages=tuple(replace(new, loop="", params=old.params) if _sets_total(new) else new for old, new in pairs))
+
+
+def _sets_total(stage: Stage) -> bool:
+    keys = [spec.key for array, spec in zip(stage.arrays, stage.specs(), strict=True) if spec.use == "io" and array.size == "1"]
+    return any(re.search(rf"^ *\${key}\[0\] = (?!\${key}\[0\])", patterns()[stage.pattern].serial, re.M) for key in keys)
 
 
 def program(spec: Spec, h: Habits, api: str, plan: tuple[str, ...]) -> str:
@@ -72,12 +84,12 @@ def _main(spec: Spec, h: Habits, api: str, plan: tuple[str, ...], reported: list
     values = host_style.fill(spec, h)
     if api != "cuda":
         calls = [looped(stage, f"  {stage.func}({_arguments(stage, h)});") for stage in spec.stages]
-        parts += [("input data", [*host_style.declare(spec, h), *values]), ("compute", calls)]
+        parts += [("set up inputs", [*host_style.declare(spec, h), *values]), ("compute", calls)]
     elif h.memory == "managed":
-        parts += [("managed memory", device_style.allocate(device)), ("input data", values)]
+        parts += [("managed memory", device_style.allocate(device)), ("set up inputs", values)]
     else:
         host = device_style.pinned(device) if h.memory == "pinned" else host_style.declare(spec, h)
-        parts += [("input data", [*host, *values]), ("device memory", device_style.allocate(device))]
+        parts += [("set up inputs", [*host, *values]), ("device memory", device_style.allocate(device))]
         parts += [("copy to the device", device_style.copy_in(device))]
     if api == "cuda":
         parts += [("launch", device_style.launches(device)), ("copy back", device_style.copy_back(device))]
@@ -89,10 +101,11 @@ def _main(spec: Spec, h: Habits, api: str, plan: tuple[str, ...], reported: list
 def _titled(title: str, lines: list[str], h: Habits) -> list[str]:
     if not (h.comments and title and lines):
         return lines
+    title = title.capitalize() if h.before else title
     return ["", f"  /* {title} */" if h.language == "c" else f"  // {title}", *lines]
 
 
-def _arguments(stage, h: Habits) -> str:
+def _arguments(stage: Stage, h: Habits) -> str:
     arrays = {a.name: host_style.passed(h, a) for a in stage.arrays}
     return ", ".join(arrays.get(value, value) for _, value in stage.params)
 
@@ -109,6 +122,8 @@ def _finish(text: str, h: Habits, functions: set[str]) -> str:
         head, text = head + "using namespace std;\n\n", text.replace("std::", "")
     if h.stars:
         text = re.sub(r"\b(double|float|int|unsigned|char|T) \*(?=[A-Za-z_])", r"\1* ", text)
+    if h.braces:
+        text = re.sub(r"^([a-zA-Z_].*\)) \{$", r"\1\n{", text, flags=re.M)
     if h.before:
         text = re.sub(r"; (\w+)\+\+\)", r"; ++\1)", text)
     if h.indent != "  ":

@@ -9,6 +9,7 @@ is run as it is.  A pair is right where both texts print the same for three inpu
 from __future__ import annotations
 
 import argparse
+import atexit
 import os
 import random
 import shutil
@@ -17,17 +18,17 @@ import tempfile
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 from parallax_lib.core.config import DIRECTIONS
-from parallax_lib.core.errors import UserError
-from parallax_lib.cuda_emulation import emulate
+from parallax_lib.cuda_emulation import emulate, rewrite
 from parallax_lib.tasks.synthetic import composed_patterns, finetuning_pairs, generator
 from parallax_lib.tasks.synthetic.codegen import Spec
 from parallax_lib.tasks.synthetic.finetuning_pairs import Pair
 from parallax_lib.verdict.assurance.synthetic_labels import HOST, same
 
+EMULATED = ("g++", *emulate.FLAGS, "-O1", *emulate.HOST, "-I", str(rewrite.HEADERS), "-include", "cuda_runtime.h")
 GATE = ("nvcc", "-c", "-w", "-std=c++17", "-arch=sm_90", "-Xcicc", "-O1", "-Xptxas", "-O0")
 RUN_LIMIT = 100  # seconds
 FAMILIES = generator.TRAIN_FAMILIES + composed_patterns.FAMILIES
@@ -84,11 +85,19 @@ def built(file: Path, api: str, nvcc: bool) -> str:
         done = subprocess.run([*GATE, str(file), "-o", str(file.with_suffix(".o"))], capture_output=True, text=True)
         if done.returncode:
             return "nvcc: " + (done.stderr + done.stdout)[:2000]
-    try:
-        emulate.compile_program(file, file.with_suffix(""), flags=("-O1",))
-    except UserError as error:
-        return str(error)[:2000]
-    return ""
+    text = file.with_suffix(".cpp")
+    text.write_text(rewrite.rewrite(file.read_text(encoding="utf-8")), encoding="utf-8")
+    done = subprocess.run([*EMULATED, str(text), str(runtime()), "-o", str(file.with_suffix(""))], capture_output=True, text=True)
+    return "emulated: " + done.stderr[:2000] if done.returncode else ""
+
+
+@lru_cache(maxsize=1)
+def runtime() -> Path:
+    """The emulator's library, compiled once for each process of a sweep: it costs more than a program."""
+    folder = tempfile.TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    subprocess.run([*EMULATED, "-c", str(rewrite.HEADERS / "runtime.cpp"), "-o", f"{folder.name}/runtime.o"], check=True)
+    return Path(folder.name) / "runtime.o"
 
 
 def prints(program: Path, api: str, args: tuple[str, str]) -> str | None:
