@@ -45,6 +45,8 @@ class Habits:
     sizes: str  # how a launch is configured: number, constant, variable, helper or dim3
     plane: tuple[int, int]  # x and y of a two-dimensional block
     stream: bool  # pinned memory is copied in a stream
+    timer: str  # around the hot functions: "", host or events
+    verified: bool  # results are compared with those of serial functions
     zeroed: bool  # cudaMemset instead of a copy of zeros
     shuffle: str  # sum of a block: tree, shift or warp
     strides: bool  # a loop over the grid where one thread per element would do
@@ -92,6 +94,8 @@ def draw(rng: random.Random, family: str) -> Habits:
         sizes=share(number=0.3, constant=0.2, variable=0.25, helper=0.1, dim3=0.15),
         plane=rng.choice(((16, 16), (16, 16), (32, 8), (8, 8), (32, 4))),
         stream=rng.random() < 0.5,
+        timer=rng.choices(("", "host", "events"), (0.8, 0.12, 0.08))[0],
+        verified=rng.random() < 0.12,
         zeroed=rng.random() < 0.6,
         shuffle=share(tree=0.35, shift=0.25, warp=0.4),
         strides=rng.random() < 0.15,

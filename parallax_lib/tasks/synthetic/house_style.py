@@ -10,7 +10,7 @@ import random
 import re
 from dataclasses import replace
 
-from parallax_lib.tasks.synthetic import device_style, habits, host_style, kernel_style
+from parallax_lib.tasks.synthetic import device_style, habits, host_style, kernel_style, measured
 from parallax_lib.tasks.synthetic.codegen import Array, Spec, Stage, function_text, looped
 from parallax_lib.tasks.synthetic.device_style import Device
 from parallax_lib.tasks.synthetic.habits import Habits
@@ -20,8 +20,10 @@ HEADERS = {  # C++ name -> (C name, what needs it)
     "cmath": ("math.h", r"\b(sqrt|fabs|exp|log|pow|tanh|cbrt|atan|fmin|fmax)f?\("),
     "cstdio": ("stdio.h", r"printf\("),
     "cstdlib": ("stdlib.h", r"\b(atoi|strtol|malloc|calloc|free|rand|srand|exit)\("),
-    "cstring": ("string.h", r"\bmemset\("),
+    "cstring": ("string.h", r"\bmem(set|cpy)\("),
     "algorithm": ("", r"std::(min|max)\("),
+    "chrono": ("", r"std::chrono"),
+    "ctime": ("time.h", r"\bclock\("),
     "iomanip": ("", r"std::setprecision"),
     "iostream": ("", r"std::(cout|cerr)"),
     "random": ("", r"std::mt19937"),
@@ -59,7 +61,7 @@ def program(spec: Spec, h: Habits, api: str, plan: tuple[str, ...]) -> str:
     """The program's text for an API and a plan (one token a function)."""
     functions = [kernel_style.function(function_text(stage, api, word), api, h) for stage, word in zip(spec.stages, plan, strict=True)]
     helpers = [_helper(helper.text, api, h) for helper in spec.helpers]
-    body = "\n".join([*(text + "\n" for text in helpers), *functions])
+    body = "\n".join([*(text + "\n" for text in helpers), *functions, *filter(None, [measured.functions(spec, h)])])
     if "block_sum(" in body:
         body = kernel_style.WARP.format(h.element, h.helpers.replace("static ", "")) + body
     reported = [a for stage in spec.stages for a in stage.written()]
@@ -74,7 +76,8 @@ def program(spec: Spec, h: Habits, api: str, plan: tuple[str, ...]) -> str:
 def _helper(text: str, api: str, h: Habits) -> str:
     text = kernel_style.function(text, "device" if api == "cuda" else api, h)
     if api == "cuda":
-        return "__device__ " + ("__forceinline__ " if h.helpers == "static inline " else h.helpers) + text
+        inline = "__forceinline__ " if h.helpers == "static inline " else h.helpers
+        return ("__host__ " if h.verified else "") + "__device__ " + inline + text
     return h.helpers + text
 
 
@@ -84,17 +87,22 @@ def _main(spec: Spec, h: Habits, api: str, plan: tuple[str, ...], reported: list
     values = host_style.fill(spec, h)
     if api != "cuda":
         calls = [looped(stage, f"  {stage.func}({_arguments(stage, h)});") for stage in spec.stages]
-        parts += [("set up inputs", [*host_style.declare(spec, h), *values]), ("compute", calls)]
+        parts += [("set up inputs", [*host_style.declare(spec, h), *values]), ("reference", measured.expected(spec, h))]
+        parts += [("compute", measured.timed(h, api, device.call, calls))]
     elif h.memory == "managed":
         parts += [("managed memory", device_style.allocate(device)), ("set up inputs", values)]
+        parts += [("reference", measured.expected(spec, h))]
     else:
         host = device_style.pinned(device) if h.memory == "pinned" else host_style.declare(spec, h)
-        parts += [("set up inputs", [*host, *values]), ("device memory", device_style.allocate(device))]
+        parts += [("set up inputs", [*host, *values]), ("reference", measured.expected(spec, h))]
+        parts += [("device memory", device_style.allocate(device))]
         parts += [("copy to the device", device_style.copy_in(device))]
     if api == "cuda":
-        parts += [("launch", device_style.launches(device)), ("copy back", device_style.copy_back(device))]
+        launches = measured.timed(h, api, device.call, device_style.launches(device), device.streams())
+        parts += [("launch", launches), ("copy back", device_style.copy_back(device))]
     freed = device_style.free(device) if api == "cuda" else host_style.free(spec, h)
-    parts += [("results", host_style.output(spec, h, reported)), ("clean up", freed)]
+    parts += [("results", host_style.output(spec, h, reported)), ("compare", measured.compared(spec, h))]
+    parts += [("clean up", [*freed, *measured.freed(spec, h)])]
     return "\n".join([line for title, lines in parts for line in _titled(title, lines, h)] + ["  return 0;", "}", ""])
 
 
