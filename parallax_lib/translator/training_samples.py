@@ -38,6 +38,7 @@ def forge_sample(tokenizer, seed: int, config) -> Sample:
         rng,
         config.label_noise,
         dress,
+        styled=_share(f"style {seed}", config.styled),
         right_share=config.right_share,
     )
     words = plans.plan_of(pair.target, target) if config.read else pair.plan
