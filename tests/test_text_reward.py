@@ -2,14 +2,14 @@
 
 import json
 import math
-import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from tokenizers import Tokenizer, pre_tokenizers
-from tokenizers.models import WordLevel
+from tokenizers.models import BPE
+from tokenizers.trainers import BpeTrainer
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from parallax_lib.__main__ import main
@@ -18,36 +18,40 @@ from parallax_lib.prm import text_reward, text_rows, text_training
 from parallax_lib.prm.text_reward import TextConfig
 from parallax_lib.prm.text_training import TextTraining
 from parallax_lib.study import text_prm, text_scores
+from parallax_lib.tasks import prompts
 
 WORDS = "for i a b sum n ; = + ( ) { } #pragma omp parallel atomic reduction none tile loop".split()
-QUICK = TextTraining(epochs=3, lr=1e-2, backbone_lr_factor=0.5, batch=24, unfreeze_step=10, warmup=2, evaluations=2)
+QUICK = TextTraining(epochs=3, lr=1e-2, backbone_lr_factor=1.0, batch=16, unfreeze_step=10, warmup=2, evaluations=2)
 SHORT = TextTraining(epochs=2, lr=1e-2, batch=16, unfreeze_step=4, warmup=2, evaluations=3, patience=0)
 
 
 @pytest.fixture(scope="module")
 def backbone(tmp_path_factory):
-    """A random two-layer Qwen2 with a tokenizer of whole words, as a download would lie there."""
+    """A random Qwen2 of one layer with a byte-level tokenizer that knows some words whole, as a download would lie there."""
     folder = tmp_path_factory.mktemp("backbone")
-    known = {word: i for i, word in enumerate(["<end>", "<other>", *WORDS])}
-    raw = Tokenizer(WordLevel(known, unk_token="<other>"))
-    raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<end>", pad_token="<end>", unk_token="<other>").save_pretrained(folder)
-    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+    raw = Tokenizer(BPE())
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    learn = BpeTrainer(vocab_size=400, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), special_tokens=["<end>"], show_progress=False)
+    raw.train_from_iterator([" ".join([*WORDS, prompts.SYSTEM, "Translate to", *prompts.NAMES.values()])] * 9, learn)
+    PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<end>", pad_token="<end>").save_pretrained(folder)
+    sizes = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2}
     torch.manual_seed(0)
-    model = Qwen2ForCausalLM(Qwen2Config(vocab_size=len(known), **sizes, tie_word_embeddings=True, initializer_range=0.3))
+    model = Qwen2ForCausalLM(Qwen2Config(vocab_size=400, **sizes, tie_word_embeddings=True, initializer_range=0.05))
     model.save_pretrained(folder)
     return str(folder)
 
 
 def make_rows(tasks=90, siblings=6, seed=0):
-    """Rollouts of a tree: a program is right if it says atomic, as its plan's second word does; half of the families need it rarely."""
+    """Rollouts of a tree, half of each task's right: a program is right if it says atomic, as its plan's second word does."""
     rng, rows = np.random.default_rng(seed), []
     for task in range(tasks):
-        source = " ".join(rng.choice(WORDS[:13], size=int(rng.integers(8, 24))))
+        source = " ".join(rng.choice(WORDS[:13], size=int(rng.integers(3, 8))))
+        good = rng.permutation(np.arange(siblings) % 2 == 0)
         for s in range(siblings):
-            right = bool(rng.random() < 0.5)
-            noise = list(rng.choice(WORDS[:13], size=int(rng.integers(6, 30))))
-            noise.insert(int(rng.integers(len(noise))), "atomic" if right else "parallel")
+            right = good[s]
+            noise = list(rng.choice(WORDS[:13], size=int(rng.integers(2, 9))))
+            for _ in range(2):
+                noise.insert(int(rng.integers(len(noise))), "atomic" if right else "parallel")
             name = f"t{task}" + (f"_v{s % 2}_r{s}" if s else "")
             rows.append({
                 "capture_id": name, "root": f"t{task}", "branch_depth": s % 2 if s else -1, "resample": s, "task": f"k{task}.serial-omp",
@@ -78,8 +82,25 @@ def test_it_learns_what_programs_show_and_nothing_of_shuffled_siblings(backbone)
     found = held_out(rows, model, texts, "program")["all"]
     assert found["auroc"] > 0.95 and found["pairwise"] > 0.95 and found["families"] == 3
     assert set(history["phase"]) == {1, 2} and history["valid_loss"].notna().sum() == 6
+    assert apart(rows, text_reward.score(model, texts)) > 0.8
     model, _, texts = trained(rows, backbone, "program", shuffle=True)
-    assert abs(held_out(rows, model, texts, "program")["all"]["auroc"] - 0.5) < 0.2
+    assert abs(apart(rows, text_reward.score(model, texts))) < 0.15
+
+
+def apart(rows, scores):
+    """Mean score of the right programs among the tested ones, minus that of the wrong ones."""
+    held = rows.assign(score=scores[:, 0]).query("split == 'test'").groupby("reward")["score"].mean()
+    return held[1.0] - held[0.0]
+
+
+def test_shuffling_deals_each_tasks_rewards_out_anew_and_leaves_tested_ones():
+    rows = make_rows(tasks=36)
+    again = text_prm.shuffled(rows, 0)
+    tested = rows["split"] == "test"
+    assert again.loc[tested, "reward"].equals(rows.loc[tested, "reward"])
+    assert (again.groupby("task")["reward"].sum() == rows.groupby("task")["reward"].sum()).all()
+    moved = (again["reward"] != rows["reward"])[~tested].mean()
+    assert 0.35 < moved < 0.65 and not text_prm.shuffled(rows, 1)["reward"].equals(again["reward"])
 
 
 def test_a_plan_is_scored_after_each_word(backbone):
@@ -178,19 +199,27 @@ def test_the_commands_train_score_and_refuse(backbone, tmp_path, capsys):
     rows.drop(columns="split").to_json(tmp_path / "rows.jsonl", orient="records", lines=True)
     quick = ["--lora-rank", "2", "--batch", "16", "--unfreeze-step", "2", "--backbone", backbone, "--device", "cpu"]
     learn = ["train-text", "--jsonl", str(tmp_path / "rows.jsonl"), "--reads", "plan", *quick]
-    for fold in ("0/2", "1/2"):
+    for fold in ("0/3", "1/3"):
         assert main([*learn, "--fold", fold, "--out", str(tmp_path / f"fold{fold[0]}")]) == 0
     found = json.loads((tmp_path / "fold0" / "metrics.json").read_text())
-    assert {"all", "depth 0", "depth 2", "serial-omp"} <= set(found["test"]) and found["settings"]["fold"] == "0/2"
+    assert {"all", "depth 0", "depth 2", "serial-omp"} <= set(found["test"]) and found["settings"]["fold"] == "0/3"
     assert main([*learn, "--out", str(tmp_path / "fold0")]) == 2 and "holds a trained PRM" in capsys.readouterr().err
-    pool = rows.drop(columns=["source_code", "capture_id"]).assign(arm="pool", sample=rows["resample"], seed=0)
+    assert main([*learn, "--fold", "2/2", "--out", str(tmp_path / "x")]) == 2 and "--fold 2/2" in capsys.readouterr().err
+    pool = rows.drop(columns=["capture_id", "root"]).assign(arm="pool", sample=rows["resample"], seed=0)
     pool.to_parquet(tmp_path / "pool.parquet")
-    shutil.copy(tmp_path / "rows.jsonl", tmp_path / "dataset.jsonl")
+    pool.drop(columns="source_code").to_parquet(tmp_path / "bare.parquet")
     finals = [str(tmp_path / f"fold{k}" / "final") for k in (0, 1)]
     score = ["score-text", "--checkpoint", *finals, "--out", str(tmp_path / "scores.parquet"), "--device", "cpu"]
-    assert main([*score, "--table", str(tmp_path / "pool.parquet")]) == 2 and "--sources" in capsys.readouterr().err
-    rows.to_parquet(tmp_path / "whole.parquet")
-    assert main([*score, "--table", str(tmp_path / "whole.parquet"), "--seen", "--translator", backbone]) == 0
+    assert main([*score, "--table", str(tmp_path / "bare.parquet")]) == 2 and "--sources" in capsys.readouterr().err
+    assert main([*score, "--table", str(tmp_path / "pool.parquet"), "--translator", backbone]) == 0
     scores = pd.read_parquet(tmp_path / "scores.parquet")
-    assert scores["score_plan"].notna().all() and (scores["score_plan"] == scores["score_plan_2"]).all() and (scores["cost_plan"] > 0).all()
-    assert len(text_scores.add_scores(rows, scores)) == len(rows)
+    trained_on = [set(json.loads((tmp_path / f"fold{k}" / "final" / "families.json").read_text())) for k in (0, 1)]
+    assert scores["models"].tolist() == [sum(family not in some for some in trained_on) for family in pool["family"]]
+    assert (scores["score_plan"].isna() == (scores["models"] == 0)).all() and 0 < scores["score_plan"].isna().mean() < 1
+    assert main([*score, "--table", str(tmp_path / "pool.parquet"), "--seen", "--add"]) == 0
+    whole = pd.read_parquet(tmp_path / "scores.parquet")
+    assert len(whole) == len(pool) and whole["score_plan"].notna().all() and whole["code"].equals(pool["code"])
+    model = text_reward.load(finals[0])
+    texts = text_rows.encode(text_reward.tokenizer_of(model.config), pool, "plan", 8192)
+    both = (text_reward.score(model, texts) + text_reward.score(text_reward.load(finals[1]), texts)) / 2
+    assert whole[["score_plan_0", "score_plan_2", "score_plan"]].to_numpy() == pytest.approx(both[:, [0, 2, 2]], abs=1e-5)

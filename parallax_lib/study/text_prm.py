@@ -62,8 +62,8 @@ def split(rows: pd.DataFrame, valid_fraction: float = 0.15, fold: str = "") -> p
     """
     if fold:
         k, _, n = fold.partition("/")
-        if not (k.isdecimal() and n.isdecimal() and int(k) < int(n)):
-            raise UserError(f"--fold {fold}: write k/n with k from 0 to n - 1, such as 0/5")
+        if not (k.isdecimal() and n.isdecimal() and int(k) < int(n) >= 3):
+            raise UserError(f"--fold {fold}: write k/n with n of at least 3 and k from 0 to n - 1, such as 0/5")
         found = pd.Series(cross_validation.splits(rows, cross_validation.folds(rows["family"].unique(), int(n)), int(k)), rows.index)
     elif "split" in rows:
         found = rows["split"]
