@@ -17,7 +17,7 @@ from parallax_lib.core.errors import UserError
 from parallax_lib.prm import text_reward, text_rows, text_training
 from parallax_lib.prm.text_reward import TextConfig
 from parallax_lib.prm.text_training import TextTraining
-from parallax_lib.study import text_prm, text_scores
+from parallax_lib.study import text_prm
 from parallax_lib.tasks import prompts
 
 WORDS = "for i a b sum n ; = + ( ) { } #pragma omp parallel atomic reduction none tile loop".split()

@@ -12,7 +12,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +38,7 @@ MOMENTS = 256  # texts whose states give mean and deviation
 class TextTraining:
     epochs: int = 1
     lr: float = 1e-3  # of the head
-    backbone_lr_factor: float = 0.2  # of lr, for the adapters
+    backbone_lr_factor: float = 0.3  # of lr, for the adapters
     batch: int = 32  # texts of one update
     unfreeze_step: int = 20  # updates of the head alone before the adapters join
     weight_decay: float = 0.01
@@ -70,6 +70,7 @@ def fit(
     UserError for settings that cannot be, or where one text alone takes more memory than there is.
     """
     _check(config, training)
+    training = planned(data, training)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(training.seed, "weights"))
         model = build(config)
@@ -80,6 +81,14 @@ def fit(
     if folder is not None:
         prm_model.save(model, folder / "final", lambda part: (_write_record(part, training, history), extra(part)))
     return model.eval(), history
+
+
+def planned(data: TextData, training: TextTraining) -> TextTraining:
+    """The settings for so many texts: a short training gives the head alone a fifth of its updates at most, warm-up half of that."""
+    rows = data.rows("train")
+    updates = training.epochs * len(text_rows.updates(data, rows, training.batch, np.random.default_rng(0)))
+    alone = min(training.unfreeze_step, updates // 5)
+    return replace(training, unfreeze_step=alone, warmup=min(training.warmup, max(1, updates // 10)))
 
 
 @torch.no_grad()
