@@ -13,11 +13,17 @@ from parallax_lib.core.errors import UserError
 SETTINGS = {"lora_rank": int, "loss": str, "max_tokens": int}  # of TextConfig
 TRAINING = {"epochs": int, "lr": float, "batch": int, "unfreeze_step": int, "evaluations": int, "patience": int, "seed": int}
 HELP = {
-    "lora_rank": "of the adapters, 16; 0 trains the whole backbone", "loss": "bce, mse or orm", "max_tokens": "longer rows are not read, 8192",
-    "epochs": "1; of plans 2, of sources 6", "lr": "of the head, 1e-3; the adapters' is 0.3 of it", "batch": "texts of one update, 32; of sources 16",
-    "unfreeze_step": "updates of the head alone, 20", "evaluations": "of the valid loss in an epoch, 4",
-    "patience": "evaluations without a better valid loss before stopping, 4; 0: never", "seed": "of weights and order, 0",
-}  # fmt: skip
+    "lora_rank": "of the adapters, 16; 0 trains the whole backbone",
+    "loss": "bce, mse or orm",
+    "max_tokens": "longer rows are not read, 8192",
+    "epochs": "1; of plans 2, of sources 6",
+    "lr": "of the head, 1e-3; the adapters' is 0.3 of it",
+    "batch": "texts of one update, 32; of sources 16",
+    "unfreeze_step": "updates of the head alone, 20",
+    "evaluations": "of the valid loss in an epoch, 4",
+    "patience": "evaluations without a better valid loss before stopping, 4; 0: never",
+    "seed": "of weights and order, 0",
+}
 USUAL = {"plan": {"epochs": 2}, "source": {"epochs": 6, "batch": 16}}  # short texts, few of them distinct: cheap to read more than once
 
 
