@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import warnings
 from pathlib import Path
 
 import torch
@@ -122,7 +123,9 @@ def _with_lora(body: nn.Module, rank: int) -> nn.Module:
     from peft import LoraConfig, get_peft_model
 
     lora = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", lora_dropout=0.0)
-    return get_peft_model(body, lora).base_model.model
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)  # peft asks transformers by the old name
+        return get_peft_model(body, lora).base_model.model
 
 
 def from_saved_config(folder: Path) -> CausalBody:

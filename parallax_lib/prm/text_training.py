@@ -46,7 +46,7 @@ class TextTraining:
     clip: float = 1.0  # gradient norm
     seed: int = 0
     evaluations: int = 4  # of the valid loss in an epoch
-    valid_texts: int = 1024  # at most so many are evaluated, by whole tasks
+    valid_texts: int = 512  # at most so many are evaluated, by whole tasks
     patience: int = 4  # evaluations without a better valid loss before stopping; 0: never
     keep: int = checkpoints.KEPT  # newest checkpoints left on disk; one is written after every evaluation
 
