@@ -47,6 +47,7 @@ LIVE = {
 }
 # Every method by name, in the order of tables and figures.  A function among them chooses from the pool of `search.samples` programs.
 ARMS: dict[str, Live | Chooser] = LIVE | {name: chooser for name, chooser in CHOOSERS.items() if name not in LIVE}
+READ = ("score_plan", "score_program", "cost_plan", "cost_program")  # columns that `score-text` adds to the pool
 RANKED = "guided_filter"  # the PRM guides its repair rounds
 
 
@@ -109,6 +110,7 @@ def pool_looks(pool: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
         think_cost=pool["cost"] - pool["prefill_tokens"] - pool["decode_tokens"],
         prm_calls=(paid["prm_calls"] / scored).where(score.notna(), 0).round().astype(int),
         score_cost=(paid["scoring"] / scored).where(score.notna(), 0),
+        **{name: pool[name] for name in READ if name in pool},
     )
 
 
