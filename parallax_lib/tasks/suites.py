@@ -63,7 +63,20 @@ def _forge(params: Suite) -> list[Kernel]:
 def _hecbench(params: Suite) -> list[Kernel]:
     if not params.root:
         raise UserError("suite.root: name the HeCBench checkout, e.g. suite: {kinds: [hecbench], root: ~/HeCBench}")
-    return hecbench.kernels(Path(params.root))
+    return hecbench.kernels(Path(params.root), _right(params) if params.split else ())
+
+
+def _right(params: Suite) -> tuple[str, ...]:
+    """Names of the checkout of which the split file says that a direction is right: the others need not be read."""
+    right = {row.name for row in split_file.rows(params.split).values() if row.suite == "hecbench" and row.right}
+    listed = hecbench.listed(Path(params.root))
+    names = tuple(name for name in listed if name in right)
+    if not names:
+        raise UserError(f"suite.split: {params.split}: names no kernel of {params.root} with a right direction")
+    if len(names) < len(listed):
+        left = f"{len(listed) - len(names)} of {len(listed)} HeCBench kernels are left out"
+        _tell(f"{params.split}: {left}: not named there, or judged right in no direction")
+    return names
 
 
 def _tasks(params: Suite) -> list[Kernel]:
