@@ -61,6 +61,7 @@ class Suite(Section):
     test_fraction: float = Field(0.4, ge=0, le=1)  # of the kernels, by whole families
     valid_fraction: float = Field(0.15, ge=0, le=1)  # of the kernels too
     split_seed: int = 4  # which families are tested
+    split: str = ""  # file that states the side of hand-written kernels, such as data/splits/handwritten.yaml; then no other is tested
 
 
 class Translator(Section):
