@@ -17,9 +17,10 @@ from parallax_lib.core.storage import Journal
 from parallax_lib.sandbox import sandbox
 from parallax_lib.sandbox.sandbox import Level, Limits
 from parallax_lib.tasks.task import Task
-from parallax_lib.verdict import admission, llvm, readmission, timing, toolchain, validate
+from parallax_lib.verdict import admission, llvm, readmission, source_output, timing, toolchain, validate
 from parallax_lib.verdict.reference import Bench, Reference, draw_of, make_reference, reference_key
 from parallax_lib.verdict.result import Verdict
+from parallax_lib.verdict.source_output import Agreement
 from parallax_lib.verdict.toolchain import Toolchain
 
 THREADED = 4  # so many workers are threads; more are processes: Python's share of a verdict, 0.15 s of CPU, would let one do seven a second
@@ -73,6 +74,42 @@ def judge_many(
     finally:
         pool.shutdown(cancel_futures=True)
     return [verdicts[key] for key in keys]
+
+
+def agree_many(
+    items: list[tuple[str, Task]],
+    toolchains: dict[str, Toolchain],
+    level: Level,
+    limits: Limits,
+    journal: Journal | None = None,
+    workers: int = 2,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    draw: int | None = None,
+) -> list[Agreement]:
+    """Whether each program prints what its task's source program prints on made inputs (`source_output`), in the order of `items`.
+
+    The source programs are run first, and equal items once.  Journalled as it falls: a killed call resumes where it was.  `draw`: of
+    the hidden inputs, as for `judge_many`.
+    """
+    bench = Bench(toolchains, level, limits, journal, draw=draw_of(journal) if draw is None else draw)
+    bench = admission.admit(bench, admission.needed(bench, items), validate.judged).bench if items else bench
+    made = [source_output.prepared(code, task, bench) for code, task in items]
+    keys = [source_output.key(code, task, bench) for code, task, _ in made]
+    distinct = dict(zip(keys, made, strict=True))
+    needed = {reference_key(task.kernel, task.source, bench): task for _, task, _ in distinct.values()}
+    pool, total = _pool(min(workers, len(distinct))), len(needed) + len(distinct)
+    try:
+        references = _fallen({key: pool.submit(_reference, t, bench) for key, t in needed.items()}, lambda done: progress(done, total))
+        futures = {
+            key: pool.submit(source_output.agreement, *item, bench, references[reference_key(item[1].kernel, item[1].source, bench)])
+            for key, item in distinct.items()
+        }
+        found = _fallen(futures, lambda done: progress(len(needed) + done, total))
+    except BrokenProcessPool:
+        raise UserError("validation.workers: a judging process was killed (memory?); run again with fewer, results are kept") from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return [found[key] for key in keys]
 
 
 def batched(items: Iterable, size: int) -> Iterator[list]:
