@@ -35,12 +35,13 @@ def agree(items, journal):
 
 
 def test_made_inputs_are_of_the_hidden_ones_kind_and_none_of_them():
-    cases, origin = source_output.made_inputs(VARIED, DRAW)
+    [(cases, origin)] = source_output.made_inputs(VARIED, DRAW)
     hidden = drawn(VARIED, DRAW).hidden_args
     assert origin == "drawn" and len(cases) == 3 and not set(cases) & set(hidden) and not set(cases) & set(HIDDEN)
     assert [len(case[0]) for case in cases] == [len(case[0]) for case in hidden]
-    assert source_output.made_inputs(KERNEL, DRAW) == ((("10", "1"),), "public")
-    assert source_output.made_inputs(replace(KERNEL, hidden_args=(("10", "1"),)), DRAW)[1] == "as hidden"
+    assert source_output.made_inputs(KERNEL, DRAW) == [((("10", "1"),), "public")]
+    fixed = source_output.made_inputs(replace(KERNEL, public_args=("64", "3", "x8"), hidden_args=(("64", "3", "x8"),)), DRAW)
+    assert fixed == [((("32", "3", "x8"),), "halved"), ((("64", "3", "x8"),), "as hidden")]
 
 
 @sandboxed
@@ -75,3 +76,16 @@ def test_the_source_alone_is_what_is_right(journal):
     """The kernel's other programs, and what the suite says is printed, are not looked at."""
     kernel = replace(VARIED, sources={"omp": OMP, "serial": SERIAL.replace("double s = 0", "double s = 1"), "cuda": "int"})
     assert [each.agrees for each in agree([(OMP, Task(kernel, "omp", "serial")), (OMP, Task(kernel, "serial", "omp"))], journal)] == [1, 0]
+
+
+@sandboxed
+@pytest.mark.parametrize(("guard", "origin"), [
+    ("", "halved"),
+    ("if (n != 64) abort();", "as hidden"),  # the source does not run on another size
+    ("n = 64;", "as hidden"),  # another size changes nothing
+])  # fmt: skip
+def test_fixed_inputs_are_halved_where_the_source_runs_so_and_prints_something_else(journal, guard, origin):
+    with_guard = [code.replace("unsigned state", f"{guard}\n  unsigned state") for code in (SERIAL, OMP)]
+    kernel = replace(KERNEL, oracle="own", sources=dict(zip(("serial", "omp"), with_guard, strict=True)), public_args=("64", "3"))
+    [found] = agree([(with_guard[1], Task(replace(kernel, hidden_args=(("64", "3"),)), "serial", "omp"))], journal)
+    assert (found.agrees, found.made_inputs) == (1, origin)

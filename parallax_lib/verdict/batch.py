@@ -93,23 +93,20 @@ def agree_many(
     """
     bench = Bench(toolchains, level, limits, journal, draw=draw_of(journal) if draw is None else draw)
     bench = admission.admit(bench, admission.needed(bench, items), validate.judged).bench if items else bench
-    made = [source_output.prepared(code, task, bench) for code, task in items]
-    keys = [source_output.key(code, task, bench) for code, task, _ in made]
-    distinct = dict(zip(keys, made, strict=True))
-    needed = {reference_key(task.kernel, task.source, bench): task for _, task, _ in distinct.values()}
+    codes = [validate.prepared(code, task, bench)[0] or "" for code, task in items]
+    names = [source_output.name_of(task, bench) for _, task in items]
+    needed, distinct = dict(zip(names, (task for _, task in items), strict=True)), list(dict.fromkeys(zip(codes, names, strict=True)))
     pool, total = _pool(min(workers, len(distinct))), len(needed) + len(distinct)
     try:
-        references = _fallen({key: pool.submit(_reference, t, bench) for key, t in needed.items()}, lambda done: progress(done, total))
-        futures = {
-            key: pool.submit(source_output.agreement, *item, bench, references[reference_key(item[1].kernel, item[1].source, bench)])
-            for key, item in distinct.items()
-        }
+        sources = {name: pool.submit(source_output.settled, task, bench) for name, task in needed.items()}
+        made = _fallen(sources, lambda done: progress(done, total))
+        futures = {(code, name): pool.submit(source_output.agreement, code, made[name], bench) for code, name in distinct}
         found = _fallen(futures, lambda done: progress(len(needed) + done, total))
     except BrokenProcessPool:
         raise UserError("validation.workers: a judging process was killed (memory?); run again with fewer, results are kept") from None
     finally:
         pool.shutdown(cancel_futures=True)
-    return [found[key] for key in keys]
+    return [found[key] for key in zip(codes, names, strict=True)]
 
 
 def batched(items: Iterable, size: int) -> Iterator[list]:

@@ -2,8 +2,8 @@
 
 Knows programs, made inputs and how outputs are compared.  Knows nothing of the hidden inputs' outputs, and none of a verdict's other rules.
 
-Made inputs are never the hidden ones where a kernel says how its inputs vary: they are drawn as those are, by another seed.  Where inputs
-are fixed, the ones that may be shown are taken, and a row says so.
+Made inputs are drawn as the hidden ones are, by another seed, where a kernel says how its inputs vary.  Else they are those that may be
+shown; where these are hidden ones too, as in HeCBench, their whole numbers are halved if the source runs so.  Every row says which.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ from parallax_lib.verdict.reference import HARNESS_VERSION, Bench, Reference, in
 from parallax_lib.verdict.result import Verdict
 from parallax_lib.verdict.stages import State
 
-DRAWN, PUBLIC, SAME = "drawn", "public", "as hidden"  # where made inputs come from; as hidden: a kernel has no others
+DRAWN, PUBLIC, HALVED, SAME = "drawn", "public", "halved", "as hidden"  # where made inputs come from
 DIGITS = 4  # of a printed number that isn't whole, for the digest: rounding errors are smaller
+LEAST = 4  # whole numbers from here on are halved
 
 
 @dataclass(frozen=True)
 class Agreement:
     """agrees: 1 the program prints what the source program does on every made input, 0 not, NaN: nobody knows, `agree_reason` says why.
 
-    printed: digest of what it prints on all of them, "" where it does not run or its own runs differ.  made_inputs: DRAWN, PUBLIC or SAME.
+    printed: digest of what it prints on all of them, "" where it does not run or its own runs differ.  made_inputs: as `Made.origin`.
     """
 
     agrees: float = float("nan")
@@ -36,43 +37,76 @@ class Agreement:
     agree_cpu_s: float = 0.0
 
 
-def prepared(code: str, task: Task, bench: Bench) -> tuple[str, Task, str]:
-    """The program as it is compiled; its task with made inputs and no program but the source; where the inputs come from."""
-    code, whole = validate.prepared(code, task, bench)
-    cases, origin = made_inputs(task.kernel, bench.draw)
-    kernel = replace(whole.kernel, hidden_args=cases, printed=())
+@dataclass(frozen=True)
+class Made:
+    """A task with made inputs and no program but its source, what that prints on them, and where the inputs come from: DRAWN, PUBLIC,
+    HALVED, or SAME where they are the hidden ones or the source prints what it prints on these."""
+
+    task: Task
+    origin: str
+    reference: Reference = Reference()
+
+
+def made_inputs(kernel: Kernel, draw: int) -> list[tuple[tuple[tuple[str, ...], ...], str]]:
+    """(arguments of every made run, where they come from) beside hidden inputs that are drawn by `draw`, the best ones first."""
+    hidden, public = inputs(drawn(kernel, draw)), tuple(kernel.public_args)
+    other = [case for case in drawn(kernel, draw + 1).hidden_args if case not in hidden] if kernel.varies else []
+    if other:
+        return [(tuple(other), DRAWN)]
+    if public not in hidden:
+        return [((public,), PUBLIC)]
+    smaller = tuple(str(int(word) // 2) if word.isdecimal() and int(word) >= LEAST else word for word in public)
+    return [((smaller,), HALVED)] * (smaller not in hidden) + [((public,), SAME)]
+
+
+def candidates(task: Task, bench: Bench) -> list[Made]:
+    """The task with each of its `made_inputs`; nothing has run yet."""
+    _, whole = validate.prepared(None, task, bench)
     # The source alone says what is right; how it shares its work is not looked at.
-    kernel = replace(kernel, sources={task.source: kernel.sources[task.source]}, unreliable=(task.source,))
-    return code or "", replace(whole, kernel=kernel), origin
+    alone = replace(whole.kernel, sources={task.source: whole.kernel.sources[task.source]}, unreliable=(task.source,), printed=())
+    made = made_inputs(task.kernel, bench.draw)
+    return [Made(replace(whole, kernel=replace(alone, hidden_args=cases)), origin) for cases, origin in made]
 
 
-def made_inputs(kernel: Kernel, draw: int) -> tuple[tuple[tuple[str, ...], ...], str]:
-    """(arguments of every made run, where they come from) beside hidden inputs that are drawn by `draw`."""
-    hidden = inputs(drawn(kernel, draw))
-    if kernel.varies:
-        cases = [case for case in drawn(kernel, draw + 1).hidden_args if case not in hidden]
-        if cases:
-            return tuple(cases), DRAWN
-    public = tuple(kernel.public_args)
-    return (public,), SAME if public in hidden else PUBLIC
+def settled(task: Task, bench: Bench) -> Made:
+    """The first of the candidates on which the source program runs and prints something to compare, else the last one."""
+    for made in candidates(task, bench):
+        with timing.shared():
+            made = replace(made, reference=make_reference(made.task.kernel, task.source, bench))
+        if made.reference.cases:
+            break
+    return replace(made, origin=SAME) if made.origin == HALVED and _as_before(made, task, bench) else made
 
 
-def key(code: str, task: Task, bench: Bench) -> str:
-    """sha256 of everything that can change the agreement; of `prepared` ones."""
-    flags = task.kernel.flags.get(task.target, ())
-    tools = tool_facts(bench.toolchains[task.target])
-    return digest([HARNESS_VERSION, DIGITS, code, task.target, tools, flags, reference_key(task.kernel, task.source, bench)])
+def _as_before(made: Made, task: Task, bench: Bench) -> bool:
+    """Whether the source program prints on halved inputs what it prints on the whole ones."""
+    with timing.shared():
+        before = make_reference(candidates(task, bench)[-1].task.kernel, task.source, bench)
+    lines = [tuple(Line(tokens) for tokens in case.lines) for case in made.reference.cases]
+    return bool(lines and before.cases) and output_comparison.differs(before.cases[0], lines)[0] == ""
 
 
-def agreement(code: str, task: Task, origin: str, bench: Bench, reference: Reference | None = None) -> Agreement:
-    """From the journal, or made now and put there; of a `prepared` program, task and origin."""
-    name = key(code, task, bench)
+def name_of(task: Task, bench: Bench) -> str:
+    """What tasks of equal source programs, inputs and targets have in common."""
+    first = candidates(task, bench)[0].task
+    return digest([reference_key(first.kernel, first.source, bench), first.target, first.kernel.name])
+
+
+def key(code: str, made: Made, bench: Bench) -> str:
+    """sha256 of everything that can change the agreement of a whole program (`validate.prepared`)."""
+    task = made.task
+    flags, tools = task.kernel.flags.get(task.target, ()), tool_facts(bench.toolchains[task.target])
+    return digest([HARNESS_VERSION, DIGITS, code, task.target, tools, flags, made.origin, reference_key(task.kernel, task.source, bench)])
+
+
+def agreement(code: str, made: Made, bench: Bench) -> Agreement:
+    """From the journal, or made now and put there; of a whole program."""
+    name = key(code, made, bench)
     known = bench.journal.get("agreement", name) if bench.journal else None
     if known:
         return Agreement(**{field: float("nan") if value is None else value for field, value in known.items()})
     with timing.shared():
-        reference = reference or make_reference(task.kernel, task.source, bench)
-        found = replace(_observed(code, task, bench, reference), made_inputs=origin)
+        found = replace(_observed(code, made.task, bench, made.reference), made_inputs=made.origin)
     if bench.journal and found.agree_reason != "infra_error":
         row = vars(found) | {"agrees": None if found.agrees != found.agrees else found.agrees}
         bench.journal.put("agreement", name, row)
