@@ -92,6 +92,7 @@ class Decode(Section):
     batch: int = Field(30, ge=1)  # rows at once; one of a task that takes more than 4,096 tokens, prompt and answer, counts as several
     draft: int = Field(24, ge=0)  # prompt-lookup tokens checked in one forward; 0: plain decoding
     opening: Literal["fence", "plan", "free"] = "fence"  # what an answer starts with: a code fence, a plan as text, or what the model says
+    sample_temperature: float = Field(0.8, gt=0)  # of the programs of `search.sampled`
 
 
 class Collect(Section):
@@ -160,6 +161,7 @@ class Search(Section):
     repair_limit: int = Field(0, ge=0)  # tasks that repair rounds are made for, under the first seed; 0: all, under all seeds
     arms: tuple[str, ...] = ()  # names in `search.arms.ARMS`; empty: all of them
     seeds: tuple[int, ...] = Field((0,), min_length=1)  # of the draws; every task is translated under each
+    sampled: int = Field(0, ge=0)  # second pool: programs of the unperturbed latents, decoded at `decode.sample_temperature`
 
 
 class Validate(Section):
@@ -174,6 +176,7 @@ class Validate(Section):
     cuda: Literal["auto", "gpu", "emulated", "compile"] = "auto"  # where CUDA programs run; auto: a GPU, else the CPU
     unsafe: bool = False  # run generated programs without a sandbox
     again: int = Field(0, ge=0)  # stage 03, with `prm.folds`: tasks of which the chosen program and another are compiled and run again here
+    agree: bool = False  # stage 05: programs of the pools that survive run once more beside their source program, on inputs made for it
 
 
 class Executor(Section):

@@ -23,6 +23,7 @@ from parallax_lib.study import (
     inference_files,
     prm_data,
     prm_registry,
+    source_runs,
     training,
     training_ablations,
 )
@@ -141,9 +142,11 @@ def judge(run: Run) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
         return run.table("results"), run.table("pool"), run.table("repairs")
     translations = run.table("translations")
     tasks = collection.tasks_of(run, translations)
-    judged = judge_frame(run, translations, tasks)
+    judged = source_runs.with_agreement(run, judge_frame(run, translations, tasks), tasks)
     inference_files.write_outputs(run, judged)
-    pool = run.keep("pool", judged[judged["arm"] == "pool"])
+    pool = run.keep("pool", judged[judged["arm"] == arms.POOL])
+    if run.params.search.sampled:
+        run.keep("sampled_pool", judged[judged["arm"] == arms.SAMPLED])
     results = run.keep("results", arms.derive(judged, run.params.search.arms))
     run.keep("arms", metrics.arm_table(results))
     run.keep("paired", inference.paired_table(results))
