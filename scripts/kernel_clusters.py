@@ -156,14 +156,16 @@ def main() -> None:
     ask.add_argument("--root", type=Path, required=True, help="a HeCBench checkout")
     ask.add_argument("--out", type=Path, default=ROOT / "data" / "splits" / "handwritten.yaml")
     ask.add_argument("--check", action="store_true", help="judge each kernel's own programs as translations")
+    ask.add_argument("--names", default="", metavar="a,b", help="check these kernels only")
     ask.add_argument("--minutes", type=float, default=0, help="start no kernel after so many; 0: all")
     ask.add_argument("--journal", type=Path, default=None, help="file that keeps verdicts; default data/runs/handwritten/")
     args = ask.parse_args()
     before = read_yaml(args.out)[0] if args.out.exists() else {}
-    kernels = load(args.root)
+    kernels, only = load(args.root), set(filter(None, args.names.split(",")))
     facts = stated(kernels, before)
+    asked = [kernel for kernel in kernels if not only or kernel.name in only]
     write_atomic(args.out, text_of(before, facts).encode())
-    for line in check(kernels, facts, args.journal or run_folder("handwritten") / "journal.db", args.minutes) if args.check else ():
+    for line in check(asked, facts, args.journal or run_folder("handwritten") / "journal.db", args.minutes) if args.check else ():
         print(line, flush=True)
         write_atomic(args.out, text_of(before, facts).encode())
     print(counts(facts))

@@ -16,6 +16,7 @@ from parallax_lib.__main__ import main
 from parallax_lib.core.config import DIRECTIONS, ROOT, Suite
 from parallax_lib.core.errors import UserError
 from parallax_lib.search.rollout_files import write_rollouts
+from parallax_lib.study import cross_validation
 from parallax_lib.tasks import clusters, split_file, suites
 from parallax_lib.tasks.dependence import CLASSES, dependence_class
 from parallax_lib.tasks.hecbench import checkout
@@ -109,6 +110,12 @@ def test_families_are_clusters_and_no_forge_family_is_tested(shipped):
     before = {family: split_of(family, Suite()) for family in forge}  # without the file some are tested, and the others are as they are
     assert "test" in before.values()
     assert {f: s for f, s in sides.items() if before[f] != "test"} == {f: s for f, s in before.items() if s != "test"}
+
+
+def test_folds_of_a_cross_validation_are_test_clusters_alone(shipped):
+    families = {row["cluster"]: row["side"] for row in shipped["kernels"].values()}
+    fold_of = cross_validation.folds([*families, *generator.ALL_FAMILIES], 5, SPLIT)
+    assert {*fold_of} == {family for family, side in families.items() if side == "test"} and {*fold_of.values()} == {*range(5)}
 
 
 def test_every_bundled_task_is_a_test_task():
