@@ -192,10 +192,7 @@ def macros(text: str) -> str:
 
 def _kernel(text: str, h: Habits) -> str:
     if h.shuffle == "warp":
-        sums = {m[2]: m[4] for m in TREE.finditer(text)}
-        text = TREE.sub(lambda m: f"  {m[4]} = block_sum({m[4]});\n", text)
-        for shared, local in sums.items():
-            text = text.replace(f" {shared}[0]", f" {local}")
+        text = _shuffled(text)
     elif h.shuffle == "shift":
         text = re.sub(r"for \(int h = (\w+) / 2; h > 0; h /= 2\)", "for (unsigned int h = blockDim.x / 2; h > 0; h >>= 1)", text)
     if h.strides:
@@ -205,6 +202,18 @@ def _kernel(text: str, h: Habits) -> str:
     elif h.index == "turned":
         text = text.replace(HEAD, "threadIdx.x + blockIdx.x * blockDim.x")
     return text
+
+
+def _shuffled(text: str) -> str:
+    """Warp shuffles in place of a tree in shared memory, where only the first thread uses the sum."""
+    sums = {m[2]: m[4] for m in TREE.finditer(text)}
+    changed = TREE.sub(lambda m: f"  {m[4]} = block_sum({m[4]});\n", text)
+    for shared, local in sums.items():
+        uses = [line for line in changed.splitlines() if re.search(rf"\b{shared}\b", line)]
+        if not all(line.startswith("  if (threadIdx.x == 0)") for line in uses):
+            return text
+        changed = re.sub(rf"\b{shared}\[0\]", local, changed)
+    return changed
 
 
 def _strided(text: str) -> str:
@@ -252,6 +261,6 @@ def _listed(text: str) -> str:
     if len(LOOP.findall(text)) != 1 or not LOOP.match(body):
         return text
     names = re.findall(r"(\w+)(?:,|$)", head.partition("(")[2])
-    clauses = LOOP.search(text)[2]
+    clauses = re.sub(r"\[[^\]]*\]", "", LOOP.search(text)[2])
     used = [x for x in names if re.search(rf"\b{x}\b", body) and not re.search(rf"[(:, ]{x}\b", clauses)]
     return LOOP.sub(lambda m: f"{m[0]} default(none) shared({', '.join(used)})", text) if used else text
