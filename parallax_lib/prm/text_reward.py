@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -123,7 +124,7 @@ class Chunks:
     def cut(self, lengths: np.ndarray) -> list[np.ndarray]:
         return list(chunks(lengths, self.tokens))
 
-    def tried(self, work: Callable[[], float | None], least: int, start_over: Callable[[], None] = lambda: None) -> float | None:
+    def tried(self, work: Callable[[], Any], least: int, start_over: Callable[[], None] = lambda: None) -> Any:
         """`work()`; where memory runs out, after `start_over()` again with half of the tokens.  UserError if one row of `least`
         tokens is too much."""
         while True:

@@ -97,12 +97,13 @@ def begin_at_base_rate(model: TextPRM, data: TextData, training: TextTraining, l
     model.eval()
     rows = data.rows("train")
     some = np.random.default_rng(derive_seed(training.seed, "moments")).permutation(rows)[:MOMENTS]
-    lengths, states = _lengths(data, some), []
-    for part in text_rows.chunks(lengths, limit.tokens):
-        ids, ends = _batch(model, data, some[part])
-        live = (data.weights[some[part]] > 0).to(ends.device)
-        states.append(limit.tried(lambda ids=ids, ends=ends, live=live: model.states(ids, ends)[live].cpu(), int(lengths.max())))
-    values = torch.cat(states).double()
+    lengths = _lengths(data, some)
+
+    def work() -> Tensor:
+        parts = [some[part] for part in limit.cut(lengths)]
+        return torch.cat([model.states(*_batch(model, data, rows)).cpu()[data.weights[rows] > 0] for rows in parts])
+
+    values = limit.tried(work, int(lengths.max())).double()
     model.mean.copy_(values.mean(0))
     model.std.copy_(values.std(0, correction=0).clamp_min(1e-3))
     middle = float((data.weights[rows] * data.targets[rows]).sum() / data.weights[rows].sum())

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from parallax_lib.core.config import resolve
 from parallax_lib.core.errors import UserError
 
 SETTINGS = {"lora_rank": int, "loss": str, "max_tokens": int}  # of TextConfig
@@ -84,6 +85,8 @@ def _train(args) -> None:
     from parallax_lib.translator.models import pick_device
 
     _one_of(rollouts=args.rollouts, jsonl=args.jsonl)
+    if args.backbone.startswith(("/", ".", "~")) and not resolve(args.backbone).is_dir():
+        raise UserError(f"--backbone {args.backbone}: no such folder; name one of a causal LM, or qwen-coder-0.5b")
     out = storage.writable_folder(args.out.expanduser().resolve())
     training.refuse_foreign_folder(out)
     clock = time.monotonic()
