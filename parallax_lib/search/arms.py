@@ -53,7 +53,8 @@ LIVE = {
 ARMS: dict[str, Live | Chooser] = LIVE | {name: chooser for name, chooser in CHOOSERS.items() if name not in LIVE}
 ARMS[OF_SAMPLED] = table.unguided  # the first sampled program
 ARMS |= {f"{OF_SAMPLED}:{each.__name__}": each for each in table.SEVERAL if each not in (table.guided_filter, table.guided_agreeing)}
-RANKED = "guided_filter"  # the PRM guides its repair rounds
+RANKED = "guided_filter"
+BY_SCORE = (RANKED, "guided_agreeing")  # they need the scores of the pool's trajectories, and the PRM guides their repair rounds
 
 
 def of_pool(arms: Iterable[str | Chooser] = (), which: str = POOL) -> dict[str, Chooser]:
@@ -81,9 +82,10 @@ def live(arms: Iterable[str] = ()) -> list[str]:
 def check(params: Params) -> None:
     """UserError, in one line, if `search.arms` names one that cannot be made."""
     s = params.search
-    if RANKED in s.arms and (s.choose != "trajectories" or "guided" not in s.arms or s.samples < s.branches or s.margin):
+    ranked = next((name for name in BY_SCORE if name in s.arms), "")
+    if ranked and (s.choose != "trajectories" or "guided" not in s.arms or s.samples < s.branches or s.margin):
         needed = "the arm guided, search.choose trajectories, search.samples of at least search.branches and no margin"
-        raise UserError(f"search.arms: {RANKED} needs {needed}; set them, or leave it out")
+        raise UserError(f"search.arms: {ranked} needs {needed}; set them, or leave it out")
     sampled = next((name for name in s.arms if pool_of(name) == SAMPLED), "")
     if sampled and not s.sampled:
         raise UserError(f"search.arms: {sampled} needs search.sampled of at least 1; set it, or leave the arm out")
