@@ -51,8 +51,9 @@ LIVE = {
 # Every method by name, in the order of tables and figures.  A function among them chooses from the pool of `search.samples` programs,
 # or by its name from that of `search.sampled`.
 ARMS: dict[str, Live | Chooser] = LIVE | {name: chooser for name, chooser in CHOOSERS.items() if name not in LIVE}
+OF_LATENTS = (table.guided_filter, table.guided_agreeing, table.prior_corrected)  # a task's sampled programs have one trajectory
 ARMS[OF_SAMPLED] = table.unguided  # the first sampled program
-ARMS |= {f"{OF_SAMPLED}:{each.__name__}": each for each in table.SEVERAL if each not in (table.guided_filter, table.guided_agreeing)}
+ARMS |= {f"{OF_SAMPLED}:{each.__name__}": each for each in table.SEVERAL if each not in OF_LATENTS}
 RANKED = "guided_filter"
 BY_SCORE = (RANKED, "guided_agreeing")  # they need the scores of the pool's trajectories, and the PRM guides their repair rounds
 
@@ -130,6 +131,7 @@ def pool_looks(pool: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
         suited=pool.get("suited", absent),
         agrees=pool.get("agrees", absent),
         printed=pool.get("printed", absent),
+        prior=pool.get("prior", absent),
         prompt=pool["prefill_tokens"],
         latent_steps=pool.get("latent_steps", 0),
         think_cost=pool["cost"] - pool["prefill_tokens"] - pool["decode_tokens"],

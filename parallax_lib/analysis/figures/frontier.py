@@ -49,5 +49,5 @@ def _line(arm: str, rows: pd.DataFrame, cost: str) -> dict:
         x=rows[cost], y=rows["rate"], customdata=rows["N"], name=label(arm), legendgroup=arm, mode="lines+markers",
         line=dict(color=colour, width=1.5, dash=dash),
         marker=dict(color=colour, size=12 if star else 8, symbol="star" if star else "diamond-open" if sampled else "circle"),
-        hovertemplate=f"{label(arm)}, %{{customdata}} programs: %{{y:.1%}} at %{{x:,.4~g}}<extra></extra>",
+        cliponaxis=False, hovertemplate=f"{label(arm)}, %{{customdata}} programs: %{{y:.1%}} at %{{x:,.4~g}}<extra></extra>",
     )  # fmt: skip
