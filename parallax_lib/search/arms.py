@@ -109,7 +109,7 @@ def derive(results: pd.DataFrame, arms: Iterable[str | Chooser] = ()) -> pd.Data
         pool, affordable = results[results["arm"] == which], equal_cost(results, which)
         looks, choosers = pool_looks(pool, results), of_pool(arms, which) if which == POOL or len(pool) else {}
         parts += [_taken(pool, looks, chooser, name) for name, chooser in choosers.items()]
-        in_order = {name: chooser for name, chooser in choosers.items() if affordable and not chooser(looks).before}
+        in_order = {name: chooser for name, chooser in choosers.items() if affordable and not chooser(looks).before and name != OF_SAMPLED}
         parts += [_taken(pool, looks, chooser, name + AT_COST, affordable) for name, chooser in in_order.items()]
     return pd.concat([parts[0], *(part for part in parts[1:] if len(part))], ignore_index=True)
 
