@@ -221,7 +221,7 @@ def two_pools():
 def test_each_pool_has_its_own_choosers_and_costs():
     asked = ["unguided", "oracle", "sampled", "sampled:best_of_n", "sampled:first_survivor", "sampled:oracle"]
     table = arms.derive(two_pools(), asked).set_index("arm")
-    assert set(table.index) == {*asked, "oracle@cost", *(f"{name}@cost" for name in asked[2:])}
+    assert set(table.index) == {*asked, "oracle@cost", *(f"{name}@cost" for name in asked[3:])}
     assert table["validated"].to_dict() == {name: name == "sampled:oracle" for name in table.index} | {"sampled:oracle@cost": True}
     assert table.loc["sampled", ["cost", "looked_at", "decode_tokens"]].tolist() == [113, 1, 10]
     assert table.loc["sampled:oracle", ["cost", "looked_at", "decode_tokens", "latent_steps"]].tolist() == [133, 3, 30, 3]

@@ -8,7 +8,7 @@ from parallax_lib.analysis import comparisons, metrics
 from parallax_lib.core.config import ROOT
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.storage import read_table
-from parallax_lib.search import arms, choosers, untrained_rule
+from parallax_lib.search import arms, choosers, plan_prior, untrained_rule
 from parallax_lib.search.choosers import Choice
 from parallax_lib.search.rollout_files import read_rollouts
 from parallax_lib.study import cross_validation
@@ -35,6 +35,7 @@ def looks(groups=60, seed=0):
                 "prompt": 100, "score_plan": rng.choice([0.1, 0.2, np.nan]), "score_program": rng.choice([0.1, 0.2, np.nan]),
                 "cost_plan": 2.5, "cost_program": 7.0,
                 "agrees": rng.choice([0.0, 1.0, np.nan]), "printed": rng.choice(["a", "b", None]),
+                "prior": rng.choice([-1.0, -0.5]),
             })  # fmt: skip
     return pd.DataFrame(rows).sample(frac=1, random_state=seed, ignore_index=True)
 
@@ -48,6 +49,8 @@ def naive(rows, name, most=99):
     agrees = lambda r: innocent(r) and r["agrees"] == 1  # noqa: E731
     if ranked:
         rows = sorted((r for r in rows if not np.isnan(r["score"])), key=lambda r: -r["score"])
+    elif name == "prior_corrected":
+        rows = [r for r in rows if not np.isnan(r["mean_logprob"])]
     elif name == "untrained_rule":
         rows = sorted(rows, key=lambda r: -r["suited"])
     elif name == "plan_prm":
@@ -66,6 +69,7 @@ def naive(rows, name, most=99):
     same = lambda r: sum(innocent(o) and o["printed"] == r["printed"] for o in written) * (innocent(r) and r["printed"] is not None)  # noqa: E731
     value = {
         "best_of_n": likely,
+        "prior_corrected": lambda r: likely(r) - r["prior"],
         "compile_filter": lambda r: (r["level"] >= 2, likely(r)),
         "execution_filter": lambda r: (innocent(r), likely(r)),
         "first_survivor": innocent,
@@ -261,3 +265,13 @@ def test_choosers_that_need_made_inputs_find_nothing_without_them():
     bare = table.drop(columns=["agrees", "printed"])
     for name in ("majority", "agreement_filter", "first_agreeing", "guided_agreeing"):
         assert choosers.choose(bare, choosers.CHOOSERS[name]).empty and len(choosers.choose(table, choosers.CHOOSERS[name]))
+
+
+def test_a_plans_prior_is_the_mean_of_training_programs_with_its_words_in_its_direction():
+    training = pd.DataFrame({
+        "direction": ["a", "a", "a", "a", "b"], "plan": ["x y x", "y x", "x", "z", "x y"], "mean_logprob": [-1.0, -2.0, -4.0, np.nan, -8.0],
+    })  # fmt: skip
+    rows = pd.DataFrame({"direction": ["a", "a", "a", "b", "c"], "plan": ["x y", "x", "z", None, "x"]}, index=[3, 1, 4, 0, 2])
+    wanted = [-1.5, -4.0, -7 / 3, -8.0, np.nan]
+    found = plan_prior.prior(rows, training)
+    assert found.index.tolist() == rows.index.tolist() and found.tolist() == pytest.approx(wanted, nan_ok=True)

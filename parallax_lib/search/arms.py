@@ -52,9 +52,11 @@ LIVE = {
 # or by its name from that of `search.sampled`.
 ARMS: dict[str, Live | Chooser] = LIVE | {name: chooser for name, chooser in CHOOSERS.items() if name not in LIVE}
 READ = ("score_plan", "score_program", "cost_plan", "cost_program")  # columns that `score-text` adds to the pool
+OF_LATENTS = (table.guided_filter, table.guided_agreeing, table.prior_corrected)  # a task's sampled programs have one trajectory
 ARMS[OF_SAMPLED] = table.unguided  # the first sampled program
-ARMS |= {f"{OF_SAMPLED}:{each.__name__}": each for each in table.SEVERAL if each not in (table.guided_filter, table.guided_agreeing)}
-RANKED = "guided_filter"  # the PRM guides its repair rounds
+ARMS |= {f"{OF_SAMPLED}:{each.__name__}": each for each in table.SEVERAL if each not in OF_LATENTS}
+RANKED = "guided_filter"
+BY_SCORE = (RANKED, "guided_agreeing")  # they need the scores of the pool's trajectories, and the PRM guides their repair rounds
 
 
 def of_pool(arms: Iterable[str | Chooser] = (), which: str = POOL) -> dict[str, Chooser]:
@@ -82,9 +84,10 @@ def live(arms: Iterable[str] = ()) -> list[str]:
 def check(params: Params) -> None:
     """UserError, in one line, if `search.arms` names one that cannot be made."""
     s = params.search
-    if RANKED in s.arms and (s.choose != "trajectories" or "guided" not in s.arms or s.samples < s.branches or s.margin):
+    ranked = next((name for name in BY_SCORE if name in s.arms), "")
+    if ranked and (s.choose != "trajectories" or "guided" not in s.arms or s.samples < s.branches or s.margin):
         needed = "the arm guided, search.choose trajectories, search.samples of at least search.branches and no margin"
-        raise UserError(f"search.arms: {RANKED} needs {needed}; set them, or leave it out")
+        raise UserError(f"search.arms: {ranked} needs {needed}; set them, or leave it out")
     sampled = next((name for name in s.arms if pool_of(name) == SAMPLED), "")
     if sampled and not s.sampled:
         raise UserError(f"search.arms: {sampled} needs search.sampled of at least 1; set it, or leave the arm out")
@@ -107,7 +110,7 @@ def derive(results: pd.DataFrame, arms: Iterable[str | Chooser] = ()) -> pd.Data
         pool, affordable = results[results["arm"] == which], equal_cost(results, which)
         looks, choosers = pool_looks(pool, results), of_pool(arms, which) if which == POOL or len(pool) else {}
         parts += [_taken(pool, looks, chooser, name) for name, chooser in choosers.items()]
-        in_order = {name: chooser for name, chooser in choosers.items() if affordable and not chooser(looks).before}
+        in_order = {name: chooser for name, chooser in choosers.items() if affordable and not chooser(looks).before and name != OF_SAMPLED}
         parts += [_taken(pool, looks, chooser, name + AT_COST, affordable) for name, chooser in in_order.items()]
     return pd.concat([parts[0], *(part for part in parts[1:] if len(part))], ignore_index=True)
 
@@ -129,6 +132,7 @@ def pool_looks(pool: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
         suited=pool.get("suited", absent),
         agrees=pool.get("agrees", absent),
         printed=pool.get("printed", absent),
+        prior=pool.get("prior", absent),
         prompt=pool["prefill_tokens"],
         latent_steps=pool.get("latent_steps", 0),
         think_cost=pool["cost"] - pool["prefill_tokens"] - pool["decode_tokens"],

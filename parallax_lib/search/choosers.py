@@ -15,6 +15,7 @@ row a program, its index 0..n-1, and the columns
     decode_tokens, prompt                                     of its answer, and of the prompt, which a group pays once
     score_plan, score_program                                 optional: by PRMs that read text, NaN where one has read nothing
     cost_plan, cost_program                                   optional: of that reading, in tokens of the translator
+    prior                                                     of its plan (`search.plan_prior`); a table may lack it
 
 **Ties have one rule**: of programs that look alike to a chooser the one that it has written first is taken, and of trajectories that
 look alike the one that was drawn first is written first.
@@ -136,6 +137,12 @@ def best_of_n(looks: pd.DataFrame) -> Choice:
     return Choice(better=[looks["mean_logprob"]])
 
 
+def prior_corrected(looks: pd.DataFrame) -> Choice:
+    """The program whose mean log-probability is highest above that of other tasks' programs with its plan (`search.plan_prior`)."""
+    gain = looks["mean_logprob"] - looks["prior"] if "prior" in looks else pd.Series(float("nan"), index=looks.index)
+    return Choice(first=gain.where(gain.isna(), 0.0), better=[gain])
+
+
 def compile_filter(looks: pd.DataFrame) -> Choice:
     """The likeliest that compiles, or where none does the likeliest."""
     return Choice(better=[compiles(looks), looks["mean_logprob"]], checks=("compiles",))
@@ -206,7 +213,7 @@ def told(looks: pd.DataFrame, column: str) -> pd.Series:
 
 ONE = (unguided, random, guided, untrained_rule, plan_prm)
 BY_MADE = (majority, agreement_filter, first_agreeing, guided_agreeing)  # they need runs on made inputs: `validation.agree`
-SEVERAL = (best_of_n, compile_filter, execution_filter, first_survivor, guided_filter, *BY_MADE, oracle, program_prm)
+SEVERAL = (best_of_n, prior_corrected, compile_filter, execution_filter, first_survivor, guided_filter, *BY_MADE, oracle, program_prm)
 CHOOSERS: dict[str, Chooser] = {chooser.__name__: chooser for chooser in (*ONE, *SEVERAL)}
 FILTERS = ("execution_filter", "first_survivor", "guided_filter")  # they run what they have written, and see no reference
 

@@ -52,7 +52,7 @@ class Row:
         if self.arm == arms.POOL:
             return arms.Live("random" if self.sample else "original", self.sample)
         own = arms.ARMS.get(self.arm)
-        return own if isinstance(own, arms.Live) else arms.Live("guided" if self.arm == arms.RANKED else "original", self.sample)
+        return own if isinstance(own, arms.Live) else arms.Live("guided" if self.arm in arms.BY_SCORE else "original", self.sample)
 
     @property
     def policy(self) -> arms.Policy:

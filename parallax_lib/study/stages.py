@@ -14,7 +14,7 @@ import pandas as pd
 
 from parallax_lib.analysis import branch_selection, comparisons, metrics
 from parallax_lib.prm import labels
-from parallax_lib.search import arms, rollouts
+from parallax_lib.search import arms, choosers, plan_prior, rollouts
 from parallax_lib.study import (
     agreement,
     collection,
@@ -144,6 +144,10 @@ def judge(run: Run) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     tasks = collection.tasks_of(run, translations)
     judged = source_runs.with_agreement(run, judge_frame(run, translations, tasks), tasks)
     inference_files.write_outputs(run, judged)
+    if choosers.prior_corrected.__name__ in run.params.search.arms:
+        found = run.table("rollouts")
+        other = (found["split"] == "train") & ~found["family"].isin(judged["family"])  # nothing of a tested family
+        judged = judged.assign(prior=plan_prior.prior(judged, found[other]))
     pool = run.keep("pool", judged[judged["arm"] == arms.POOL])
     if run.params.search.sampled:
         run.keep("sampled_pool", judged[judged["arm"] == arms.SAMPLED])
