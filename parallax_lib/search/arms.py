@@ -16,7 +16,7 @@ import pandas as pd
 
 from parallax_lib.core.config import Params
 from parallax_lib.core.errors import UserError
-from parallax_lib.search.choosers import CHECKS, CHOOSERS, Chooser, by_count, choose, named
+from parallax_lib.search.choosers import CHECKS, CHOOSERS, READ, Chooser, by_count, choose, named
 from parallax_lib.verdict.reasons import REASONS, UNKNOWN
 
 ENDED = ("crash", "timeout", "memory_limit", "process_limit", "output_limit", "incomplete", "cuda_error")
@@ -47,7 +47,6 @@ LIVE = {
 }
 # Every method by name, in the order of tables and figures.  A function among them chooses from the pool of `search.samples` programs.
 ARMS: dict[str, Live | Chooser] = LIVE | {name: chooser for name, chooser in CHOOSERS.items() if name not in LIVE}
-READ = ("score_plan", "score_program", "cost_plan", "cost_program")  # columns that `score-text` adds to the pool
 RANKED = "guided_filter"  # the PRM guides its repair rounds
 
 
