@@ -36,6 +36,7 @@ from parallax_lib.verdict.reasons import BY_ITS_RUNS, UNKNOWN
 CHECKS = {"compiles": 1, "validator_runs": 2}  # level from which a check is made: there is a program; it compiles
 THINKING = ("latent_steps", "think_cost")
 SCORING = ("prm_calls", "score_cost")
+READ = ("score_plan", "score_program", "cost_plan", "cost_program")  # columns that `score-text` adds
 
 
 class Choice(NamedTuple):
