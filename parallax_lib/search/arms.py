@@ -16,12 +16,8 @@ import pandas as pd
 
 from parallax_lib.core.config import Params
 from parallax_lib.core.errors import UserError
-<<<<<<< HEAD
 from parallax_lib.search import choosers as table
-from parallax_lib.search.choosers import CHECKS, CHOOSERS, Chooser, by_count, choose, named
-=======
 from parallax_lib.search.choosers import CHECKS, CHOOSERS, READ, Chooser, by_count, choose, named
->>>>>>> ed3a40b789968afae998cdb3b8675d47f9f457e4
 from parallax_lib.verdict.reasons import REASONS, UNKNOWN
 
 ENDED = ("crash", "timeout", "memory_limit", "process_limit", "output_limit", "incomplete", "cuda_error")
@@ -55,16 +51,11 @@ LIVE = {
 # Every method by name, in the order of tables and figures.  A function among them chooses from the pool of `search.samples` programs,
 # or by its name from that of `search.sampled`.
 ARMS: dict[str, Live | Chooser] = LIVE | {name: chooser for name, chooser in CHOOSERS.items() if name not in LIVE}
-<<<<<<< HEAD
-READ = ("score_plan", "score_program", "cost_plan", "cost_program")  # columns that `score-text` adds to the pool
 OF_LATENTS = (table.guided_filter, table.guided_agreeing, table.prior_corrected)  # a task's sampled programs have one trajectory
 ARMS[OF_SAMPLED] = table.unguided  # the first sampled program
 ARMS |= {f"{OF_SAMPLED}:{each.__name__}": each for each in table.SEVERAL if each not in OF_LATENTS}
 RANKED = "guided_filter"
 BY_SCORE = (RANKED, "guided_agreeing")  # they need the scores of the pool's trajectories, and the PRM guides their repair rounds
-=======
-RANKED = "guided_filter"  # the PRM guides its repair rounds
->>>>>>> ed3a40b789968afae998cdb3b8675d47f9f457e4
 
 
 def of_pool(arms: Iterable[str | Chooser] = (), which: str = POOL) -> dict[str, Chooser]:
