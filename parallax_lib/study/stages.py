@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from parallax_lib.analysis import branch_selection, comparisons, metrics
+from parallax_lib.analysis import frontier as frontiers
 from parallax_lib.prm import labels
 from parallax_lib.search import arms, choosers, plan_prior, rollouts
 from parallax_lib.study import (
@@ -156,6 +157,14 @@ def judge(run: Run) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     run.keep("paired", inference.paired_table(results))
     rounds = run.keep("rounds", inference.repair_rounds(run, results, tasks))
     return results, pool, run.keep("repairs", metrics.arm_table(rounds))
+
+
+def frontier(run: Run) -> pd.DataFrame:
+    """What every method validates, compiles, runs and forwards for each number of programs (`analysis.frontier.table`), from stage 05's
+    tables; repair rounds are in it where they were made for every task."""
+    pools = [run.table(name) for name in ("pool", "sampled_pool") if run.has(name)]
+    rounds = run.table("rounds") if run.has("rounds") else None
+    return run.keep("frontier", frontiers.table(frontiers.rows(run.table("results"), *pools, rounds=rounds)))
 
 
 def compare(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -35,8 +35,9 @@ def frontier(table: pd.DataFrame) -> go.Figure:
         fig.add_scatter(x=front[cost], y=front["rate"], opacity=0.35, line=line, **steps, row=1, col=col)
         for arm, rows in table.groupby("arm", sort=False):
             fig.add_scatter(**_line(arm, rows.sort_values("N"), cost), showlegend=col == 1, row=1, col=col)
+        most = table[cost].max() or 1
+        fig.update_xaxes(range=[-0.03 * most, 1.04 * most], tickformat=",~g", row=1, col=col)
     fig.update_yaxes(tickformat=".0%").update_yaxes(title_text="share validated", row=1, col=1).update_annotations(font_size=13)
-    fig.update_xaxes(rangemode="tozero", tickformat=",~g")
     sub = "a dot for each number of programs; stars: a PRM ranks; dashes: of the sampled pool; dots: the oracle, on no front"
     return finish(fig, title, sub, height=560, legend=dict(orientation="h", yanchor="top", y=-0.12, x=0))
 
@@ -49,5 +50,5 @@ def _line(arm: str, rows: pd.DataFrame, cost: str) -> dict:
         x=rows[cost], y=rows["rate"], customdata=rows["N"], name=label(arm), legendgroup=arm, mode="lines+markers",
         line=dict(color=colour, width=1.5, dash=dash),
         marker=dict(color=colour, size=12 if star else 8, symbol="star" if star else "diamond-open" if sampled else "circle"),
-        cliponaxis=False, hovertemplate=f"{label(arm)}, %{{customdata}} programs: %{{y:.1%}} at %{{x:,.4~g}}<extra></extra>",
+        hovertemplate=f"{label(arm)}, %{{customdata}} programs: %{{y:.1%}} at %{{x:,.4~g}}<extra></extra>",
     )  # fmt: skip
