@@ -150,8 +150,7 @@ def judge(run: Run) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
         other = (found["split"] == "train") & ~found["family"].isin(judged["family"])  # nothing of a tested family
         judged = judged.assign(prior=plan_prior.prior(judged, found[other]))
     pool = run.keep("pool", judged[judged["arm"] == arms.POOL])
-    if run.params.search.sampled:
-        run.keep("sampled_pool", judged[judged["arm"] == arms.SAMPLED])
+    run.keep("sampled_pool", judged[judged["arm"] == arms.SAMPLED])
     results = run.keep("results", arms.derive(judged, run.params.search.arms))
     run.keep("arms", metrics.arm_table(results))
     run.keep("paired", inference.paired_table(results))
