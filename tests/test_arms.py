@@ -202,6 +202,13 @@ def test_rounds_by_hand():
     assert np.array_equal(three["validator_runs"], [2, 1, 0, 6])
 
 
+def test_prms_that_read_text_choose_and_pay_for_their_reading():
+    frame = pool().assign(score_plan=[0.2, 0.3, 0.1, 0.2], score_program=[np.nan, 0.2, 0.9, np.nan], cost_plan=4.0, cost_program=6.0)
+    table = arms.derive(frame, ["plan_prm", "program_prm"]).set_index("arm")
+    assert table["sample"].to_dict() == {"plan_prm": 1, "program_prm": 2}
+    assert table["looked_at"].to_dict() == {"plan_prm": 1, "program_prm": 3} and not table[["compiles", "validator_runs"]].any(axis=None)
+    assert table["cost"].to_dict() == {"plan_prm": 100 + 3 * (3 + 4) + 11, "program_prm": 100 + 3 * (3 + 6) + 10 + 11 + 12}
+    assert arms.derive(pool(), ["plan_prm", "program_prm"]).empty
 def two_pools():
     """A latent pool of two wrong programs, and a sampled one of three: wrong, right, right; its latents are paid for once."""
     wrong = {"level": 4, "reason": "wrong_output"}

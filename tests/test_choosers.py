@@ -32,7 +32,9 @@ def looks(groups=60, seed=0):
                 "group": group, "place": place, "chance": place == lot, "level": level, "reason": reason, "validated": level == 5,
                 "mean_logprob": rng.choice([-2.0, -1.0, np.nan]), "score": rng.choice([0.1, 0.2, np.nan]), "suited": rng.integers(3),
                 "latent_steps": 4, "think_cost": 4, "prm_calls": 3, "score_cost": 0.5, "decode_tokens": int(rng.integers(5, 50)),
-                "prompt": 100, "agrees": rng.choice([0.0, 1.0, np.nan]), "printed": rng.choice(["a", "b", None]),
+                "prompt": 100, "score_plan": rng.choice([0.1, 0.2, np.nan]), "score_program": rng.choice([0.1, 0.2, np.nan]),
+                "cost_plan": 2.5, "cost_program": 7.0,
+                "agrees": rng.choice([0.0, 1.0, np.nan]), "printed": rng.choice(["a", "b", None]),
                 "prior": rng.choice([-1.0, -0.5]),
             })  # fmt: skip
     return pd.DataFrame(rows).sample(frac=1, random_state=seed, ignore_index=True)
@@ -51,12 +53,16 @@ def naive(rows, name, most=99):
         rows = [r for r in rows if not np.isnan(r["mean_logprob"])]
     elif name == "untrained_rule":
         rows = sorted(rows, key=lambda r: -r["suited"])
+    elif name == "plan_prm":
+        rows = sorted((r for r in rows if not np.isnan(r["score_plan"])), key=lambda r: -r["score_plan"])
+    elif name == "program_prm":
+        rows = rows if any(r["score_program"] > 0 for r in rows) else []
     elif name == "random":
         rows = sorted(rows, key=lambda r: not r["chance"])
     if not rows:
         return None
     written = []
-    for r in rows[: 1 if name in ("unguided", "random", "guided", "untrained_rule") else most]:
+    for r in rows[: 1 if name in ("unguided", "random", "guided", "untrained_rule", "plan_prm") else most]:
         written.append(r)
         if name in ("first_survivor", "guided_filter") and innocent(r) or name in ("first_agreeing", "guided_agreeing") and agrees(r):
             break
@@ -73,8 +79,10 @@ def naive(rows, name, most=99):
         "first_agreeing": lambda r: (agrees(r), innocent(r)),
         "guided_agreeing": lambda r: (agrees(r), innocent(r)),
         "oracle": lambda r: (2 * r["validated"] + (r["reason"] == "not_checkable"), likely(r)),
+        "program_prm": lambda r: -9e9 if np.isnan(r["score_program"]) else r["score_program"],
     }.get(name, lambda r: 0)
-    trajectory = rows if ranked or name == "untrained_rule" else written
+    trajectory = rows if ranked or name in ("untrained_rule", "plan_prm") else written
+    read = {"plan_prm": 2.5, "program_prm": 7.0}.get(name, 0) * len(trajectory)
     made = ("majority", "agreement_filter", "first_agreeing", "guided_agreeing")
     checked = written if name in ("compile_filter", "execution_filter", "first_survivor", "guided_filter", *made, "oracle") else []
     again, source = sum(map(innocent, written)) * (name in made), int(name in made[1:])
@@ -83,7 +91,7 @@ def naive(rows, name, most=99):
         "decode_tokens": sum(r["decode_tokens"] for r in written), "compiles": sum(r["level"] >= 1 for r in checked) + source,
         "validator_runs": sum(r["level"] >= 2 for r in checked) * (name != "compile_filter") + again + source,
     }  # fmt: skip
-    cost = 100 + spent["latent_steps"] + 0.5 * len(trajectory) * ranked + spent["decode_tokens"]
+    cost = 100 + spent["latent_steps"] + 0.5 * len(trajectory) * ranked + read + spent["decode_tokens"]
     return max(written, key=value), spent | {"cost": cost}  # max takes the first of equals
 
 

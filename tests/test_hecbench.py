@@ -136,6 +136,19 @@ def kernels(checkout):
     return {k.name: k for k in load_suite(Suite(kinds=("hecbench",), root=str(checkout)))}
 
 
+def test_split_file_says_which_kernels_are_read_and_asked_for(checkout, kernels, tmp_path, capsys):
+    row = {"class": "map", "fold": 0, "side": "train", "cluster": "cluster-t"}
+    rows = {"hecbench/twin": row | {"right": ["serial-omp"]}, "hecbench/words": row, "hecbench/elsewhere": row}
+    split = tmp_path / "split.yaml"
+    split.write_text(yaml.safe_dump({"kernels": rows}))
+    (twin,) = load_suite(Suite(kinds=("hecbench",), root=str(checkout), split=str(split)))
+    assert twin == replace(kernels["twin"], family="cluster-t", asked=("serial-omp",))
+    assert "5 of 6 HeCBench kernels are left out" in capsys.readouterr().err
+    split.write_text(yaml.safe_dump({"kernels": {"hecbench/elsewhere": rows["hecbench/twin"]}}))
+    with pytest.raises(UserError, match="names no kernel of"):
+        load_suite(Suite(kinds=("hecbench",), root=str(checkout), split=str(split)))
+
+
 @pytest.fixture
 def bench(tmp_path):
     return Bench(toolchain.detect(), sandbox.probe(), replace(hecbench_check.LIMITS, cpu_s=5), Journal(tmp_path / "j.db"))

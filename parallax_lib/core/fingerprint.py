@@ -51,10 +51,11 @@ def listing(*folders: Path) -> str:
 
 def inputs(params: Params) -> str:
     """Digest of all files that a run reads and its parameters only name: kernels, the harness's own sources, weights, rollouts."""
-    named = (params.suite.root, params.translator.model, params.translator.adapter, params.collect.shipped, params.prm.checkpoint)
+    named = (params.suite.root, params.suite.split, params.collect.shipped, params.prm.checkpoint)
+    models = (params.translator.model, params.translator.adapter)
     pca = params.latent.pca if params.latent.proposal == "pca" else ""
     rows = (params.prm.train_jsonl, params.prm.valid_jsonl, params.prm.fields, params.prm.vectors, params.prm.init)
-    given = [resolve(name) for name in (*named, *rows, pca) if name and resolve(name).exists()]
+    given = [resolve(name) for name in (*named, *models, *rows, pca) if name and resolve(name).exists()]
     return listing(*ASKED_AND_JUDGED, *given)
 
 

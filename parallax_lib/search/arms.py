@@ -17,7 +17,7 @@ import pandas as pd
 from parallax_lib.core.config import Params
 from parallax_lib.core.errors import UserError
 from parallax_lib.search import choosers as table
-from parallax_lib.search.choosers import CHECKS, CHOOSERS, Chooser, by_count, choose, named
+from parallax_lib.search.choosers import CHECKS, CHOOSERS, READ, Chooser, by_count, choose, named
 from parallax_lib.verdict.reasons import REASONS, UNKNOWN
 
 ENDED = ("crash", "timeout", "memory_limit", "process_limit", "output_limit", "incomplete", "cuda_error")
@@ -137,6 +137,7 @@ def pool_looks(pool: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
         think_cost=pool["cost"] - pool["prefill_tokens"] - pool["decode_tokens"],
         prm_calls=(paid["prm_calls"] / scored).where(score.notna(), 0).round().astype(int),
         score_cost=(paid["scoring"] / scored).where(score.notna(), 0),
+        **{name: pool[name] for name in READ if name in pool},
     )
 
 

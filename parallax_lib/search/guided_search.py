@@ -291,7 +291,7 @@ def start_scorer(models: Sequence, rows: int, pooled: torch.Tensor, align: align
 def ask_row(translator: Translator, row: Row) -> list[int]:
     """Prompt token ids of a row: the task, and in a repair round the failed attempt and what is told of it."""
     task = row.task
-    return prompts.prompt_tokens(translator.tokenizer, task.source, task.target, task.source_code, row.past)
+    return prompts.prompt_tokens(translator.tokenizer, task.source, task.target, task.source_code, row.past, translator.prompt)
 
 
 def translate_item(item: dict, shrink: int = 1) -> list[dict]:

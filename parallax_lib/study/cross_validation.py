@@ -19,7 +19,7 @@ import pandas as pd
 
 from parallax_lib.analysis.comparisons import GUIDED
 from parallax_lib.analysis.subgroups import TOGETHER
-from parallax_lib.core.config import Params
+from parallax_lib.core.config import Params, Suite
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.source import source_digest
 from parallax_lib.core.storage import derive_seed, digest, write_json
@@ -27,18 +27,23 @@ from parallax_lib.prm import labels as reward_labels
 from parallax_lib.prm import model as prm_model
 from parallax_lib.prm.parallel_training import Material, each
 from parallax_lib.search import methods
-from parallax_lib.search.choosers import CHECKS, CHOOSERS, FILTERS, Chooser, by_count, choose, named
+from parallax_lib.search.choosers import CHECKS, CHOOSERS, FILTERS, READ, Chooser, by_count, choose, named
 from parallax_lib.search.untrained_rule import suited
 from parallax_lib.study.prm_registry import INDEX, folder_of, write_families
 from parallax_lib.study.run import Run
 from parallax_lib.study.training import alone, most_updates, prm_settings, prompt_states, read_by, trial
 from parallax_lib.tasks.synthetic import generator
+from parallax_lib.tasks.task import split_of
 from parallax_lib.translator.models import pick_device
 
 
-def folds(families: Sequence[str], count: int) -> dict[str, int]:
-    """The fold of every family that the translator was not trained on, dealt out in an order that only names decide."""
-    unseen = sorted(set(families) - set(generator.SEEN_FAMILIES), key=lambda family: derive_seed("fold", family))
+def folds(families: Sequence[str], count: int, suite: Suite | None = None) -> dict[str, int]:
+    """The fold of every family that the translator was not trained on, dealt out in an order that only names decide.
+
+    With a split file in `suite` these are its test clusters alone.
+    """
+    known = {f for f in families if split_of(f, suite) != "test"} if suite and suite.split else set(generator.SEEN_FAMILIES)
+    unseen = sorted(set(families) - known, key=lambda family: derive_seed("fold", family))
     if not 2 <= count <= len(unseen):
         known = f"{len(unseen)} families that the translator was not trained on"
         raise UserError(f"prm.folds: {count} for {known}; 2 is the least, 0 leaves it out")
@@ -58,7 +63,7 @@ def table(run: Run, rows: pd.DataFrame, vectors: np.ndarray) -> pd.DataFrame:
     With several seeds one more method, guided_mean, once a task: the trajectory with the highest mean score over all of them.
     """
     steps, seeds = vectors.shape[1], run.params.report.seeds
-    fold_of = folds(rows["family"].unique(), run.params.prm.folds)
+    fold_of = folds(rows["family"].unique(), run.params.prm.folds, run.params.suite)
     names = [trainings(run, rows, vectors, seed) for seed in seeds]
     train_missing(run, rows, vectors, seeds)
     read = [scores(run, rows, vectors, seed) for seed in seeds]
@@ -79,7 +84,7 @@ def trainings(run: Run, rows: pd.DataFrame, vectors: np.ndarray, seed: int) -> l
 
 def train_missing(run: Run, rows: pd.DataFrame, vectors: np.ndarray, seeds: Sequence[int]) -> None:
     """Train the models of all folds under those seeds that are not there yet, and keep them for stage 04."""
-    fold_of = folds(rows["family"].unique(), run.params.prm.folds)
+    fold_of = folds(rows["family"].unique(), run.params.prm.folds, run.params.suite)
     jobs = []
     for seed in dict.fromkeys(seeds):
         for k, name in enumerate(trainings(run, rows, vectors, seed)):
@@ -113,7 +118,8 @@ def scores(run: Run, rows: pd.DataFrame, vectors: np.ndarray, seed: int = 0) -> 
     """
     names = trainings(run, rows, vectors, seed)  # before they run: what a method of one's own closes over may change meanwhile
     train_missing(run, rows, vectors, [seed])
-    fold_of, contexts, out = folds(rows["family"].unique(), run.params.prm.folds), prompt_states(run, rows), np.full(len(rows), np.nan)
+    fold_of = folds(rows["family"].unique(), run.params.prm.folds, run.params.suite)
+    contexts, out = prompt_states(run, rows), np.full(len(rows), np.nan)
     for k, name in enumerate(names):
         test, model = (
             splits(rows, fold_of, k) == "test",
@@ -158,6 +164,7 @@ def looks(rows: pd.DataFrame, score: np.ndarray, seed: int = 0, steps: int = 0) 
         score_cost=0.0,
         decode_tokens=known["tokens"] if "tokens" in known else 0,
         prompt=0,
+        **{name: known[name] for name in READ if name in known},
     )
 
 

@@ -5,7 +5,10 @@ Knows folders and indexes.  Knows nothing of models, compilers or verdicts.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ from parallax_lib.core.config import ROOT, Suite, resolve
 from parallax_lib.core.errors import UserError, short
 from parallax_lib.core.tables import find
 from parallax_lib.core.yaml_files import read_yaml
-from parallax_lib.tasks import task_file
+from parallax_lib.tasks import split_file, task_file
 from parallax_lib.tasks.hecbench import checkout as hecbench
 from parallax_lib.tasks.synthetic import composed_patterns, generator
 from parallax_lib.tasks.task import APIS, FILE, VARIES, Kernel
@@ -34,6 +37,7 @@ def load_suite(params: Suite, kinds: Sequence[str | Callable[[Suite], list[Kerne
     kernels: list[Kernel] = []
     for load in [find(SUITES, kind, "suite.kinds") for kind in kinds or params.kinds]:
         kernels += load(params)
+    kernels = as_stated(kernels, params.split) if params.split else kernels
     names = [k.name for k in kernels]
     twice = {n for n in names if names.count(n) > 1}
     if twice:
@@ -59,7 +63,20 @@ def _forge(params: Suite) -> list[Kernel]:
 def _hecbench(params: Suite) -> list[Kernel]:
     if not params.root:
         raise UserError("suite.root: name the HeCBench checkout, e.g. suite: {kinds: [hecbench], root: ~/HeCBench}")
-    return hecbench.kernels(Path(params.root))
+    return hecbench.kernels(Path(params.root), _right(params) if params.split else ())
+
+
+def _right(params: Suite) -> tuple[str, ...]:
+    """Names of the checkout of which the split file says that a direction is right: the others need not be read."""
+    right = {row.name for row in split_file.rows(params.split).values() if row.suite == "hecbench" and row.right}
+    listed = hecbench.listed(Path(params.root))
+    names = tuple(name for name in listed if name in right)
+    if not names:
+        raise UserError(f"suite.split: {params.split}: names no kernel of {params.root} with a right direction")
+    if len(names) < len(listed):
+        left = f"{len(listed) - len(names)} of {len(listed)} HeCBench kernels are left out"
+        _tell(f"{params.split}: {left}: not named there, or judged right in no direction")
+    return names
 
 
 def _tasks(params: Suite) -> list[Kernel]:
@@ -69,6 +86,36 @@ def _tasks(params: Suite) -> list[Kernel]:
 
 
 SUITES = {"minibench": _minibench, "forge": _forge, "hecbench": _hecbench, "tasks": _tasks}
+
+
+def as_stated(kernels: Sequence[Kernel], file: str) -> list[Kernel]:
+    """The kernels as a split file has them: families are clusters, only directions that were judged right are asked for.
+
+    Of suites that the file names, kernels that it does not name or of which nothing was judged right are left out, told in one line.
+    A kernel of another suite with the name of a bundled one is called NAME-SUITE.
+    """
+    stated = split_file.rows(file)
+    named, bundled = {suite for suite, _ in stated}, {name for suite, name in stated if suite == "minibench"}
+    kept, left = [], []
+    for kernel in kernels:
+        row = stated.get((kernel.suite, kernel.name))
+        if row and row.right:
+            twice = kernel.suite != "minibench" and kernel.name in bundled
+            name = f"{kernel.name}-{kernel.suite}" if twice else kernel.name
+            kept.append(replace(kernel, name=name, family=row.cluster, asked=row.right))
+        elif kernel.suite in named:
+            left.append(kernel.name)
+        else:
+            kept.append(kernel)
+    if left:
+        _tell(f"{file}: {len(left)} kernels are left out, not named or not judged right there: {', '.join(sorted(left))}")
+    return kept
+
+
+@lru_cache
+def _tell(line: str) -> None:
+    """The line, once in this process."""
+    print(line, file=sys.stderr)
 
 
 def read_folder(folder: Path, suite: str) -> list[Kernel]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from parallax_lib.core.config import Suite
 from parallax_lib.core.errors import UserError
-from parallax_lib.tasks import given
+from parallax_lib.tasks import given, split_file
 from parallax_lib.tasks.given import NOTHING, Given
 from parallax_lib.tasks.main_function import has_main
 
@@ -121,14 +121,18 @@ def tasks(kernels: list[Kernel], directions: tuple[str, ...]) -> list[Task]:
 def split_of(family: str, params: Suite, trained_on: Collection[str] = ()) -> str:
     """ "train", "valid" or "test" of a kernel family: a hash decides, so adding families moves none.
 
-    `trained_on` families (those the translator itself was trained on) are always "train".
+    `trained_on` families (those the translator itself was trained on) are always "train".  With `params.split` the clusters of that file
+    are on the side that it states, and no other family is "test".
     """
+    stated = split_file.side_of(family, params.split) if params.split else ""
+    if stated:
+        return stated
     if family in trained_on:
         return "train"
     text = f"{params.split_seed}:{family}".encode()
     place = int(hashlib.sha256(text).hexdigest()[:8], 16) / 16**8
     if place < params.test_fraction:
-        return "test"
+        return "train" if params.split else "test"
     return "valid" if place < params.test_fraction + params.valid_fraction else "train"
 
 

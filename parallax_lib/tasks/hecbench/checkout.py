@@ -65,9 +65,9 @@ class Entry:
     why: str = ""
 
 
-def kernels(root: Path) -> list[Kernel]:
-    """Every usable kernel of the checkout.  Raises UserError when `root` is no HeCBench checkout or nothing is usable."""
-    found = [kernel for entry in entries(root) if (kernel := as_kernel(entry)) is not None]
+def kernels(root: Path, names: tuple[str, ...] = ()) -> list[Kernel]:
+    """Every usable kernel of the checkout, or of `names`.  UserError when `root` is no HeCBench checkout or nothing is usable."""
+    found = [kernel for entry in entries(root, names) if (kernel := as_kernel(entry)) is not None]
     if not found:
         raise UserError(f"{root}: no usable kernel under src/; suite.root must name a HeCBench checkout")
     return found
@@ -75,15 +75,20 @@ def kernels(root: Path) -> list[Kernel]:
 
 def entries(root: Path, names: tuple[str, ...] = (), manifest: Path | None = None) -> list[Entry]:
     """What is known of each name, or of `names`, in alphabetical order.  Reads only; a few seconds for all 530."""
-    src = root.expanduser() / "src"
-    if not src.is_dir():
-        raise UserError(f"{root}: no src/ folder; suite.root must name a HeCBench checkout")
-    known = sorted({p.name.rsplit("-", 1)[0] for api in MAKEFILES for p in src.glob(f"*-{api}") if p.is_dir()})
+    src, known = root.expanduser() / "src", listed(root)
     unknown = [n for n in names if n not in known]
     if unknown:
         raise UserError(f"{src}: no kernel {unknown[0]!r}")
     facts = read_manifest(manifest or MANIFEST)
     return [_entry(src, name, facts.get(name, {})) for name in (names or known)]
+
+
+def listed(root: Path) -> list[str]:
+    """Names of the checkout's folders, in alphabetical order; none is read."""
+    src = root.expanduser() / "src"
+    if not src.is_dir():
+        raise UserError(f"{root}: no src/ folder; suite.root must name a HeCBench checkout")
+    return sorted({p.name.rsplit("-", 1)[0] for api in MAKEFILES for p in src.glob(f"*-{api}") if p.is_dir()})
 
 
 def read_manifest(path: Path) -> dict[str, dict]:
