@@ -63,13 +63,16 @@ def over_families(results: pd.DataFrame, arm: str = GUIDED, against: str = FLOOR
     return metrics.cluster_bootstrap(values[arm], values[against], family[values.index])
 
 
-def planned(results: pd.DataFrame, pairs: Sequence[tuple[str, str]], draws: int = 10_000, seed: int = 0) -> pd.DataFrame:
+def planned(
+    results: pd.DataFrame, pairs: Sequence[tuple[str, str]], draws: int = 10_000, seed: int = 0, unjudged_fail: bool = False
+) -> pd.DataFrame:
     """Comparisons that were written down before the results: each first method minus the second, a row for each pair.
 
     Over tasks judged under both, whole families resampled: comparison, tasks, clusters (families), rate_a, rate_b, diff, low, high,
     p_value (`metrics.cluster_p_value`), p_holm (corrected for all pairs), mde (`metrics.cluster_mde`), verdict in words.
+    unjudged_fail: a program that nobody could judge counts as not validated; otherwise it counts in no share.
     """
-    values = task_values(results)
+    values = task_values(results.assign(reason="", validated=results["validated"].eq(True)) if unjudged_fail else results)
     family, rows = results.drop_duplicates("task").set_index("task")["family"], []
     for a, b in pairs:
         for arm in (a, b):
