@@ -79,7 +79,9 @@ def saved(taken: pd.DataFrame, arm: str, against: str, spent: str = "compiles", 
     Of `rows`.  rate (of `against`), spent and needed (means of a task), saved with its 95 % interval from resampling whole families,
     unreached: the share of draws in which `arm` validates fewer with any number; the interval is over the others.
     """
-    a, b = (_curve(taken[taken["arm"] == name], spent) for name in (arm, against))
+    both = [taken[taken["arm"] == name] for name in (arm, against)]
+    known = set(both[0]["task"]) & set(both[1]["task"])
+    a, b = (_curve(part[part["task"].isin(known)], spent) for part in both)
     times = metrics.resamples(len(a[0]), draws, seed).astype(float)
     every = [_needed(weights, a, b) for weights in (np.ones(len(a[0])), *times)]
     shares = 1 - np.array([needed / paid for _, paid, needed in every])
