@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from parallax_lib.analysis import comparisons
+from parallax_lib.analysis import cluster_tests, comparisons
 from parallax_lib.core.errors import UserError
 
 
@@ -128,7 +128,7 @@ def test_planned_comparisons_resample_families_and_are_corrected_together():
     whole = comparisons.over_families(rows, "guided", "unguided")
     assert table.loc[0, ["diff", "low", "high"]].tolist() == list(whole)
     assert ((table["p_value"] < 0.05) == ((table["low"] > 0) | (table["high"] < 0))).all()
-    assert table["p_holm"].tolist() == pytest.approx(comparisons.metrics.holm(table["p_value"]))
+    assert table["p_holm"].tolist() == pytest.approx(cluster_tests.holm(table["p_value"]))
     assert table["verdict"].iloc[0] == "gain" and "points would have been" in table["verdict"].iloc[1]
     with pytest.raises(UserError, match="no method 'other' in the results; they hold guided, rule, unguided"):
         comparisons.planned(rows, [("guided", "other")])

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from parallax_lib.analysis import comparisons, frontier
+from parallax_lib.analysis import comparisons, frontier, metrics
 from parallax_lib.analysis.figures import frontier as figures
 
 SPENT = {"prefill_tokens": 100, "latent_steps": 0, "prm_calls": 0, "decode_tokens": 10}
@@ -78,3 +78,48 @@ def test_a_point_is_on_the_front_if_no_other_one_is_better_and_as_cheap(seed):
               for i in range(30)]  # fmt: skip
     first = pd.DataFrame({"c": cost, "r": rate}).duplicated()  # of equal points one stands for all
     assert frontier.on_front(cost, rate).tolist() == [not (b or d or np.isnan(c)) for b, d, c in zip(beaten, first, cost, strict=True)]
+
+
+def test_what_an_order_saves_is_read_between_two_numbers_of_programs():
+    """`a` reaches 1/4, 3/4 and 1 with 1, 2 and 4 compiles, `b` 1/2 at last with 6: a needs 1.5, which saves three quarters."""
+    good = {"a": {1: 1, 2: 3, 3: 4}, "b": {1: 1, 2: 2, 3: 2}}
+    compiles = {"a": {1: 1, 2: 2, 3: 4}, "b": {1: 2, 2: 4, 3: 6}}
+    taken = pd.DataFrame([
+        {"arm": arm, "N": n, "task": f"t{i}", "family": "f", "validated": i < good[arm][n], "compiles": compiles[arm][n]}
+        for arm in "ab" for n in (1, 2, 3) for i in range(4)])  # fmt: skip
+    row = frontier.saved(taken, "a", "b", draws=50)
+    assert [row[name] for name in ("rate", "spent", "needed", "saved", "low", "high", "unreached")] == [0.5, 6, 1.5, 0.75, 0.75, 0.75, 0]
+    back = frontier.saved(taken, "b", "a", draws=50)  # b never validates as many
+    assert back["rate"] == 1 and np.isnan(back["needed"]) and back["unreached"] == 1 and np.isnan(back["low"])
+
+
+def test_the_interval_of_what_is_saved_resamples_families():
+    rng = np.random.default_rng(0)
+    taken = pd.DataFrame([
+        {"arm": arm, "N": n, "task": f"t{i}", "family": f"f{i // 3}", "compiles": float(n),
+         "validated": bool(rng.random() < 0.2 * n + 0.2 * (arm == "a"))}
+        for arm in "ab" for n in (1, 2, 3) for i in range(30)])  # fmt: skip
+    row = frontier.saved(taken, "a", "b", draws=40, seed=3)
+    found, families = [], [f"f{i}" for i in range(10)]
+    for times in metrics.resamples(10, 40, 3):
+        drawn = [(f, k) for f, t in zip(families, times, strict=True) for k in range(t)]
+        again = pd.concat([taken[taken["family"] == f].assign(family=f"{f}/{k}") for f, k in drawn])
+        found.append(frontier.saved(again, "a", "b", draws=1)["saved"])
+    kept = [each for each in found if not np.isnan(each)]
+    assert row["unreached"] == pytest.approx(1 - len(kept) / 40)
+    assert [row["low"], row["high"]] == pytest.approx(np.quantile(kept, [0.025, 0.975]))
+
+
+def test_numbers_of_programs_enter_the_names_for_planned_comparisons():
+    results, pool = study()
+    named = frontier.numbered(frontier.rows(results, pool))
+    assert {"unguided", "guided", "first_survivor N=1", "first_survivor N=2"} <= set(named["arm"])
+    assert comparisons.planned(named, [("first_survivor N=2", "first_survivor N=1")])["diff"].tolist() == [0.5]
+
+
+def test_a_program_that_nobody_could_judge_counts_as_the_plan_says():
+    results, pool = study()
+    results.loc[(results["arm"] == "guided") & (results["task"] == "d"), ["reason", "validated"]] = ["infra_error", False]
+    pair = [("guided", "unguided")]
+    left_out, failed = (comparisons.planned(results, pair, unjudged_fail=fail).iloc[0] for fail in (False, True))
+    assert (left_out["tasks"], failed["tasks"]) == (3, 4) and (left_out["rate_a"], failed["rate_a"]) == pytest.approx((2 / 3, 1 / 2))

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 from scipy.stats import binomtest, norm, spearmanr
 
-from parallax_lib.analysis import metrics, pass_at_k
+from parallax_lib.analysis import cluster_tests, metrics, pass_at_k
 from parallax_lib.core.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning", "error::FutureWarning", "error::DeprecationWarning")
@@ -364,8 +364,8 @@ def test_holm_is_closed_testing_by_bonferroni():
     rng = np.random.default_rng(0)
     for n in (1, 2, 5):
         p = rng.uniform(0, 0.3, n).round(2)
-        assert metrics.holm(p).tolist() == pytest.approx(closed_testing(p))
-    assert metrics.holm([0.01, np.nan, 0.04]).tolist() == pytest.approx([0.02, np.nan, 0.04], nan_ok=True)
+        assert cluster_tests.holm(p).tolist() == pytest.approx(closed_testing(p))
+    assert cluster_tests.holm([0.01, np.nan, 0.04]).tolist() == pytest.approx([0.02, np.nan, 0.04], nan_ok=True)
 
 
 def test_a_cluster_p_value_is_the_share_of_all_resamples_beyond_zero():
@@ -373,19 +373,19 @@ def test_a_cluster_p_value_is_the_share_of_all_resamples_beyond_zero():
     sums = {c: [g for g, k in zip(gain, clusters, strict=True) if k == c] for c in "abcd"}
     means = [np.mean(sum((sums[c] for c in drawn), [])) for drawn in itertools.product("abcd", repeat=4)]
     wanted = 2 * min(np.mean([m <= 0 for m in means]), np.mean([m >= 0 for m in means]))
-    assert metrics.cluster_p_value(gain, np.zeros(6), clusters, draws=40_000) == pytest.approx(wanted, abs=0.01)
-    assert metrics.cluster_p_value([1, 1], [0, 0], ["a", "b"], draws=999) == pytest.approx(0.002)
-    assert metrics.cluster_p_value([0, 0], [0, 0], ["a", "b"]) == 1 and np.isnan(metrics.cluster_p_value([], [], []))
+    assert cluster_tests.p_value(gain, np.zeros(6), clusters, draws=40_000) == pytest.approx(wanted, abs=0.01)
+    assert cluster_tests.p_value([1, 1], [0, 0], ["a", "b"], draws=999) == pytest.approx(0.002)
+    assert cluster_tests.p_value([0, 0], [0, 0], ["a", "b"]) == 1 and np.isnan(cluster_tests.p_value([], [], []))
 
 
 def test_the_detectable_difference_counts_clusters_and_not_tasks():
     rng = np.random.default_rng(1)
     gain = rng.normal(size=40)
     paired = (stats.t.ppf(0.975, 39) + stats.t.ppf(0.8, 39)) * gain.std(ddof=1) / math.sqrt(40)
-    alone = metrics.cluster_mde(gain, np.zeros(40), np.arange(40))
+    alone = cluster_tests.mde(gain, np.zeros(40), np.arange(40))
     assert alone == pytest.approx(paired)
-    nine = metrics.cluster_mde(np.repeat(gain, 9), np.zeros(360), np.repeat(np.arange(40), 9))  # nine tasks that are one
-    assert nine == pytest.approx(alone) and np.isnan(metrics.cluster_mde([1, 0], [0, 0], ["a", "a"]))
+    nine = cluster_tests.mde(np.repeat(gain, 9), np.zeros(360), np.repeat(np.arange(40), 9))  # nine tasks that are one
+    assert nine == pytest.approx(alone) and np.isnan(cluster_tests.mde([1, 0], [0, 0], ["a", "a"]))
 
 
 def test_a_difference_of_that_size_is_seen_four_times_in_five():
@@ -396,10 +396,10 @@ def test_a_difference_of_that_size_is_seen_four_times_in_five():
     def gains(effect):
         return effect + rng.normal(0, 0.5, 20)[clusters] + rng.normal(0, 0.5, len(clusters))
 
-    size = np.mean([metrics.cluster_mde(gains(0), 0 * clusters, clusters) for _ in range(100)])
+    size = np.mean([cluster_tests.mde(gains(0), 0 * clusters, clusters) for _ in range(100)])
     seen = 0
     for _ in range(400):
         found = gains(size)
-        error = metrics.cluster_mde(found, 0 * clusters, clusters) / (stats.t.ppf(0.975, 19) + stats.t.ppf(0.8, 19))
+        error = cluster_tests.mde(found, 0 * clusters, clusters) / (stats.t.ppf(0.975, 19) + stats.t.ppf(0.8, 19))
         seen += found.mean() / error > stats.t.ppf(0.975, 19)
     assert 0.7 < seen / 400 < 0.88

@@ -10,7 +10,7 @@ from parallax_lib.core.config import dump, load
 from parallax_lib.core.errors import UserError
 from parallax_lib.prm import model as prm_model
 from parallax_lib.prm import packed
-from parallax_lib.search import guided_search, policies
+from parallax_lib.search import arms, guided_search, policies
 from parallax_lib.search.rollouts import ask, token_limit
 from parallax_lib.tasks.task import Kernel, Task
 from parallax_lib.translator import alignment, models, proposals
@@ -423,3 +423,11 @@ def test_after_memory_ran_out_a_group_is_written_in_parts_and_is_the_same(tmp_pa
     whole, parts = guided_search.translate_item(item), guided_search.translate_item(item, shrink=2)
     assert sizes[0] == len(item["rows"]) == sum(sizes[1:]) and len(sizes) > 2
     assert [(r["task"], r["arm"], r["code"], r["picks"]) for r in whole] == [(r["task"], r["arm"], r["code"], r["picks"]) for r in parts]
+
+
+def test_a_repair_of_what_a_method_took_from_a_pool_is_guided_where_its_order_was():
+    policies_of = {name: guided_search.Row(task(0), name, 2, 0, 1, ("", "")).policy for name in arms.ARMS}
+    assert {name for name, policy in policies_of.items() if policy == "guided"} == {"guided", "guided_filter", "guided_agreeing"}
+    warm = settings().decode.model_copy(update={"temperature": 0.1, "sample_temperature": 0.9, "redecode_temperature": 0.5})
+    heats = {name: guided_search.Row(task(0), name, 1, 0).heat(warm) for name in ("sampled_pool", "pool", "redecode", "sampled:oracle")}
+    assert heats == {"sampled_pool": 0.9, "pool": 0.1, "redecode": 0.5, "sampled:oracle": 0.1}

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from parallax_lib.analysis import metrics
+from parallax_lib.analysis import cluster_tests, metrics
 from parallax_lib.analysis.metrics import NAN
 from parallax_lib.core.errors import UserError
 
@@ -63,13 +63,16 @@ def over_families(results: pd.DataFrame, arm: str = GUIDED, against: str = FLOOR
     return metrics.cluster_bootstrap(values[arm], values[against], family[values.index])
 
 
-def planned(results: pd.DataFrame, pairs: Sequence[tuple[str, str]], draws: int = 10_000, seed: int = 0) -> pd.DataFrame:
+def planned(
+    results: pd.DataFrame, pairs: Sequence[tuple[str, str]], draws: int = 10_000, seed: int = 0, unjudged_fail: bool = False
+) -> pd.DataFrame:
     """Comparisons that were written down before the results: each first method minus the second, a row for each pair.
 
     Over tasks judged under both, whole families resampled: comparison, tasks, clusters (families), rate_a, rate_b, diff, low, high,
-    p_value (`metrics.cluster_p_value`), p_holm (corrected for all pairs), mde (`metrics.cluster_mde`), verdict in words.
+    p_value (`cluster_tests.p_value`), p_holm (corrected for all pairs), mde (`cluster_tests.mde`), verdict in words.
+    unjudged_fail: a program that nobody could judge counts as not validated; otherwise it counts in no share.
     """
-    values = task_values(results)
+    values = task_values(results.assign(reason="", validated=results["validated"].eq(True)) if unjudged_fail else results)
     family, rows = results.drop_duplicates("task").set_index("task")["family"], []
     for a, b in pairs:
         for arm in (a, b):
@@ -81,10 +84,10 @@ def planned(results: pd.DataFrame, pairs: Sequence[tuple[str, str]], draws: int 
         row = {"comparison": f"{a} - {b}", "tasks": len(both), "clusters": clusters.nunique()}
         row |= {"rate_a": metrics.mean(both[a]), "rate_b": metrics.mean(both[b])}
         row |= {"diff": change.value, "low": change.low, "high": change.high}
-        row |= {"p_value": metrics.cluster_p_value(*sides, clusters, draws, seed), "mde": metrics.cluster_mde(*sides, clusters)}
+        row |= {"p_value": cluster_tests.p_value(*sides, clusters, draws, seed), "mde": cluster_tests.mde(*sides, clusters)}
         rows.append(row)
     table = pd.DataFrame(rows)
-    table.insert(table.columns.get_loc("p_value") + 1, "p_holm", metrics.holm(table["p_value"]))
+    table.insert(table.columns.get_loc("p_value") + 1, "p_holm", cluster_tests.holm(table["p_value"]))
     return table.assign(verdict=[_said(row) for row in table.to_dict("records")])
 
 

@@ -145,18 +145,24 @@ def judge(run: Run) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     tasks = collection.tasks_of(run, translations)
     judged = source_runs.with_agreement(run, judge_frame(run, translations, tasks), tasks)
     inference_files.write_outputs(run, judged)
-    if choosers.prior_corrected.__name__ in run.params.search.arms:
-        found = run.table("rollouts")
-        other = (found["split"] == "train") & ~found["family"].isin(judged["family"])  # nothing of a tested family
-        judged = judged.assign(prior=plan_prior.prior(judged, found[other]))
+    judged = _with_prior(run, judged)
     pool = run.keep("pool", judged[judged["arm"] == arms.POOL])
-    if run.params.search.sampled:
-        run.keep("sampled_pool", judged[judged["arm"] == arms.SAMPLED])
+    run.keep("sampled_pool", judged[judged["arm"] == arms.SAMPLED])
     results = run.keep("results", arms.derive(judged, run.params.search.arms))
     run.keep("arms", metrics.arm_table(results))
     run.keep("paired", inference.paired_table(results))
     rounds = run.keep("rounds", inference.repair_rounds(run, results, tasks))
     return results, pool, run.keep("repairs", metrics.arm_table(rounds))
+
+
+def _with_prior(run: Run, judged: pd.DataFrame) -> pd.DataFrame:
+    """With the prior of `choosers.prior_corrected`, where it is named, or no method is and there is a sampled pool to compare it with."""
+    search = run.params.search
+    if choosers.prior_corrected.__name__ not in search.arms and (search.arms or not search.sampled) or not run.has("rollouts"):
+        return judged
+    found = run.table("rollouts")
+    other = (found["split"] == "train") & ~found["family"].isin(judged["family"])  # nothing of a tested family
+    return judged.assign(prior=plan_prior.prior(judged, found[other]))
 
 
 def frontier(run: Run) -> pd.DataFrame:

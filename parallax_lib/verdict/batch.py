@@ -94,7 +94,8 @@ def agree_many(
     bench = Bench(toolchains, level, limits, journal, draw=draw_of(journal) if draw is None else draw)
     bench = admission.admit(bench, admission.needed(bench, items), validate.judged).bench if items else bench
     codes = [validate.prepared(code, task, bench)[0] or "" for code, task in items]
-    names = [source_output.name_of(task, bench) for _, task in items]
+    by_task = {id(task): source_output.name_of(task, bench) for task in {id(task): task for _, task in items}.values()}
+    names = [by_task[id(task)] for _, task in items]
     needed, distinct = dict(zip(names, (task for _, task in items), strict=True)), list(dict.fromkeys(zip(codes, names, strict=True)))
     pool, total = _pool(min(workers, len(distinct))), len(needed) + len(distinct)
     try:
