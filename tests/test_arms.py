@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from parallax_lib.core.config import load
+from parallax_lib.core.errors import UserError
 from parallax_lib.search import arms
 
 SPENT = {"prefill_tokens": 100, "latent_steps": 3, "prm_calls": 0, "decode_tokens": 10, "cost": 113.0}
@@ -198,3 +200,48 @@ def test_rounds_by_hand():
     three = arms.next_round(two, two.iloc[:0], 3)
     assert three["compiles"].tolist() == [3, 1, 0, 6] and three["decode_tokens"].tolist() == two["decode_tokens"].tolist()
     assert np.array_equal(three["validator_runs"], [2, 1, 0, 6])
+
+
+def test_prms_that_read_text_choose_and_pay_for_their_reading():
+    frame = pool().assign(score_plan=[0.2, 0.3, 0.1, 0.2], score_program=[np.nan, 0.2, 0.9, np.nan], cost_plan=4.0, cost_program=6.0)
+    table = arms.derive(frame, ["plan_prm", "program_prm"]).set_index("arm")
+    assert table["sample"].to_dict() == {"plan_prm": 1, "program_prm": 2}
+    assert table["looked_at"].to_dict() == {"plan_prm": 1, "program_prm": 3} and not table[["compiles", "validator_runs"]].any(axis=None)
+    assert table["cost"].to_dict() == {"plan_prm": 100 + 3 * (3 + 4) + 11, "program_prm": 100 + 3 * (3 + 6) + 10 + 11 + 12}
+    assert arms.derive(pool(), ["plan_prm", "program_prm"]).empty
+def two_pools():
+    """A latent pool of two wrong programs, and a sampled one of three: wrong, right, right; its latents are paid for once."""
+    wrong = {"level": 4, "reason": "wrong_output"}
+    latent = [row(sample=i, **wrong) for i in range(2)]
+    sampled = [row("sampled_pool", i, mean_logprob=-i, cost=113.0 - 3 * (i > 0), latent_steps=3 * (i == 0), **(wrong if i == 0 else {}))
+               for i in range(3)]  # fmt: skip
+    return pd.DataFrame([*latent, *sampled, row("guided", cost=131.0, **wrong), row("unguided", **wrong)])
+
+
+def test_each_pool_has_its_own_choosers_and_costs():
+    asked = ["unguided", "oracle", "sampled", "sampled:best_of_n", "sampled:first_survivor", "sampled:oracle"]
+    table = arms.derive(two_pools(), asked).set_index("arm")
+    assert set(table.index) == {*asked, "oracle@cost", *(f"{name}@cost" for name in asked[3:])}
+    assert table["validated"].to_dict() == {name: name == "sampled:oracle" for name in table.index} | {"sampled:oracle@cost": True}
+    assert table.loc["sampled", ["cost", "looked_at", "decode_tokens"]].tolist() == [113, 1, 10]
+    assert table.loc["sampled:oracle", ["cost", "looked_at", "decode_tokens", "latent_steps"]].tolist() == [133, 3, 30, 3]
+    assert table.loc["sampled:oracle@cost", ["cost", "looked_at"]].tolist() == [123, 2]  # guided's mean cost is 131
+    assert table.loc["oracle", ["cost", "looked_at"]].tolist() == [126, 2]
+    counted = arms.counted(two_pools().query("arm == 'sampled_pool'"), two_pools().query("arm == 'guided'"))
+    assert set(counted["arm"]) == {f"sampled:{n}" for n in ("best_of_n", "compile_filter", "execution_filter", "first_survivor", "oracle")}
+    assert counted.query("arm == 'sampled:oracle'").set_index("N")["validated"].to_dict() == {1: False, 2: True, 3: True}
+
+
+def test_without_a_sampled_pool_nothing_of_it_is_derived():
+    every = arms.derive(two_pools().query("arm != 'sampled_pool'"))
+    assert not [name for name in every["arm"].unique() if arms.pool_of(name) == arms.SAMPLED]
+
+
+@pytest.mark.parametrize(("asked", "needed"), [
+    ({"arms": ["sampled:majority"]}, "sampled:majority needs search.sampled"),
+    ({"arms": ["first_agreeing"]}, "first_agreeing needs validation.agree: true"),
+    ({"arms": ["sampled:first_agreeing"], "sampled": 2}, "sampled:first_agreeing needs validation.agree: true"),
+])  # fmt: skip
+def test_an_arm_without_what_it_needs_is_refused(asked, needed):
+    with pytest.raises(UserError, match=needed):
+        arms.check(load("tiny", search=asked))

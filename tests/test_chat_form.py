@@ -7,7 +7,7 @@ from tokenizers import processors
 
 from parallax_lib.core.errors import UserError
 from parallax_lib.tasks import prompts
-from parallax_lib.translator import finetune, models
+from parallax_lib.translator import finetune, models, training_samples
 
 TURNS = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}<answer>{% endif %}"
 NO_SYSTEM = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}" + TURNS
@@ -70,13 +70,13 @@ def test_a_beginning_is_marked_once_and_nothing_after_it():
 
 
 def test_training_pairs_mark_their_beginning_once_and_end_once(monkeypatch):
-    monkeypatch.setattr(finetune, "plan_token", lambda tokenizer, word: random.Random(word).randrange(1, 200))
+    monkeypatch.setattr(training_samples, "plan_token", lambda tokenizer, word: random.Random(word).randrange(1, 200))
     for template in (MARKED, TURNS):
         for seed in range(4):
-            ids, labels = finetune.sample_ids(marking_tokenizer(template), seed, 0.3, 0.7)
+            ids, labels = training_samples.forge_sample(marking_tokenizer(template), seed, finetune.AdaptConfig())
             assert [i for i, token in enumerate(ids) if token == 0] == [0, len(ids) - 1] and labels[-1] == 0
 
 
 def test_a_plan_word_that_the_tokenizer_cuts_is_told_in_one_line():
     with pytest.raises(UserError, match="adapt: --base: its tokenizer makes 9 tokens of the plan token 'parallel'"):
-        finetune.plan_token(models.byte_tokenizer(), "parallel")
+        training_samples.plan_token(models.byte_tokenizer(), "parallel")

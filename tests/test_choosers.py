@@ -8,7 +8,7 @@ from parallax_lib.analysis import comparisons, metrics
 from parallax_lib.core.config import ROOT
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.storage import read_table
-from parallax_lib.search import arms, choosers, untrained_rule
+from parallax_lib.search import arms, choosers, plan_prior, untrained_rule
 from parallax_lib.search.choosers import Choice
 from parallax_lib.search.rollout_files import read_rollouts
 from parallax_lib.study import cross_validation
@@ -32,7 +32,10 @@ def looks(groups=60, seed=0):
                 "group": group, "place": place, "chance": place == lot, "level": level, "reason": reason, "validated": level == 5,
                 "mean_logprob": rng.choice([-2.0, -1.0, np.nan]), "score": rng.choice([0.1, 0.2, np.nan]), "suited": rng.integers(3),
                 "latent_steps": 4, "think_cost": 4, "prm_calls": 3, "score_cost": 0.5, "decode_tokens": int(rng.integers(5, 50)),
-                "prompt": 100,
+                "prompt": 100, "score_plan": rng.choice([0.1, 0.2, np.nan]), "score_program": rng.choice([0.1, 0.2, np.nan]),
+                "cost_plan": 2.5, "cost_program": 7.0,
+                "agrees": rng.choice([0.0, 1.0, np.nan]), "printed": rng.choice(["a", "b", None]),
+                "prior": rng.choice([-1.0, -0.5]),
             })  # fmt: skip
     return pd.DataFrame(rows).sample(frac=1, random_state=seed, ignore_index=True)
 
@@ -42,36 +45,53 @@ def naive(rows, name, most=99):
     innocent = lambda r: (r["level"], r["reason"]) in FATES[LAST_INNOCENT:]  # noqa: E731
     likely = lambda r: -9e9 if np.isnan(r["mean_logprob"]) else r["mean_logprob"]  # noqa: E731
     rows = sorted(rows, key=lambda r: r["place"])
-    ranked = name in ("guided", "guided_filter")
+    ranked = name in ("guided", "guided_filter", "guided_agreeing")
+    agrees = lambda r: innocent(r) and r["agrees"] == 1  # noqa: E731
     if ranked:
         rows = sorted((r for r in rows if not np.isnan(r["score"])), key=lambda r: -r["score"])
+    elif name == "prior_corrected":
+        rows = [r for r in rows if not np.isnan(r["mean_logprob"])]
     elif name == "untrained_rule":
         rows = sorted(rows, key=lambda r: -r["suited"])
+    elif name == "plan_prm":
+        rows = sorted((r for r in rows if not np.isnan(r["score_plan"])), key=lambda r: -r["score_plan"])
+    elif name == "program_prm":
+        rows = rows if any(r["score_program"] > 0 for r in rows) else []
     elif name == "random":
         rows = sorted(rows, key=lambda r: not r["chance"])
     if not rows:
         return None
     written = []
-    for r in rows[: 1 if name in ("unguided", "random", "guided", "untrained_rule") else most]:
+    for r in rows[: 1 if name in ("unguided", "random", "guided", "untrained_rule", "plan_prm") else most]:
         written.append(r)
-        if name in ("first_survivor", "guided_filter") and innocent(r):
+        if name in ("first_survivor", "guided_filter") and innocent(r) or name in ("first_agreeing", "guided_agreeing") and agrees(r):
             break
+    same = lambda r: sum(innocent(o) and o["printed"] == r["printed"] for o in written) * (innocent(r) and r["printed"] is not None)  # noqa: E731
     value = {
         "best_of_n": likely,
+        "prior_corrected": lambda r: likely(r) - r["prior"],
         "compile_filter": lambda r: (r["level"] >= 2, likely(r)),
         "execution_filter": lambda r: (innocent(r), likely(r)),
         "first_survivor": innocent,
         "guided_filter": innocent,
+        "majority": lambda r: (same(r), innocent(r), likely(r)),
+        "agreement_filter": lambda r: (agrees(r), innocent(r), likely(r)),
+        "first_agreeing": lambda r: (agrees(r), innocent(r)),
+        "guided_agreeing": lambda r: (agrees(r), innocent(r)),
         "oracle": lambda r: (2 * r["validated"] + (r["reason"] == "not_checkable"), likely(r)),
+        "program_prm": lambda r: -9e9 if np.isnan(r["score_program"]) else r["score_program"],
     }.get(name, lambda r: 0)
-    trajectory = rows if ranked or name == "untrained_rule" else written
-    checked = written if name in ("compile_filter", "execution_filter", "first_survivor", "guided_filter", "oracle") else []
+    trajectory = rows if ranked or name in ("untrained_rule", "plan_prm") else written
+    read = {"plan_prm": 2.5, "program_prm": 7.0}.get(name, 0) * len(trajectory)
+    made = ("majority", "agreement_filter", "first_agreeing", "guided_agreeing")
+    checked = written if name in ("compile_filter", "execution_filter", "first_survivor", "guided_filter", *made, "oracle") else []
+    again, source = sum(map(innocent, written)) * (name in made), int(name in made[1:])
     spent = {
         "looked_at": len(written), "latent_steps": 4 * len(trajectory), "prm_calls": 3 * len(trajectory) * ranked,
-        "decode_tokens": sum(r["decode_tokens"] for r in written), "compiles": sum(r["level"] >= 1 for r in checked),
-        "validator_runs": sum(r["level"] >= 2 for r in checked) * (name != "compile_filter"),
+        "decode_tokens": sum(r["decode_tokens"] for r in written), "compiles": sum(r["level"] >= 1 for r in checked) + source,
+        "validator_runs": sum(r["level"] >= 2 for r in checked) * (name != "compile_filter") + again + source,
     }  # fmt: skip
-    cost = 100 + spent["latent_steps"] + 0.5 * len(trajectory) * ranked + spent["decode_tokens"]
+    cost = 100 + spent["latent_steps"] + 0.5 * len(trajectory) * ranked + read + spent["decode_tokens"]
     return max(written, key=value), spent | {"cost": cost}  # max takes the first of equals
 
 
@@ -238,3 +258,20 @@ def test_words_are_matched_to_functions_in_their_order():
     rows = pd.DataFrame({"plan": ["reduction parallel none", "parallel reduction none", "reduction"], "source_code": both})
     assert untrained_rule.suited(rows).tolist() == [2, 0, 1]
     assert untrained_rule.suited(rows[["plan"]]).isna().all()
+
+
+def test_choosers_that_need_made_inputs_find_nothing_without_them():
+    table = looks(5)
+    bare = table.drop(columns=["agrees", "printed"])
+    for name in ("majority", "agreement_filter", "first_agreeing", "guided_agreeing"):
+        assert choosers.choose(bare, choosers.CHOOSERS[name]).empty and len(choosers.choose(table, choosers.CHOOSERS[name]))
+
+
+def test_a_plans_prior_is_the_mean_of_training_programs_with_its_words_in_its_direction():
+    training = pd.DataFrame({
+        "direction": ["a", "a", "a", "a", "b"], "plan": ["x y x", "y x", "x", "z", "x y"], "mean_logprob": [-1.0, -2.0, -4.0, np.nan, -8.0],
+    })  # fmt: skip
+    rows = pd.DataFrame({"direction": ["a", "a", "a", "b", "c"], "plan": ["x y", "x", "z", None, "x"]}, index=[3, 1, 4, 0, 2])
+    wanted = [-1.5, -4.0, -7 / 3, -8.0, np.nan]
+    found = plan_prior.prior(rows, training)
+    assert found.index.tolist() == rows.index.tolist() and found.tolist() == pytest.approx(wanted, nan_ok=True)

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from parallax_lib.analysis import comparisons
+from parallax_lib.core.errors import UserError
 
 
 def results(by_arm, seeds=1):
@@ -115,3 +116,19 @@ def test_the_headline_says_a_null_with_its_size():
     told = results({"unguided": [0, 1] * 20, "guided": [1, 0] * 20, "oracle": [1, 1] * 20})
     text = comparisons.headline(comparisons.differences(told), comparisons.gap_closed(told))
     assert "guided - unguided: +0.0 points" in text and "would have been" in text and "guided closes 0 %" in text
+
+
+def test_planned_comparisons_resample_families_and_are_corrected_together():
+    by_arm = {"unguided": [0, 0, 0, 0, 1, 0, 0, 0], "guided": [1, 1, 1, 1, 1, 1, 1, 0], "rule": [0, 1, 0, 0, 1, 0, 0, 1]}
+    rows = results(by_arm)
+    rows["family"] = rows["task"].map({f"t{i}": f"f{i // 2}" for i in range(8)})
+    table = comparisons.planned(rows, [("guided", "unguided"), ("rule", "unguided"), ("guided", "rule")])
+    assert table["comparison"].tolist() == ["guided - unguided", "rule - unguided", "guided - rule"]
+    assert (table["tasks"] == 8).all() and (table["clusters"] == 4).all()
+    whole = comparisons.over_families(rows, "guided", "unguided")
+    assert table.loc[0, ["diff", "low", "high"]].tolist() == list(whole)
+    assert ((table["p_value"] < 0.05) == ((table["low"] > 0) | (table["high"] < 0))).all()
+    assert table["p_holm"].tolist() == pytest.approx(comparisons.metrics.holm(table["p_value"]))
+    assert table["verdict"].iloc[0] == "gain" and "points would have been" in table["verdict"].iloc[1]
+    with pytest.raises(UserError, match="no method 'other' in the results; they hold guided, rule, unguided"):
+        comparisons.planned(rows, [("guided", "other")])

@@ -213,3 +213,13 @@ def test_programs_without_a_likelihood_are_taken_as_they_come():
                          "mean_logprob": np.nan})  # fmt: skip
     took = cross_validation.choices(rows, np.zeros(2)).set_index("arm")["branch_depth"]
     assert took["best_of_n"] == -1 and took["compile_filter"] == took["execution_filter"] == 0
+
+
+def test_scores_of_texts_choose_among_collected_programs_where_rows_have_them():
+    rows = learnable(12)[0]
+    rows = rows.assign(score_program=rows["reward"], score_plan=-rows["reward"], level=5, reason="ok", mean_logprob=-0.1)
+    taken = cross_validation.choices(rows, np.zeros(len(rows)), chosen_by=["plan_prm", "program_prm"]).groupby("arm")["reward"].sum()
+    by_task = rows.groupby("task")["reward"]
+    assert taken.to_dict() == {"plan_prm": by_task.min().sum(), "program_prm": by_task.max().sum()}
+    without = cross_validation.choices(rows.drop(columns="score_plan"), np.zeros(len(rows)), chosen_by=["plan_prm", "unguided"])
+    assert set(without["arm"]) == {"unguided"}

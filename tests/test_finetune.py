@@ -2,13 +2,14 @@
 
 import json
 import random
+from dataclasses import replace
 
 import pytest
 import torch
 
 from parallax_lib.core.errors import UserError
 from parallax_lib.tasks.synthetic import composed_patterns, generator
-from parallax_lib.translator import finetune, models, packaged_models, weights
+from parallax_lib.translator import finetune, models, packaged_models, training_samples, weights
 
 CONFIG = finetune.AdaptConfig(lr=0.1, warmup=0.0)
 
@@ -97,8 +98,9 @@ def test_wide_samples_come_from_the_wide_families_and_the_others_stay_as_they_we
             return type("Ids", (), {"input_ids": [ord(c) for c in text] if " " not in text[:1] else [1]})
 
     monkeypatch.setattr(generator, "sample", watch)
-    monkeypatch.setattr(finetune.prompts, "prompt", lambda tokenizer, source, target, code, past: f"{source} {target}\n{code}")
-    plain, mixed = [[finetune.sample_ids(Words(), seed, 0.3, 0.7, wide) for seed in range(40)] for wide in (0.0, 0.5)]
+    monkeypatch.setattr(training_samples.prompts, "prompt", lambda tokenizer, source, target, code, *_: f"{source} {target}\n{code}")
+    settings = [replace(CONFIG, wide=wide) for wide in (0.0, 0.5)]
+    plain, mixed = [[training_samples.forge_sample(Words(), seed, each) for seed in range(40)] for each in settings]
     families = [spec.family for spec in drawn]
     assert set(families[:40]) <= set(generator.TRAIN_FAMILIES)
     wide = [k for k, family in enumerate(families[40:]) if family in composed_patterns.FAMILIES]

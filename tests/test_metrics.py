@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 from scipy.stats import binomtest, norm, spearmanr
 
 from parallax_lib.analysis import metrics, pass_at_k
@@ -351,3 +352,54 @@ def test_latent_sensitivity_counts_programs_and_changed_outcomes():
     assert got["oracle_rate"].tolist() == pytest.approx([0.5, 0.5, 1.0, 0.5])
     assert got["rate"].tolist() == pytest.approx([0.5, 0.25, 2 / 3, 0])
     assert metrics.latent_sensitivity(frame[:0].assign(validated=[])).empty
+
+
+def closed_testing(p):
+    """Holm's procedure by its definition: a comparison is rejected where every set that holds it is, each by Bonferroni."""
+    sets = [s for k in range(1, len(p) + 1) for s in itertools.combinations(range(len(p)), k)]
+    return [max(min(1, len(s) * min(p[i] for i in s)) for s in sets if one in s) for one in range(len(p))]
+
+
+def test_holm_is_closed_testing_by_bonferroni():
+    rng = np.random.default_rng(0)
+    for n in (1, 2, 5):
+        p = rng.uniform(0, 0.3, n).round(2)
+        assert metrics.holm(p).tolist() == pytest.approx(closed_testing(p))
+    assert metrics.holm([0.01, np.nan, 0.04]).tolist() == pytest.approx([0.02, np.nan, 0.04], nan_ok=True)
+
+
+def test_a_cluster_p_value_is_the_share_of_all_resamples_beyond_zero():
+    gain, clusters = [0.5, 1, -0.5, 0.25, 0.5, -0.25], ["a", "a", "b", "c", "c", "d"]
+    sums = {c: [g for g, k in zip(gain, clusters, strict=True) if k == c] for c in "abcd"}
+    means = [np.mean(sum((sums[c] for c in drawn), [])) for drawn in itertools.product("abcd", repeat=4)]
+    wanted = 2 * min(np.mean([m <= 0 for m in means]), np.mean([m >= 0 for m in means]))
+    assert metrics.cluster_p_value(gain, np.zeros(6), clusters, draws=40_000) == pytest.approx(wanted, abs=0.01)
+    assert metrics.cluster_p_value([1, 1], [0, 0], ["a", "b"], draws=999) == pytest.approx(0.002)
+    assert metrics.cluster_p_value([0, 0], [0, 0], ["a", "b"]) == 1 and np.isnan(metrics.cluster_p_value([], [], []))
+
+
+def test_the_detectable_difference_counts_clusters_and_not_tasks():
+    rng = np.random.default_rng(1)
+    gain = rng.normal(size=40)
+    paired = (stats.t.ppf(0.975, 39) + stats.t.ppf(0.8, 39)) * gain.std(ddof=1) / math.sqrt(40)
+    alone = metrics.cluster_mde(gain, np.zeros(40), np.arange(40))
+    assert alone == pytest.approx(paired)
+    nine = metrics.cluster_mde(np.repeat(gain, 9), np.zeros(360), np.repeat(np.arange(40), 9))  # nine tasks that are one
+    assert nine == pytest.approx(alone) and np.isnan(metrics.cluster_mde([1, 0], [0, 0], ["a", "a"]))
+
+
+def test_a_difference_of_that_size_is_seen_four_times_in_five():
+    """20 families of unlike sizes with an effect of their own, 400 studies, t test of whole families."""
+    rng = np.random.default_rng(2)
+    clusters = np.repeat(np.arange(20), rng.integers(1, 6, 20))
+
+    def gains(effect):
+        return effect + rng.normal(0, 0.5, 20)[clusters] + rng.normal(0, 0.5, len(clusters))
+
+    size = np.mean([metrics.cluster_mde(gains(0), 0 * clusters, clusters) for _ in range(100)])
+    seen = 0
+    for _ in range(400):
+        found = gains(size)
+        error = metrics.cluster_mde(found, 0 * clusters, clusters) / (stats.t.ppf(0.975, 19) + stats.t.ppf(0.8, 19))
+        seen += found.mean() / error > stats.t.ppf(0.975, 19)
+    assert 0.7 < seen / 400 < 0.88

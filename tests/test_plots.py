@@ -13,8 +13,9 @@ import plotly.io as pio
 import pytest
 from plotly.offline import get_plotlyjs
 
-from parallax_lib.analysis import branch_selection, comparisons, metrics, recheck
+from parallax_lib.analysis import branch_selection, comparisons, frontier, metrics, recheck
 from parallax_lib.analysis.figures import escape, html_report, run_report, theme
+from parallax_lib.analysis.figures import frontier as frontier_figures
 from parallax_lib.analysis.figures import report_card as report_figures
 from parallax_lib.analysis.figures import training as figures
 from parallax_lib.analysis.figures.score_map import score_map
@@ -57,7 +58,14 @@ def variations() -> pd.DataFrame:
     return frame.assign(auroc_low=frame["auroc"] - 0.02, auroc_high=frame["auroc"] + 0.02)
 
 
+def costs() -> pd.DataFrame:
+    """A frontier of a few methods."""
+    spent = dict.fromkeys(("looked_at", "compiles", "validator_runs", "cost"), 1.0)
+    return frontier.table(RESULTS.assign(N=1, **spent))
+
+
 FIGURES = {
+    "frontier": (frontier_figures.frontier, costs()),
     "gap_closed": (report_figures.gap_closed, pd.DataFrame({"arm": ["guided"], "gap": 0.2, "closed": 0.4, "low": -0.1, "high": 0.9})),
     "families": (report_figures.families, comparisons.by_family(RESULTS).assign(suite=["generated", "hand-written", "generated"])),
     "breadth": (report_figures.breadth, comparisons.breadth(branches())),

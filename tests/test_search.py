@@ -276,6 +276,35 @@ def test_a_sampled_pool_differs_and_the_unguided_program_does_not_depend_on_the_
     assert alone["mean_logprob"] == pytest.approx(made[0]["mean_logprob"], abs=1e-5)
 
 
+def test_the_sampled_pool_is_drawn_again_and_again_from_the_unperturbed_latents(translator):
+    params = settings(arms=["unguided", "sampled:oracle"], sampled=4)
+    params = params.model_copy(update={"decode": params.decode.model_copy(update={"sample_temperature": 1.0, "max_new_tokens": 12})})
+    rows = guided_search.plan_rows([task(0), task(1)], params)
+    assert [(r.task.id, r.arm, r.sample) for r in rows[-8:]] == [(task(i).id, "sampled_pool", j) for i in range(2) for j in range(4)]
+    made = guided_search.translate(translator, [], rows, params)
+    for i in range(2):
+        plain, *sampled = [r for r in made if r["task"] == task(i).id and r["arm"] in ("unguided", "sampled_pool")]
+        assert {(r["picks"], r["plan"]) for r in sampled} == {(plain["picks"], plain["plan"])}
+        assert len({round(r["mean_logprob"], 6) for r in (plain, *sampled)}) == 5
+        assert [r["latent_steps"] for r in sampled] == [plain["latent_steps"], 0, 0, 0]
+        assert [r["cost"] - r["decode_tokens"] - r["prefill_tokens"] for r in sampled] == [plain["latent_steps"], 0, 0, 0]
+    alone = guided_search.translate(translator, [], rows[-1:], params)[0]
+    assert alone["mean_logprob"] == pytest.approx(made[-1]["mean_logprob"], abs=1e-5) and alone["code"] == made[-1]["code"]
+    greedy = params.model_copy(update={"decode": params.decode.model_copy(update={"sample_temperature": 1e-4})})
+    assert guided_search.translate(translator, [], rows[-1:], greedy)[0]["mean_logprob"] == pytest.approx(plain["mean_logprob"], abs=1e-5)
+
+
+def test_a_sampled_pool_leaves_what_was_kept_without_it():
+    """What was written before is grouped as it was, under the same recipe; the sampled programs' holds their temperature."""
+    plain, more = settings(), settings(sampled=3)
+    warmer = more.model_copy(update={"decode": more.decode.model_copy(update={"sample_temperature": 0.5})})
+    before, after = (guided_search.plan_rows([task(0), task(1)], p) for p in (plain, more))
+    assert after[: len(before)] == before and len(after) == len(before) + 6
+    assert guided_search.recipe(plain) == guided_search.recipe(more) == guided_search.recipe(warmer)
+    assert len({str(guided_search.recipe(p, sampled=True)) for p in (plain, more, warmer)}) == 2
+    assert guided_search.recipe(more, sampled=True) != guided_search.recipe(more)
+
+
 def test_guided_decodes_a_sampled_thought_as_the_pool_does(translator, probe):
     params = settings(choose="trajectories", samples=4)
     params = params.model_copy(update={"decode": params.decode.model_copy(update={"temperature": 1.0, "max_new_tokens": 12})})

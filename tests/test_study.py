@@ -17,12 +17,13 @@ from parallax_lib.core.errors import UserError
 from parallax_lib.core.storage import read_table, write_json
 from parallax_lib.prm import model as prm_model
 from parallax_lib.search import arms, guided_search, rollout_files
-from parallax_lib.study import collection, cross_validation, inference, prm_registry, stages
+from parallax_lib.study import collection, cross_validation, inference, prm_registry, source_runs, stages
 from parallax_lib.study import results as study_results
 from parallax_lib.study import run as runs
 from parallax_lib.study import training as prm_training
 from parallax_lib.tasks.synthetic import generator
 from parallax_lib.translator.models import loaded_translator
+from parallax_lib.verdict import admission
 
 SETTINGS = {
     "suite": {"directions": ["serial-omp"]},
@@ -345,3 +346,33 @@ def test_what_a_stage_returns_of_the_study_that_ships_are_its_tables():
     scored, scores = study_results.shown_scores(run)
     assert set(scored["capture_id"]) == set(scores["capture_id"]) and scores["score"].between(0, 1).all()
     assert "rate" in study_results.write_stats(run, results, pool) and not list(run.folder.glob("validators_stats*"))
+
+
+def test_a_sampled_pool_is_written_beside_what_is_kept_and_runs_beside_its_source(open_run, monkeypatch):
+    monkeypatch.setattr(admission, "PARTS", ())
+    sections = {"search": {"arms": ["unguided", "first_survivor"], "samples": 2}}
+    run = open_run(**sections)
+    tasks = inference.held_out_tasks(run)[:1]
+    plain = inference.translate_all(run, tasks)
+    kept = set(run.journal.rows("translation"))
+    names = ["unguided", "first_survivor", "sampled", "sampled:first_agreeing", "sampled:majority"]
+    more = {"search": sections["search"] | {"sampled": 3, "arms": names}, "validation": SETTINGS["validation"] | {"agree": True}}
+    run = open_run(**more)
+    both = inference.translate_all(run, tasks)
+    assert both.iloc[: len(plain)].equals(plain) and kept < set(run.journal.rows("translation"))
+    assert (both["arm"] == "sampled_pool").sum() == 3
+
+    sources = tasks[0].kernel.sources
+    texts = [sources["omp" if r.arm == "sampled_pool" and r.sample else "serial"] for r in both.itertuples()]
+    judged = source_runs.with_agreement(run, runs.judge_frame(run, both.assign(code=texts), tasks), tasks)
+    pool = judged[judged["arm"] == "sampled_pool"]
+    assert pool["agrees"].tolist() == [0, 1, 1]  # the first is not parallel: it is not run
+    assert pool["printed"].nunique() == 1 and pool["printed"].isna().tolist() == [True, False, False]
+    assert judged.loc[judged["arm"] == "unguided", "agrees"].isna().all()
+    table = arms.derive(judged, run.params.search.arms).set_index("arm")
+    spent = table.groupby("arm")[["validated", "looked_at", "compiles", "validator_runs"]].mean()
+    assert spent.loc["sampled:first_agreeing"].tolist() == [1, 2, 3, 4]  # two built, both run, one once more; the source
+    assert spent.loc["sampled:majority"].tolist() == [1, 3, 3, 5] and spent.loc["sampled"].tolist() == [0, 1, 0, 0]
+    monkeypatch.setattr(source_runs.batch.source_output, "_observed", None)  # nothing is run again
+    again = source_runs.with_agreement(open_run(**more), judged, tasks)
+    pd.testing.assert_frame_equal(again, judged)

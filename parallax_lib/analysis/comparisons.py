@@ -16,6 +16,7 @@ import pandas as pd
 
 from parallax_lib.analysis import metrics
 from parallax_lib.analysis.metrics import NAN
+from parallax_lib.core.errors import UserError
 
 GUIDED, FLOOR, CEILING = "guided", "unguided", "oracle"
 
@@ -60,6 +61,39 @@ def over_families(results: pd.DataFrame, arm: str = GUIDED, against: str = FLOOR
     values = task_values(results)[[arm, against]].dropna()
     family = results.drop_duplicates("task").set_index("task")["family"]
     return metrics.cluster_bootstrap(values[arm], values[against], family[values.index])
+
+
+def planned(results: pd.DataFrame, pairs: Sequence[tuple[str, str]], draws: int = 10_000, seed: int = 0) -> pd.DataFrame:
+    """Comparisons that were written down before the results: each first method minus the second, a row for each pair.
+
+    Over tasks judged under both, whole families resampled: comparison, tasks, clusters (families), rate_a, rate_b, diff, low, high,
+    p_value (`metrics.cluster_p_value`), p_holm (corrected for all pairs), mde (`metrics.cluster_mde`), verdict in words.
+    """
+    values = task_values(results)
+    family, rows = results.drop_duplicates("task").set_index("task")["family"], []
+    for a, b in pairs:
+        for arm in (a, b):
+            if arm not in values:
+                raise UserError(f"no method {arm!r} in the results; they hold {', '.join(sorted(values))}")
+        both = values[[a, b]].dropna()
+        clusters, sides = family[both.index], (both[a].to_numpy(), both[b].to_numpy())
+        change = metrics.cluster_bootstrap(*sides, clusters, draws, seed)
+        row = {"comparison": f"{a} - {b}", "tasks": len(both), "clusters": clusters.nunique()}
+        row |= {"rate_a": metrics.mean(both[a]), "rate_b": metrics.mean(both[b])}
+        row |= {"diff": change.value, "low": change.low, "high": change.high}
+        row |= {"p_value": metrics.cluster_p_value(*sides, clusters, draws, seed), "mde": metrics.cluster_mde(*sides, clusters)}
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    table.insert(table.columns.get_loc("p_value") + 1, "p_holm", metrics.holm(table["p_value"]))
+    return table.assign(verdict=[_said(row) for row in table.to_dict("records")])
+
+
+def _said(row: dict) -> str:
+    """A difference where the corrected p-value is below 0.05, else the difference that so many families would have shown."""
+    if row["p_holm"] < 0.05:
+        return "gain" if row["diff"] > 0 else "loss"
+    unseen = "" if math.isnan(row["mde"]) else f"; {100 * row['mde']:.1f} points would have been, four times in five"
+    return f"no difference shown{unseen}"
 
 
 def by_programs(taken: pd.DataFrame, arm: str = "guided_filter") -> pd.DataFrame:

@@ -69,10 +69,11 @@ class Translator(Section):
     adapter: str = ""  # folder of a LoRA adapter; relative to the repository
     device: str = "auto"  # "cpu", "cuda", "cuda:1"; auto: a GPU, else the CPU
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # of the weights; auto: float32 on a CPU
+    prompt: Literal["short", "rules"] = "short"  # rules: says what a translation must do, for models that were not trained on the short one
 
 
 class Latent(Section):
-    steps: int = Field(4, ge=1)  # K
+    steps: int = Field(4, ge=0)  # K; 0: plain decoding, for collecting and translating without a PRM
     align: str = "soft"  # of translator.alignment.ALIGNMENTS
     tau: float = Field(0.1, gt=0)  # temperature of the soft alignment
     ridge: float = Field(1e-3, gt=0)  # r of the ridge alignment
@@ -90,12 +91,14 @@ class Decode(Section):
     max_prompt: int = Field(8192, ge=1)  # tokens, or fewer where the model has too few positions; tasks with more are left out, and told
     batch: int = Field(30, ge=1)  # rows at once; one of a task that takes more than 4,096 tokens, prompt and answer, counts as several
     draft: int = Field(24, ge=0)  # prompt-lookup tokens checked in one forward; 0: plain decoding
+    opening: Literal["fence", "plan", "free"] = "fence"  # what an answer starts with: a code fence, a plan as text, or what the model says
+    sample_temperature: float = Field(0.8, gt=0)  # of the programs of `search.sampled`
 
 
 class Collect(Section):
     limit: int = Field(8, ge=0)  # tasks collected live; 0: none, `shipped` has them all
     per_direction: int = Field(0, ge=0)  # at most so many of them in one direction; 0: as many as come
-    resamples: int = Field(1, ge=1)  # R: branch-offs at each of `depths`
+    resamples: int = Field(1, ge=0)  # R: branch-offs at each of `depths`; 0: originals only
     depths: tuple[int, ...] = ()  # latent indices where rollouts branch off, one named twice has twice as many; empty: every index
     onward: bool = False  # a branch-off goes on with noise at every later latent, as search does; else it differs at one
     shipped: str = ""  # folder of rollouts collected earlier, added to the live ones
@@ -103,6 +106,7 @@ class Collect(Section):
     sensitivity_sigmas: tuple[Annotated[float, Field(ge=0)], ...] = (0.0, 1.0)  # sizes of noise that the probe of latent sensitivity tries
     sensitivity_limit: int = Field(1, ge=0)  # tasks of the probe of latent sensitivity
     sensitivity_branches: int = Field(2, ge=1)  # programs of each size of noise and of the control
+    splits: tuple[Literal["train", "valid", "test"], ...] = ()  # collect live only on tasks of these; empty: of all
 
 
 class Reward(Section):
@@ -157,6 +161,7 @@ class Search(Section):
     repair_limit: int = Field(0, ge=0)  # tasks that repair rounds are made for, under the first seed; 0: all, under all seeds
     arms: tuple[str, ...] = ()  # names in `search.arms.ARMS`; empty: all of them
     seeds: tuple[int, ...] = Field((0,), min_length=1)  # of the draws; every task is translated under each
+    sampled: int = Field(0, ge=0)  # second pool: programs of the unperturbed latents, decoded at `decode.sample_temperature`
 
 
 class Validate(Section):
@@ -171,6 +176,7 @@ class Validate(Section):
     cuda: Literal["auto", "gpu", "emulated", "compile"] = "auto"  # where CUDA programs run; auto: a GPU, else the CPU
     unsafe: bool = False  # run generated programs without a sandbox
     again: int = Field(0, ge=0)  # stage 03, with `prm.folds`: tasks of which the chosen program and another are compiled and run again here
+    agree: bool = False  # stage 05: programs of the pools that survive run once more beside their source program, on inputs made for it
 
 
 class Executor(Section):

@@ -38,7 +38,7 @@ MAKERS = {  # table -> the stage that makes it
     **dict.fromkeys(("cross_validation", *(f"cross_validation_{what}" for what in ("differences", "gaps", "families", "filtered"))), "03"),
     "judged_again": "03",
     "translations": "04",
-    **dict.fromkeys(("pool", "results", "rounds", "arms", "repairs", "paired"), "05"),
+    **dict.fromkeys(("pool", "sampled_pool", "results", "rounds", "arms", "repairs", "paired", "frontier"), "05"),
     "recheck": "06",
     **dict.fromkeys(("differences", "gaps", "breadth", "margins", "variations"), "07"),
 }

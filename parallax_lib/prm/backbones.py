@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import warnings
 from pathlib import Path
 
 import torch
@@ -24,12 +25,13 @@ class CausalBody(nn.Module):
     """A Hugging Face decoder without its vocabulary ends; its state is a KV cache.
 
     With a LoRA rank its own weights stay as they are, in their own precision, and only the adapters [rank] beside every
-    linear map are learned, in float32.
+    linear map are learned, in float32.  words: its input embeddings stay, so that it can `read` tokens.
     """
 
-    def __init__(self, body: nn.Module, lora_rank: int = 0):
+    def __init__(self, body: nn.Module, lora_rank: int = 0, words: bool = False):
         super().__init__()
-        body.set_input_embeddings(None)
+        if not words:
+            body.set_input_embeddings(None)
         self.width, self.dtype = body.config.hidden_size, body.dtype
         self.body = _with_lora(body, lora_rank) if lora_rank else body
         self.fixed = {name for name, _ in self.named_parameters() if "lora_" not in name} if lora_rank else set()
@@ -39,6 +41,10 @@ class CausalBody(nn.Module):
         given = inputs.to(self.dtype) if self.fixed else inputs
         out = self.body(inputs_embeds=given, past_key_values=state, use_cache=state is not None)
         return out.last_hidden_state.to(inputs.dtype), state
+
+    def read(self, ids: Tensor) -> Tensor:
+        """ids [M, T], padded on the right -> hidden [M, T, H]: the causal mask alone keeps padding out of what stands before it."""
+        return self.body(input_ids=ids, use_cache=False).last_hidden_state
 
     def fingerprint(self) -> str:
         """sha256 over the first values of every weight that stays as it is."""
@@ -97,12 +103,12 @@ def small_llama(width: int, layers: int, heads: int, dropout: float) -> CausalBo
     return CausalBody(AutoModel.from_config(LlamaConfig(**sizes, **attention, **tokens)))
 
 
-def pretrained(name: str, lora_rank: int = 0) -> CausalBody:
+def pretrained(name: str, lora_rank: int = 0, words: bool = False) -> CausalBody:
     """The body of a causal LM by id or folder.  Without LoRA in float32: bf16 weights do not move at fine-tuning learning rates."""
     from transformers import AutoModel
 
     source, dtype = id_or_folder(name), "auto" if lora_rank else torch.float32
-    return CausalBody(weights.read(AutoModel, source, dtype, "prm.kind", spare=("lm_head.",)), lora_rank)
+    return CausalBody(weights.read(AutoModel, source, dtype, "prm.kind", spare=("lm_head.",)), lora_rank, words)
 
 
 def described(name: str, lora_rank: int = 0) -> CausalBody:
@@ -117,7 +123,9 @@ def _with_lora(body: nn.Module, rank: int) -> nn.Module:
     from peft import LoraConfig, get_peft_model
 
     lora = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", lora_dropout=0.0)
-    return get_peft_model(body, lora).base_model.model
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)  # peft asks transformers by the old name
+        return get_peft_model(body, lora).base_model.model
 
 
 def from_saved_config(folder: Path) -> CausalBody:

@@ -199,7 +199,7 @@ def restore(model, state: dict[str, Tensor]) -> None:
 
 
 def _fixed(model) -> set[str]:
-    return {f"backbone.{name}" for name in model.backbone.fixed} if isinstance(model, PRM) else set()
+    return {f"backbone.{name}" for name in getattr(getattr(model, "backbone", None), "fixed", ())}
 
 
 def save(model, folder: str | Path, extra: Callable[[Path], None] | None = None) -> Path:

@@ -112,10 +112,10 @@ def fit(
 def _loop(model: PRM, data: Dataset, config: TrainConfig, folder: Path | None, progress, resume: bool, extra) -> pd.DataFrame:
     """Train in place from the newest checkpoint or from the start."""
     optimizer, run = first_phase(model, config), fingerprint(data, model.config, config) if folder else ""
-    state = _restore(model, optimizer, config, folder, run, resume)
+    state = resumed(model, optimizer, config, folder, run, resume)
     train, valid = (data.rows(name) for name in ("train", "valid"))
     for epoch, part, last, micros in _updates(data, train, config, state.step):
-        if _finished(state, config):
+        if finished(state, config):
             break
         if state.step == config.unfreeze_step:
             unfreeze(model, optimizer, config)
@@ -124,7 +124,7 @@ def _loop(model: PRM, data: Dataset, config: TrainConfig, folder: Path | None, p
         state.step += 1
         due = last if config.eval_every == 0 else state.step % config.eval_every == 0
         valid_loss = evaluate(model, data, valid, config) if due and len(valid) else math.nan
-        _keep_best(state, model, valid_loss, config)
+        keep_best(state, model, valid_loss, config)
         phase = 1 + (len(optimizer.param_groups) > 1)
         row = {"step": state.step, "epoch": epoch, "phase": phase, "train_loss": loss, "valid_loss": valid_loss}
         state.history.append(row | {"lr": lr, "backbone_lr": optimizer.param_groups[-1]["lr"] if phase == 2 else 0.0})
@@ -242,7 +242,8 @@ def _updates(
                 yield epoch, i / len(whole), i + 1 == len(whole), micros
 
 
-def _keep_best(state: TrainState, model: PRM, valid_loss: float, config: TrainConfig) -> None:
+def keep_best(state: TrainState, model: PRM, valid_loss: float, config: TrainConfig) -> None:
+    """Weights at the lowest valid loss so far, and how many evaluations were no better since."""
     if valid_loss < state.best_loss:
         state.best_loss, state.waited = valid_loss, 0
         state.best = {k: v.detach().cpu().clone() for k, v in learned(model).items()}
@@ -250,11 +251,13 @@ def _keep_best(state: TrainState, model: PRM, valid_loss: float, config: TrainCo
         state.waited += 1
 
 
-def _finished(state: TrainState, config: TrainConfig) -> bool:
+def finished(state: TrainState, config: TrainConfig) -> bool:
+    """Whether the training stops early."""
     return 0 < config.patience <= state.waited
 
 
-def _restore(model, optimizer, config: TrainConfig, folder: Path | None, run: str, resume: bool) -> TrainState:
+def resumed(model, optimizer, config: TrainConfig, folder: Path | None, run: str, resume: bool) -> TrainState:
+    """Where the newest checkpoint of that run stands, its weights in model and optimizer; a fresh state without one."""
     if folder and not resume:
         checkpoints.clear(folder)
     path = checkpoints.newest(folder, run) if folder else None

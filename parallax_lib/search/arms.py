@@ -16,13 +16,16 @@ import pandas as pd
 
 from parallax_lib.core.config import Params
 from parallax_lib.core.errors import UserError
-from parallax_lib.search.choosers import CHECKS, CHOOSERS, Chooser, by_count, choose, named
+from parallax_lib.search import choosers as table
+from parallax_lib.search.choosers import CHECKS, CHOOSERS, READ, Chooser, by_count, choose, named
 from parallax_lib.verdict.reasons import REASONS, UNKNOWN
 
 ENDED = ("crash", "timeout", "memory_limit", "process_limit", "output_limit", "incomplete", "cuda_error")
 TOLD = ("compile_error", "compile_limit", *ENDED, "race")
 SPENT = ("prefill_tokens", "latent_steps", "prm_calls", "decode_tokens", "cost")
 AT_COST = "@cost"  # marks a method held to the guided method's mean cost
+POOL, SAMPLED = "pool", "sampled_pool"  # programs of latents under noise; of unperturbed ones, decoded by sampling
+OF_SAMPLED = "sampled"  # a method of this name, or with it before a colon, chooses from the sampled pool
 Policy = Literal["original", "random", "guided"]
 
 
@@ -45,16 +48,30 @@ LIVE = {
     "guided": Live("guided"),
     "redecode": Live("original", redecode=True),
 }
-# Every method by name, in the order of tables and figures.  A function among them chooses from the pool of `search.samples` programs.
+# Every method by name, in the order of tables and figures.  A function among them chooses from the pool of `search.samples` programs,
+# or by its name from that of `search.sampled`.
 ARMS: dict[str, Live | Chooser] = LIVE | {name: chooser for name, chooser in CHOOSERS.items() if name not in LIVE}
-RANKED = "guided_filter"  # the PRM guides its repair rounds
+OF_LATENTS = (table.guided_filter, table.guided_agreeing, table.prior_corrected)  # a task's sampled programs have one trajectory
+ARMS[OF_SAMPLED] = table.unguided  # the first sampled program
+ARMS |= {f"{OF_SAMPLED}:{each.__name__}": each for each in table.SEVERAL if each not in OF_LATENTS}
+RANKED = "guided_filter"
+BY_SCORE = (RANKED, "guided_agreeing")  # they need the scores of the pool's trajectories, and the PRM guides their repair rounds
 
 
-def of_pool(arms: Iterable[str | Chooser] = ()) -> dict[str, Chooser]:
-    """Those of the methods (none named: of all) that choose from the pool, by name and in the order of `ARMS`; own functions last."""
-    pool = {name: arm for name, arm in ARMS.items() if not isinstance(arm, Live)}
+def of_pool(arms: Iterable[str | Chooser] = (), which: str = POOL) -> dict[str, Chooser]:
+    """Those of the methods (none named: of all) that choose from a pool, by name and in the order of `ARMS`; own functions last.
+
+    which: POOL, from which functions of one's own choose too, or SAMPLED.
+    """
+    pool = {name: arm for name, arm in ARMS.items() if not isinstance(arm, Live) and pool_of(name) == which}
     asked = list(arms) or list(pool)
-    return named([*(name for name in pool if name in asked), *(each for each in asked if callable(each))], pool)
+    own = [each for each in asked if callable(each) and which == POOL]
+    return named([*(name for name in pool if name in asked), *own], pool)
+
+
+def pool_of(arm: str) -> str:
+    """The pool that a method of this name chooses from."""
+    return SAMPLED if arm.split(AT_COST)[0].split(":")[0] == OF_SAMPLED else POOL
 
 
 def live(arms: Iterable[str] = ()) -> list[str]:
@@ -66,9 +83,16 @@ def live(arms: Iterable[str] = ()) -> list[str]:
 def check(params: Params) -> None:
     """UserError, in one line, if `search.arms` names one that cannot be made."""
     s = params.search
-    if RANKED in s.arms and (s.choose != "trajectories" or "guided" not in s.arms or s.samples < s.branches or s.margin):
+    ranked = next((name for name in BY_SCORE if name in s.arms), "")
+    if ranked and (s.choose != "trajectories" or "guided" not in s.arms or s.samples < s.branches or s.margin):
         needed = "the arm guided, search.choose trajectories, search.samples of at least search.branches and no margin"
-        raise UserError(f"search.arms: {RANKED} needs {needed}; set them, or leave it out")
+        raise UserError(f"search.arms: {ranked} needs {needed}; set them, or leave it out")
+    sampled = next((name for name in s.arms if pool_of(name) == SAMPLED), "")
+    if sampled and not s.sampled:
+        raise UserError(f"search.arms: {sampled} needs search.sampled of at least 1; set it, or leave the arm out")
+    made = next((name for name in s.arms if ARMS.get(name) in table.BY_MADE), "")
+    if made and not params.validation.agree:
+        raise UserError(f"search.arms: {made} needs validation.agree: true; set it, or leave the arm out")
 
 
 def derive(results: pd.DataFrame, arms: Iterable[str | Chooser] = ()) -> pd.DataFrame:
@@ -80,12 +104,13 @@ def derive(results: pd.DataFrame, arms: Iterable[str | Chooser] = ()) -> pd.Data
     """
     arms = list(arms)
     results = results.assign(repair=0, compiles=0, validator_runs=0, looked_at=1)
-    pool, affordable = results[results["arm"] == "pool"], equal_cost(results)
-    looks, choosers = pool_looks(pool, results), of_pool(arms)
     parts = [results[results["arm"].isin(live(arms))]]
-    parts += [_taken(pool, looks, chooser, name) for name, chooser in choosers.items()]
-    in_order = {name: chooser for name, chooser in choosers.items() if affordable and not chooser(looks).before}
-    parts += [_taken(pool, looks, chooser, name + AT_COST, affordable) for name, chooser in in_order.items()]
+    for which in (POOL, SAMPLED):
+        pool, affordable = results[results["arm"] == which], equal_cost(results, which)
+        looks, choosers = pool_looks(pool, results), of_pool(arms, which) if which == POOL or len(pool) else {}
+        parts += [_taken(pool, looks, chooser, name) for name, chooser in choosers.items()]
+        in_order = {name: chooser for name, chooser in choosers.items() if affordable and not chooser(looks).before and name != OF_SAMPLED}
+        parts += [_taken(pool, looks, chooser, name + AT_COST, affordable) for name, chooser in in_order.items()]
     return pd.concat([parts[0], *(part for part in parts[1:] if len(part))], ignore_index=True)
 
 
@@ -104,11 +129,15 @@ def pool_looks(pool: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
         chance=pool["sample"] == 1,
         score=score,
         suited=pool.get("suited", absent),
+        agrees=pool.get("agrees", absent),
+        printed=pool.get("printed", absent),
+        prior=pool.get("prior", absent),
         prompt=pool["prefill_tokens"],
         latent_steps=pool.get("latent_steps", 0),
         think_cost=pool["cost"] - pool["prefill_tokens"] - pool["decode_tokens"],
         prm_calls=(paid["prm_calls"] / scored).where(score.notna(), 0).round().astype(int),
         score_cost=(paid["scoring"] / scored).where(score.notna(), 0),
+        **{name: pool[name] for name in READ if name in pool},
     )
 
 
@@ -124,7 +153,8 @@ def counted(pool: pd.DataFrame, results: pd.DataFrame, least: int = 1, arms: Ite
 
     results: rows of the guided method of the same tasks.
     """
-    found = by_count(pool_looks(pool, results), of_pool(arms), least)
+    which = SAMPLED if len(pool) and (pool["arm"] == SAMPLED).all() else POOL
+    found = by_count(pool_looks(pool, results), of_pool(arms, which), least)
     return pool.reset_index(drop=True).loc[found.index].assign(**found.drop(columns="group")).reset_index(drop=True)
 
 
@@ -133,9 +163,9 @@ def drawn(pool: pd.DataFrame) -> pd.DataFrame:
     return pool[pool["sample"] > 0]
 
 
-def equal_cost(results: pd.DataFrame) -> int:
+def equal_cost(results: pd.DataFrame, which: str = POOL) -> int:
     """Most programs of a pool whose mean cost is within the guided method's, at least 1; 0 without guided rows or pool."""
-    guided, pool = (results[results["arm"] == arm] for arm in ("guided", "pool"))
+    guided, pool = (results[results["arm"] == arm] for arm in ("guided", which))
     if guided.empty or pool.empty:
         return 0
     costs = [pool_cost(pool[pool["sample"] <= i]) for i in sorted(pool["sample"].unique())]

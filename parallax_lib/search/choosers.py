@@ -9,8 +9,13 @@ row a program, its index 0..n-1, and the columns
     place         order in which the programs were drawn; 0 is the unperturbed one
     chance        true for the program of each group that a random pick takes
     level, reason, validated, mean_logprob, score, suited     NaN where a program has none
+    agrees, printed               of its runs on inputs made for its task: 1 where it prints what the source program prints, 0 where
+                                  not, NaN where nobody knows; a digest of what it prints.  A table without them has no such runs
     latent_steps, prm_calls, think_cost, score_cost           of its trajectory; costs in tokens of the translator
     decode_tokens, prompt                                     of its answer, and of the prompt, which a group pays once
+    score_plan, score_program                                 optional: by PRMs that read text, NaN where one has read nothing
+    cost_plan, cost_program                                   optional: of that reading, in tokens of the translator
+    prior                                                     of its plan (`search.plan_prior`); a table may lack it
 
 **Ties have one rule**: of programs that look alike to a chooser the one that it has written first is taken, and of trajectories that
 look alike the one that was drawn first is written first.
@@ -31,6 +36,7 @@ from parallax_lib.verdict.reasons import BY_ITS_RUNS, UNKNOWN
 CHECKS = {"compiles": 1, "validator_runs": 2}  # level from which a check is made: there is a program; it compiles
 THINKING = ("latent_steps", "think_cost")
 SCORING = ("prm_calls", "score_cost")
+READ = ("score_plan", "score_program", "cost_plan", "cost_program")  # columns that `score-text` adds
 
 
 class Choice(NamedTuple):
@@ -42,6 +48,10 @@ class Choice(NamedTuple):
     until: none is written after one of these.
     better: of what was written the highest is taken, by the first series, then by the next.
     checks: of `CHECKS`, what is done to every program that is written, and counted.
+    reading: what a PRM's reading costs, of each trajectory that is made before, else of each program that is written.
+    vote: a label of each program, NaN for none: of what was written, those of the most frequent label come before the `better` ones.
+    made: every written program that survives is run once more, on inputs made for its task: "vote"; "source": the source program too,
+    which is one more compile and one more run for each group.
     """
 
     before: Literal["", "trajectories", "scores"] = ""
@@ -50,6 +60,9 @@ class Choice(NamedTuple):
     until: pd.Series | None = None
     better: Sequence[pd.Series] = ()
     checks: tuple[str, ...] = ()
+    reading: pd.Series | None = None
+    vote: pd.Series | None = None
+    made: Literal["", "vote", "source"] = ""
 
 
 Chooser = Callable[[pd.DataFrame], Choice]
@@ -69,6 +82,21 @@ def survives(looks: pd.DataFrame) -> pd.Series:
     wrong program is not known, and it passes here.
     """
     return (looks["level"] >= 3) & ~looks["reason"].isin(BY_ITS_RUNS)
+
+
+def agrees(looks: pd.DataFrame) -> pd.Series:
+    """Which programs print what their task's source program prints, on inputs made for it."""
+    return survives(looks) & (_made(looks, "agrees") == 1)
+
+
+def known_made(looks: pd.DataFrame, value: pd.Series | float = 0.0) -> pd.Series:
+    """`value` where the table tells of runs on made inputs, else NaN: choosers that need them find nothing to choose from."""
+    there = _made(looks, "agrees").notna().any() or _made(looks, "printed").notna().any()
+    return pd.Series(value if there else float("nan"), index=looks.index)
+
+
+def _made(looks: pd.DataFrame, name: str) -> pd.Series:
+    return looks[name] if name in looks else pd.Series(float("nan"), index=looks.index)
 
 
 def known_best(looks: pd.DataFrame) -> pd.Series:
@@ -110,6 +138,12 @@ def best_of_n(looks: pd.DataFrame) -> Choice:
     return Choice(better=[looks["mean_logprob"]])
 
 
+def prior_corrected(looks: pd.DataFrame) -> Choice:
+    """The program whose mean log-probability is highest above that of other tasks' programs with its plan (`search.plan_prior`)."""
+    gain = looks["mean_logprob"] - looks["prior"] if "prior" in looks else pd.Series(float("nan"), index=looks.index)
+    return Choice(first=gain.where(gain.isna(), 0.0), better=[gain])
+
+
 def compile_filter(looks: pd.DataFrame) -> Choice:
     """The likeliest that compiles, or where none does the likeliest."""
     return Choice(better=[compiles(looks), looks["mean_logprob"]], checks=("compiles",))
@@ -130,13 +164,57 @@ def guided_filter(looks: pd.DataFrame) -> Choice:
     return first_survivor(looks)._replace(before="scores", first=looks["score"])
 
 
+def majority(looks: pd.DataFrame) -> Choice:
+    """All are written and run; the likeliest of the largest group of survivors that print the same on inputs made for the task."""
+    label = _made(looks, "printed").where(survives(looks))
+    return Choice(first=known_made(looks), better=[survives(looks), looks["mean_logprob"]], checks=tuple(CHECKS), vote=label, made="vote")
+
+
+def agreement_filter(looks: pd.DataFrame) -> Choice:
+    """All are written and run; the likeliest that prints what the source program prints, or where none does that survives."""
+    better = [agrees(looks), survives(looks), looks["mean_logprob"]]
+    return Choice(first=known_made(looks), better=better, checks=tuple(CHECKS), made="source")
+
+
+def first_agreeing(looks: pd.DataFrame) -> Choice:
+    """Programs are written as drawn, and the first that prints what the source program prints ends it; else the first survivor."""
+    better = [agrees(looks), survives(looks)]
+    return Choice(first=known_made(looks), until=agrees(looks), better=better, checks=tuple(CHECKS), made="source")
+
+
+def guided_agreeing(looks: pd.DataFrame) -> Choice:
+    """`first_agreeing` in the order of the PRM's scores."""
+    return first_agreeing(looks)._replace(before="scores", first=known_made(looks, looks["score"]))
+
+
 def oracle(looks: pd.DataFrame) -> Choice:
     """A validated program if there is one, else one that nobody could judge; the likeliest of these.  It is the ceiling."""
     return Choice(better=[known_best(looks), looks["mean_logprob"]], checks=tuple(CHECKS))
 
 
-ONE = (unguided, random, guided, untrained_rule)
-SEVERAL = (best_of_n, compile_filter, execution_filter, first_survivor, guided_filter, oracle)
+# choosers by PRMs that read text
+
+
+def plan_prm(looks: pd.DataFrame) -> Choice:
+    """The trajectory whose decoded tokens a PRM that reads them scores highest."""
+    return Choice("trajectories", told(looks, "score_plan"), most=1, reading=told(looks, "cost_plan"))
+
+
+def program_prm(looks: pd.DataFrame) -> Choice:
+    """All are written and none is run; the program that a PRM which reads it scores highest."""
+    score = told(looks, "score_program")
+    known = score.groupby(looks["group"]).transform("count") > 0
+    return Choice(first=known.map({True: 0.0, False: float("nan")}), better=[score], reading=told(looks, "cost_program"))
+
+
+def told(looks: pd.DataFrame, column: str) -> pd.Series:
+    """[n] an optional column; NaN without it."""
+    return looks[column] if column in looks else pd.Series(float("nan"), index=looks.index)
+
+
+ONE = (unguided, random, guided, untrained_rule, plan_prm)
+BY_MADE = (majority, agreement_filter, first_agreeing, guided_agreeing)  # they need runs on made inputs: `validation.agree`
+SEVERAL = (best_of_n, prior_corrected, compile_filter, execution_filter, first_survivor, guided_filter, *BY_MADE, oracle, program_prm)
 CHOOSERS: dict[str, Chooser] = {chooser.__name__: chooser for chooser in (*ONE, *SEVERAL)}
 FILTERS = ("execution_filter", "first_survivor", "guided_filter")  # they run what they have written, and see no reference
 
@@ -159,11 +237,14 @@ def choose(looks: pd.DataFrame, chooser: Chooser, most: int | None = None) -> pd
     """
     how = chooser(looks)
     first = 0 if how.first is None else how.first
-    rows = looks.assign(_first=first, _stop=False if how.until is None else how.until, **{f"_{i}": v for i, v in enumerate(how.better)})
+    rows = looks.assign(_reading=0.0 if how.reading is None else how.reading.fillna(0))
+    rows = rows.assign(_first=first, _stop=False if how.until is None else how.until, **{f"_{i}": v for i, v in enumerate(how.better)})
+    rows = rows.assign(_again=survives(looks) & bool(how.made), _vote=float("nan") if how.vote is None else how.vote)
     rows = rows.dropna(subset="_first").sort_values(["group", "_first", "place"], ascending=[True, False, True])
     written = rows[_written(rows, how.most, most)]
-    worth = [f"_{i}" for i in range(len(how.better))]
-    best = written.assign(_turn=range(len(written))).sort_values(
+    worth = ["_votes", *(f"_{i}" for i in range(len(how.better)))]
+    votes = written.groupby(["group", "_vote"])["place"].transform("size").fillna(0)
+    best = written.assign(_turn=range(len(written)), _votes=votes).sort_values(
         ["group", *worth, "_turn"], ascending=[True, *[False] * len(worth), True], na_position="last"
     )
     taken = best.drop_duplicates("group")[["group"]]
@@ -181,11 +262,14 @@ def _written(rows: pd.DataFrame, *limits: int | None) -> pd.Series:
 def _spent(trajectory: pd.DataFrame, written: pd.DataFrame, how: Choice) -> pd.DataFrame:
     """Costs of each group: of the trajectories that were made (and scored), and of the programs that were written."""
     scored = 1 if how.before == "scores" else 0
-    thinking = trajectory.assign(**{name: scored * trajectory[name] for name in SCORING}).groupby("group")[[*THINKING, *SCORING]].sum()
+    thinking = trajectory.assign(**{name: scored * trajectory[name] for name in SCORING})
+    thinking = thinking.groupby("group")[[*THINKING, *SCORING, "_reading"]].sum()
     done = {name: (written["level"] >= least) & (name in how.checks) for name, least in CHECKS.items()}
     groups = written.assign(**done).groupby("group")
     spent = groups[["decode_tokens", *CHECKS]].sum()
-    cost = groups["prompt"].first() + thinking["think_cost"] + thinking["score_cost"] + spent["decode_tokens"]
+    spent["validator_runs"] += groups["_again"].sum()
+    spent[list(CHECKS)] += int(how.made == "source")
+    cost = groups["prompt"].first() + thinking["think_cost"] + thinking["score_cost"] + thinking["_reading"] + spent["decode_tokens"]
     return thinking[["latent_steps", "prm_calls"]].join(spent).assign(cost=cost, looked_at=groups.size())
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from parallax_lib.core import fingerprint, tables
-from parallax_lib.core.config import Params, Search, check, dump
+from parallax_lib.core.config import Decode, Params, Search, check, dump
 from parallax_lib.core.progress import Inside, unheard
 from parallax_lib.core.source import source_digest
 from parallax_lib.core.storage import derive_seed
@@ -49,14 +49,19 @@ class Row:
     @property
     def live(self) -> arms.Live:
         """How a program of this method is written: a pool's, or a repair of what a method took from one, as its sample was drawn."""
-        if self.arm == "pool":
+        if self.arm == arms.POOL:
             return arms.Live("random" if self.sample else "original", self.sample)
         own = arms.ARMS.get(self.arm)
-        return own if isinstance(own, arms.Live) else arms.Live("guided" if self.arm == arms.RANKED else "original", self.sample)
+        return own if isinstance(own, arms.Live) else arms.Live("guided" if self.arm in arms.BY_SCORE else "original", self.sample)
 
     @property
     def policy(self) -> arms.Policy:
         return self.live.policy
+
+    @property
+    def sampled(self) -> bool:
+        """Whether it is a program of the sampled pool: unperturbed latents, decoded with draws of its own."""
+        return self.arm == arms.SAMPLED
 
     @property
     def draw(self) -> int:
@@ -73,7 +78,9 @@ class Row:
 
     def decode_draw(self, slot: int, choose: str) -> int:
         """Seed of the decoding's draws: one for each trajectory, so that the pool's programs differ, and guided's is one of them.
-        The re-decode control's is its own."""
+        The re-decode control's is its own, and so is each sampled program's."""
+        if self.sampled:
+            return derive_seed(self.seed, self.task.id, self.arm, "decode", self.sample)
         if self.live.redecode:
             return derive_seed(self.seed, self.task.id, self.arm, "decode", *([self.round] if self.round else []))
         return derive_seed(self.slot_draw(slot, choose), "decode")
@@ -90,18 +97,29 @@ class Row:
     @property
     def program(self) -> tuple:
         """Rows with equal values are the same program: it is written once."""
-        return *self.prompt, self.seed, self.policy, self.draw, self.arm if self.live.redecode else ""
+        own = (self.arm, self.sample) if self.sampled else self.arm if self.live.redecode else ""
+        return *self.prompt, self.seed, self.policy, self.draw, own
+
+    def heat(self, decode: Decode) -> float:
+        """Temperature at which it is decoded."""
+        if self.sampled:
+            return decode.sample_temperature
+        return decode.redecode_temperature if self.live.redecode else decode.temperature
 
 
 def plan_rows(tasks: Sequence[Task], params: Params) -> list[Row]:
-    """Every program that the methods need; the pool reuses the unguided and the random program as its first two."""
+    """Every program that the methods need; the pool reuses the unguided and the random program as its first two.
+
+    Those of the sampled pool come last: what was written before they were asked for is grouped, and kept, as it was.
+    """
     rows = []
     for seed in params.search.seeds:
         for task in tasks:
             rows += [Row(task, arm, 0, seed) for arm in arms.live(params.search.arms)]
             if arms.of_pool(params.search.arms):
-                rows += [Row(task, "pool", i, seed) for i in range(params.search.samples)]
-    return rows
+                rows += [Row(task, arms.POOL, i, seed) for i in range(params.search.samples)]
+    sampled = range(params.search.sampled if arms.of_pool(params.search.arms, arms.SAMPLED) else 0)
+    return rows + [Row(task, arms.SAMPLED, i, seed) for seed in params.search.seeds for task in tasks for i in sampled]
 
 
 def grouped(rows: Sequence[Row], size: int, params: Params) -> list[list[Row]]:
@@ -129,14 +147,16 @@ def thinking_rows(rows: Sequence[Row], params: Params) -> int:
     return sum({r.program: slots(r, params.search) for r in rows}.values())
 
 
-def recipe(params: Params) -> dict:
-    """The settings that can change a program, and no others: a translation is kept while these are the same."""
+def recipe(params: Params, sampled: bool = False) -> dict:
+    """The settings that can change a program, of the sampled pool or not, and no others: a translation is kept while these are the same."""
     values = dump(params)
+    heat = {"sample_temperature": values["decode"].pop("sample_temperature")}
     choice = {name: values["search"][name] for name in ("branches", "choose", "margin", "lookahead", "beam")}
     values["decode"].pop("max_prompt")  # which tasks, not how
     drawn = {"draws": "by trajectory"} if params.decode.temperature else {}  # they were all one stream once
     marks = {"weights": found} if (found := fingerprint.weights(params)) else {}
     marks |= {"pool": "scored"} if scores_pool(params) else {}  # it was not once
+    marks |= heat if sampled else {}
     return {name: values[name] for name in ("translator", "latent", "decode")} | {"search": choice} | drawn | marks
 
 
@@ -211,7 +231,7 @@ def _write(translator: Translator, models: Sequence, rows: Sequence[Row], params
     state = engine.prefill(translator, ids)
     inside("latent steps", 0, 0, "", f"{thinking_rows(rows, params)} trajectories")
     trajectory, read, slot = think_rows(translator, models, rows, state, index, params)
-    heat = [params.decode.redecode_temperature if r.live.redecode else params.decode.temperature for r in rows]
+    heat = [r.heat(params.decode) for r in rows]
     seeds = [r.decode_draw(s, params.search.choose) for r, s in zip(rows, slot, strict=True)]
     most = [token_limit(len(row), params) for row in ask(translator, [r.task for r in order])]  # of the task, not of a repair's prompt
     limits, tasks = [most[i] for i in index], [row.task for row in rows]
@@ -271,7 +291,7 @@ def start_scorer(models: Sequence, rows: int, pooled: torch.Tensor, align: align
 def ask_row(translator: Translator, row: Row) -> list[int]:
     """Prompt token ids of a row: the task, and in a repair round the failed attempt and what is told of it."""
     task = row.task
-    return prompts.prompt_tokens(translator.tokenizer, task.source, task.target, task.source_code, row.past)
+    return prompts.prompt_tokens(translator.tokenizer, task.source, task.target, task.source_code, row.past, translator.prompt)
 
 
 def translate_item(item: dict, shrink: int = 1) -> list[dict]:
@@ -291,8 +311,11 @@ def translate_item(item: dict, shrink: int = 1) -> list[dict]:
 
 
 def _result(row: Row, answer: dict, params: Params, weights: Sequence[float]) -> dict:
-    """`cost` counts in tokens that the translator forwards; a call of a PRM is its weight of one: their parameters' ratio."""
-    fed, calls = thinking_cost(row, params)
+    """`cost` counts in tokens that the translator forwards; a call of a PRM is its weight of one: their parameters' ratio.
+
+    All programs of the sampled pool have the same latents: the first one pays for them.
+    """
+    fed, calls = (0, 0) if row.sampled and row.sample else thinking_cost(row, params)
     spent = {"latent_steps": fed, "prm_calls": calls * len(weights), "decode_tokens": answer["tokens"]}
     who = {"task": row.task.id, "kernel": row.task.kernel.name, "family": row.task.kernel.family, "direction": row.task.direction}
     who |= {"seed": row.seed, "arm": row.arm, "sample": row.sample, "attempt": row.round}

@@ -65,7 +65,8 @@ def chunk_keys(tasks: list[Task], params: Params) -> list[str]:
 
 def _unusual(params: Params) -> list:
     """Settings of decoding that can change a program, where they are not the defaults: names are the old ones where they are."""
-    said = [(params.decode, name) for name in ("temperature", "max_new_tokens")] + [(params.translator, "dtype")]
+    said = [(params.decode, name) for name in ("temperature", "max_new_tokens", "opening")]
+    said += [(params.translator, name) for name in ("dtype", "prompt")]
     return [[name, getattr(part, name)] for part, name in said if getattr(part, name) != type(part).model_fields[name].default]
 
 
@@ -105,7 +106,7 @@ def too_long(tasks: list[Task], params: Params) -> dict[str, int]:
     for task in tasks:
         if len(task.source_code.encode()) + 1000 > most:  # else no need to count: a token is a byte at least
             tokenizer = load_tokenizer(params.translator)
-            tokens = len(prompts.prompt_tokens(tokenizer, task.source, task.target, task.source_code))
+            tokens = len(prompts.prompt_tokens(tokenizer, task.source, task.target, task.source_code, None, params.translator.prompt))
             if tokens > most:
                 out[task.id] = tokens
     return out
@@ -118,7 +119,8 @@ def has_room(task: Task, params: Params, past: tuple[str, str]) -> bool:
         return True  # no need to count
     tokenizer = load_tokenizer(params.translator)
     asked, whole = (
-        len(prompts.prompt_tokens(tokenizer, task.source, task.target, task.source_code, before)) for before in (None, past)
+        len(prompts.prompt_tokens(tokenizer, task.source, task.target, task.source_code, before, params.translator.prompt))
+        for before in (None, past)
     )
     return whole + token_limit(asked, params) <= _positions(params)
 
@@ -138,7 +140,7 @@ def none_left(params: Params) -> str:
 
 def ask(translator: Translator, tasks: list[Task]) -> list[list[int]]:
     """Prompt token ids of each task."""
-    return [prompts.prompt_tokens(translator.tokenizer, t.source, t.target, t.source_code) for t in tasks]
+    return [prompts.prompt_tokens(translator.tokenizer, t.source, t.target, t.source_code, None, translator.prompt) for t in tasks]
 
 
 @torch.inference_mode()
@@ -146,7 +148,7 @@ def prompt_states(translator: Translator, rows: pd.DataFrame, batch: int = 16) -
     """Mean state of each row's prompt, float32 [n, D]; rows need task, direction, source_code."""
     asked = rows.drop_duplicates(["task", "source_code"])
     ids = [
-        prompts.prompt_tokens(translator.tokenizer, *direction.split("-"), source)
+        prompts.prompt_tokens(translator.tokenizer, *direction.split("-"), source, None, translator.prompt)
         for direction, source in zip(asked["direction"], asked["source_code"], strict=True)
     ]
     parts = [engine.prefill(translator, ids[i : i + batch]).pooled for i in range(0, len(ids), batch)]
@@ -174,23 +176,24 @@ def write_answers(
     def decoded(tokens: int, most: int, ended: int) -> None:
         inside("decode", tokens, most, "tokens", f"{ended}/{len(ids)} programs ended", most=True)
 
-    start = prompts.tokens(translator.tokenizer, prompts.OPENING)
+    opening = prompts.STARTS[params.decode.opening]
     limits = limits or [token_limit(len(row), params) for row in ids]
     answers = decoding.decode(
         translator,
         trajectory.state,
         ids,
-        start,
+        prompts.tokens(translator.tokenizer, opening) if opening else [],
         limits=limits,
         temperatures=temperatures,
         seeds=seeds,
         draft=params.decode.draft,
         progress=decoded,
+        opened=params.decode.opening == "fence",
     )
     rows = []
     whole = [not task.asks_function for task in tasks] or [True] * len(answers)
     for answer, plan, needs_main in zip(answers, trajectory.tokens, whole, strict=True):
-        text = prompts.OPENING + translator.tokenizer.decode(answer.tokens, skip_special_tokens=True)
+        text = opening + translator.tokenizer.decode(answer.tokens, skip_special_tokens=True)
         rows.append(
             {
                 "plan": " ".join(plan),

@@ -95,8 +95,12 @@ def tour_task(run: Run, rows: pd.DataFrame | None = None) -> Task:
 
 
 def chosen_tasks(run: Run, pool: list[Task]) -> list[Task]:
-    """The tasks of the pool that a run collects live."""
-    c = run.params.collect
+    """The tasks of the pool that a run collects live: those of `collect.splits`, all without it."""
+    c, suite = run.params.collect, run.params.suite
+    if c.splits:
+        pool = [t for t in pool if split_of(t.kernel.family, suite, generator.SEEN_FAMILIES) in c.splits]
+    if not pool:
+        raise UserError(f"collect.splits: the suite has no task of {', '.join(c.splits)}; change suite.kinds or the split")
     return spread(pool, c.limit, run.params.seed, c.per_direction)
 
 

@@ -27,7 +27,7 @@ from parallax_lib.prm import labels as reward_labels
 from parallax_lib.prm import model as prm_model
 from parallax_lib.prm.parallel_training import Material, each
 from parallax_lib.search import methods
-from parallax_lib.search.choosers import CHECKS, CHOOSERS, FILTERS, Chooser, by_count, choose, named
+from parallax_lib.search.choosers import CHECKS, CHOOSERS, FILTERS, READ, Chooser, by_count, choose, named
 from parallax_lib.search.untrained_rule import suited
 from parallax_lib.study.prm_registry import INDEX, folder_of, write_families
 from parallax_lib.study.run import Run
@@ -164,6 +164,7 @@ def looks(rows: pd.DataFrame, score: np.ndarray, seed: int = 0, steps: int = 0) 
         score_cost=0.0,
         decode_tokens=known["tokens"] if "tokens" in known else 0,
         prompt=0,
+        **{name: known[name] for name in READ if name in known},
     )
 
 

@@ -42,7 +42,7 @@ def load(params: Params, say: Callable[[str], None] | None = None) -> tuple[pd.D
     rows, vectors, reports = _read(*named, _width(params), changed)
     for report in reports if say else ():
         say(report.text())
-    rows = rows.assign(split=_splits(rows, params), reward=_rewards(rows, params.reward.spec))
+    rows = rows.assign(split=_splits(rows, params), reward=rewards_of(rows, params.reward.spec))
     refuse_shared(rows, params)
     return rows, vectors
 
@@ -116,7 +116,7 @@ def _splits(rows: pd.DataFrame, params: Params) -> pd.Series:
     return split
 
 
-def _rewards(rows: pd.DataFrame, spec: str) -> pd.Series:
+def rewards_of(rows: pd.DataFrame, spec: str) -> pd.Series:
     """The reward that a row tells, else that of its verdict; NaN where it tells none."""
     if {"level", "reason"} <= set(rows):
         return labels.rewards(rows, spec)

@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 
 from parallax_lib.analysis import branch_selection, comparisons, metrics
+from parallax_lib.analysis import frontier as frontiers
 from parallax_lib.prm import labels
-from parallax_lib.search import arms, rollouts
+from parallax_lib.search import arms, choosers, plan_prior, rollouts
 from parallax_lib.study import (
     agreement,
     collection,
@@ -23,6 +24,7 @@ from parallax_lib.study import (
     inference_files,
     prm_data,
     prm_registry,
+    source_runs,
     training,
     training_ablations,
 )
@@ -141,14 +143,28 @@ def judge(run: Run) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
         return run.table("results"), run.table("pool"), run.table("repairs")
     translations = run.table("translations")
     tasks = collection.tasks_of(run, translations)
-    judged = judge_frame(run, translations, tasks)
+    judged = source_runs.with_agreement(run, judge_frame(run, translations, tasks), tasks)
     inference_files.write_outputs(run, judged)
-    pool = run.keep("pool", judged[judged["arm"] == "pool"])
+    if choosers.prior_corrected.__name__ in run.params.search.arms:
+        found = run.table("rollouts")
+        other = (found["split"] == "train") & ~found["family"].isin(judged["family"])  # nothing of a tested family
+        judged = judged.assign(prior=plan_prior.prior(judged, found[other]))
+    pool = run.keep("pool", judged[judged["arm"] == arms.POOL])
+    if run.params.search.sampled:
+        run.keep("sampled_pool", judged[judged["arm"] == arms.SAMPLED])
     results = run.keep("results", arms.derive(judged, run.params.search.arms))
     run.keep("arms", metrics.arm_table(results))
     run.keep("paired", inference.paired_table(results))
     rounds = run.keep("rounds", inference.repair_rounds(run, results, tasks))
     return results, pool, run.keep("repairs", metrics.arm_table(rounds))
+
+
+def frontier(run: Run) -> pd.DataFrame:
+    """What every method validates, compiles, runs and forwards for each number of programs (`analysis.frontier.table`), from stage 05's
+    tables; repair rounds are in it where they were made for every task."""
+    pools = [run.table(name) for name in ("pool", "sampled_pool") if run.has(name)]
+    rounds = run.table("rounds") if run.has("rounds") else None
+    return run.keep("frontier", frontiers.table(frontiers.rows(run.table("results"), *pools, rounds=rounds)))
 
 
 def compare(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -13,6 +13,7 @@ import torch
 
 from parallax_lib.core.config import Latent
 from parallax_lib.core.tables import find
+from parallax_lib.tasks import plans, prompts
 from parallax_lib.translator.language_model import Translator
 
 Align = Callable[[torch.Tensor], torch.Tensor]
@@ -47,7 +48,18 @@ def ridge(translator: Translator, params: Latent) -> Align:
     return align
 
 
-ALIGNMENTS = {"soft": soft, "ridge": ridge, "identity": identity}
+def token(translator: Translator, params: Latent) -> Align:
+    """The input embedding of the likeliest token: a plan that is written, not thought."""
+    return lambda h: translator.embed(translator.logits(h).argmax(-1))
+
+
+def pause(translator: Translator, params: Latent) -> Align:
+    """The input embedding of one token that says nothing, whatever the state: pause tokens (2310.02226), a control."""
+    blank = translator.embed(torch.tensor(prompts.tokens(translator.tokenizer, " " + plans.NONE)[:1], device=translator.device))
+    return lambda h: blank.expand(*h.shape[:-1], -1)
+
+
+ALIGNMENTS = {"soft": soft, "ridge": ridge, "identity": identity, "token": token, "pause": pause}
 
 
 def reader(align: Align, reads: str) -> Align:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ import torch
 from parallax_lib.translator import engine
 from parallax_lib.translator.language_model import Translator
 
+FENCE = re.compile(r"(?m)^[ \t]*```")
 LINE = 64  # tokens in which the start of a fence's line is looked for
 NGRAM = 3  # tokens that must agree before the continuation is copied
 CPU_OVERHEAD, GPU_OVERHEAD = 28, 200  # columns that cost what a forward costs besides its own (CPU: 135 M parameters)
@@ -108,6 +110,7 @@ class Stops(NamedTuple):
     ends: frozenset[int]
     fences: frozenset[int]  # every token that contains one
     text: Callable[[list[int]], str]
+    opened: bool = True  # the answer began inside a block; else the first fence opens one
 
     def __call__(self, tokens: list[int]) -> bool:
         """Whether the last of an answer's tokens ends it."""
@@ -115,16 +118,17 @@ class Stops(NamedTuple):
             return tokens[-1] in self.ends
         said = self.text(tokens[-LINE:])
         fence = said.rfind("```")
-        return not said[said.rfind("\n", 0, max(fence, 0)) + 1 : max(fence, 0)].strip()
+        first = not said[said.rfind("\n", 0, max(fence, 0)) + 1 : max(fence, 0)].strip()
+        return first and (self.opened or len(FENCE.findall(self.text(tokens))) > 1)
 
 
-def stops_of(translator: Translator) -> Stops:
-    """The stops of a model and its tokenizer."""
+def stops_of(translator: Translator, opened: bool = True) -> Stops:
+    """The stops of a model and its tokenizer; opened: an answer begins inside a code block."""
     tokenizer = translator.tokenizer
     ends = translator.model.generation_config.eos_token_id
     ends = set(ends if isinstance(ends, list) else [ends]) | {tokenizer.eos_token_id}
     fences = (i for piece, i in tokenizer.get_vocab().items() if "```" in piece)
-    return Stops(frozenset(e for e in ends if e is not None), frozenset(fences), tokenizer.decode)
+    return Stops(frozenset(e for e in ends if e is not None), frozenset(fences), tokenizer.decode, opened)
 
 
 @torch.inference_mode()
@@ -139,13 +143,13 @@ def decode(
     seeds: list[int] | None = None,
     draft: int = 10,
     progress: Callable[[int, int, int], None] | None = None,
+    opened: bool = True,
 ) -> list[Answer]:
-    """Continue every row of `state` after feeding `start`, up to `limits[b]` tokens.
+    """Continue every row of `state` after feeding `start`, up to `limits[b]` tokens; without `start` each begins with its likeliest token.
 
     prompts: what each row has read, for the look-up only.  `draft` 0 is plain decoding.  `state` is used up.
     progress(tokens, most, ended) after every forward: tokens that stand, how many they become at most, rows that have ended.
     """
-    assert start, "decode: start must hold at least one token"
     answers = [Answer() for _ in prompts]
     for token in start[:-1]:
         state = engine.step(translator, state, translator.embed(torch.full((state.rows,), token, device=translator.device)))
@@ -153,10 +157,10 @@ def decode(
     heat = torch.tensor(temperatures)
     noise = uniforms(seeds or [0] * len(prompts), temperatures, max(limits) + draft + 1)  # (B, T)
     lookups = [Lookup(p + start) for p in prompts]
-    stops = stops_of(translator)
+    stops = stops_of(translator, opened)
     fixed = overhead(translator)
     alive = list(range(len(prompts)))
-    last = [start[-1]] * len(alive)
+    last = [start[-1]] * len(alive) if start else _first(translator, state, answers)
     while alive:
         drafts = [lookups[b].draft(min(draft, limits[b] - len(answers[b].tokens) - 1)) if draft else [] for b in alive]
         drafts = trim(drafts, fixed)
@@ -173,6 +177,15 @@ def decode(
         if progress:
             progress(*_counted(answers, alive, limits))
     return answers
+
+
+def _first(translator: Translator, state: engine.State, answers: list[Answer]) -> list[int]:
+    """The likeliest first token of every row, which its answer then holds; a row that would end at once goes on."""
+    chosen, logprobs = translator.logits(state.hidden).float().log_softmax(-1).max(-1)[::-1]
+    for answer, token, logprob in zip(answers, chosen.tolist(), logprobs.tolist(), strict=True):
+        answer.tokens.append(token)
+        answer.logprob += logprob
+    return chosen.tolist()
 
 
 def _counted(answers: list[Answer], alive: list[int], limits: list[int]) -> tuple[int, int, int]:

@@ -1,14 +1,18 @@
-"""LoRA-trains a translator on forge programs to write K plan tokens, one a latent step, and then the program.
+"""LoRA-trains a translator to think a plan, one token a latent step, and then to write the program; or its controls.
 
-`python -m parallax_lib adapt --out data/adapter ...` made the adapter that ships.  Knows forge and the prompt form;
-knows no reward.  A sample is: prompt, K plan tokens, opening fence, program, closing fence, end.
+`python -m parallax_lib adapt --out data/adapter ...` made the adapter that ships.  What a sample is stands in `training_samples`.
+Knows batches, an optimiser and devices.  Knows no task and no reward.
+
+On a GPU the model's weights are bfloat16 and the optimiser steps a float32 copy of the adapter's (`Masters`).
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
+import os
 import random
 import signal
 import tempfile
@@ -17,21 +21,23 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
+from torch.utils.checkpoint import checkpoint
 
 from parallax_lib.core import hardware
-from parallax_lib.core.config import DIRECTIONS
-from parallax_lib.core.errors import UserError
-from parallax_lib.core.storage import derive_seed, writable_folder, write_json
-from parallax_lib.tasks import prompts
-from parallax_lib.tasks.synthetic import composed_patterns, finetuning_pairs, generator
-from parallax_lib.translator import models, packaged_models
+from parallax_lib.core.errors import UserError, nearest
+from parallax_lib.core.source import source_digest
+from parallax_lib.core.storage import derive_seed, digest, writable_folder, write_json
+from parallax_lib.tasks.synthetic import composed_patterns, finetuning_pairs, generator, house_style
+from parallax_lib.translator import models, packaged_models, training_samples
+from parallax_lib.translator.training_samples import IGNORE, THINKS
 
-PLAN_LENGTHS = (4, 4, 4, 4, 4, 4, 3, 6, 2, 0)  # K varies, so that K stays free at inference
-IGNORE = -100
+POSITIONS = 8192  # whose logits are in memory at once
+SAMPLES = "samples.pt"  # beside the adapter
 
 
 @dataclass(frozen=True)
@@ -45,54 +51,63 @@ class AdaptConfig:
     max_tokens: int = 2_600  # longer samples are left out
     warmup: float = 0.05
     label_noise: float = 0.3  # share of functions whose plan token is `parallel` whatever the loop needs
+    right_share: float = finetuning_pairs.RIGHT_SHARE  # of the other plan tokens; 1: no program of the corpus is wrong by its plan
     dressed: float = 0.7  # share of samples in other names and with helper functions (forge_guise)
     wide: float = 0.0  # share of samples from forge_wide: uneven bounds, bodies put together by a seed
+    styled: float = 0.0  # share of samples in other people's habits (`tasks.synthetic.house_style`)
+    thinks: str = "plan"  # of `training_samples.THINKS`: plan, pause, text, none
+    read: int = 0  # 1: plans are read from the target's text, 0: those that forge drew
+    plan_lengths: str = "4,4,4,4,4,4,3,6,2,0"  # K varies, so that K stays free at inference
+    pairs: str = ""  # JSON Lines files of further pairs, with commas between them (`python -m parallax_lib pairs`)
+    times: int = 3  # how often each of these pairs is a sample
     seed: int = 0
     minutes: float = 0.0  # 0: no time limit; else the schedule ends when the time does
     workers: int = 8
+    gpus: int = 0  # at most so many; 0: all of this machine
+    compiled: int = 0  # 1: the model's layers through torch.compile
+    prepare: int = 0  # 1: only make the samples; they are kept in --out, and the training takes them
 
 
-def sample_ids(tokenizer, seed: int, label_noise: float, dressed: float = 0.0, wide: float = 0.0) -> tuple[list[int], list[int]]:
-    """(token ids, labels) of one training sample; labels are IGNORE where nothing is learnt."""
-    rng = random.Random(seed)
-    source, target = rng.choice(DIRECTIONS).split("-")
-    dress = random.Random(f"guise {seed}").random() < dressed
-    families = composed_patterns.FAMILIES if random.Random(f"wide {seed}").random() < wide else generator.TRAIN_FAMILIES
-    pair = finetuning_pairs.training_pair(generator.sample(seed, families), source, target, rng, label_noise, dress)
-    length = rng.choice(PLAN_LENGTHS)
-    words = (*pair.plan, *["none"] * length)[:length]
-    ask = prompts.prompt_tokens(tokenizer, source, target, pair.source)
-    plan = [plan_token(tokenizer, word) for word in words]
-    fence = prompts.tokens(tokenizer, prompts.OPENING)
-    code = prompts.tokens(tokenizer, pair.target.strip() + prompts.CLOSING) + [tokenizer.eos_token_id]
-    ids = ask + plan + fence + code
-    labels = [IGNORE] * len(ask) + plan + [IGNORE] * len(fence) + code
-    return ids, labels
-
-
-def plan_token(tokenizer, word: str) -> int:
-    """A plan token is one token, with its leading space.  UserError where the tokenizer cuts it."""
-    ids = prompts.tokens(tokenizer, " " + word)
-    if len(ids) != 1:
-        raise UserError(f"adapt: --base: its tokenizer makes {len(ids)} tokens of the plan token {word!r}; take a base that has it as one")
-    return ids[0]
-
-
-def _make(job: tuple[str, int, int, tuple[float, ...]]) -> list[tuple[list[int], list[int]]]:
-    folder, start, count, shares = job
+def _make(job: tuple[str, AdaptConfig, list]) -> list[training_samples.Sample]:
+    folder, config, asked = job
     tokenizer = models.read_tokenizer(folder)
-    return [sample_ids(tokenizer, seed, *shares) for seed in range(start, start + count)]
+    return [
+        training_samples.forge_sample(tokenizer, seed, config)
+        if pair is None
+        else training_samples.pair_sample(tokenizer, pair, seed, config)
+        for seed, pair in asked
+    ]
 
 
-def corpus(folder: str, config: AdaptConfig) -> list[tuple[list[int], list[int]]]:
-    """All samples, made by `workers` processes; sample i depends on the seed and i only."""
+def corpus(folder: str, config: AdaptConfig) -> list[training_samples.Sample]:
+    """All samples, made by `workers` processes; a forge sample depends on the settings and its number only."""
     chunk = 250
     start = derive_seed("adapt", config.seed) % 10**9 * 10
-    shares = (config.label_noise, config.dressed, config.wide)
-    jobs = [(folder, start + i, min(chunk, config.samples - i), shares) for i in range(0, config.samples, chunk)]
+    asked: list[tuple[int, Any]] = [(start + i, None) for i in range(config.samples)]
+    files = training_samples.file_pairs(config.pairs.split(",")) if config.pairs else []
+    asked += [(time, pair) for time in range(config.times) for pair in files]
+    jobs = [(folder, config, asked[i : i + chunk]) for i in range(0, len(asked), chunk)]
     with get_context("spawn").Pool(config.workers, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:  # Ctrl-C is the parent's
         samples = [s for part in pool.imap(_make, jobs) for s in part]
     return [s for s in samples if len(s[0]) <= config.max_tokens]
+
+
+def kept_corpus(folder: str, config: AdaptConfig, file: Path) -> list[training_samples.Sample]:
+    """`corpus`, kept in a file and read from it while settings, code and files of pairs are those that it was made with."""
+    drawn = {k: v for k, v in asdict(config).items() if k not in ("rank", "lr", "minutes", "workers", "gpus", "compiled", "prepare")}
+    pairs = [Path(path).read_bytes() for path in config.pairs.split(",") if os.path.exists(path)]
+    made_of = digest([drawn, source_digest(corpus, house_style.program), [hashlib.sha256(text).hexdigest() for text in pairs]])
+    if file.exists():
+        found = torch.load(file, weights_only=True)
+        if found["made_of"] == made_of:
+            pieces = (found[name].split(found["lengths"].tolist()) for name in ("ids", "labels"))
+            return [(ids.tolist(), labels.tolist()) for ids, labels in zip(*pieces, strict=True)]
+    samples = corpus(folder, config)
+    flat = {name: torch.tensor([t for s in samples for t in s[i]], dtype=torch.int32) for i, name in enumerate(("ids", "labels"))}
+    part = file.with_suffix(".part")
+    torch.save(flat | {"lengths": torch.tensor([len(s[0]) for s in samples]), "made_of": made_of}, part)
+    os.replace(part, file)
+    return samples
 
 
 def batches(samples: list, tokens: int, seed: int) -> Iterator[list]:
@@ -122,13 +137,41 @@ def collate(group: list, device) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def loss_of(model, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy over labelled tokens; logits are made for those positions only."""
+    """Mean cross-entropy over labelled tokens; logits are made for those positions only, `POSITIONS` at a time, and not kept."""
     inner = model.get_base_model()
     translator = models.Translator(inner, None, "in training")
     hidden = translator.body(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
     targets = labels[:, 1:]
     at = targets != IGNORE
-    return F.cross_entropy(translator.logits(hidden[at]).float(), targets[at])
+    parts = zip(hidden[at].split(POSITIONS), targets[at].split(POSITIONS), strict=True)
+    return sum(checkpoint(_summed, translator, states, ids, use_reentrant=False) for states, ids in parts) / at.sum()
+
+
+def _summed(translator: models.Translator, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return F.cross_entropy(translator.logits(states).float(), targets, reduction="sum")
+
+
+class Masters:
+    """Float32 copies of weights that are trained in another precision: the optimiser steps the copies, the weights follow.
+
+    For float32 weights the copies are the weights themselves.
+    """
+
+    def __init__(self, weights: list[torch.nn.Parameter]):
+        self.weights = weights
+        self.copies = [w if w.dtype == torch.float32 else w.detach().float() for w in weights]
+
+    @torch.no_grad()
+    def take_gradients(self) -> None:
+        for weight, copy in zip(self.weights, self.copies, strict=True):
+            if copy is not weight:
+                copy.grad, weight.grad = weight.grad.float(), None
+
+    @torch.no_grad()
+    def give_back(self) -> None:
+        moved = [(w, c) for w, c in zip(self.weights, self.copies, strict=True) if w is not c]
+        if moved:
+            torch._foreach_copy_([w for w, _ in moved], [c for _, c in moved])
 
 
 def train(config: AdaptConfig, base: str, out: Path) -> dict:
@@ -136,11 +179,14 @@ def train(config: AdaptConfig, base: str, out: Path) -> dict:
     writable_folder(out)
     folder = str(packaged_models.fetched(base) if base in packaged_models.table() else base)
     clock = time.time()
-    samples = corpus(folder, config)
+    samples = kept_corpus(folder, config, out / SAMPLES)
     if not samples:
         raise UserError("adapt: no sample fits --max-tokens; raise it")
+    if config.prepare:
+        print(f"{len(samples)} samples, {sum(len(s[0]) for s in samples):,} tokens: {out / SAMPLES}", flush=True)
+        return {"samples": len(samples)}
     plan = list(batches(samples, config.tokens_per_step, config.seed))
-    world = max(1, min(len(hardware.visible_gpus()), len(plan))) if torch.version.cuda else 1
+    world = max(1, min(config.gpus or 10**9, len(hardware.visible_gpus()), len(plan))) if torch.version.cuda else 1
     plan = plan[: len(plan) // world * world]  # as many batches for each
     size = f"{len(samples)} samples, {sum(len(s[0]) for s in samples):,} tokens"
     print(f"{size}, {len(plan)} batches, {world} devices, made in {time.time() - clock:.0f} s", flush=True)
@@ -187,10 +233,13 @@ def _train_one(rank: int, world: int, folder: str, plan: list, config: AdaptConf
     from peft import LoraConfig, get_peft_model
 
     device = models.pick_device("auto")
-    model, _ = models.read_pair(folder, torch.float32)
+    model, _ = models.read_pair(folder, models.pick_dtype("auto", device))
     lora = LoraConfig(r=config.rank, lora_alpha=2 * config.rank, target_modules="all-linear", lora_dropout=0.0)
     torch.manual_seed(config.seed)
-    model = get_peft_model(model, lora).to(device).train()
+    model = get_peft_model(model, lora, autocast_adapter_dtype=False).to(device).train()
+    if config.compiled:
+        for layer in model.get_base_model().get_decoder().layers:
+            layer.compile(dynamic=True)
     history = _loop(model, plan[rank::world], config, device, world)
     if rank == 0:
         model.to(torch.bfloat16).save_pretrained(str(out))
@@ -201,6 +250,7 @@ def _describe(out: Path, base: str, readme: str | None) -> None:
     """Mend what peft wrote beside the weights: the base model's name, not where it lies on this machine; the README that was there."""
     settings = json.loads((out / "adapter_config.json").read_text())
     write_json(out / "adapter_config.json", settings | {"base_model_name_or_path": base})
+    (out / SAMPLES).unlink(missing_ok=True)
     if readme is None:
         (out / "README.md").unlink(missing_ok=True)
     else:
@@ -209,8 +259,8 @@ def _describe(out: Path, base: str, readme: str | None) -> None:
 
 def _loop(model, plan: list, config: AdaptConfig, device: str, world: int = 1) -> list[dict]:
     """Train on the batches; with several processes a step takes one batch of each, and all keep the same weights."""
-    weights = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(weights, lr=config.lr, betas=(0.9, 0.98), weight_decay=0.0)
+    masters = Masters([p for p in model.parameters() if p.requires_grad])
+    optimizer = torch.optim.AdamW(masters.copies, lr=config.lr, betas=(0.9, 0.98), weight_decay=0.0)
     start, history, tokens, elapsed = time.time(), [], 0, 0.0
     for step, group in enumerate(plan):
         done = max(step / len(plan), elapsed / (60 * config.minutes) if config.minutes else 0.0)
@@ -219,12 +269,13 @@ def _loop(model, plan: list, config: AdaptConfig, device: str, world: int = 1) -
         for g in optimizer.param_groups:
             g["lr"] = config.lr * min(1.0, (step + 1) / max(1, config.warmup * len(plan))) * 0.5 * (1 + math.cos(math.pi * done))
         ids, labels = collate(group, device)
-        with torch.autocast(device, dtype=torch.bfloat16, enabled=device != "cpu"):
-            loss = loss_of(model, ids, labels)
+        loss = loss_of(model, ids, labels)
         loss.backward()
-        elapsed = shared(weights, time.time() - start, world)
-        torch.nn.utils.clip_grad_norm_(weights, 1.0)
+        masters.take_gradients()
+        elapsed = shared(masters.copies, time.time() - start, world)
+        torch.nn.utils.clip_grad_norm_(masters.copies, 1.0)
         optimizer.step()
+        masters.give_back()
         optimizer.zero_grad(set_to_none=True)
         tokens += ids.numel() * world
         if step % 20 == 0 or step == len(plan) - 1:
@@ -255,4 +306,6 @@ def main(argv: list[str]) -> None:
         parser.add_argument("--" + name.replace("_", "-"), type=type(value), default=value)
     args = vars(parser.parse_args(argv))
     base, out = args.pop("base"), args.pop("out")
+    if args["thinks"] not in THINKS:
+        raise UserError(f"adapt: --thinks: {args['thinks']!r} is not one of {', '.join(THINKS)}{nearest(args['thinks'], THINKS)}")
     train(AdaptConfig(**args), base, out)

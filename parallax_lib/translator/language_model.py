@@ -18,11 +18,12 @@ from transformers.modeling_outputs import MoeModelOutputWithPast
 
 @dataclass(frozen=True)
 class Translator:
-    """A causal LM ready to use: model in eval mode, its tokenizer, a name that says exactly what it is."""
+    """A causal LM ready to use: model in eval mode, its tokenizer, a name that says exactly what it is, how it is asked."""
 
     model: Any
     tokenizer: Any
     name: str
+    prompt: str = "short"  # style of `tasks.prompts.messages`
 
     @property
     def device(self) -> torch.device:

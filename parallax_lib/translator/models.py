@@ -40,7 +40,7 @@ def load_translator(params: TranslatorParams) -> Translator:
         model = weights.merge_adapter(model, resolve(params.adapter))
         name += "+" + Path(params.adapter).name
     model.to(device=device, dtype=dtype).eval().requires_grad_(False)
-    translator = Translator(model, tokenizer, name)
+    translator = Translator(model, tokenizer, name, params.prompt)
     if params.model != "random":
         conformance.check(translator)
     return translator

@@ -17,9 +17,10 @@ from parallax_lib.core.storage import Journal
 from parallax_lib.sandbox import sandbox
 from parallax_lib.sandbox.sandbox import Level, Limits
 from parallax_lib.tasks.task import Task
-from parallax_lib.verdict import admission, llvm, readmission, timing, toolchain, validate
+from parallax_lib.verdict import admission, llvm, readmission, source_output, timing, toolchain, validate
 from parallax_lib.verdict.reference import Bench, Reference, draw_of, make_reference, reference_key
 from parallax_lib.verdict.result import Verdict
+from parallax_lib.verdict.source_output import Agreement
 from parallax_lib.verdict.toolchain import Toolchain
 
 THREADED = 4  # so many workers are threads; more are processes: Python's share of a verdict, 0.15 s of CPU, would let one do seven a second
@@ -73,6 +74,39 @@ def judge_many(
     finally:
         pool.shutdown(cancel_futures=True)
     return [verdicts[key] for key in keys]
+
+
+def agree_many(
+    items: list[tuple[str, Task]],
+    toolchains: dict[str, Toolchain],
+    level: Level,
+    limits: Limits,
+    journal: Journal | None = None,
+    workers: int = 2,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    draw: int | None = None,
+) -> list[Agreement]:
+    """Whether each program prints what its task's source program prints on made inputs (`source_output`), in the order of `items`.
+
+    The source programs are run first, and equal items once.  Journalled as it falls: a killed call resumes where it was.  `draw`: of
+    the hidden inputs, as for `judge_many`.
+    """
+    bench = Bench(toolchains, level, limits, journal, draw=draw_of(journal) if draw is None else draw)
+    bench = admission.admit(bench, admission.needed(bench, items), validate.judged).bench if items else bench
+    codes = [validate.prepared(code, task, bench)[0] or "" for code, task in items]
+    names = [source_output.name_of(task, bench) for _, task in items]
+    needed, distinct = dict(zip(names, (task for _, task in items), strict=True)), list(dict.fromkeys(zip(codes, names, strict=True)))
+    pool, total = _pool(min(workers, len(distinct))), len(needed) + len(distinct)
+    try:
+        sources = {name: pool.submit(source_output.settled, task, bench) for name, task in needed.items()}
+        made = _fallen(sources, lambda done: progress(done, total))
+        futures = {(code, name): pool.submit(source_output.agreement, code, made[name], bench) for code, name in distinct}
+        found = _fallen(futures, lambda done: progress(len(needed) + done, total))
+    except BrokenProcessPool:
+        raise UserError("validation.workers: a judging process was killed (memory?); run again with fewer, results are kept") from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return [found[key] for key in zip(codes, names, strict=True)]
 
 
 def batched(items: Iterable, size: int) -> Iterator[list]:

@@ -34,7 +34,8 @@ DIRECTION_SYMBOLS = dict(zip(DIRECTIONS, ("circle", "square", "diamond", "triang
 ARM_COLOURS = {
     "unguided": BLACK, "random": GREY, "guided": BLUE, "redecode": ORANGE,
     "best_of_n": PURPLE, "compile_filter": SKY, "execution_filter": VERMILLION, "first_survivor": MAROON, "guided_filter": NAVY,
-    "untrained_rule": OLIVE, "oracle": GREEN,
+    "untrained_rule": OLIVE, "oracle": GREEN, "majority": "#B8A000", "agreement_filter": "#A8326E", "first_agreeing": "#2F7F7F",
+    "guided_agreeing": "#4B3FBF", "sampled": "#A05A2C",
 }  # fmt: skip
 SPARE = ("#7A5195", "#A05A2C", "#2F7F7F", "#B8A000", "#4D6B8A", "#A8326E")  # of methods that have no colour above
 MODEL_COLOURS = {"prm": BLUE, "transformer": BLUE, "ridge": ORANGE, "gru": GREEN}

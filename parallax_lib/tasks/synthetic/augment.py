@@ -105,7 +105,7 @@ def _fresh(rng: random.Random, kind: str, taken: set[str]) -> str:
 
 def _renamed(text: str, new: dict[str, str], arrays: set[str], form: str) -> str:
     """The text with every name exchanged, in strings as well; what scaffolding all programs share stays."""
-    start = max(text.find(part) + len(part) for part in (RANDOM, REPORT) if part in text)
+    start = max((text.find(part) + len(part) for part in (RANDOM, REPORT) if part in text), default=0)
     device = {f"d_{name}": form.format(new.get(name, name)) for name in arrays}
     table = new | device
     word = re.compile(r"(?<![\w.%\\])(" + "|".join(sorted(map(re.escape, table), key=len, reverse=True)) + r")(?!\w)")

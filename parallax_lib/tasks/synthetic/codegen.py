@@ -80,7 +80,7 @@ class Spec:
 
 def program(spec: Spec, api: str, plan: tuple[str, ...]) -> str:
     """The text of the program; `plan` holds one plan token per stage and is ignored for serial."""
-    functions = "\n".join(_function(stage, api, word) for stage, word in zip(spec.stages, plan, strict=True))
+    functions = "\n".join(function_text(stage, api, word) for stage, word in zip(spec.stages, plan, strict=True))
     before = "__device__ " if api == "cuda" else ""
     functions = "".join(f"{before}{helper.text}\n\n" for helper in spec.helpers) + functions
     main = _main(spec, api, plan)
@@ -94,7 +94,7 @@ def program(spec: Spec, api: str, plan: tuple[str, ...]) -> str:
     return "\n".join(f"#include <{h}>" for h in headers) + "\n\n" + code
 
 
-def _function(stage: Stage, api: str, word: str) -> str:
+def function_text(stage: Stage, api: str, word: str) -> str:
     return expand(body(patterns()[stage.pattern], api, word), stage.holes)
 
 
@@ -106,14 +106,14 @@ def _main(spec: Spec, api: str, plan: tuple[str, ...]) -> str:
         lines += _to_device(spec) + [x for s, w in zip(spec.stages, plan, strict=True) for x in _launch(spec, s, w)]
         lines += _from_device(spec, plan)
     else:
-        lines += [_looped(stage, f"  {stage.func}({_arguments(stage, '{}.data()')});") for stage in spec.stages]
+        lines += [looped(stage, f"  {stage.func}({_arguments(stage, '{}.data()')});") for stage in spec.stages]
     lines += _reports(spec)
     if api == "cuda":
         lines += [f"  cudaFree(d_{a.name});" for a in spec.arrays()]
     return "\n".join([*lines, "  return 0;", "}", ""])
 
 
-def _looped(stage: Stage, call: str) -> str:
+def looped(stage: Stage, call: str) -> str:
     """The call, within the loop of main where the stage has one."""
     return f"  {stage.loop}\n" + "\n".join("  " + line for line in call.splitlines()) if stage.loop else call
 
@@ -141,7 +141,7 @@ def _fill(spec: Spec) -> list[str]:
     return lines
 
 
-def _bytes(array: Array) -> str:
+def bytes_of(array: Array) -> str:
     size = f"({array.size})" if " + " in array.size else array.size
     return f"{size} * sizeof({array.ctype})"
 
@@ -152,33 +152,33 @@ def _to_device(spec: Spec) -> list[str]:
     for array in spec.arrays():
         groups.setdefault(array.ctype, []).append(f"*d_{array.name}")
     lines = [f"  {ctype} {', '.join(names)};" for ctype, names in groups.items()]
-    lines += [f"  cudaMalloc(&d_{a.name}, {_bytes(a)});" for a in spec.arrays()]
-    return lines + [f"  cudaMemcpy(d_{a.name}, {a.name}.data(), {_bytes(a)}, cudaMemcpyHostToDevice);"
+    lines += [f"  cudaMalloc(&d_{a.name}, {bytes_of(a)});" for a in spec.arrays()]
+    return lines + [f"  cudaMemcpy(d_{a.name}, {a.name}.data(), {bytes_of(a)}, cudaMemcpyHostToDevice);"
                     for a in spec.arrays() if a in read]
 
 
 def _from_device(spec: Spec, plan: tuple[str, ...]) -> list[str]:
-    back = [s for s, word in zip(spec.stages, plan, strict=True) if word != "none" or _own_none(s)]
+    back = [s for s, word in zip(spec.stages, plan, strict=True) if word != "none" or own_none(s)]
     kept = [a for stage in back for a in stage.written()]
-    return [f"  cudaMemcpy({a.name}.data(), d_{a.name}, {_bytes(a)}, cudaMemcpyDeviceToHost);" for a in kept]
+    return [f"  cudaMemcpy({a.name}.data(), d_{a.name}, {bytes_of(a)}, cudaMemcpyDeviceToHost);" for a in kept]
 
 
-def _own_none(stage: Stage) -> bool:
+def own_none(stage: Stage) -> bool:
     """Whether the grammar gives `none` a kernel of its own (a missing guard) instead of a missing copy back."""
     options = patterns()[stage.pattern].options["cuda"]
     return sum(option.text == options["none"].text for option in options.values()) == 1
 
 
 def _launch(spec: Spec, stage: Stage, word: str) -> list[str]:
-    grid, extras = _launch_parts(option_of(patterns()[stage.pattern], "cuda", word).launch)
+    grid, extras = launch_parts(option_of(patterns()[stage.pattern], "cuda", word).launch)
     arguments = extras.get("args") or _arguments(stage, "d_{}")
     arguments += f", {extras['plus']}" if "plus" in extras else ""
     call = f"{stage.func}{_configuration(grid, spec.block)}({arguments});"
     text = f"  {extras['loop']}\n    {call}" if "loop" in extras else f"  {call}"
-    return [_looped(stage, expand(text, stage.main_holes))]
+    return [looped(stage, expand(text, stage.main_holes))]
 
 
-def _launch_parts(launch: str) -> tuple[str, dict[str, str]]:
+def launch_parts(launch: str) -> tuple[str, dict[str, str]]:
     """`over n; loop for (...); plus j` -> ("over n", {"loop": "for (...)", "plus": "j"})."""
     match = re.fullmatch(r"(.*?)(?:; loop (for \(.*?\))(?:; (plus|args) (.*))?)?", launch)
     extras = {"loop": match[2], match[3]: match[4]}

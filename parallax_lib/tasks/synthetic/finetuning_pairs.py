@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from parallax_lib.tasks.synthetic import generator
+from parallax_lib.tasks.synthetic import generator, house_style
 from parallax_lib.tasks.synthetic.augment import dress, rename
 from parallax_lib.tasks.synthetic.codegen import Spec
 
@@ -25,7 +25,9 @@ class Pair:
     right: bool
 
 
-def noisy_plan(spec: Spec, source_api: str, target_api: str, rng: random.Random, label_noise: float = 0.5) -> tuple[str, ...]:
+def noisy_plan(
+    spec: Spec, source_api: str, target_api: str, rng: random.Random, label_noise: float = 0.5, right_share: float = RIGHT_SHARE
+) -> tuple[str, ...]:
     """The corpus's plan: per function `parallel` by label noise, else mostly a right strategy, sometimes any other."""
     assert source_api != target_api, (source_api, target_api)
     plan = []
@@ -34,7 +36,7 @@ def noisy_plan(spec: Spec, source_api: str, target_api: str, rng: random.Random,
         others = [w for w in generator.strategies(stage, target_api) if w not in right and w != "parallel"]
         if draw < label_noise:
             plan.append("parallel")
-        elif draw < label_noise + RIGHT_SHARE * (1 - label_noise) or not others:
+        elif draw < label_noise + right_share * (1 - label_noise) or not others:
             plan.append(rng.choice(right))
         else:
             plan.append(rng.choice(others))
@@ -42,13 +44,32 @@ def noisy_plan(spec: Spec, source_api: str, target_api: str, rng: random.Random,
 
 
 def training_pair(
-    spec: Spec, source_api: str, target_api: str, rng: random.Random, label_noise: float = 0.5, dressed: bool = False
+    spec: Spec,
+    source_api: str,
+    target_api: str,
+    rng: random.Random,
+    label_noise: float = 0.5,
+    dressed: bool = False,
+    styled: bool = False,
+    right_share: float = RIGHT_SHARE,
 ) -> Pair:
-    """A source that is right and a target that follows the corpus's habits; `dressed`: in other names and with helpers."""
+    """A source that is right and a target that follows the corpus's habits; `dressed`: in other names and with helpers;
+    `styled`: in the manner of one of many authors (`house_style`), with a plan that is always right."""
     first = None if source_api == "serial" else generator.source_plan(spec, source_api, rng)
-    plan = noisy_plan(spec, source_api, target_api, rng, label_noise)
+    drawn = (spec, source_api, target_api, rng, label_noise, right_share)
+    plan = generator.source_plan(spec, target_api, rng) if styled else noisy_plan(*drawn)
+    right = generator.is_right(spec, target_api, plan)
     dressing = random.Random(f"{spec.name} guise")
-    spec = dress(spec, dressing) if dressed else spec
-    texts = generator.render(spec, source_api, first), generator.render(spec, target_api, plan)
+    if styled:
+        style = random.Random(f"{spec.name} {source_api} {target_api} style")
+        spec, author = house_style.prepare(spec, style, "cuda" in (source_api, target_api))
+    plain, spec = spec, dress(spec, dressing) if dressed else spec
+    spec = house_style.called_once(plain, spec) if styled or right_share == 1 else spec
+    both = ((source_api, first), (target_api, plan))
+    if styled:
+        texts = tuple(house_style.program(spec, author, api, words or ("serial",) * len(spec.stages)) for api, words in both)
+    else:
+        texts = tuple(generator.render(spec, api, words) for api, words in both)
     texts = rename(texts, spec, dressing, source_api == "cuda") if dressed else texts
-    return Pair(*texts, plan, generator.is_right(spec, target_api, plan))
+    return Pair(*texts, plan, right)
+
