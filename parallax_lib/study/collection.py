@@ -95,13 +95,13 @@ def tour_task(run: Run, rows: pd.DataFrame | None = None) -> Task:
 
 
 def chosen_tasks(run: Run, pool: list[Task]) -> list[Task]:
-    """The tasks of the pool that a run collects live: those of `collect.splits`, all without it."""
+    """The tasks of the pool that a run collects live: those of `collect.splits`, all without it; long ones last, among their like."""
     c, suite = run.params.collect, run.params.suite
     if c.splits:
         pool = [t for t in pool if split_of(t.kernel.family, suite, generator.SEEN_FAMILIES) in c.splits]
     if not pool:
         raise UserError(f"collect.splits: the suite has no task of {', '.join(c.splits)}; change suite.kinds or the split")
-    return spread(pool, c.limit, run.params.seed, c.per_direction)
+    return sorted(spread(pool, c.limit, run.params.seed, c.per_direction), key=lambda task: rollouts.weight(task, run.params))
 
 
 def collect_live(run: Run, chosen: Sequence[Task], judge: bool = True, **own: methods.Given) -> tuple[pd.DataFrame, np.ndarray]:

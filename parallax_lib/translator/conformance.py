@@ -108,7 +108,7 @@ def first_layers(translator: Translator) -> Translator:
         for part in layer.modules():
             if hasattr(part, "layer_idx"):
                 part.layer_idx = place
-    return FirstLayers(translator.model, translator.tokenizer, translator.name, few)
+    return FirstLayers(translator.model, translator.tokenizer, translator.name, layers=few)
 
 
 def _kind(layer: torch.nn.Module) -> tuple:
