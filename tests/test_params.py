@@ -116,7 +116,7 @@ def test_shipped_files_load_and_hold_only_differences(path):
     ("search", {"seeds": [0, 0]}, "search.seeds: .* twice"),
     ("search", {"seeds": []}, "search.seeds"),
     ("decode", {"batch": -3}, "decode.batch"),
-    ("latent", {"steps": 0}, "latent.steps"),
+    ("latent", {"steps": -1}, "latent.steps"),
     ("latent", {"tau": 0}, "latent.tau"),
     ("latent", {"proposal": "mc_dropout"}, "keep all of them below 1"),
     ("suite", {"test_fraction": 3}, "suite.test_fraction"),

@@ -160,6 +160,8 @@ def fit_rows(
 
     The list of families that it has seen, those of `prm.init` included, is kept beside its weights.
     """
+    if not vectors.shape[1]:
+        raise UserError("latent.steps: 0 thinks nothing that a PRM could read; collect with at least 1")
     targets, counts = reward_labels.label(rows, vectors.shape[1])
     start = init_of(params, kind)
     seen = {*rows.loc[rows["split"] != "test", "family"], *(read_families(resolve(start)) if start else ())}

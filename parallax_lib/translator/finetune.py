@@ -199,7 +199,7 @@ def train(config: AdaptConfig, base: str, out: Path) -> dict:
             torch.multiprocessing.start_processes(_train_rank, job, world, start_method="fork")
             history = json.loads((Path(meet) / "history.json").read_text())
     record = {
-        "config": asdict(config),
+        "config": asdict(config) | {"pairs": ",".join(Path(path).name for path in config.pairs.split(","))},
         "base": packaged_models.table()[base].title if base in packaged_models.table() else base,
         "samples": len(samples),
         "families": [*generator.TRAIN_FAMILIES, *(composed_patterns.FAMILIES if config.wide else ())],
