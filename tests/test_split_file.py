@@ -118,6 +118,15 @@ def test_folds_of_a_cross_validation_are_test_clusters_alone(shipped):
     assert {*fold_of} == {family for family, side in families.items() if side == "test"} and {*fold_of.values()} == {*range(5)}
 
 
+def test_one_fold_tests_all_test_clusters_and_leaves_the_other_sides_as_they_are(shipped):
+    families = {row["cluster"]: row["side"] for row in shipped["kernels"].values()} | {"w_free": "valid", "map": "train"}
+    fold_of = cross_validation.folds([*families], 1, SPLIT)
+    rows = pd.DataFrame({"family": [*families], "split": [*families.values()]})
+    assert cross_validation.splits(rows, fold_of, 0).tolist() == [*families.values()]
+    with pytest.raises(UserError, match="prm.folds: 1 for .* 2 is the least"):
+        cross_validation.folds([*families], 1)
+
+
 def test_every_bundled_task_is_a_test_task():
     offered = tasks(suites.load_suite(SPLIT), DIRECTIONS)
     assert len(offered) == 4 * 34 and {split_of(task.kernel.family, SPLIT) for task in offered} == {"test"}

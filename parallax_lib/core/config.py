@@ -141,7 +141,7 @@ class Prm(Section):
     keep: int = Field(2, ge=0)  # newest checkpoints left on disk; 0: all
     save_path: str = ""  # folder of checkpoint-<step> and final; empty: in the run's folder
     baselines: tuple[str, ...] = ("ridge", "gru")  # kinds trained beside the run's own, in stage 02
-    folds: int = Field(0, ge=0)  # stage 03: every family the translator was not trained on is tested once, so many at a time; 0: not done
+    folds: int = Field(0, ge=0)  # stage 03: families unseen by the translator, tested in so many parts; 0: none; 1: with suite.split
 
 
 class Selection(Section):

@@ -40,20 +40,26 @@ from parallax_lib.translator.models import pick_device
 def folds(families: Sequence[str], count: int, suite: Suite | None = None) -> dict[str, int]:
     """The fold of every family that the translator was not trained on, dealt out in an order that only names decide.
 
-    With a split file in `suite` these are its test clusters alone.
+    With a split file in `suite` these are its test clusters alone, and one fold has all of them.
     """
     known = {f for f in families if split_of(f, suite) != "test"} if suite and suite.split else set(generator.SEEN_FAMILIES)
     unseen = sorted(set(families) - known, key=lambda family: derive_seed("fold", family))
-    if not 2 <= count <= len(unseen):
+    least = 1 if suite and suite.split else 2
+    if not least <= count <= len(unseen):
         known = f"{len(unseen)} families that the translator was not trained on"
-        raise UserError(f"prm.folds: {count} for {known}; 2 is the least, 0 leaves it out")
+        raise UserError(f"prm.folds: {count} for {known}; {least} is the least, 0 leaves it out")
     return {family: i % count for i, family in enumerate(unseen)}
 
 
 def splits(rows: pd.DataFrame, fold_of: dict[str, int], k: int) -> np.ndarray:
-    """[n] of train, valid, test: fold k is tested, the next one says when to stop, all other families are trained on."""
+    """[n] of train, valid, test: fold k is tested, the next one says when to stop, all other families are trained on.
+
+    Where one fold has all test families, the others stay on the side that `rows` say.
+    """
     fold = rows["family"].map(fold_of)
     count = max(fold_of.values()) + 1
+    if count == 1:
+        return np.where(fold == k, "test", rows["split"])
     return np.where(fold == k, "test", np.where(fold == (k + 1) % count, "valid", "train"))
 
 
