@@ -33,11 +33,12 @@ CONTEXT = 0.6 * GIB  # CUDA context and what torch keeps
 
 @dataclass(frozen=True)
 class LM:
-    """A causal language model on the meta device, its tokenizer (None where it would have to be fetched), and the precision."""
+    """A causal language model on the meta device, its tokenizer (None where it would have to be fetched), precision, prompt style."""
 
     model: Any
     tokenizer: Any
     dtype: torch.dtype
+    prompt: str = "short"
 
     @property
     def bytes(self) -> int:
@@ -60,11 +61,11 @@ def describe(params: TranslatorParams) -> LM:
 
     dtype = torch.bfloat16 if params.dtype == "auto" else getattr(torch, params.dtype)  # as on a GPU
     if params.model == "random":
-        return LM(*models.random_model(width=models.RANDOM_WIDTH), dtype)
+        return LM(*models.random_model(width=models.RANDOM_WIDTH), dtype, params.prompt)
     folder = models.folder_of(params)
     with models.one_line(folder), torch.device("meta"):
         model = AutoModelForCausalLM.from_config(shapes.configuration(str(folder)))
-        return LM(model, None if shapes.known(str(folder)) else models.load_tokenizer(params), dtype)
+        return LM(model, None if shapes.known(str(folder)) else models.load_tokenizer(params), dtype, params.prompt)
 
 
 def prm_bytes(params: Params, kind: str, width: int) -> tuple[int, int]:
