@@ -59,7 +59,7 @@ def test_rules_say_what_a_translation_must_do_and_the_short_prompt_does_not(targ
 
 def test_an_answer_whose_plan_is_text_begins_with_it(opened, monkeypatch):
     model, tokenizer = models.random_model()
-    translator, params = Translator(model.eval(), tokenizer, "random", "rules"), load("tiny", decode={"opening": "plan", "max_new_tokens": 4})
+    translator, params = Translator(model.eval(), tokenizer, "random", "rules"), load("tiny", decode={"opening": "plan"}, collect={"resamples": 0})
     heard = {}
 
     def decode(_, state, asked, start, **settings):
@@ -68,6 +68,6 @@ def test_an_answer_whose_plan_is_text_begins_with_it(opened, monkeypatch):
 
     monkeypatch.setattr(rollouts.decoding, "decode", decode)
     task = runs.all_tasks(opened())[0]
-    rows, _ = rollouts.generate(translator, [task], params.model_copy(update={"collect": params.collect.model_copy(update={"resamples": 0})}))
+    rows, _ = rollouts.generate(translator, [task], params)
     assert tokenizer.decode(heard["start"]) == "Plan:" and heard["opened"] is False
     assert "print the same output" in tokenizer.decode(heard["asked"][0]) and rows[0]["code"].strip() == "int main() { return 0; }"
