@@ -1,4 +1,4 @@
-"""What the study of a real code model asks of collecting: sides of a split, prompts that say what is asked, answers that open by themselves."""
+"""What the study of a real code model asks of collecting: sides of a split, prompts with rules, answers that open by themselves."""
 
 import os
 import shutil
@@ -59,7 +59,8 @@ def test_rules_say_what_a_translation_must_do_and_the_short_prompt_does_not(targ
 
 def test_an_answer_whose_plan_is_text_begins_with_it(opened, monkeypatch):
     model, tokenizer = models.random_model()
-    translator, params = Translator(model.eval(), tokenizer, "random", "rules"), load("tiny", decode={"opening": "plan"}, collect={"resamples": 0})
+    translator = Translator(model.eval(), tokenizer, "random", "rules")
+    params = load("tiny", decode={"opening": "plan"}, collect={"resamples": 0})
     heard = {}
 
     def decode(_, state, asked, start, **settings):
