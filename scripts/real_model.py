@@ -38,9 +38,9 @@ def plan_rule(looks: pd.DataFrame) -> Choice:
 
 def fits(rows: pd.DataFrame) -> pd.Series:
     """[n] 1 where a plan has a word of SAFE just if a function of the source accumulates into what all iterations share."""
-    wanted = {source: accumulates(source) for source in rows["source_code"].unique()}
+    wanted = rows["accumulates"] if "accumulates" in rows else rows["source_code"].map(accumulates)
     safe = rows["plan"].map(lambda plan: bool(SAFE & set(plan.split())))
-    return (safe == rows["source_code"].map(wanted)).astype(float)
+    return (safe == wanted).astype(float)
 
 
 def accumulates(source: str) -> bool:
