@@ -41,7 +41,7 @@ RULE = [
     "class: dependence class by parallax_lib.tasks.dependence, or by hand below",
     "side: test if the cluster holds a bundled kernel, else by the parity of sha256 of its name: even is test, odd is train",
     "fold: sha256 of 'fold:' and the cluster's name, modulo 5",
-    "right: directions in which the kernel's own program is judged right as a translation; a kernel without it was not checked",
+    "right: directions whose own program is judged right as a translation; bundled kernels: all until checked; without it: not checked",
 ]
 
 

@@ -128,7 +128,7 @@ def test_what_lies_beside_the_weights_names_no_folder_and_keeps_the_card(card, t
     if card:
         out.mkdir()
         (out / "README.md").write_text(card)
-    monkeypatch.setattr(finetune, "corpus", lambda folder, config: [([5, 6, 7, 8], [finetune.IGNORE, 6, 7, 8])] * 4)
+    monkeypatch.setattr(training_samples, "corpus", lambda folder, config: [([5, 6, 7, 8], [finetune.IGNORE, 6, 7, 8])] * 4)
     monkeypatch.setattr(packaged_models, "fetched", lambda name: base)
     record = finetune.train(finetune.AdaptConfig(rank=2, tokens_per_step=8), "smollm2", out)
     assert record["samples"] == 4 and (out / "adapter_model.safetensors").exists()

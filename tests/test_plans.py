@@ -85,7 +85,7 @@ def test_pairs_of_a_file_are_samples_as_often_as_asked(tmp_path, monkeypatch):
     model, tokenizer = models.random_model()
     tokenizer.save_pretrained(tmp_path / "base")
     config = replace(finetune.AdaptConfig(), samples=0, pairs=str(tmp_path / "pairs.jsonl"), times=3, thinks="none", workers=1)
-    found = finetune.corpus(str(tmp_path / "base"), config)
+    found = training_samples.corpus(str(tmp_path / "base"), config)
     assert len(found) == 6 and all("__global__ void k() {}" in tokenizer.decode(ids) for ids, _ in found)
     (tmp_path / "bad.jsonl").write_text(json.dumps(rows[0]) + "\n{}\n")
     with pytest.raises(UserError, match="bad.jsonl: line 2: expected a JSON object with direction"):
@@ -178,9 +178,14 @@ def test_kept_samples_are_those_that_would_be_made_anew(tmp_path):
     models.random_model()[1].save_pretrained(tmp_path / "base")
     (tmp_path / "pairs.jsonl").write_text(json.dumps({"direction": "omp-cuda", "source_code": "int a;", "target_code": "int b;"}))
     config = replace(finetune.AdaptConfig(), samples=0, pairs=str(tmp_path / "pairs.jsonl"), thinks="none", workers=1)
-    first = finetune.kept_corpus(str(tmp_path / "base"), config, tmp_path / "samples.pt")
+    first = training_samples.kept_corpus(str(tmp_path / "base"), config, tmp_path / "samples.pt")
     written = (tmp_path / "samples.pt").stat().st_mtime_ns
-    assert finetune.kept_corpus(str(tmp_path / "base"), replace(config, rank=2), tmp_path / "samples.pt") == first
+    assert training_samples.kept_corpus(str(tmp_path / "base"), replace(config, rank=2), tmp_path / "samples.pt") == first
     assert (tmp_path / "samples.pt").stat().st_mtime_ns == written
     (tmp_path / "pairs.jsonl").write_text(json.dumps({"direction": "omp-cuda", "source_code": "int a;", "target_code": "int c;"}))
-    assert finetune.kept_corpus(str(tmp_path / "base"), config, tmp_path / "samples.pt") != first
+    assert training_samples.kept_corpus(str(tmp_path / "base"), config, tmp_path / "samples.pt") != first
+    tokenizer = models.byte_tokenizer()
+    tokenizer.add_tokens(["int a;"])
+    tokenizer.save_pretrained(tmp_path / "other")
+    again, other = (training_samples.kept_corpus(str(tmp_path / name), config, tmp_path / "samples.pt") for name in ("base", "other"))
+    assert len(other[0][0]) < len(again[0][0])  # another base with another tokenizer

@@ -13,6 +13,8 @@ from functools import lru_cache
 
 import pandas as pd
 
+from parallax_lib.tasks import plans
+
 SAFE = frozenset({"reduction", "atomic", "critical"})
 SHARED_OUT = frozenset({"parallel", "private", "collapse", "inner", "tile", "grid"})
 HELPERS = ("main", "rnd", "report")  # of the generated programs: no plan has a token for them
@@ -41,24 +43,8 @@ def suits(plan: str, source: str) -> int:
 @lru_cache(maxsize=10_000)
 def accumulating(source: str) -> tuple[bool, ...]:
     """Of each function before `main`, helpers left out, whether it `accumulates`."""
-    found = ((NAME.search(head), head, body) for head, body in blocks(source.split("int main(")[0]))
+    found = ((NAME.search(head), head, body) for head, body in plans.functions(source.split("int main(")[0]))
     return tuple(accumulates(head, body) for name, head, body in found if name and name[1] not in HELPERS)
-
-
-def blocks(text: str) -> list[tuple[str, str]]:
-    """(what stands before it, body) of every outermost pair of braces; what stands before begins after the last semicolon."""
-    found, depth, start, opened = [], 0, 0, 0
-    for brace in re.finditer(r"[{}]", text):
-        at = brace.start()
-        if brace[0] == "{":
-            opened = at if depth == 0 else opened
-            depth += 1
-        elif depth:
-            depth -= 1
-            if depth == 0:
-                found.append((text[start:opened].rpartition(";")[2], text[opened + 1 : at]))
-                start = at + 1
-    return found
 
 
 def accumulates(head: str, body: str) -> bool:

