@@ -127,6 +127,7 @@ def _hecbench_options(sub) -> None:
     hec.add_argument("root", type=Path)
     hec.add_argument("--check", action="store_true", help="compile and run instead of listing")
     kinds = {"nargs": "?", "const": "work", "default": "", "choices": ("work", "all")}
+    hec.add_argument("--results", action="store_true", help="what comparing result buffers adds, for kernels that print a word")
     hec.add_argument("--mutants", **kinds, help="judge wrong variants too: of the parallel work, or of all")
     hec.add_argument("--per-operator", type=at_least(1), default=1, help="mutants by each operator of the audit")
     hec.add_argument("--most", type=at_least(0), default=0, help="at most this many mutants of a kernel's parallel work")

@@ -170,7 +170,7 @@ def hecbench(args) -> int:
     from parallax_lib.core import storage
     from parallax_lib.sandbox import sandbox
     from parallax_lib.verdict import toolchain
-    from parallax_lib.verdict.assurance import hecbench_check, hecbench_mutants, hecbench_table
+    from parallax_lib.verdict.assurance import hecbench_check, hecbench_mutants, hecbench_table, result_check
     from parallax_lib.verdict.reference import Bench
 
     names, apis = (tuple(filter(None, each.split(","))) for each in (args.names, args.apis))
@@ -178,13 +178,20 @@ def hecbench(args) -> int:
         raise UserError(f"--apis {args.apis}: {unknown[0]!r} is not one of {', '.join(APIS)}")
     if len(apis) < 2:
         raise UserError(f"--apis {args.apis}: a translation is between two; name them, such as serial,omp")
-    if not args.check:
+    if not args.check and not args.results:
         print(hecbench_check.index(args.root, toolchain.detect(), names).to_string(index=False))
         return 0
     if args.out is not None:
         storage.writable_file(args.out)
     journal = storage.Journal(args.journal or storage.run_folder("hecbench") / "journal.db")
     bench = Bench(toolchain.detect(), sandbox.probe(), hecbench_check.LIMITS, journal)
+
+    if args.results:
+        rows = result_check.check(args.root, bench, names, args.most or 3, partial(print, flush=True))
+        print(result_check.totals(rows) if len(rows) else "no kernel that prints a word alone")
+        if args.out is not None:
+            storage.write_json(args.out, rows.to_dict("records"))
+        return 0 if len(rows) and not rows["wrongly_rejected"].map(len).any() else 1
 
     def mutants_of(code: str):
         return hecbench_mutants.mutants_of(code, args.per_operator, args.most, args.mutants == "all")

@@ -13,7 +13,7 @@ from programs import needs_nvcc, sandboxed
 from parallax_lib.core.config import ROOT
 from parallax_lib.sandbox import landlock, sandbox
 from parallax_lib.sandbox.sandbox import Level, Limits
-from parallax_lib.verdict import build, cupti, parallel_evidence, toolchain
+from parallax_lib.verdict import build, cuda_link, cupti, parallel_evidence, toolchain
 
 pytestmark = sandboxed
 HOME = toolchain.cuda_home()
@@ -156,7 +156,7 @@ def stand_in(tmp_path_factory):
         ["-shared", "-fPIC", "runtime.cpp", "-o", "libruntime.so"],
         ["-shared", "-fPIC", "watcher.cpp", "-o", "watcher.so"],
         ["-Wall", "-Werror", "-c", "proof.cpp", "-o", "proof.o", *(f"-DUSES_{name}" for name in CALLS)],
-        ["main.cpp", "marker.cpp", "proof.o", "-o", "program", *wraps, f"-Wl,{build.SHOWN[1]}", "-L.", "-lruntime", "-Wl,-rpath,."],
+        ["main.cpp", "marker.cpp", "proof.o", "-o", "program", *wraps, f"-Wl,{cuda_link.SHOWN[1]}", "-L.", "-lruntime", "-Wl,-rpath,."],
     ):
         subprocess.run(["g++", "-O2", "-std=c++17", *command], cwd=folder, check=True)
 

@@ -53,6 +53,11 @@ class Kernel:
     printed: tuple[str, ...] = ()
     unreliable: tuple[str, ...] = ()
 
+    @property
+    def gives_results(self) -> bool:
+        """Whether its printed output says too little, so that what programs' devices give back is compared too."""
+        return self.oracle == "own" and self.strength != "strong"
+
 
 def drawn(kernel: Kernel, draw: int) -> Kernel:
     """The kernel with hidden inputs drawn by a seed, so that no table of answers by size and seed helps; 0: as they are written.

@@ -26,7 +26,8 @@ from pathlib import Path
 from parallax_lib.core.cpp_text import BOM, without_comments
 from parallax_lib.sandbox import sandbox
 from parallax_lib.sandbox.sandbox import JOB, Level, Limits, Outcome
-from parallax_lib.verdict import build_ends, emulated_build
+from parallax_lib.verdict import build_ends, cuda_link, emulated_build
+from parallax_lib.verdict.cuda_link import PROGRAM, SYMBOLS
 from parallax_lib.verdict.llvm import REGISTER, Llvm
 from parallax_lib.verdict.toolchain import BASE, Toolchain, describe
 from parallax_lib.verdict.ways import UNIFIED, Way, in_language, may_be_c, ways
@@ -34,11 +35,12 @@ from parallax_lib.verdict.ways import UNIFIED, Way, in_language, may_be_c, ways
 BUILD_LIMITS = Limits(cpu_s=60, wall_s=600, memory_mb=4096, output_bytes=1 << 20, processes=64, tmp_mb=256)
 KEPT = 24  # programs
 TURN = itertools.count()  # of the GPUs that programs are held to
+PREPROCESSED, RUNTIME = "main.ii", "runtime"
 BEGIN = "@begin\n"  # the marker's first line
 RECENT: dict[tuple, Built] = {}  # the last ones that were built, by all that they were built from
-PROGRAM, SYMBOLS, PREPROCESSED, RUNTIME = "program", "symbols", "main.ii", "runtime"
 PROBES = Path(__file__).parent / "probes"
 PROOFS = {"omp": ("ompt.cpp",), "cuda": ("seen.cpp", "launches.cpp", "poison.cpp")}  # one text each
+MARKER = ("marker.cpp", "results.cpp")
 OFFLOADED = ("seen.cpp", "offloaded.cpp")
 OMP_PRAGMA = re.compile(
     r"^[ \t]*#[ \t]*pragma[ \t]+omp\b.*\b(parallel|task|taskloop|teams|target)\b|omp::(directive|sequence)", re.M
@@ -58,11 +60,6 @@ s/^ *[0-9a-f]*:[ \t]*\(lock\|xchg .*(\|ld[a-z]*xr\|ldadd\|ldset\|ldclr\|cas\|swp
 LOOK = f"nm main.o > {SYMBOLS}\n{PARTS}"  # what it defines and needs
 SEGMENTS = f"readelf -lW {PROGRAM} | sed -n 's/.* RWE .*/@section writable-and-executable/p' >> {SYMBOLS}"
 LOCALISE = ["objcopy", "--keep-global-symbol=main", "main.o"]  # names in C are as written: so they replace nothing of the system's
-LAUNCHES = "cudaLaunchKernel __cudaLaunchKernel cudaLaunchKernelExC cudaLaunchCooperativeKernel cudaGraphLaunch"
-ONCE = "cudaDeviceReset cudaMalloc cudaFree cudaMallocPitch cudaMalloc3D cudaMallocHost cudaHostAlloc"
-IN_STREAM = f"{LAUNCHES} cudaMallocAsync cudaMallocFromPoolAsync cudaFreeAsync"
-WRAPPED = (*(f"{name}{stream}" for name in IN_STREAM.split() for stream in ("", "_ptsz")), *ONCE.split())
-SHOWN = ("-Xlinker", "--export-dynamic-symbol=parallax_device")  # to parallax_lib/verdict/probes/cupti.cpp
 
 
 @dataclass(frozen=True)
@@ -88,23 +85,28 @@ class Built:
 
 @dataclass(frozen=True)
 class Ran:
-    """One run.  reason: ok, incomplete (no end marker), or the status of its Outcome.  proof: what the harness counted."""
+    """One run.  reason: ok, incomplete (no end marker), or the status of its Outcome.  proof: what the harness counted.
+
+    results: what probes/results.cpp says of the buffers that the device gave back, where it is linked.
+    """
 
     reason: str
     text: str
     log: str
     outcome: Outcome
     proof: dict[str, str] = field(default_factory=dict)
+    results: str = ""
 
 
-def build(code: str, toolchain: Toolchain, extra: tuple[str, ...], level: Level) -> Built:
+def build(code: str, toolchain: Toolchain, extra: tuple[str, ...], level: Level, results: bool = False) -> Built:
     """Compile a single-file program with the harness's end marker and proof.  `extra`: the kernel's own flags.
 
-    What was built last is not built again: a suite's programs are references, translations and originals of mutants.
+    `results`: its runs tell what the device gave back.  What was built last is not built again: a suite's programs are references,
+    translations and originals of mutants.
     """
     code = code.removeprefix(BOM)
-    key = (code, toolchain, extra, level)
-    built = RECENT.get(key) or _first_that_builds(code, toolchain, extra, level)
+    key = (code, toolchain, extra, level, results)
+    built = RECENT.get(key) or _first_that_builds(code, toolchain, extra, level, results)
     if built.reason == "ok":
         RECENT[key] = built
         for old in list(RECENT)[: max(0, len(RECENT) - KEPT)]:
@@ -112,17 +114,17 @@ def build(code: str, toolchain: Toolchain, extra: tuple[str, ...], level: Level)
     return built
 
 
-def _first_that_builds(code: str, toolchain: Toolchain, extra: tuple[str, ...], level: Level) -> Built:
+def _first_that_builds(code: str, toolchain: Toolchain, extra: tuple[str, ...], level: Level, results: bool) -> Built:
     """OpenMP target regions are built by clang for the offload device where there is one; what only g++ accepts is built by
     g++, whose target regions run on the host.  What is no C++ may be C: then every way is tried again as C.
     """
     first, *others = every = ways(code, toolchain)
-    built = _build(code, first, toolchain, extra, level)
+    built = _build(code, first, toolchain, extra, level, results)
     for way in others if built.reason == "compile_error" else []:
-        built = _again(built, _build(code, way, toolchain, extra, level))
+        built = _again(built, _build(code, way, toolchain, extra, level, results))
     as_c = [way._replace(language="c") for way in every] if built.reason == "compile_error" and may_be_c(code, toolchain) else []
     for way in as_c:
-        in_c = _again(built, _build(code, way, toolchain, extra, level))
+        in_c = _again(built, _build(code, way, toolchain, extra, level, results))
         if in_c.reason != "compile_error":
             return in_c
         built = replace(built, outcome=in_c.outcome, log=min(built.log, in_c.log, key=lambda log: log.count("error:")))
@@ -159,15 +161,18 @@ def _read(name: str) -> bytes:
     return (PROBES / name).read_bytes()
 
 
-def _build(code: str, way: Way, toolchain: Toolchain, extra: tuple[str, ...], level: Level) -> Built:
+def _build(code: str, way: Way, toolchain: Toolchain, extra: tuple[str, ...], level: Level, results: bool = False) -> Built:
     regions, compiler, flags, language = way
     name = "main.cu" if language == "cuda" else "main.cpp"
     proof = proof_source(toolchain)
-    files = {name: code.encode("utf-8", errors="replace"), "marker.cpp": _read("marker.cpp"), "proof.cpp": proof}
+    copied = results and bool(proof) and toolchain.api == "cuda"
+    proof += _read("copies.cpp") if copied else b""
+    marker = b"".join(map(_read, MARKER if results else MARKER[:1]))
+    files = {name: code.encode("utf-8", errors="replace"), "marker.cpp": marker, "proof.cpp": proof}
     files["device.cpp"] = guard_source(toolchain)
     outputs = (PROGRAM, SYMBOLS, RUNTIME) + (() if name == "main.cu" else (PREPROCESSED,))
     used = replace(toolchain, compiler=compiler, flags=flags)
-    script = _script(used, extra, language, bool(proof))
+    script = _script(used, extra, language, bool(proof), copied)
     if toolchain.emulated:
         script, more = emulated_build.job(code, toolchain, extra, BUILD_LIMITS, level)
         script, files = f"{script}\n{PARTS}\n{SEGMENTS}", files | more
@@ -185,7 +190,7 @@ def _build(code: str, way: Way, toolchain: Toolchain, extra: tuple[str, ...], le
                  language, (compiler, *in_language(language, (*flags, *extra))))  # fmt: skip
 
 
-def _script(toolchain: Toolchain, extra: tuple[str, ...], language: str, proof: bool) -> str:
+def _script(toolchain: Toolchain, extra: tuple[str, ...], language: str, proof: bool, copies: bool) -> str:
     """Fixed file names and this machine's own flags; nothing of the program reaches the shell."""
     flags = [toolchain.compiler, *toolchain.flags, *extra]
     plain = [toolchain.compiler, *(f for f in toolchain.flags if f in BASE or f.startswith("-arch"))]
@@ -209,17 +214,9 @@ def _script(toolchain: Toolchain, extra: tuple[str, ...], language: str, proof: 
     if toolchain.api == "omp":
         link = _omp_link(toolchain, extra, proof, link)
     elif proof:
-        link = _cuda_link(flags, extra, plain)
+        link = cuda_link.script(flags, extra, plain, copies)
     link += "" if toolchain.api == "omp" else f"\n: > {RUNTIME}"
     return "\n".join([*map(shlex.join, steps), guard, LOOK, link, SEGMENTS])
-
-
-def _cuda_link(flags: list[str], extra: tuple[str, ...], plain: list[str]) -> str:
-    """Link with a wrapper around every launch and allocation that the program makes (toolkits differ in which of them exist)."""
-    compile_ = shlex.join([*plain, "-c", f"{JOB}/proof.cpp", "-o", "proof.o"])
-    link = shlex.join([*flags, "marker.o", "proof.o", "main.o", "-o", PROGRAM, *SHOWN, *extra])
-    used = f'for n in {" ".join(WRAPPED)}; do if grep -qw "$n" {SYMBOLS}; then D="$D -DUSES_$n"; W="$W -Xlinker --wrap=$n"; fi; done'
-    return f"D= W=\n{used}\n{compile_} $D\n{link} $W"
 
 
 def _omp_link(toolchain: Toolchain, extra: tuple[str, ...], proof: bool, native: str) -> str:
@@ -231,7 +228,7 @@ def _omp_link(toolchain: Toolchain, extra: tuple[str, ...], proof: bool, native:
     flags = toolchain.flags if clang else tuple(f for f in toolchain.flags if f != "-fopenmp" and not f.startswith("-foffload"))
     theirs = [f"-Wl,-rpath,{lib.folder}", *([] if clang else [lib.libomp]), "-lpthread", "-ldl"]
     proofs = ["proof.o", "device.o"] if _offloads(flags) else ["proof.o"]
-    theirs += SHOWN if toolchain.gpu else ()
+    theirs += cuda_link.SHOWN if toolchain.gpu else ()
     ours = shlex.join([toolchain.compiler, *flags, *extra, "marker.o", *proofs, "main.o", "-o", PROGRAM, *extra, *theirs])
     if clang:
         return f"{ours}\necho libomp > {RUNTIME}"
@@ -274,8 +271,9 @@ def execute(
         return Ran(out.status, "", _ending(out), out)
     if out.printed.count(end) != 1 or not out.printed.endswith(end) or not out.printed.startswith(BEGIN) or out.threads is None:
         return Ran("incomplete", "", "the program did not return from main or call exit", out)
-    text, _, proof = out.printed.removeprefix(BEGIN).removesuffix(end).partition(f"\n@proof {nonce} ")
-    return Ran("ok", text, out.stderr, out, dict(word.split("=", 1) for word in proof.split() if "=" in word))
+    said, _, proof = out.printed.removeprefix(BEGIN).removesuffix(end).partition(f"\n@proof {nonce} ")
+    text, _, results = said.partition(f"\n@results {nonce} ")
+    return Ran("ok", text, out.stderr, out, dict(word.split("=", 1) for word in proof.split() if "=" in word), results)
 
 
 def _ending(out: Outcome) -> str:

@@ -16,18 +16,19 @@ from dataclasses import asdict, astuple, dataclass, field, replace
 from parallax_lib.core.storage import Journal, digest
 from parallax_lib.sandbox.sandbox import Level, Limits
 from parallax_lib.tasks.task import Kernel
-from parallax_lib.verdict import cupti, output_comparison, parallel_evidence, work_share
+from parallax_lib.verdict import cupti, output_comparison, parallel_evidence, reference_rows, result_buffers, work_share
 from parallax_lib.verdict.build import BUILD_LIMITS, PROBES, Ran, build, execute, guard_source, proof_source
 from parallax_lib.verdict.llvm import MANDATORY
 from parallax_lib.verdict.toolchain import Toolchain
 
-HARNESS_VERSION = 19  # part of every cache key: raise it when a change here or in what this imports can change a verdict
+HARNESS_VERSION = 20  # part of every cache key: raise it when a change here or in what this imports can change a verdict
 RETRIES = 2  # of what fails on our side
 RUN_ENV = {"OMP_DYNAMIC": "false", "OMP_STACKSIZE": "16M", "OMP_WAIT_POLICY": "passive", "CUDA_CACHE_DISABLE": "1"}
 RUN_ENV["MALLOC_PERTURB_"] = "165"  # fresh heap memory is never zero by luck
 RUN_ENV |= {"KMP_LOCK_KIND": "tas"}  # LLVM's default lock took 8 s CPU where this takes 0.09 s and g++'s runtime 0.03 s
 ONE_QUEUE = {"CUDA_DEVICE_MAX_CONNECTIONS": "1"}  # instead of 8 to the GPU: an H200 starts 14 processes a second instead of 5
 RUN_ENV |= {"LIBOMP_NUM_HIDDEN_HELPER_THREADS": "0"}  # in those a target region with nowait is serial
+FRESH = ("165", "90")  # bytes in what a reference gets from the heap, in its two runs
 THREADS = {"serial": (1, 1), "omp": (1, 4), "cuda": (1, 2)}  # of the reference runs on each input
 UNSEEN = re.compile(r"[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -70,6 +71,7 @@ class Reference:
     work: work_share.Pair = work_share.Pair()
     by: str = ""  # the program that says what is right, where it is not the source or the kernel's serial one
     strength: str = ""  # what its output can tell, for "own" oracles
+    results: tuple[tuple[result_buffers.Buffer, ...], ...] = ()  # of each input, what its device gave back, where output is weak
 
 
 def make_reference(kernel: Kernel, source: str, bench: Bench) -> Reference:
@@ -77,18 +79,14 @@ def make_reference(kernel: Kernel, source: str, bench: Bench) -> Reference:
     key = reference_key(kernel, source, bench)
     known = bench.journal.get("reference", key) if bench.journal else None
     if known:
-        cases = tuple(map(output_comparison.restored, known["cases"]))
-        return Reference(cases, unable=known["unable"], **_from_row(known))
+        return Reference(**reference_rows.from_row(known))
     reference = Reference()
     for _ in range(1 + RETRIES):
         reference = _make(kernel, reference_apis(kernel, source), bench)
         if not reference.failure.startswith("infra_error"):
             break
     if bench.journal and not reference.failure:
-        row = {"kernel": kernel.name, "cases": [asdict(case) for case in reference.cases], "unable": reference.unable}
-        row |= {"coverage": reference.coverage, "region_us": reference.region_us, "work": asdict(reference.work)}
-        row |= {"by": reference.by, "strength": reference.strength}
-        bench.journal.put("reference", key, row)
+        bench.journal.put("reference", key, reference_rows.to_row(kernel.name, reference))
     return reference
 
 
@@ -130,20 +128,20 @@ def tool_facts(toolchain: Toolchain) -> list:
 
 
 def run_once(
-    program: bytes, api: str, args: tuple[str, ...], threads: int, bench: Bench, files: dict[str, bytes] | None = None
+    program: bytes, api: str, args: tuple[str, ...], threads: int, bench: Bench, files: dict[str, bytes] | None = None, fresh: str = ""
 ) -> Ran:
     """One run of a built program on one input with that many OpenMP threads; emulated CUDA: in schedule 1 or 2.
 
     The program sees `files` read-only in ../job/inputs/.  On a GPU CUPTI watches where it can, and target regions run there or nowhere.
     A bench that times programs gives every run as many queues to the GPU as the driver does, since with one its streams wait for each
-    other: a program must not learn from its environment which of its runs is timed.
+    other: a program must not learn from its environment which of its runs is timed.  `fresh`: the byte of fresh heap memory.
     """
     toolchain = bench.toolchains[api]
     watch, library = cupti.given(toolchain, bench.level) if toolchain.gpu else ({}, {})
     watch = {**watch, **MANDATORY} if toolchain.gpu and api == "omp" else watch
     queues = ONE_QUEUE if toolchain.gpu and bench.timing != "on" else {}
     schedule = {"CUDACPU_SCHEDULE": str(threads)} if api == "cuda" else {}
-    env = {**run_env(threads), **watch, **queues, **schedule}
+    env = {**run_env(threads), **watch, **queues, **schedule, **({"MALLOC_PERTURB_": fresh} if fresh else {})}
     return execute(program, toolchain, args, bench.limits, bench.level, env, {**library, **beside(files)})
 
 
@@ -167,11 +165,14 @@ def visible(text: str) -> str:
 
 @dataclass(frozen=True)
 class _Own:
-    """Runs of a program.  lines: input -> run -> lines; counted: of the runs with several threads; texts: printed on each input."""
+    """Runs of a program.  lines: input -> run -> lines; counted: of the runs with several threads; texts: printed on each input;
+    results: input -> run -> what the device gave back.
+    """
 
     lines: list[list[tuple[output_comparison.Line, ...]]]
     counted: list[dict[str, str]] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
+    results: list[list[tuple[result_buffers.Buffer, ...] | None]] = field(default_factory=list)
 
 
 def _make(kernel: Kernel, apis: list[str], bench: Bench) -> Reference:
@@ -222,7 +223,8 @@ def _of_own(kernel: Kernel, apis: list[str], bench: Bench) -> Reference:
         cases = [output_comparison.with_labels(case, same) for case, same in zip(cases, able[other][1], strict=True)]
     reference = _counted(kernel, cases, [own for own, _ in able.values()], bench)
     by = "" if first == apis[0] and not kernel.unreliable else first
-    return replace(reference, by=by, strength=_strength(kernel, able[first][0]))
+    results = result_buffers.of_programs([own.results for own, _ in able.values()])
+    return replace(reference, by=by, strength=_strength(kernel, able[first][0]), results=results)
 
 
 def _strength(kernel: Kernel, own: _Own) -> str:
@@ -235,12 +237,13 @@ def _runs_of(kernel: Kernel, api: str, bench: Bench) -> _Own | Reference:
     toolchain = bench.toolchains[api]
     if not (toolchain.can_build and toolchain.can_run):
         return Reference(unable=f"the reference needs {api}: {toolchain.why_not}")
-    built = build(kernel.sources[api], toolchain, kernel.flags.get(api, ()), bench.level)
+    built = build(kernel.sources[api], toolchain, kernel.flags.get(api, ()), bench.level, kernel.gives_results)
     if built.reason != "ok":
         return Reference(failure=f"{built.reason}: {kernel.name}, its {api} program: {visible(built.log)[:500]}")
     own = _Own([])
     for i, args in enumerate(inputs(kernel), 1):
-        ran = [run_once(built.program, api, args, n, bench, kernel.inputs) for n in THREADS[api]]
+        fresh = FRESH if kernel.gives_results else ("", "")  # what nobody writes differs then, and decides nothing
+        ran = [run_once(built.program, api, args, n, bench, kernel.inputs, f) for n, f in zip(THREADS[api], fresh, strict=True)]
         bad = next((r for r in ran if r.reason != "ok"), None)
         if bad:
             where = f"{kernel.name}, its {api} program on input {i}"
@@ -249,6 +252,7 @@ def _runs_of(kernel: Kernel, api: str, bench: Bench) -> _Own | Reference:
         if nothing:
             return Reference(unable=f"the {api} program {visible(nothing)}")
         own.texts.append(ran[0].text)
+        own.results.append([result_buffers.read(r.results) for r in ran])
         own.lines.append([output_comparison.READ[kernel.oracle](r.text) for r in ran])
         own.counted.extend(r.proof for r, n in zip(ran, THREADS[api], strict=True) if n > 1)
     return own
@@ -279,17 +283,6 @@ def _counted(kernel: Kernel, cases: list[output_comparison.Expected], programs: 
 def counting(bench: Bench) -> work_share.Place:
     """Where the work of programs is counted."""
     return work_share.Place(bench.level, bench.limits, RUN_ENV)
-
-
-def _from_row(known: dict) -> dict:
-    """A remembered reference's counters."""
-    work = {name: value if name == "why_not" else tuple(map(_tuple, value)) for name, value in known["work"].items()}
-    rest = {name: known[name] for name in ("coverage", "region_us", "by", "strength")}
-    return {**rest, "work": work_share.Pair(**work)}
-
-
-def _tuple(value: list | dict) -> tuple | dict:
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _nothing_to_compare(text: str, args: tuple[str, ...]) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from parallax_lib.tasks.hecbench import sources as hecbench_sources
 from parallax_lib.tasks.task import Task
-from parallax_lib.verdict import cupti, output_comparison, parallel_evidence, static_checks
+from parallax_lib.verdict import cupti, output_comparison, parallel_evidence, result_buffers, static_checks
 from parallax_lib.verdict.build import Built, Ran, build, unused_api
 from parallax_lib.verdict.llvm import Llvm
 from parallax_lib.verdict.output_comparison import Line
@@ -110,7 +110,7 @@ def refuse(state: State) -> State:
 
 def compile_program(state: State) -> State:
     """The one build of the judged program; later stages run what it made."""
-    built = build(state.code, state.toolchain, state.flags, state.bench.level)
+    built = build(state.code, state.toolchain, state.flags, state.bench.level, state.task.kernel.gives_results)
     state = telling(spent(replace(state, built=built), built.outcome), toolchain=built.tool or state.verdict.toolchain)
     if built.reason != "ok":
         level = 2 if built.reason == "not_checkable" and state.toolchain.gate else 1
@@ -270,6 +270,19 @@ def compare(state: State) -> State:
     pairs = zip(state.reference.cases, state.printed, strict=False)  # those that were run
     level = 4 if all(output_comparison.comparable(case, lines) for case, runs in pairs for lines in runs) else 3
     return ends(state, 2 if reason == "infra_error" else level, reason, f"input {len(state.printed)}: {where}")
+
+
+def compare_results(state: State) -> State:
+    """Where printed output says too little: what the device gave back, in every run, with what the reference's device did."""
+    expected = dict(zip(inputs(state.task.kernel), state.reference.results, strict=False))
+    if not any(expected.values()):
+        return state
+    found = [(run, result_buffers.compare(expected[run.args], result_buffers.read(run.ran.results))) for run in state.runs]
+    for run, one in found:
+        if one.difference:
+            number = 1 + list(expected).index(run.args)
+            return ends(state, 4, "wrong_output", f"input {number}: {one.difference}")
+    return telling(state, checked=f"{state.verdict.checked}; {result_buffers.summary([one for _, one in found])}")
 
 
 def need_parallel(state: State) -> State:

@@ -143,7 +143,7 @@ def _source(task: Task, bench: Bench) -> tuple[Built, Bench]:
         offloaded = offload.build_for_gpu(code, flags, bench)
         if offloaded.reason == "ok" and not offload.shares_memory(offloaded.source):
             return offloaded, offload.on_gpu(bench)
-    return build(code, bench.toolchains[api], flags, bench.level), bench
+    return build(code, bench.toolchains[api], flags, bench.level, task.kernel.gives_results), bench
 
 
 def summary(pairs: list[tuple[float, float]], threads: int) -> tuple[str, str]:

@@ -31,6 +31,7 @@ STAGES = (  # the first that gives a reason ends the verdict
     stages.compare_with_outside,
     stages.prove,
     stages.compare,
+    stages.compare_results,
     stages.need_parallel,
     other_ways.serialise,
     other_ways.share_work,

@@ -19,14 +19,18 @@ int sched_yield();
 void *omp_get_mapped_ptr(const void *, int);
 #pragma weak omp_get_default_device
 int omp_get_default_device();
+#pragma weak omp_get_initial_device
+int omp_get_initial_device();
 long parallax_targets;
+__attribute__((weak)) void parallax_giving(void *, long), parallax_given(void *, long);  // results.cpp, where it is linked
 }
 
 namespace {
 typedef unsigned long word;
 typedef int Kernel(void *, long, int, int, void *, Args *);
+typedef int Copy(void *, const void *, size_t, size_t, size_t, int, int);
 typedef void Data(void *, long, unsigned, void **, void **, long *, long *, void **, void **);
-enum : long { RETURNED = 0x40, PRIVATE = 0x80, LITERAL = 0x100, POINTER_AND_OBJECT = 0x10, PARAMETER = 0x20, CAPTURE = LITERAL | POINTER_AND_OBJECT };
+enum : long { FROM = 2, ALWAYS = 4, RETURNED = 0x40, PRIVATE = 0x80, LITERAL = 0x100, POINTER_AND_OBJECT = 0x10, PARAMETER = 0x20, CAPTURE = LITERAL | POINTER_AND_OBJECT };
 enum { OWNED = 4096, LARGEST = 4096, PAGE = 4096 };
 const char *const BEGIN = "__tgt_target_data_begin_mapper", *const END = "__tgt_target_data_end_mapper";
 const word MARK = 0xbadcUL << 48, UPPER = 0xffffUL << 48;
@@ -131,8 +135,21 @@ void begin(void *place, long device, const Args &args) {
   real<Data>(BEGIN)(place, device, args.count, args.bases, args.begins, args.sizes, args.types, args.names, args.mappers);
 }
 
+// Whether an object's copy goes back when this user of it leaves: it is there before, and no longer after unless it always goes back.
+bool may_come_back(const Args &args, unsigned i, int id) {
+  return parallax_giving && args.types[i] & FROM && is_object(args, i) && copy_of(args.begins[i], id);
+}
+
 void end(void *place, long device, const Args &args, int id) {
+  char *const comes = (char *)malloc(args.count + 1);
+  for (unsigned i = 0; i < args.count; i++) {
+    comes[i] = may_come_back(args, i, id);
+    if (comes[i]) parallax_giving(args.begins[i], args.sizes[i]);
+  }
   real<Data>(END)(place, device, args.count, args.bases, args.begins, args.sizes, args.types, args.names, args.mappers);
+  for (unsigned i = 0; i < args.count; i++)
+    if (comes[i] && (args.types[i] & ALWAYS || !copy_of(args.begins[i], id))) parallax_given(args.begins[i], args.sizes[i]);
+  free(comes);
   for (unsigned i = 0; i < args.count; i++)
     if (is_object(args, i) && !copy_of(args.begins[i], id)) disown(0, args.begins[i]);
 }
@@ -165,6 +182,16 @@ void enter(void *place, long device, const Args &args) {
   give();
 }
 
+void update(void *place, long device, const Args &args) {
+  const int id = number(device);
+  for (unsigned i = 0; i < args.count; i++)
+    if (may_come_back(args, i, id)) parallax_giving(args.begins[i], args.sizes[i]);
+  real<Data>("__tgt_target_data_update_mapper")(place, device, args.count, args.bases, args.begins, args.sizes, args.types, args.names,
+                                                args.mappers);
+  for (unsigned i = 0; i < args.count; i++)
+    if (may_come_back(args, i, id)) parallax_given(args.begins[i], args.sizes[i]);
+}
+
 void leave(void *place, long device, const Args &args) {
   take();
   end(place, device, args, number(device));
@@ -185,8 +212,14 @@ void __tgt_target_data_begin_mapper(WHERE, MAPS) { enter(place, device, ARGS); }
 void __tgt_target_data_begin_nowait_mapper(WHERE, MAPS, DEPENDENCES) { enter(place, device, ARGS); }
 void __tgt_target_data_end_mapper(WHERE, MAPS) { leave(place, device, ARGS); }
 void __tgt_target_data_end_nowait_mapper(WHERE, MAPS, DEPENDENCES) { leave(place, device, ARGS); }
-void __tgt_target_data_update_nowait_mapper(WHERE, MAPS, DEPENDENCES) {
-  real<Data>("__tgt_target_data_update_mapper")(place, device, count, bases, begins, sizes, types, names, mappers);
+void __tgt_target_data_update_mapper(WHERE, MAPS) { update(place, device, ARGS); }
+void __tgt_target_data_update_nowait_mapper(WHERE, MAPS, DEPENDENCES) { update(place, device, ARGS); }
+int omp_target_memcpy(void *to, const void *from, size_t bytes, size_t to_offset, size_t from_offset, int to_device, int from_device) {
+  const bool comes = parallax_giving && to_device == omp_get_initial_device() && from_device != to_device;
+  if (comes) parallax_giving((char *)to + to_offset, (long)bytes);
+  const int failed = real<Copy>("omp_target_memcpy")(to, from, bytes, to_offset, from_offset, to_device, from_device);
+  if (comes) parallax_given((char *)to + to_offset, (long)bytes);
+  return failed;
 }
 void *omp_target_alloc(size_t size, int device) {
   void *at = real<void *(size_t, int)>("omp_target_alloc")(size, device);

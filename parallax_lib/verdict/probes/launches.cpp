@@ -13,6 +13,7 @@ int strcmp(const char *, const char *), strncmp(const char *, const char *, size
 int atexit(void (*)());
 int cudaGetLastError();
 int cudaDeviceSynchronize();
+__attribute__((weak)) void parallax_at_end(), parallax_freed(void *);  // copies.cpp, where it is linked
 }
 
 namespace {
@@ -46,6 +47,7 @@ void at_end() {
   if (!reset) note(cudaDeviceSynchronize());
   note(cudaGetLastError());
   check_guards(nullptr);
+  if (parallax_at_end) parallax_at_end();
   if (parallax_device.read) parallax_device.read();
 }
 
@@ -107,6 +109,7 @@ extern "C" int __wrap_cudaDeviceReset() {
   note(cudaDeviceSynchronize());
   note(cudaGetLastError());
   check_guards(nullptr);
+  if (parallax_at_end) parallax_at_end();
   if (parallax_device.read) parallax_device.read();
   reset = true;
   return __real_cudaDeviceReset();

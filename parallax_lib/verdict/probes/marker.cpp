@@ -20,6 +20,7 @@ enum { READ = 63, WRITE = 64, PID = 172, CLOCK = 113, CONTROL = 25, KILL = 129 }
 #endif
 extern "C" int fflush(void *);
 extern "C" __attribute__((weak)) long parallax_proof(char *, long);
+extern "C" __attribute__((weak)) void parallax_results(long, const char *);  // results.cpp, where it is asked for
 static char line[] = "\n@end 00000000000000000000000000000000\n";
 static char proof[1024] = "\n@proof ", first_line[] = "@begin\n";
 static long owner, started, out;
@@ -43,6 +44,7 @@ static void end() {
   for (n--; unit; unit /= 10) proof[n++] = '0' + wall / unit % 10;
   proof[n++] = ' ';
   if (parallax_proof) n += parallax_proof(proof + n, sizeof proof - n);
+  if (parallax_results) parallax_results(out, line + 6);
   call(WRITE, out, (long)proof, n);
   call(WRITE, out, (long)line, sizeof line - 1);
   call(KILL, owner, STOP, 0);

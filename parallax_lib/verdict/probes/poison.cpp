@@ -128,6 +128,7 @@ extern "C" int __wrap_cudaMalloc(void **memory, size_t bytes) {
 extern "C" int __real_cudaFree(void *);
 extern "C" int __wrap_cudaFree(void *memory) {
   if (memory) check_guards(memory);
+  if (memory && parallax_freed) parallax_freed(memory);
   return __real_cudaFree(memory);
 }
 #endif
