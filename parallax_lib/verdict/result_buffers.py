@@ -86,10 +86,12 @@ def _part(text: str) -> Part:
 
 
 def _kind(floats: int, plain: int, wild: int, words: int, doubles: int, low: int) -> str:
-    """What most words can be, of those that are not 0.  Ordinary floats are doubles only where every second one is 0."""
+    """What most words can be, of those that are not 0.  Ordinary floats are doubles only where every second one is 0, and what has small
+    integers among them is neither.
+    """
     if plain >= MOST * floats and floats and low < MOST * words:
         return "floats"
-    if doubles >= MOST * words and words:
+    if doubles >= MOST * words and words and floats - plain - wild <= (1 - MOST) * floats:
         return "doubles"
     if plain >= MOST * floats and floats:
         return "floats"

@@ -16,7 +16,7 @@ int place(const void *memory) {
   return ask && !ask(&kind, 2, (unsigned long)memory) ? (int)kind : HOST;  // CU_POINTER_ATTRIBUTE_MEMORY_TYPE
 }
 
-bool comes_back(const void *to, const void *from, int kind) {
+[[maybe_unused]] bool comes_back(const void *to, const void *from, int kind) {
   return kind == TO_HOST || (kind == BY_ADDRESS && place(from) == ON_DEVICE && place(to) == HOST);
 }
 
@@ -25,19 +25,19 @@ void landed() {
   while (flying) flying--, parallax_given(underway[flying].at, underway[flying].bytes);
 }
 
-int synchronous(int code, bool back, void *to, size_t bytes) {
+[[maybe_unused]] int synchronous(int code, bool back, void *to, size_t bytes) {
   landed();
   if (back && !code) parallax_given(to, (long)bytes);
   return code;
 }
 
-int later(int code, bool back, void *to, size_t bytes) {
+[[maybe_unused]] int later(int code, bool back, void *to, size_t bytes) {
   const Locked locked;
   if (back && !code && flying < 256) underway[flying++] = {to, (long)bytes};
   return code;
 }
 
-bool leaving(bool back, void *to, size_t bytes) {
+[[maybe_unused]] bool leaving(bool back, void *to, size_t bytes) {
   if (back) parallax_giving(to, (long)bytes);
   return back;
 }
