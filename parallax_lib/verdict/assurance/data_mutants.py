@@ -40,7 +40,7 @@ def wrong(code: str, lines: frozenset[int], per_operator: int = 1) -> list[Mutan
 
 
 def _stores(code: str, parsed: list[Token]) -> Iterator[tuple[int, int, str]]:
-    """(start and end of the value, the index) of every `x[index] = value;`."""
+    """(start and end of the value, the index) of every `x[index] = value;` whose index is no constant."""
     partners = partners_of(parsed)
     for i, token in enumerate(parsed[:-2]):
         end = partners[i] if token.text == "[" else len(parsed)
@@ -50,7 +50,8 @@ def _stores(code: str, parsed: list[Token]) -> Iterator[tuple[int, int, str]]:
         while last < len(parsed) and parsed[last].text not in (";", ",", "}"):
             last = partners[last] + 1 if parsed[last].text in ("(", "[", "{") else last + 1
         declared = i >= 2 and parsed[i - 2].kind == "word"  # float x[3] = ...
-        if last < len(parsed) and parsed[last].text == ";" and not declared and parsed[end + 2].text != "{":
+        varies = any(t.kind == "word" for t in parsed[i + 1 : end])
+        if varies and last < len(parsed) and parsed[last].text == ";" and not declared and parsed[end + 2].text != "{":
             yield parsed[end + 1].end, parsed[last].start, " ".join(code[token.end : parsed[end].start].split())
 
 
