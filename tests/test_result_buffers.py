@@ -278,6 +278,9 @@ def test_results_are_those_that_all_programs_of_the_kernel_give_back():
         ((only,),) = result_buffers.of_programs(programs)
         assert result_buffers.agree(only, buffer(OUT))
     assert len(result_buffers.of_programs([mine, [[()] * 2]])[0]) == 2  # a program whose device gives nothing back says nothing
+    whole = [[(buffer(OUT, kind="integers"),)] * 2]
+    kinds = [result_buffers.of_programs([whole], texts)[0][0].kind for texts in (["int *x;"], ["int *x;", "__half2 *y;"])]
+    assert kinds == ["integers", "mixed"]
     row = result_buffers.of_programs([mine])[0][0]
     assert result_buffers.restored(json.loads(json.dumps(asdict(row)))) == row
 

@@ -223,7 +223,7 @@ def _of_own(kernel: Kernel, apis: list[str], bench: Bench) -> Reference:
         cases = [output_comparison.with_labels(case, same) for case, same in zip(cases, able[other][1], strict=True)]
     reference = _counted(kernel, cases, [own for own, _ in able.values()], bench)
     by = "" if first == apis[0] and not kernel.unreliable else first
-    results = result_buffers.of_programs([own.results for own, _ in able.values()])
+    results = result_buffers.of_programs([own.results for own, _ in able.values()], kernel.sources.values())
     return replace(reference, by=by, strength=_strength(kernel, able[first][0]), results=results)
 
 

@@ -10,6 +10,7 @@ copies is its own affair, and so is what it copies beside: of each size as many 
 from __future__ import annotations
 
 import math
+import re
 import struct
 from collections import Counter
 from collections.abc import Iterable
@@ -23,6 +24,8 @@ MOST = 0.9  # of the words that are not 0: what they look like
 FIXED = 0.5  # of the parts that have to be the same in every run of the reference
 VIEWS = {"floats": 0, "doubles": 1}
 WIDTH = {"floats": 4, "doubles": 8, "integers": 4, "mixed": 1}
+HALF = re.compile(r"\b(?:__half2?|half2?|_Float16|(?:__nv_)?bfloat162?)\b")
+SUMMARY = re.compile(r"(\d+) of (\d+) result buffers compared(?: \(([^)]*)\))?")
 LINE = 1 + 16 + 6 * 10 + PARTS * (8 + 2 * (4 + 16 + 16))
 
 
@@ -109,11 +112,13 @@ def learn(runs: list[tuple[Buffer, ...] | None]) -> tuple[Buffer, ...]:
     return _distinct(b for b in learned if b and sum(s is not None for s in b.spread) >= FIXED * PARTS)
 
 
-def of_programs(programs: list[list[list[tuple[Buffer, ...] | None]]]) -> tuple[tuple[Buffer, ...], ...]:
+def of_programs(programs: list[list[list[tuple[Buffer, ...] | None]]], texts: Iterable[str] = ()) -> tuple[tuple[Buffer, ...], ...]:
     """The results on each input, from what each run of each of the kernel's programs gave back: program -> input -> run.
 
-    They are those of the first program whose device gives something back, as far as the others give them back too.
+    They are those of the first program whose device gives something back, as far as the others give them back too.  Where the
+    programs' `texts` compute in half precision, what looks like integers may be that: other bytes of these are not called wrong.
     """
+    halves = any(map(HALF.search, texts))
     found = []
     for runs in zip(*programs, strict=True):
         learned = [learn(of_one) for of_one in runs]
@@ -121,7 +126,7 @@ def of_programs(programs: list[list[list[tuple[Buffer, ...] | None]]]) -> tuple[
         results = learned[first]
         for other in runs[first + 1 :]:
             results = shared(results, other)
-        found.append(results)
+        found.append(tuple(replace(b, kind="mixed") if halves and b.kind == "integers" else b for b in results))
     return tuple(found)
 
 
@@ -210,6 +215,12 @@ def summary(found: list[Found]) -> str:
     least = min(found, key=lambda one: one.compared)
     sizes = ", ".join(f"{n} times {size}" if n > 1 else size for size, n in Counter(least.sizes).items())
     return f"{least.compared} of {least.total} result buffers compared" + (f" ({sizes})" if sizes else "")
+
+
+def counted(checked: str) -> str:
+    """ "2 of 3" from a verdict's `checked`, "" where nothing was compared."""
+    found = SUMMARY.search(checked)
+    return f"{found[1]} of {found[2]}" if found and found[1] != "0" else ""
 
 
 def _difference(expected: Buffer, number: int, theirs: list[Buffer]) -> str:

@@ -24,6 +24,7 @@ from parallax_lib.sandbox.sandbox import Limits
 from parallax_lib.tasks.hecbench import checkout as hecbench
 from parallax_lib.tasks.hecbench.checkout import Entry
 from parallax_lib.tasks.task import Kernel, Task, put_together
+from parallax_lib.verdict import result_buffers
 from parallax_lib.verdict.assurance import hecbench_mutants
 from parallax_lib.verdict.assurance.mutation import Mutant
 from parallax_lib.verdict.reference import Bench
@@ -76,7 +77,7 @@ def _left_out(entry: Entry) -> dict:
 
 def _row(entry: Entry, direction: str) -> dict:
     row = {"kernel": entry.name, "direction": direction, "strength": entry.facts.get("strength", "unknown"), "reason": "", "log": ""}
-    return row | {"checked": "", "mutants": 0, "rejected": 0, "mutant_kinds": {}, "survivors": []}
+    return row | {"checked": "", "results": "", "mutants": 0, "rejected": 0, "mutant_kinds": {}, "survivors": []}
 
 
 def _first(verdict) -> str:
@@ -99,6 +100,7 @@ def _judged(entry: Entry, bench: Bench, mutants, apis: tuple[str, ...]) -> list[
         task = Task(kernel, source, target)
         verdict = _verdict(kernel.sources[target], task, bench)
         row = _row(entry, task.direction) | {"reason": verdict.reason, "log": _first(verdict)[:160], "checked": verdict.checked}
+        row["results"] = result_buffers.counted(verdict.checked)
         if verdict.validated and mutants and target != "serial":
             kinds, survivors = hecbench_mutants.outcomes(task, bench, mutants(kernel.sources[target]))
             rejected = kinds["rejected"] + kinds["rejected outside"]

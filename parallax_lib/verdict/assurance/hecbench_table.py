@@ -58,9 +58,15 @@ def totals(rows: pd.DataFrame) -> str:
     both = {pair: table[pair] if pair in table else weak & False for pair in PAIRS}
     serial, cuda = both.values()
     said = f"{serial.sum()} kernels pass serial <-> omp both ways ({(serial & weak).sum()} of them pass-weak), "
-    said += f"{cuda.sum()} omp <-> cuda both ways"
+    said += f"{cuda.sum()} omp <-> cuda both ways; result buffers compared in {_by_results(rows)} of {weak.sum()} kernels that print a word"
     tried = rows[rows["mutant_kinds"].map(len) > 0]
     return "\n".join([table.to_string(index=False), "", counts.to_string(), said, *_mutant_lines(tried), *_gate(table)])
+
+
+def _by_results(rows: pd.DataFrame) -> int:
+    """Kernels that print a word of which some direction's program passed with result buffers compared."""
+    passed = rows[(rows["strength"] != "strong") & (rows["reason"] == "ok")]
+    return passed.loc[passed["results"] != "", "kernel"].nunique() if "results" in passed else 0
 
 
 def _gate(table: pd.DataFrame) -> Iterator[str]:

@@ -18,13 +18,13 @@ import pandas as pd
 
 from parallax_lib.tasks.hecbench import checkout as hecbench
 from parallax_lib.tasks.task import Kernel, Task, put_together
+from parallax_lib.verdict import result_buffers
 from parallax_lib.verdict.assurance import data_mutants, hecbench_mutants
 from parallax_lib.verdict.assurance.mutation import Mutant
 from parallax_lib.verdict.reference import Bench
 from parallax_lib.verdict.result import Verdict
 from parallax_lib.verdict.validate import judge
 
-COMPARED = re.compile(r"(\d+) of (\d+) result buffers compared(?: \(([^)]*)\))?")
 BY_RESULTS = re.compile(r"\binput \d+: result buffer \d")
 WITHOUT = "strong"  # a kernel whose printed output says enough is not compared by its buffers
 SOURCES = {"omp": ("cuda", "serial"), "cuda": ("omp",)}
@@ -56,7 +56,7 @@ def _tasks(kernel: Kernel, bench: Bench) -> Iterator[Task]:
 def _row(task: Task, bench: Bench, most: int) -> dict:
     code = task.kernel.sources[task.target]
     own = {when: _verdict(code, each, bench) for when, each in (("before", _without(task)), ("after", task))}
-    found = COMPARED.search(own["after"].checked)
+    found = result_buffers.SUMMARY.search(own["after"].checked)
     row = {"kernel": task.kernel.name, "direction": task.direction, "own_before": own["before"].reason, "own": own["after"].reason}
     row |= {"compared": int(found[1]) if found else 0, "buffers": int(found[2]) if found else 0, "sizes": (found[3] or "") if found else ""}
     row |= {"mutants": {}, "right": {}, "wrongly_rejected": [], "survivors": []}
