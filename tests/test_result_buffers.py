@@ -270,6 +270,11 @@ def test_what_moves_between_runs_of_the_reference_decides_nothing():
     other = [v + 9 if i % 16 == 2 else v for i, v in enumerate(OUT)]
     assert not result_buffers.compare((learned,), (buffer(other),)).difference
     assert result_buffers.learn([(buffer([0.0] * 320),)] * 2) == ()  # nothing but 0
+    unwritten = [v if i % 16 < 9 else 1e20 + i for i, v in enumerate(OUT)]  # looks like integers as a whole; nine of 16 parts are written
+    (learned,) = result_buffers.learn([(buffer(unwritten, kind="integers"),), (buffer(OUT),)])
+    assert learned.kind == "floats" and learned.spread.count(None) == 7
+    assert not result_buffers.compare((learned,), (buffer(unwritten),)).difference
+    assert result_buffers.compare((learned,), (buffer(WORK),)).difference
 
 
 def test_results_are_those_that_all_programs_of_the_kernel_give_back():

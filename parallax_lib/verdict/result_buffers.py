@@ -136,10 +136,12 @@ def _distinct(buffers: Iterable[Buffer]) -> tuple[Buffer, ...]:
 
 
 def _learned(same: tuple[Buffer, ...]) -> Buffer | None:
-    """One result of every run as one, None where it is 0 throughout or looks otherwise in another run."""
-    first = same[0]
-    if any(b.kind != first.kind for b in same) or not any(part.squares[0] or part.odd[0] for part in first.parts):
+    """One result of every run as one, None where it is 0 throughout or where nothing says what it holds."""
+    kinds = {b.kind for b in same}
+    kinds = kinds if len(kinds) == 1 else kinds & VIEWS.keys()  # what nobody wrote looks otherwise in another run
+    if len(kinds) != 1 or not any(part.squares[0] or part.odd[0] for part in same[0].parts):
         return None
+    first = replace(same[0], kind=kinds.pop())
     return replace(first, spread=tuple(_spread(first, [b.parts[i] for b in same], i) for i in range(PARTS)))
 
 
@@ -184,7 +186,8 @@ def _apart(expected: Buffer, i: int, a: Part, b: Part, spread: float) -> bool:
         return True
     view = VIEWS[expected.kind]
     norms = [math.sqrt(part.squares[view]) for part in (a, b)]
-    whole = math.sqrt(sum(part.squares[view] for part in expected.parts) / PARTS)
+    fixed = [part.squares[view] for part, spread in zip(expected.parts, expected.spread, strict=True) if spread is not None]
+    whole = math.sqrt(sum(fixed) / max(1, len(fixed)))
     bound = RELATIVE * norms[0] + FLOOR * whole + SPREAD_FACTOR * spread
     return a.odd[view] != b.odd[view] or not (abs(norms[0] - norms[1]) <= bound and abs(a.sums[view] - b.sums[view]) <= bound)
 

@@ -8,7 +8,7 @@
 // squares of its floats and of its doubles, and how many of them are no ordinary numbers.
 namespace {
 typedef unsigned char byte;
-enum { MOST = 128, EARLIER = 64, PARTS = 16, SMALLEST = 64, LINE = 1400, TEXT = 256 << 10 };
+enum { MOST = 128, EARLIER = 64, PARTS = 16, SMALLEST = 16, LINE = 1400, TEXT = 256 << 10 };
 const long ROOM = 1L << 30, LATE = 64L << 20;  // bytes: of all copies, of those whose earlier contents are looked at
 struct Range { byte *host; long bytes; byte *copy; bool changed; };
 struct Part { unsigned digest, odd[2]; double sum[2], squares[2]; };
