@@ -3,7 +3,8 @@
 Knows kernels, versions of their programs, verdicts and counts.  Knows nothing of how a verdict is made.
 
 Every version is judged as a translation by the whole judge, with result buffers compared and, where that decided, without.  A version that
-only the buffers reject is a false reject where it gives back the original's bytes (`hecbench_mutants` looks at these in another way).
+only the buffers reject is a false reject where it gives back the original's bytes (`hecbench_mutants` looks at these in another way); one
+that nothing rejects although it gives back the original's bytes is no fault on these inputs.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from parallax_lib.tasks.task import Kernel, Task, put_together
 from parallax_lib.verdict import result_buffers
 from parallax_lib.verdict.assurance import data_mutants, hecbench_mutants
 from parallax_lib.verdict.assurance.mutation import Mutant
-from parallax_lib.verdict.reference import Bench
+from parallax_lib.verdict.build import build
+from parallax_lib.verdict.reference import THREADS, Bench, inputs, run_once
 from parallax_lib.verdict.result import Verdict
 from parallax_lib.verdict.validate import judge
 
@@ -88,11 +90,26 @@ def _fate(task: Task, bench: Bench, mutant: Mutant) -> str:
     """
     verdict = _verdict(mutant.code, task, bench)
     if not BY_RESULTS.search(verdict.log):
-        return hecbench_mutants.judge_mutant(task, bench, mutant)
+        fate = hecbench_mutants.judge_mutant(task, bench, mutant)
+        return "same data" if fate == "survived" and _same_bytes(task, bench, mutant) else fate
     before = hecbench_mutants.judge_mutant(_without(task), bench, mutant)
     return {"survived": "by results", "rejected": "rejected", "race operator": "by results"}.get(
         before, "wrongly rejected"
     )
+
+
+def _same_bytes(task: Task, bench: Bench, mutant: Mutant) -> bool:
+    """Whether a mutant's device gives back the original's bytes in every run: then no comparison of these can tell them apart."""
+    mine, original = (_bytes(code, task, bench) for code in (mutant.code, task.kernel.sources[task.target]))
+    return bool(original) and any(original) and mine == original
+
+
+def _bytes(code: str, task: Task, bench: Bench) -> list[str]:
+    """What each run of a program gives back, as probes/results.cpp tells it; digests of every byte among it."""
+    kernel, api = task.kernel, task.target
+    program = build(code, bench.toolchains[api], kernel.flags.get(api, ()), bench.level, results=True).program
+    runs = [run_once(program, api, args, n, bench, kernel.inputs) for args in inputs(kernel) for n in THREADS[api]]
+    return [run.results for run in runs if run.reason == "ok"]
 
 
 def _right(task: Task, bench: Bench) -> Iterator[tuple[str, list[Verdict]]]:
