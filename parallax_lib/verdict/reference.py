@@ -194,7 +194,12 @@ def _of_pair(kernel: Kernel, apis: list[str], bench: Bench) -> Reference:
     return _counted(kernel, learned, programs, bench)
 
 
-def _of_own(kernel: Kernel, apis: list[str], bench: Bench) -> Reference:
+def uncounted(kernel: Kernel, source: str, bench: Bench) -> Reference:
+    """The reference of a kernel with an "own" oracle without counters of parallel work: what comparisons need, and nothing else."""
+    return _of_own(kernel, reference_apis(kernel, source), bench, counted=False)
+
+
+def _of_own(kernel: Kernel, apis: list[str], bench: Bench, counted: bool = True) -> Reference:
     """From the first program that runs here and passes its own check; the lines of others with the same values are as right.
 
     Where a suite tells what is printed, that decides.
@@ -221,7 +226,7 @@ def _of_own(kernel: Kernel, apis: list[str], bench: Bench) -> Reference:
     cases = able[first][1]
     for other in others:
         cases = [output_comparison.with_labels(case, same) for case, same in zip(cases, able[other][1], strict=True)]
-    reference = _counted(kernel, cases, [own for own, _ in able.values()], bench)
+    reference = _counted(kernel, cases, [own for own, _ in able.values()], bench) if counted else Reference(tuple(cases))
     by = "" if first == apis[0] and not kernel.unreliable else first
     results = result_buffers.of_programs([own.results for own, _ in able.values()], kernel.sources.values())
     return replace(reference, by=by, strength=_strength(kernel, able[first][0]), results=results)
