@@ -68,7 +68,8 @@ def other_programs(params: Params, say: Callable[[str], None] = print) -> list[d
     written = [kernel for entry in entries if (kernel := checkout.as_written(entry)) is not None]
     apart = _apart(written, params.suite.split)
     say(f"{params.suite.root}: {len(written)} kernels, {len(apart)} of them in no cluster that the split names")
-    return [_pair(task, task.kernel.sources[task.target]) for task in tasks(apart, params.suite.directions) if _writable(task)]
+    offered = tasks(apart, params.suite.directions) if apart else []
+    return [_pair(task, task.kernel.sources[task.target]) for task in offered if _writable(task)]
 
 
 def _apart(kernels: list[Kernel], split: str) -> list[Kernel]:
