@@ -228,8 +228,9 @@ def _of_own(kernel: Kernel, apis: list[str], bench: Bench, counted: bool = True)
         cases = [output_comparison.with_labels(case, same) for case, same in zip(cases, able[other][1], strict=True)]
     reference = _counted(kernel, cases, [own for own, _ in able.values()], bench) if counted else Reference(tuple(cases))
     by = "" if first == apis[0] and not kernel.unreliable else first
-    results = result_buffers.of_programs([own.results for own, _ in able.values()], kernel.sources.values())
-    return replace(reference, by=by, strength=_strength(kernel, able[first][0]), results=results)
+    strength = _strength(kernel, able[first][0])
+    gave = [own.results for own, _ in able.values()] if strength != "strong" else []
+    return replace(reference, by=by, strength=strength, results=result_buffers.of_programs(gave, kernel.sources.values()))
 
 
 def _strength(kernel: Kernel, own: _Own) -> str:
