@@ -277,6 +277,15 @@ def test_what_moves_between_runs_of_the_reference_decides_nothing():
     assert result_buffers.compare((learned,), (buffer(WORK),)).difference
 
 
+def test_parts_that_depend_on_rounding_decide_nothing():
+    learned = result_buffers.learn([(buffer(OUT),)] * 2)
+    rounded = [v + 5 if i % 16 == 3 else v for i, v in enumerate(OUT)]
+    ((only,),) = result_buffers.steady((learned,), [(buffer(INPUT), buffer(rounded))])  # the nearest of its size
+    assert [i for i, spread in enumerate(only.spread) if spread is None] == [3]
+    assert result_buffers.steady((learned,), [(buffer(INPUT),)]) == ((),)
+    assert result_buffers.steady((learned,), []) == result_buffers.steady((learned,), [()]) == (learned,)
+
+
 def test_results_are_those_that_all_programs_of_the_kernel_give_back():
     mine, theirs = [[(buffer(OUT), buffer(WORK))] * 2], [[(buffer(OUT),)] * 2]
     for programs in ([mine, theirs], [theirs, mine], [[[()] * 2], mine, theirs]):

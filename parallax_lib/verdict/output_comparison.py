@@ -27,7 +27,8 @@ from parallax_lib.verdict.expected_output import (
 from parallax_lib.verdict.printed_text import CLAIM, TOO_SLOW, Line, Token, own_check, read, read_lines
 
 __all__ = ["CLAIM", "OWN_RELATIVE", "READ", "RELATIVE", "TOO_SLOW", "Expected", "Line", "comparable", "difference", "differs", "learn",
-           "mismatch", "other_text", "own_check", "read", "read_lines", "restored", "same", "strength", "with_labels"]  # fmt: skip
+           "mismatch", "nothing_to_compare", "other_text", "own_check", "read", "read_lines", "restored", "same", "strength",
+           "with_labels"]  # fmt: skip
 READ = {"shared": read, "own": read_lines}  # by Kernel.oracle
 VERDICT = re.compile(
     r"\b(pass|passed|success|successful|succeeded|valid|match|matches|correct|ok)\b|\b(fail|error|mismatch|rmse|diff|deviation)\w*+", re.I
@@ -47,6 +48,14 @@ def strength(texts: list[str], given: tuple[str, ...]) -> str:
     if any(VERDICT.search(text) for text in texts) or (values and not any(values)):
         return "weak"  # a number that is 0 is an error measure under any name
     return "strong" if values else "none"
+
+
+def nothing_to_compare(text: str, args: tuple[str, ...]) -> str:
+    """Why a program's own output cannot decide anything, "" when it can."""
+    failed = own_check(text)
+    if failed:
+        return f"fails its own check: {failed}"
+    return "prints nothing but times and its arguments" if strength([text], args) == "none" else ""
 
 
 def aligned(expected: Expected, lines: tuple[Line, ...]) -> tuple[Line, ...]:

@@ -28,6 +28,7 @@ RUN_ENV["MALLOC_PERTURB_"] = "165"  # fresh heap memory is never zero by luck
 RUN_ENV |= {"KMP_LOCK_KIND": "tas"}  # LLVM's default lock took 8 s CPU where this takes 0.09 s and g++'s runtime 0.03 s
 ONE_QUEUE = {"CUDA_DEVICE_MAX_CONNECTIONS": "1"}  # instead of 8 to the GPU: an H200 starts 14 processes a second instead of 5
 RUN_ENV |= {"LIBOMP_NUM_HIDDEN_HELPER_THREADS": "0"}  # in those a target region with nowait is serial
+ROUNDED = ("-O3", "-ffast-math")
 FRESH = ("165", "90")  # bytes in what a reference gets from the heap, in its two runs
 THREADS = {"serial": (1, 1), "omp": (1, 4), "cuda": (1, 2)}  # of the reference runs on each input
 UNSEEN = re.compile(r"[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -165,9 +166,7 @@ def visible(text: str) -> str:
 
 @dataclass(frozen=True)
 class _Own:
-    """Runs of a program.  lines: input -> run -> lines; counted: of the runs with several threads; texts: printed on each input;
-    results: input -> run -> what the device gave back.
-    """
+    """Runs of a program.  lines, results: input -> run -> lines, what came back; counted: of runs with several threads; texts: printed."""
 
     lines: list[list[tuple[output_comparison.Line, ...]]]
     counted: list[dict[str, str]] = field(default_factory=list)
@@ -230,7 +229,16 @@ def _of_own(kernel: Kernel, apis: list[str], bench: Bench, counted: bool = True)
     by = "" if first == apis[0] and not kernel.unreliable else first
     strength = _strength(kernel, able[first][0])
     gave = [own.results for own, _ in able.values()] if strength != "strong" else []
-    return replace(reference, by=by, strength=strength, results=result_buffers.of_programs(gave, kernel.sources.values()))
+    results = result_buffers.of_programs(gave, kernel.sources.values())
+    results = result_buffers.steady(results, _rounded(kernel, bench)) if "omp" in able and any(results) else results
+    return replace(reference, by=by, strength=strength, results=results)
+
+
+def _rounded(kernel: Kernel, bench: Bench) -> list[tuple[result_buffers.Buffer, ...] | None]:
+    """What the OpenMP program's device gives back on each input where the compiler may round otherwise."""
+    built = build(kernel.sources["omp"], bench.toolchains["omp"], (*kernel.flags.get("omp", ()), *ROUNDED), bench.level, results=True)
+    ran = [run_once(built.program, "omp", args, 4, bench, kernel.inputs) for args in inputs(kernel)] if built.reason == "ok" else []
+    return [result_buffers.read(one.results) if one.reason == "ok" else () for one in ran]
 
 
 def _strength(kernel: Kernel, own: _Own) -> str:
@@ -254,7 +262,7 @@ def _runs_of(kernel: Kernel, api: str, bench: Bench) -> _Own | Reference:
         if bad:
             where = f"{kernel.name}, its {api} program on input {i}"
             return Reference(failure=f"{bad.reason}: {where}: {visible(bad.log)[:500]}")
-        nothing = _nothing_to_compare(ran[0].text, args) if kernel.oracle == "own" else ""
+        nothing = output_comparison.nothing_to_compare(ran[0].text, args) if kernel.oracle == "own" else ""
         if nothing:
             return Reference(unable=f"the {api} program {visible(nothing)}")
         own.texts.append(ran[0].text)
@@ -289,11 +297,3 @@ def _counted(kernel: Kernel, cases: list[output_comparison.Expected], programs: 
 def counting(bench: Bench) -> work_share.Place:
     """Where the work of programs is counted."""
     return work_share.Place(bench.level, bench.limits, RUN_ENV)
-
-
-def _nothing_to_compare(text: str, args: tuple[str, ...]) -> str:
-    """Why a program's own output cannot decide anything, "" when it can."""
-    failed = output_comparison.own_check(text)
-    if failed:
-        return f"fails its own check: {failed}"
-    return "prints nothing but times and its arguments" if output_comparison.strength([text], args) == "none" else ""

@@ -165,6 +165,24 @@ def shared(results: tuple[Buffer, ...], others: list[tuple[Buffer, ...] | None])
     return tuple(b for b in results if all(any(agree(b, other) for other in run) for run in given))
 
 
+def steady(results: tuple[tuple[Buffer, ...], ...], rounded: list[tuple[Buffer, ...] | None]) -> tuple[tuple[Buffer, ...], ...]:
+    """The results on each input without the parts that come out otherwise where a program is built to round otherwise.
+
+    `rounded`: what such a build gives back on each input.
+    """
+    pairs = zip(results, rounded, strict=True) if rounded else ((case, ()) for case in results)
+    kept = (tuple(_steady(b, [other for other in run or () if other.bytes == b.bytes]) for b in case) for case, run in pairs)
+    return tuple(tuple(b for b in case if sum(spread is not None for spread in b.spread) >= FIXED * PARTS) for case in kept)
+
+
+def _steady(b: Buffer, others: list[Buffer]) -> Buffer:
+    """The buffer without the parts in which the nearest of `others` differs."""
+    spreads = [
+        tuple(None if s is None or _apart(b, i, b.parts[i], other.parts[i], s) else s for i, s in enumerate(b.spread)) for other in others
+    ]
+    return replace(b, spread=min(spreads, key=lambda spread: spread.count(None), default=b.spread))
+
+
 def agree(expected: Buffer, got: Buffer) -> bool | None:
     """Whether two buffers of one size hold the same; None where the difference may be rounding among other data."""
     if expected.bytes != got.bytes:
