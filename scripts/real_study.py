@@ -141,7 +141,8 @@ def make(name: str, root: str, write: bool, more: list[str]) -> None:
     words = command(name, root, write, more)
     print(f"[{name}] {PARTS[name].what}\n  {shlex.join(words[1:])}", flush=True)
     WORK.mkdir(parents=True, exist_ok=True)
-    subprocess.run(words, cwd=ROOT, check=True)
+    if status := subprocess.run(words, cwd=ROOT).returncode:
+        raise SystemExit(status)
     if not (write and PARTS[name].writes):
         write_json(DONE, done() | {name: shlex.join(words[1:])})
 
