@@ -88,7 +88,7 @@ def test_rollouts_that_ship_hold_a_hash_instead_of_hecbench_text(tmp_path, monke
     for folder, part in (("a", kernels[:2]), ("b", kernels[2:])):
         rows = pd.DataFrame({"kernel": part, "source_code": source, "code": [source + " //", None], "log": "a.cpp:1: " + "x" * 400})
         rows = rows.assign(capture_id=part, root=part, task=part, family="f", direction="serial-omp", branch_depth=-1, resample=0)
-        rollout_files.write_rollouts(tmp_path / folder, rows, np.full((2, 1, 4), ord(folder), dtype="float16"), {})
+        rollout_files.write_rollouts(tmp_path / folder, rows, np.full((2, 1, 4), folder == "b", dtype="float16"), {})
     real_study.ship(tmp_path / "out", [tmp_path / "a", tmp_path / "b"])
     rows, latents = rollout_files.read_rollouts(str(tmp_path / "out"))
     masked = rows["source_code"].str.startswith(real_study.MASK)
@@ -96,4 +96,4 @@ def test_rollouts_that_ship_hold_a_hash_instead_of_hecbench_text(tmp_path, monke
     assert hashlib.sha256(source.encode()).hexdigest() in rows["source_code"][1]
     assert rows["code"][2].startswith(real_study.MASK) and [isinstance(code, str) for code in rows["code"]] == [True, False, True, False]
     assert (rows["log"].str.len() == [300, 0, 0, 300]).all() and rows["accumulates"].all()
-    assert latents[:, 0, 0].tolist() == [97, 97, 98, 98]
+    assert latents[:, 0, 0].tolist() == [0, 0, 1, 1]
