@@ -18,12 +18,12 @@ function listingView(app, listing, heads, id) {
     return h("tr", { class: css }, number(r[0], "left"), number(r[2], "right"), mark, code(r[4] === "-" ? r[1] : r[3], r[4] === "-" ? "left" : "right"));
   }
   function draw() {
-    const rows = [], folds = listing.folds.map((f, k) => [...f, k]);
+    const rows = [], folds = listing.folds.map((f, k) => [...f, k]);  // [first, last, what stands in it, number]
     for (let i = 0; i < listing.rows.length; i++) {
-      const fold = folds.find(([first, , k]) => first === i && !opened.has(k));
+      const fold = folds.find(([first, , , k]) => first === i && !opened.has(k));
       if (fold) {
         const n = fold[1] - fold[0] + 1;
-        rows.push(h("tr", { class: "fold" }, h("td", { colspan: 5 }, h("button", { type: "button", onclick: () => open(fold[2]) }, `⋯ ${n} equal lines (${listing.rows[fold[0]][2]}–${listing.rows[fold[1]][2]}); show`))));
+        rows.push(h("tr", { class: "fold" }, h("td", { colspan: 5 }, h("button", { type: "button", onclick: () => open(fold[3]), "aria-expanded": "false" }, `⋯ ${n} unchanged lines (${listing.rows[fold[0]][2]}–${listing.rows[fold[1]][2]})${fold[2] ? ": " + fold[2] : ""}; show`))));
         i = fold[1];
       } else rows.push(row(listing.rows[i], i));
     }
