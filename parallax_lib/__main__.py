@@ -158,6 +158,7 @@ def _view_options(sub) -> None:
     named = "a run's name or folder, a folder of rollouts, or a table in a file; default: the study that ships"
     look.add_argument("run", nargs="?", default="", help=named)
     look.add_argument("--against", default="", metavar="RUN", help="a second one to compare with, such as what `rejudge --out` wrote")
+    look.add_argument("--hecbench", default="", metavar="DIR", help="a HeCBench checkout: its sources do not ship and are read from there")
     look.add_argument("--port", type=at_least(1), default=0, help="default: the first free one from 8642 on")
     look.add_argument("--no-browser", action="store_true", help="tell the address only")
     look.set_defaults(go=commands.view)

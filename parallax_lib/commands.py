@@ -28,7 +28,7 @@ def judge(args) -> None:
 def view(args) -> None:
     from parallax_lib.analysis.view import api, dataset, server
 
-    data = dataset.open_dataset(args.run)
+    data = dataset.open_dataset(args.run, args.hecbench)
 
     def workshop():  # loads the study's tasks and compilers, which takes a while
         from parallax_lib.study import viewing

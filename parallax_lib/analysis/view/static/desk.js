@@ -26,7 +26,7 @@ async function deskPage(app, { given }) {
   return {
     title: "Recheck",
     body: [h("div", { class: "bar" }, tables, choice("list", [["undecided", "undecided"], ["all", "all"], ["decided", "decided"]], state.show, (show) => set({ show, page: "0", row: "" })), h("button", { type: "button", onclick: next }, "next undecided", h("kbd", {}, "n")),
-      h("span", { class: "muted" }, `${plural(data.decided, "program")} of ${count(data.programs)} decided; they stand for ${plural(data.covered, "row")}. Kept in ${data.notes}`)),
+      h("span", { class: "muted" }, `${plural(data.decided, "program")} of ${count(data.programs)} decided; they stand for ${plural(data.covered, "row")}. Kept in ${data.notes}`), data.absent ? h("span", { class: "muted" }, `${plural(data.absent, "row")} of programs whose text does not ship are not in the queue.`) : null),
       h("div", { class: "desk" }, h("section", { class: "side", "aria-label": "queue" }, pager(data.found, data.size, data.page, (page) => set({ page, row: "" }), "programs"), listing,
         h("details", {}, h("summary", {}, "why programs are here"), h("ul", {}, data.whys.map(([why, n]) => h("li", {}, `${count(n)} × ${why}`))))), pane),
       h("h3", {}, "Rates"), table("validated share, by the harness alone and with the decisions laid on top; the interval is the adjudicated rate's", rates, data.rates)],

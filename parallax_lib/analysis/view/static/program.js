@@ -108,6 +108,16 @@ function decisionBar(app, data, done) {
   return bar;
 }
 
+// Why a text is not here, and where it can be had.
+function absentView(data) {
+  const said = [];
+  if (data.absent.source) said.push(h("p", {}, "The source is a program of HeCBench, whose text does not ship. To see it, start the page with a checkout of your own: ", h("code", {}, "view RUN --hecbench DIR"), ". SHA-256 of the text: ", h("code", {}, data.absent.source), "."));
+  else if (!data.has.source) said.push(h("p", { class: "muted" }, "The source of this task is not stored here."));
+  if (data.absent.code) said.push(h("p", {}, "The translation repeats text of HeCBench and does not ship; its verdict, plan and latents do. A checkout does not hold it either: ", h("code", {}, "collect"), " with the run's parameters writes it again. SHA-256 of the text: ", h("code", {}, data.absent.code), "."));
+  else if (!data.has.code) said.push(h("p", { class: "muted" }, "The row holds no program."));
+  return said;
+}
+
 function programBody(app, data, done) {
   const id = "l" + Math.random().toString(36).slice(2, 7), f = data.facts;
   const listing = listingView(app, data.listing, ["source", "translation"], id);
@@ -121,6 +131,7 @@ function programBody(app, data, done) {
     run.disabled = false;
   }
   if (data.rerun) outputs.replaceChildren(...outputsView(data.rerun));
+  else if (!data.has.code) outputs.replaceChildren(h("p", { class: "muted" }, "Without a text nothing can be run."));
   else outputs.replaceChildren(h("p", { class: "muted" }, "Outputs are not stored. The verdict's log above names the first difference; a run here shows both outputs."));
   const near = data.closeness === null ? null : h("p", {}, `The first number that differs is off by ${shown(data.closeness)} of the expected value.`);
   const other = data.elsewhere ? h("p", {}, "On a GPU the same program was judged ", badge(app, data.elsewhere.reason), ` (${data.elsewhere.toolchain}). ${data.elsewhere.log || ""}`) : null;
@@ -133,13 +144,13 @@ function programBody(app, data, done) {
     ladderView(data.ladder),
     h("details", { class: "evidence", open: true }, h("summary", {}, "the verdict in words"), h("ul", {}, data.words.map((w) => h("li", {}, w))), near, other),
     bar,
-    h("h3", {}, "Source and translation"), data.has.source ? null : h("p", { class: "muted" }, "The source of this task is not stored here."), listing,
+    h("h3", {}, "Source and translation"), ...absentView(data), data.has.source || data.has.code ? listing : null,
     h("h3", {}, "Compiler and run log"), logView(data.log, listing.jump),
-    h("h3", {}, "Outputs against the reference"), data.can_run ? h("div", { class: "bar" }, run) : null, outputs,
+    h("h3", {}, "Outputs against the reference"), data.can_run && data.has.code ? h("div", { class: "bar" }, run) : null, outputs,
     h("h3", {}, `Siblings (${count(sib.length)})`), sib.length ? table(`the other programs of ${f.task}; the same texts first`, columns, sib) : h("p", { class: "muted" }, "No other program of this task."),
     h("details", {}, h("summary", {}, "every column of the row"), table("columns of the row", [{ text: "column", cell: (r) => r[0] }, { text: "value", cell: (r) => shown(r[1]) }], Object.entries(f))),
   ];
-  return { body, keys: { ...bar.keys, ...(data.can_run ? { b: ["build and run again", again] } : {}) } };
+  return { body, keys: { ...bar.keys, ...(data.can_run && data.has.code ? { b: ["build and run again", again] } : {}) } };
 }
 
 async function programPage(app, { parts, given }) {

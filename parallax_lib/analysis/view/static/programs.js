@@ -78,7 +78,7 @@ async function programsPage(app, { given }) {
   await load();
   return {
     title: "Programs",
-    body: [filterBar(app, state.q, (q) => set({ q }), note), h("div", { class: "bar" }, tables, sizes, pick, out), box],
+    body: [filterBar(app, state.q, (q) => set({ q }), note), h("div", { class: "bar" }, tables, sizes, pick, out), absentNote(app, name), box],
     keys: { n: ["next program", () => step(1)], p: ["previous program", () => step(-1)], Enter: ["open it", () => data.rows[at] && app.go(address(data.rows[at].row))],
       "]": ["next page", () => set({ page: Math.min(data.page + 1, Math.ceil(data.found / data.size) - 1) })], "[": ["previous page", () => set({ page: Math.max(0, data.page - 1) })] },
     update: async (next) => {  // the same page with other parameters: the filter field keeps its focus
@@ -90,6 +90,13 @@ async function programsPage(app, { given }) {
       return true;
     },
   };
+}
+
+function absentNote(app, name) {
+  const { source_code: sources = 0, code = 0 } = name === app.info.tables[0].name ? app.info.absent : {};
+  if (!sources && !code) return null;
+  return h("p", {}, `Text of HeCBench does not ship: ${plural(sources, "row")} here without a source, ${count(code)} without a program. Verdicts, plans and latents are those of the whole texts. `,
+    sources ? ["To see the sources: ", h("code", {}, "view RUN --hecbench DIR"), " with a checkout."] : "The sources are read from the checkout.");
 }
 
 async function save(app, state) {
