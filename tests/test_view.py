@@ -230,7 +230,7 @@ def test_a_tree_has_a_leaf_a_trajectory_with_its_scores_words_and_choosers(data)
         there = SCORES[(SCORES["capture_id"] == leaf["capture_id"]) & (SCORES["model"] == "ridge")].sort_values("depth")["score"]
         assert leaf["scores"] == pytest.approx(there.tolist(), abs=1e-4)
         assert leaf["reason"] == own["reason"][leaf["row"]]
-    assert [leaf["chosen"] for leaf in leaves] == [[], ["guided, 2 of 2 seeds"], [], []]
+    assert [leaf["chosen"] for leaf in leaves] == [[], [["guided", "PRM-guided", "2 of 2 seeds"]], [], []]
     with pytest.raises(UserError, match="no collected trajectory of 'nothing'"):
         tree.tree(data, "nothing")
 

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from parallax_lib.analysis.figures import theme
 from parallax_lib.analysis.figures.escape import label
 from parallax_lib.analysis.figures.theme import arm_colour, empty, finish, need, ordered
-from parallax_lib.analysis.readable import heading
+from parallax_lib.analysis.readable import heading, method, model, versus
 from parallax_lib.core.config import DIRECTIONS
 from parallax_lib.search.arms import ARMS
 
@@ -43,7 +43,7 @@ def branch_selection(table: pd.DataFrame, metric: str = "best") -> go.Figure:
     at, fig = list(range(len(slices))), go.Figure()
     for name in pickers:
         rows = table[table["picker"] == name].set_index("slice").reindex(slices)
-        fig.add_bar(x=at, y=values[name], name=label(name), marker_color=theme.MODEL_COLOURS.get(name, theme.SKY),
+        fig.add_bar(x=at, y=values[name], name=label(model(name)), marker_color=theme.MODEL_COLOURS.get(name, theme.SKY),
                     error_y=_bars(rows, metric, f"{metric}_low", f"{metric}_high"),
                     text=values[name].map("{:.2f}".format), textposition="inside",
                     insidetextanchor="start")  # fmt: skip
@@ -81,7 +81,7 @@ def arms(table: pd.DataFrame) -> go.Figure:
         return empty(title)
     need(table, ["arm", "rate", "low", "high", "n", "decode_tokens"], "arms")
     rows = _with_rounds(table).dropna(subset=["rate"]).sort_values("rate", kind="stable")
-    names = [f"<b>{label(r.arm)}</b><br><sup>n={r.n:,}, {r.decode_tokens:,.0f} tokens</sup>" for r in rows.itertuples()]
+    names = [f"<b>{label(method(r.arm))}</b><br><sup>n={r.n:,}, {r.decode_tokens:,.0f} tokens</sup>" for r in rows.itertuples()]
     fig = _intervals(rows, "rate", names, [arm_colour(arm) for arm in rows["arm"]], "{:.1%}",
                      ["top center" if rate > 0.03 else "top right" for rate in rows["rate"]])  # fmt: skip
     sub = "dot: share validated; bar: interval of the table; tokens: decoded a task, all candidates counted"
@@ -106,7 +106,7 @@ def paired_diff(rows: pd.DataFrame, title: str = "Paired differences between met
         return empty(title)
     need(rows, ["comparison", "diff", "low", "high", "wins", "ties", "losses"], "paired_diff")
     rows = rows.dropna(subset=["diff"]).iloc[::-1]
-    names = [f"<b>{label(r.comparison)}</b><br><sup>{r.wins} wins, {r.ties} ties, {r.losses} losses</sup>"
+    names = [f"<b>{label(versus(r.comparison))}</b><br><sup>{r.wins} wins, {r.ties} ties, {r.losses} losses</sup>"
              for r in rows.itertuples()]  # fmt: skip
     clear = (rows["low"] > 0) | (rows["high"] < 0)
     points = rows.assign(**{name: 100 * rows[name] for name in ("diff", "low", "high")})
@@ -144,7 +144,7 @@ def tokens_vs_rate(table: pd.DataFrame) -> go.Figure:
         bar = dict(symmetric=False, array=[row["high"] - row["rate"]], arrayminus=[row["rate"] - row["low"]],
                    thickness=1.5, width=4, color=colour)  # fmt: skip
         tip = f"{row['rate']:.1%}, {row['decode_tokens']:,.0f} tokens"
-        fig.add_scatter(x=[row["at"]], y=[row["rate"]], error_y=bar, mode="markers", name=label(row["arm"]),
+        fig.add_scatter(x=[row["at"]], y=[row["rate"]], error_y=bar, mode="markers", name=label(method(row["arm"])),
                         marker=dict(color=colour, size=10), hovertemplate=tip, cliponaxis=False,
                         customdata=[row["decode_tokens"]])  # fmt: skip
     axes = dict(xaxis=dict(rangemode="tozero"), yaxis=dict(range=[0, 1], tickformat=".0%"))
@@ -175,7 +175,7 @@ def reason_by(results: pd.DataFrame, by: str = "arm") -> go.Figure:
     reasons, columns = ordered(counts.index, theme.REASONS), ordered(counts.columns, known)
     counts = counts.loc[reasons, columns]
     fig = go.Figure(go.Heatmap(
-        z=(counts / counts.sum()).to_numpy(), x=[label(c) for c in columns], y=[label(r) for r in reasons],
+        z=(counts / counts.sum()).to_numpy(), x=[label(method(c) if by == "arm" else c) for c in columns], y=[label(r) for r in reasons],
         text=counts.map(lambda n: str(n or "")).to_numpy(), texttemplate="%{text}",
         customdata=[[(r, c) for c in columns] for r in reasons],
         colorscale="Blues", zmin=0, zmax=1, xgap=2, ygap=2,
@@ -195,7 +195,7 @@ def recheck_ranking(table: pd.DataFrame, top: int = 20) -> go.Figure:
         return empty(title, "nothing to recheck")
     need(table, ["task", "why", "urgency"], "recheck_ranking")
     rows = table.sort_values("urgency", ascending=False, kind="stable").head(top).reset_index(drop=True)
-    names = [f"{i + 1}. {label(row.task)}" + (f", {label(row.arm)}" if "arm" in rows else "")
+    names = [f"{i + 1}. {label(row.task)}" + (f", {label(method(row.arm))}" if "arm" in rows else "")
              for i, row in enumerate(rows.itertuples())]  # fmt: skip
     fig, whys = go.Figure(), list(rows["why"].drop_duplicates())
     for why, colour in zip(whys, theme.TEMPLATE.layout.colorway * len(whys), strict=False):

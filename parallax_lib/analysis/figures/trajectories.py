@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from parallax_lib.analysis.figures import theme
 from parallax_lib.analysis.figures.escape import label
 from parallax_lib.analysis.figures.theme import empty, finish, need, ordered
+from parallax_lib.analysis.readable import method
 from parallax_lib.analysis.validation_stats import LEVELS
 
 PLAIN = ("none", "parallel")  # tokens that say nothing of how a loop is made parallel
@@ -57,7 +58,7 @@ def decoded_latents(results: pd.DataFrame) -> go.Figure:
     for i, name in enumerate([each for each in ("parallel", *most, "other") if each in shares]):
         colour = "#d0d7de" if name == "other" else TOKEN_COLOURS[i]
         fig.add_bar(
-            y=[label(arm) for arm in arms], x=shares.loc[arms, name], orientation="h", name=label(name),
+            y=[label(method(arm)) for arm in arms], x=shares.loc[arms, name], orientation="h", name=label(name),
             marker=dict(color=colour, line=dict(color="white", width=0.7)), hovertemplate="%{y}: %{x:.1%}<extra>%{fullData.name}</extra>",
         )  # fmt: skip
     sub = "first decoded token of a program that is neither none nor parallel; else parallel"

@@ -13,6 +13,7 @@ import pandas as pd
 
 from parallax_lib.analysis.figures.escape import to_csv
 from parallax_lib.analysis.figures.theme import failure_class
+from parallax_lib.analysis.readable import METHODS, method
 from parallax_lib.analysis.view import compare, program, scores, tree
 from parallax_lib.analysis.view.dataset import Dataset
 from parallax_lib.analysis.view.desk import Desk
@@ -86,6 +87,7 @@ def _open(view: View, given: Given) -> dict:
         "name": data.name, "tables": tables, "columns": first.kinds(), "other": view.other.name if view.other else None,
         "others": view.other.programs if view.other else [], "tree": "rollouts" in data.tables, "arms": "arm" in first.frame,
         "scores": _scored(data), "reasons": REASONS, "classes": {reason: failure_class(reason) for reason in REASONS},
+        "methods": {arm: method(arm) for arm in [*METHODS, *(first.codes("arm")[1] if "arm" in first.frame else ())]},
         "reviewer": getpass.getuser(), "can_run": view.workshop is not None,
         "absent": absent(first.frame),
     }  # fmt: skip

@@ -13,7 +13,7 @@ import numpy as np
 from parallax_lib.analysis.closeness import of_log
 from parallax_lib.analysis.decisions import program_key, read_decisions
 from parallax_lib.analysis.figures.escape import visible_text
-from parallax_lib.analysis.readable import heading
+from parallax_lib.analysis.readable import method
 from parallax_lib.analysis.validation_stats import LEVELS
 from parallax_lib.analysis.view import listing
 from parallax_lib.analysis.view.dataset import program_id
@@ -28,9 +28,10 @@ SIBLING = ("row", *NAMED, "reason", "level", "score", "plan", "capture_id")
 
 
 def title(row: Mapping) -> str:
-    """`saxpy.serial-omp, method guided, seed 0`, or `saxpy.serial-omp, branch-off at step 1, resample 0`."""
+    """`saxpy.serial-omp, PRM-guided, seed 0`, or `saxpy.serial-omp, branch-off at step 1, resample 0`."""
     known = {name: plain(row[name]) for name in NAMED[:5] if plain(row.get(name)) is not None}
-    facts = [f"{heading(name)} {value}" if name != "branch_depth" else trajectory(value) for name, value in known.items()]
+    words = {"arm": method, "branch_depth": trajectory}
+    facts = [words[name](value) if name in words else f"{name} {value}" for name, value in known.items()]
     return ", ".join([str(row.get("task", "")), *facts])
 
 

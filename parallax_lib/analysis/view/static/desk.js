@@ -21,7 +21,7 @@ async function deskPage(app, { given }) {
   const mark = (d) => (d ? { accept: "✓ accept", reject: "✗ reject", unsure: "? unsure", recheck: "⚑ marked" }[d.choice] : "undecided");
   const listing = h("ol", { class: "queue", start: data.page * data.size + 1 }, data.rows.map((r) => h("li", { class: r.row === wanted && "at" },
     app.link(written(["recheck"], { ...state, row: r.row }), r.title), h("div", {}, badge(app, r.reason), " ", h("span", { class: "muted" }, `${r.why}${r.closeness !== null ? `: off by ${shown(r.closeness)}` : ""}; ${plural(r.rows, "row")}; ${mark(r.decision)}`)))));
-  const rates = [{ name: "arm", text: "method" }, { name: "n", text: "n", number: true }, { text: "automatic", number: true, cell: (r) => percent(r.automatic) }, { text: "adjudicated", number: true, cell: (r) => percent(r.rechecked) }, { text: "95 % interval", number: true, cell: (r) => `${percent(r.low)} – ${percent(r.high)}` }];
+  const rates = [{ text: "method", cell: (r) => methodName(app, r.arm) }, { name: "n", text: "n", number: true }, { text: "automatic", number: true, cell: (r) => percent(r.automatic) }, { text: "adjudicated", number: true, cell: (r) => percent(r.rechecked) }, { text: "95 % interval", number: true, cell: (r) => `${percent(r.low)} – ${percent(r.high)}` }];
   const tables = app.info.tables.length > 1 ? choice("table", app.info.tables.map((t) => [t.name, t.name]), name, (table) => app.go(written(["recheck"], { table }))) : null;
   return {
     title: "Recheck",
