@@ -178,7 +178,7 @@ def reason_by(results: pd.DataFrame, by: str = "arm") -> go.Figure:
         z=(counts / counts.sum()).to_numpy(), x=[label(method(c) if by == "arm" else c) for c in columns], y=[label(r) for r in reasons],
         text=counts.map(lambda n: str(n or "")).to_numpy(), texttemplate="%{text}",
         customdata=[[(r, c) for c in columns] for r in reasons],
-        colorscale="Blues", zmin=0, zmax=1, xgap=2, ygap=2,
+        colorscale=theme.PALE, zmin=0, zmax=1, textfont=dict(color=theme.BLACK), xgap=2, ygap=2,
         colorbar=dict(title=dict(text="share of column", **theme.BESIDE), tickformat=".0%", thickness=14),
         hovertemplate="%{y}, %{x}: %{text} programs, %{z:.0%} of the column<extra></extra>",
     ))  # fmt: skip

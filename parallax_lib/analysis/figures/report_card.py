@@ -161,7 +161,7 @@ def breadth(table: pd.DataFrame) -> go.Figure:
         grid = table.assign(gain=table[name] - table["original"]).pivot(index="depth", columns="n", values="gain")
         fig.add_heatmap(
             z=grid.to_numpy(), x=[str(n) for n in grid.columns], y=[str(k) for k in grid.index], zmin=-most, zmax=most,
-            colorscale="RdBu", texttemplate="%{z:+.2f}", showscale=col == 2, xgap=2, ygap=2,
+            colorscale=theme.PALE_SIGNED, texttemplate="%{z:+.2f}", textfont=dict(color=theme.BLACK), showscale=col == 2, xgap=2, ygap=2,
             colorbar=dict(title=dict(text="reward gained", **theme.BESIDE), thickness=14, tickformat="+.1f"),
             hovertemplate="N = %{x}, K = %{y}: %{z:+.3f}<extra></extra>", row=1, col=col,
         )  # fmt: skip

@@ -56,6 +56,8 @@ FAILURE_CLASSES = {
     "does not build": ("no_code", "compile_error", "compile_limit"),
     "stopped": ("crash", "cuda_error", "timeout", "memory_limit", "process_limit", "output_limit"), "not judged": NOT_JUDGED,
 }  # fmt: skip
+PALE = ((0, "#f7f9fb"), (1, "#6baed6"))  # of heat maps: black text on any shade has a contrast of 7 and more
+PALE_SIGNED = ((0, "#f4a582"), (0.5, "#f7f9fb"), (1, "#6baed6"))
 TOP_LEGEND = dict(orientation="h", x=1, xanchor="right", y=1, yref="container", yanchor="top")
 BESIDE = dict(side="right", font=dict(size=13))  # how a colour bar carries its title
 SYMBOLS = ("circle", "triangle-up", "x", "square", "diamond", "cross", "circle-open")
