@@ -356,6 +356,16 @@ def test_a_picture_is_asked_for_only_where_a_browser_is(monkeypatch):
     assert figures.use_renderer(picture=True) == "plotly_mimetype"
 
 
+def test_text_on_a_colour_is_read_on_every_colour_of_the_figures():
+    def light(colour):
+        parts = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+        return np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4) @ (0.2126, 0.7152, 0.0722)
+
+    for colour in {*theme.CLASS_COLOURS.values(), *theme.MODEL_COLOURS.values(), *theme.ARM_COLOURS.values(), theme.PALE[1][1]}:
+        a, b = sorted((light(colour), light(theme.text_on(colour))))
+        assert (b + 0.05) / (a + 0.05) >= 4.5, colour
+
+
 @pytest.mark.skipif(not theme.has_browser(), reason="no Chrome for kaleido")
 def test_a_picture_is_a_png():
     png = base64.b64decode(theme.mime_bundle(go.Figure(go.Scatter(y=[1, 2])), picture=True)["image/png"])

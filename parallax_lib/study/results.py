@@ -139,8 +139,9 @@ def summary(folder: Path) -> str:
         arms = read_table(folder, "arms")
         shown = [name for name in SUMMARY if name in arms and (name != "repair" or arms[name].any())]
         lines += ["", as_text(arms[shown])]
-    written = f"{folder / 'report' / 'index.html'} (report), {folder / 'notebooks'} (executed notebooks)"
-    where = f"{written}, docs/RESULTS.md (the study's results and limits)."
+    places = {folder / "report" / "index.html": "report", folder / "notebooks": "executed notebooks"}
+    written = "".join(f"{path} ({what}), " for path, what in places.items() if path.exists())
+    where = f"{written}docs/RESULTS.md (the study's results and limits)."
     whole = {"subsequent_indent": " " * 14, "break_long_words": False, "break_on_hyphens": False}
     for label, text in [*said, ("Look next", where)]:
         lines += ["", *textwrap.wrap(f"{label:13} {text}", WIDTH, **whole)]

@@ -11,7 +11,7 @@ from plotly.subplots import make_subplots
 
 from parallax_lib.analysis.figures import theme
 from parallax_lib.analysis.figures.escape import label
-from parallax_lib.analysis.figures.theme import arm_colour, empty, finish, need, ordered
+from parallax_lib.analysis.figures.theme import arm_colour, empty, finish, need, ordered, small
 from parallax_lib.analysis.readable import method
 from parallax_lib.search.arms import ARMS
 
@@ -107,7 +107,7 @@ def families(table: pd.DataFrame, arm: str = "guided", against: str = "unguided"
         return empty(title, "no family was judged under both methods")
     rows = rows.sort_values(["gain", "family"], kind="stable", ignore_index=True)
     suites = sorted(rows["suite"].unique()) if "suite" in rows else [""]
-    fig, names = go.Figure(), [f"{label(r.family)} <sup>n={r.tasks}</sup>" for r in rows.itertuples()]
+    fig, names = go.Figure(), [f"{label(r.family)} " + small(f"n={r.tasks}") for r in rows.itertuples()]
     sizes = dict(sizemode="area", sizeref=rows["tasks"].max() / 15**2, sizemin=3, opacity=1)
     for name, colour in zip(suites, theme.TEMPLATE.layout.colorway * len(suites), strict=False):
         part = rows[rows["suite"] == name] if name else rows

@@ -34,9 +34,9 @@ def task_trajectories(rows: pd.DataFrame) -> go.Figure:
         at = (kinds == kind).to_numpy()
         fig.add_bar(
             y=[name for name, own in zip(names, at, strict=True) if own], x=rows.loc[at, "level"], orientation="h", name=kind,
-            marker=dict(color=theme.CLASS_COLOURS[kind]), text=rows.loc[at, "reason"], textposition="auto",
+            marker=dict(color=theme.CLASS_COLOURS[kind]), text=rows.loc[at, "reason"], textposition="outside", cliponaxis=False,
         )  # fmt: skip
-    rungs = dict(tickvals=list(range(6)), ticktext=[text.replace("nothing extracted", "no code") for text in LEVELS], range=[0, 5.05])
+    rungs = dict(tickvals=list(range(6)), ticktext=[text.replace("nothing extracted", "no code") for text in LEVELS], range=[0, 6.2])
     finish(fig, title, "bold: decoded latents; bar: the last rung that the program reached", height=150 + 34 * len(rows), xaxis=rungs)
     return fig.update_yaxes(categoryorder="array", categoryarray=names[::-1], showgrid=False, ticks="")
 
