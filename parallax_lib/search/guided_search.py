@@ -172,6 +172,11 @@ def scores_pool(params: Params) -> bool:
     return s.choose == "trajectories" and s.samples >= s.branches and not s.margin and "guided" in arms.live(s.arms)
 
 
+def is_read(row: Row, params: Params) -> bool:
+    """Whether a PRM reads the row's latents; a program that none reads is the same whichever PRM the run has."""
+    return not row.sampled and (row.policy == "guided" or scores_pool(params))
+
+
 def slots(row: Row, search: Search) -> int:
     """Prefixes that a row thinks at once: one, or of a guided row its beam, or all of its trajectories."""
     if row.policy != "guided":
