@@ -94,6 +94,7 @@ def test_every_page_of_the_study_can_be_read_in_either_theme_and_on_a_phone(stud
         for name, address in PAGES.items():
             page.emulate_media(color_scheme="light")
             opened(page, study, address)
+            assert page.locator(".error").count() == 0, page.locator(".error").first.inner_text()
             for theme in ("light", "dark"):  # an open page follows the theme
                 page.emulate_media(color_scheme=theme)
                 page.screenshot(path=SHOTS / f"{name}-{theme}-{width}.png")

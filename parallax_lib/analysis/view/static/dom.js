@@ -70,7 +70,7 @@ function badge(app, reason) {
 }
 
 const MARKS = { validated: "✓", race: "⇄", "wrong output": "✗", "not parallel": "‖", "does not build": "⌂", stopped: "■", "not judged": "?" };
-const heading = (column) => (column === "arm" ? "method" : column);
+const columnWord = (column) => (column === "arm" ? "method" : column);
 const trajectory = (depth) => (depth === null || depth === undefined ? "–" : depth < 0 ? "original" : `branch-off at step ${depth + 1}`);
 const methodName = (app, arm) => app.info.methods[arm] || arm;
 const slug = (text) => text.replace(/ /g, "-");

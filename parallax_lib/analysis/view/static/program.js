@@ -137,7 +137,7 @@ function programBody(app, data, done) {
   const other = data.elsewhere ? h("p", {}, "On a GPU the same program was judged ", badge(app, data.elsewhere.reason), ` (${data.elsewhere.toolchain}). ${data.elsewhere.log || ""}`) : null;
   const sib = data.siblings, named = ["arm", "branch_depth", "resample", "seed", "sample", "repair", "level", "score", "plan"].filter((c) => sib.some((s) => s[c] !== undefined));
   const columns = [{ text: "row", cell: (s) => app.link(written(["program", data.table, s.row]), count(s.row)) }, { text: "reason", cell: (s) => badge(app, s.reason) },
-    { text: "text", cell: (s) => (s.same ? "the same" : app.link(written(["pair"], { a: data.row, b: s.row, table_a: data.table, table_b: data.table }), "compare")) }, ...named.map((c) => ({ text: heading(c), number: c !== "arm" && c !== "plan", cell: (s) => (c === "arm" ? methodName(app, s.arm) : c === "branch_depth" ? trajectory(s[c]) : shown(s[c])) }))];
+    { text: "text", cell: (s) => (s.same ? "the same" : app.link(written(["pair"], { a: data.row, b: s.row, table_a: data.table, table_b: data.table }), "compare")) }, ...named.map((c) => ({ text: columnWord(c), number: c !== "arm" && c !== "plan", cell: (s) => (c === "arm" ? methodName(app, s.arm) : c === "branch_depth" ? trajectory(s[c]) : shown(s[c])) }))];
   const body = [
     h("p", { class: "verdict" }, badge(app, f.reason), f.plan ? h("span", {}, " decoded latents: ", h("code", {}, f.plan)) : null, f.score !== null && f.score !== undefined ? ` PRM score ${shown(f.score)}` : null,
       app.info.tree ? [" ", app.link(written(["tree", f.task]), "latent tree")] : null),

@@ -45,7 +45,7 @@ async function programsPage(app, { given }) {
     const now = state.sort === c.name ? "ascending" : state.sort === "-" + c.name ? "descending" : "none";
     const next = now === "ascending" ? "-" + c.name : now === "descending" ? "" : c.name;
     const arrow = { ascending: " ▲", descending: " ▼", none: "" }[now];
-    return h("th", { scope: "col", "aria-sort": now, class: c.number && "number" }, h("button", { type: "button", class: "sort", onclick: () => set({ sort: next }) }, heading(c.name) + arrow));
+    return h("th", { scope: "col", "aria-sort": now, class: c.number && "number" }, h("button", { type: "button", class: "sort", onclick: () => set({ sort: next }) }, columnWord(c.name) + arrow));
   }
   function draw() {
     const cols = columns.filter((c) => chosen.includes(c.name));
@@ -55,7 +55,7 @@ async function programsPage(app, { given }) {
     const caption = `${plural(data.found, "program")} of ${count(data.total)} in table ${name}` + (state.sort ? `, by ${state.sort.replace(/^-(.*)/, "$1, descending")}` : "");
     const head = h("tr", {}, h("th", { scope: "col" }, "row"), cols.map(heading));
     const facets = Object.entries(data.facets).filter(([c]) => c !== "family" || data.facets.family.length <= 12).map(([c, values]) =>
-      h("details", { class: "facet", open: c === "reason" }, h("summary", {}, `${heading(c)} (${values.length})`),
+      h("details", { class: "facet", open: c === "reason" }, h("summary", {}, `${columnWord(c)} (${values.length})`),
         h("ul", {}, values.map(([value, n]) => h("li", {}, h("button", { type: "button", onclick: () => toggle(c, value) }, c === "arm" ? methodName(app, value) : value), " ", h("span", { class: "muted" }, count(n))))))); 
     const turn = () => pager(data.found, data.size, data.page, (page) => set({ page }), "programs");
     box.replaceChildren(h("div", { class: "facets" }, facets), turn(),
@@ -125,8 +125,8 @@ async function failuresPage(app, { given }) {
       return h("span", { class: "heat", style: `--share:${share.toFixed(3)}`, title: `${percent(share)} of ${column}` }, app.link(written(["programs"], { table: name, q }), count(n)));
     }
     note.textContent = plural(data.found, "program");
-    box.replaceChildren(h("div", { class: "bar" }, tables, choice("columns", data.choices.map((c) => [c, heading(c)]), data.by, (by) => set({ by }))),
-      table(`${plural(data.found, "program")} by reason and ${heading(data.by)}; the shade is the share of a column; a number opens its programs`, columns, data.rows, { class: "map" }),
+    box.replaceChildren(h("div", { class: "bar" }, tables, choice("columns", data.choices.map((c) => [c, columnWord(c)]), data.by, (by) => set({ by }))),
+      table(`${plural(data.found, "program")} by reason and ${columnWord(data.by)}; the shade is the share of a column; a number opens its programs`, columns, data.rows, { class: "map" }),
       h("dl", { class: "reasons" }, data.rows.map((r) => [h("dt", {}, r[0]), h("dd", {}, app.info.reasons[r[0]] || "")])));
   }
   await load();
