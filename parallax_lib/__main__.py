@@ -92,6 +92,10 @@ def _study_options(sub) -> None:
     run.add_argument("--total", type=at_least(1), default=0, help="collect.limit and search.limit: so many tasks in all")
     run.add_argument("--force", action="store_true", help="make everything the stages asked for make anew, whatever they remember")
     run.set_defaults(go=commands.run)
+    state = sub.add_parser("status", help="follow a run that was started elsewhere: stages, counts, rate and time left")
+    state.add_argument("run", help="its name in data/runs, or its folder")
+    state.add_argument("--once", action="store_true", help="say where it stands and end")
+    state.set_defaults(go=commands.status)
     ship = sub.add_parser("collect", help="stage 01 without notebooks; writes rollouts a later run can add as `collect.shipped`")
     ship.add_argument("params", type=Path)
     ship.add_argument("--out", type=Path, required=True)
@@ -165,6 +169,7 @@ def _view_options(sub) -> None:
     named = "a run's name or folder, a folder of rollouts, or a table in a file; default: the study that ships"
     look.add_argument("run", nargs="?", default="", help=named)
     look.add_argument("--against", default="", metavar="RUN", help="a second one to compare with, such as what `rejudge --out` wrote")
+    look.add_argument("--hecbench", default="", metavar="DIR", help="a HeCBench checkout: its sources do not ship and are read from there")
     look.add_argument("--port", type=at_least(1), default=0, help="default: the first free one from 8642 on")
     look.add_argument("--no-browser", action="store_true", help="tell the address only")
     look.set_defaults(go=commands.view)

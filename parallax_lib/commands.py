@@ -28,7 +28,7 @@ def judge(args) -> None:
 def view(args) -> None:
     from parallax_lib.analysis.view import api, dataset, server
 
-    data = dataset.open_dataset(args.run)
+    data = dataset.open_dataset(args.run, args.hecbench)
 
     def workshop():  # loads the study's tasks and compilers, which takes a while
         from parallax_lib.study import viewing
@@ -55,11 +55,11 @@ def run(args) -> None:
     print(study_results.summary(folder), flush=True)
 
 
-def _status(args) -> None:
+def status(args) -> None:
     from parallax_lib.study import results as study_results
-    from parallax_lib.study import status
+    from parallax_lib.study import status as following
 
-    folder = status.follow(args.run, partial(print, flush=True), args.once)
+    folder = following.follow(args.run, partial(print, flush=True), args.once)
     print(study_results.summary(folder), flush=True)
 
 

@@ -143,8 +143,9 @@ def summary(folder: Path) -> str:
     lines = []
     if (folder / "arms.parquet").exists() and not any(each.label == "Illustration" for each in said):
         lines += ["", arm_text(folder)]
-    written = f"{folder / 'report' / 'index.html'} (report), {folder / 'notebooks'} (executed notebooks)"
-    where = f"{written}, docs/RESULTS.md (the study's results and limits)."
+    places = {folder / "report" / "index.html": "report", folder / "notebooks": "executed notebooks"}
+    written = "".join(f"{path} ({what}), " for path, what in places.items() if path.exists())
+    where = f"{written}docs/RESULTS.md (the study's results and limits)."
     whole = {"subsequent_indent": " " * 14, "break_long_words": False, "break_on_hyphens": False}
     for label, text in [*said, ("Look next", where)]:
         lines += ["", *textwrap.wrap(f"{label:13} {text}", WIDTH, **whole)]

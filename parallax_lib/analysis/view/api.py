@@ -9,8 +9,11 @@ import getpass
 import threading
 from collections.abc import Callable, Mapping
 
+import pandas as pd
+
 from parallax_lib.analysis.figures.escape import to_csv
 from parallax_lib.analysis.figures.theme import failure_class
+from parallax_lib.analysis.readable import METHODS, method
 from parallax_lib.analysis.view import compare, program, scores, tree
 from parallax_lib.analysis.view.dataset import Dataset
 from parallax_lib.analysis.view.desk import Desk
@@ -18,6 +21,7 @@ from parallax_lib.analysis.view.programs import Programs, plain_row
 from parallax_lib.analysis.view.rerun import Rerunner, Workshop
 from parallax_lib.core.errors import UserError, nearest
 from parallax_lib.core.storage import Journal
+from parallax_lib.tasks.hecbench import masked
 from parallax_lib.verdict.reasons import REASONS
 
 Given = Mapping[str, str]
@@ -83,8 +87,16 @@ def _open(view: View, given: Given) -> dict:
         "name": data.name, "tables": tables, "columns": first.kinds(), "other": view.other.name if view.other else None,
         "others": view.other.programs if view.other else [], "tree": "rollouts" in data.tables, "arms": "arm" in first.frame,
         "scores": _scored(data), "reasons": REASONS, "classes": {reason: failure_class(reason) for reason in REASONS},
+        "methods": {arm: method(arm) for arm in [*METHODS, *(first.codes("arm")[1] if "arm" in first.frame else ())]},
         "reviewer": getpass.getuser(), "can_run": view.workshop is not None,
+        "absent": absent(first.frame),
     }  # fmt: skip
+
+
+def absent(frame: pd.DataFrame) -> dict[str, int]:
+    """How many rows hold no source and no program because the text does not ship."""
+    texts = {name: frame[name] for name in ("source_code", "code") if name in frame}
+    return {name: int(text.str.startswith(masked.MARK).sum()) for name, text in texts.items()}
 
 
 def _scored(data: Dataset) -> list[str]:
