@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from test_generator import COVER, shape
 
+from parallax_lib.cuda_emulation import emulate
 from parallax_lib.tasks.synthetic import augment, finetuning_pairs, generator
 from parallax_lib.tasks.task import APIS
 
@@ -86,9 +87,14 @@ def test_some_functions_get_a_helper_and_cuda_marks_it():
 
 
 def numbers(code: str, folder: Path, name: str) -> np.ndarray:
-    """What the program prints for one input, without its words."""
-    (folder / f"{name}.cpp").write_text(code)
-    subprocess.run(["g++", "-O1", "-fopenmp", "-w", f"{name}.cpp", "-o", name], cwd=folder, check=True)
+    """What the program prints for one input, without its words; `name` ends in .cu for a CUDA program."""
+    if name.endswith(".cu"):
+        (folder / name).write_text(code)
+        name = name.removesuffix(".cu")
+        emulate.compile_program(folder / f"{name}.cu", folder / name, flags=("-O0",))
+    else:
+        (folder / f"{name}.cpp").write_text(code)
+        subprocess.run(["g++", "-O1", "-fopenmp", "-w", f"{name}.cpp", "-o", name], cwd=folder, check=True)
     said = subprocess.run([folder / name, "37", "5"], capture_output=True, text=True, check=True).stdout
     return np.array([float(x) for x in re.findall(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w.])", said)])
 
@@ -120,6 +126,17 @@ def test_repeated_calls_print_what_calls_in_a_row_print(tmp_path):
         np.testing.assert_allclose(numbers(serial, tmp_path, "serial"), expected, rtol=1e-12)
         np.testing.assert_allclose(numbers(omp, tmp_path, "omp"), expected, rtol=1e-9, err_msg=omp)
         assert np.isfinite(expected).all()
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="no g++ here")
+def test_repeated_calls_print_the_same_in_cuda(tmp_path):
+    """A sum that every call adds to (82), and sums that serial and OpenMP code writes anew: these are not repeated (38, 182)."""
+    for seed, repeated in ((82, True), (38, False), (182, False)):
+        spec = augment.dress(undressed(seed), random.Random(seed))
+        assert any(stage.loop for stage in spec.stages) == repeated
+        expected = numbers(generator.render(spec, "serial"), tmp_path, f"serial{seed}")
+        got = numbers(generator.render(spec, "cuda"), tmp_path, f"emulated{seed}.cu")
+        np.testing.assert_allclose(got, expected, rtol=1e-9, err_msg=f"{seed}")
 
 
 @pytest.mark.skipif(not shutil.which("nvcc"), reason="no nvcc here")
