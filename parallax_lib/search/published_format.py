@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.json_lines import read_objects
 from parallax_lib.core.storage import write_atomic
 from parallax_lib.core.vector_format import is_bfloat16
 from parallax_lib.search.field_map import OF_ROLLOUT, FieldMap
@@ -127,14 +128,7 @@ def _stacked(vectors: list[np.ndarray], folder: Path, report: Report) -> np.ndar
 
 def read_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """(where it stands, the object) of every line of a JSONL file, .gz too.  UserError for a line that is none."""
-    for number, line in enumerate(unzipped(path).removesuffix(b"\n").split(b"\n"), 1):
-        try:
-            row = json.loads(line)
-        except ValueError as e:
-            raise UserError(f"{path}: line {number}: not a row with a capture_id ({e})") from None
-        if not isinstance(row, dict):
-            raise UserError(f"{path}: line {number}: not a row with a capture_id (a {type(row).__name__})")
-        yield f"{path}: line {number}", row
+    return read_objects(unzipped(path), path, "not a row with a capture_id")
 
 
 def _rollouts(index: Path, names: FieldMap, report: Report) -> Iterator[tuple[str, dict[str, Any]]]:

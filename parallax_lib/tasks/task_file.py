@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from parallax_lib.core.errors import UserError, nearest, short
+from parallax_lib.core.json_lines import read_objects
 from parallax_lib.tasks import given
 from parallax_lib.tasks.given import Given
 from parallax_lib.tasks.hecbench import checkout, companions
@@ -235,16 +236,8 @@ def _rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _json_lines(file: Path) -> Iterator[dict]:
-    for number, line in enumerate(file.read_text(encoding="utf-8-sig").split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as e:
-            raise UserError(f"{file}: line {number}: no JSON ({e})") from None
-        if not isinstance(row, dict):
-            raise UserError(f"{file}: line {number}: expected an object with the fields {', '.join(FIELDS)}, got {short(row)}")
-        yield row
+    expected = f"expected a JSON object with the fields {', '.join(FIELDS)}"
+    return (row for _, row in read_objects(file.read_bytes(), file, expected, blank=True))
 
 
 def _parquet(file: Path) -> Iterator[dict]:
