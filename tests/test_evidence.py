@@ -4,7 +4,7 @@ import subprocess
 from dataclasses import replace
 
 import pytest
-from programs import HIDDEN, KERNEL, OMP, SERIAL, TASK, UNISTD, first, sandboxed, unadmitted  # noqa: F401
+from programs import HIDDEN, KERNEL, OMP, SERIAL, TASK, UNISTD, first, references_once, sandboxed, unadmitted  # noqa: F401
 
 from parallax_lib.core.storage import Journal
 from parallax_lib.sandbox import sandbox

@@ -10,6 +10,7 @@ from programs import (
     SERIAL,
     TASK,
     first,
+    references_once,  # noqa: F401
     sandboxed,
     unadmitted,  # noqa: F401
 )

@@ -20,6 +20,7 @@ from programs import (
     UNISTD,
     first,
     needs_nvcc,
+    references_once,  # noqa: F401
     sandboxed,
     unadmitted,  # noqa: F401
 )

@@ -6,7 +6,7 @@ import json
 import pyarrow
 import pyarrow.parquet
 import pytest
-from programs import sandboxed, unadmitted  # noqa: F401  (a fixture that every test here uses)
+from programs import references_once, sandboxed, unadmitted  # noqa: F401  (fixtures that every test here uses)
 
 from parallax_lib.__main__ import main
 from parallax_lib.core.config import Suite
