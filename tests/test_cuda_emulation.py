@@ -10,8 +10,8 @@ from dataclasses import replace
 import pytest
 from programs import references_once, sandboxed  # noqa: F401
 
-from parallax_lib.core.config import Suite
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import Suite
 from parallax_lib.cuda_emulation import rewrite
 from parallax_lib.sandbox import sandbox
 from parallax_lib.sandbox.sandbox import Limits

@@ -7,9 +7,9 @@ import pytest
 import tiny_families as tiny
 import torch
 
-from parallax_lib.core.config import Latent
-from parallax_lib.core.config import Translator as TranslatorParams
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import Latent
+from parallax_lib.core.settings import Translator as TranslatorParams
 from parallax_lib.study import memory
 from parallax_lib.translator import alignment, conformance, decoding, engine, latent_steps, models, proposals
 

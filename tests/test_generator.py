@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from programs import references_once  # noqa: F401
 
-from parallax_lib.core.config import ROOT, Suite
+from parallax_lib.core.config import ROOT
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import Suite
 from parallax_lib.sandbox import sandbox
 from parallax_lib.tasks.suites import load_suite
 from parallax_lib.tasks.synthetic import composed_patterns, finetuning_pairs, generator

@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from parallax_lib.__main__ import main
-from parallax_lib.core.config import Suite
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import Suite
 from parallax_lib.core.storage import Journal
 from parallax_lib.sandbox import sandbox
 from parallax_lib.tasks import prompts

@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 import torch
 
-from parallax_lib.core.config import ROOT, Params
+from parallax_lib.core.config import ROOT
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import Params
 from parallax_lib.core.source import source_digest
 from parallax_lib.prm import train
 from parallax_lib.search import guided_search, policies, rollouts

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from parallax_lib.core.config import DIRECTIONS
+from parallax_lib.core.settings import DIRECTIONS
 from parallax_lib.tasks.synthetic import finetuning_pairs, generator, kernel_style
 from parallax_lib.tasks.synthetic.habits import draw
 from parallax_lib.verdict.assurance import styled_pairs

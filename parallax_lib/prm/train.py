@@ -28,8 +28,9 @@ from parallax_lib.core.tables import name_of
 from parallax_lib.prm import checkpoints, warm_start
 from parallax_lib.prm.checkpoints import TrainState
 from parallax_lib.prm.dataset import Dataset, moments, prepare
+from parallax_lib.prm.linear import RidgeProbe
 from parallax_lib.prm.losses import ACTIVATIONS, LOSSES, LossOptions, activation, find_loss
-from parallax_lib.prm.model import PRM, Own, PRMConfig, RidgeProbe, build, learned, restore, save, to_masters
+from parallax_lib.prm.model import PRM, Own, PRMConfig, build, learned, restore, save, to_masters
 from parallax_lib.prm.ridge_probe import fit_ridge
 
 

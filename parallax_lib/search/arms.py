@@ -14,8 +14,8 @@ from typing import Literal
 
 import pandas as pd
 
-from parallax_lib.core.config import Params
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import Params
 from parallax_lib.search import choosers as table
 from parallax_lib.search.choosers import CHECKS, CHOOSERS, READ, Chooser, by_count, choose, named
 from parallax_lib.verdict.reasons import REASONS, UNKNOWN

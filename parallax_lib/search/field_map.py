@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from parallax_lib.core.config import direction_name, resolve
+from parallax_lib.core.config import resolve
 from parallax_lib.core.errors import UserError, nearest, short
+from parallax_lib.core.settings import direction_name
 from parallax_lib.core.yaml_files import read_yaml
 
 OBVIOUS = {  # ours -> theirs, likeliest first; compared without case, underscores and hyphens

@@ -9,8 +9,9 @@ import argparse
 import json
 from pathlib import Path
 
-from parallax_lib.core.config import Params, load_file, load_values, resolve
+from parallax_lib.core.config import load_file, load_values, resolve
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import Params
 
 TRAIN = {  # option -> setting, type
     "kind": ("prm.kind", str), "loss": ("prm.loss", str), "epochs": ("prm.epochs", int), "lr": ("prm.lr", float),

@@ -15,8 +15,8 @@ import pandas as pd
 
 from parallax_lib.analysis import validation_logs
 from parallax_lib.core import progress
-from parallax_lib.core.config import Params
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import Params
 from parallax_lib.core.storage import Journal, write_atomic
 from parallax_lib.search.field_map import OF_PROGRAM, FieldMap
 from parallax_lib.search.published_format import read_lines

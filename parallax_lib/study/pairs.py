@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from parallax_lib.core.config import Params
 from parallax_lib.core.cpp_text import without_comments
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import Params
 from parallax_lib.core.storage import write_atomic
 from parallax_lib.study.rejudge import read_rows
 from parallax_lib.tasks.suites import load_suite

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from parallax_lib.core import fingerprint, progress
-from parallax_lib.core.config import ROOT, SECTIONS, Params, dump
+from parallax_lib.core.config import ROOT, dump
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import SECTIONS, Params
 from parallax_lib.core.storage import digest, held, run_folder, whole, write_json
 from parallax_lib.study import remembered
 

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from parallax_lib.core.config import Params, resolve
+from parallax_lib.core.config import resolve
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import Params
 from parallax_lib.prm import labels
 from parallax_lib.prm import model as prm_model
 from parallax_lib.search.field_map import read_map

@@ -15,8 +15,9 @@ import pandas as pd
 from parallax_lib.analysis import branch_selection, metrics
 from parallax_lib.analysis.figures import theme
 from parallax_lib.analysis.figures import training as figures
-from parallax_lib.core.config import Params, resolve
+from parallax_lib.core.config import resolve
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import Params
 from parallax_lib.core.storage import write_json
 from parallax_lib.prm import labels
 from parallax_lib.prm import model as prm_model

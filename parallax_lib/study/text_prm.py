@@ -17,8 +17,9 @@ import pandas as pd
 
 from parallax_lib.analysis import metrics
 from parallax_lib.analysis.branch_selection import ordered_pairs
-from parallax_lib.core.config import Suite, resolve
+from parallax_lib.core.config import resolve
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import Suite
 from parallax_lib.core.storage import derive_seed, read_table
 from parallax_lib.prm import labels, text_reward, text_rows
 from parallax_lib.prm.text_reward import TextConfig, TextPRM

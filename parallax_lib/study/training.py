@@ -17,8 +17,9 @@ import pandas as pd
 import torch
 
 from parallax_lib.core import fingerprint
-from parallax_lib.core.config import SMALL_PRMS, Params, dump, resolve
+from parallax_lib.core.config import dump, resolve
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import SMALL_PRMS, Params
 from parallax_lib.core.source import source_digest
 from parallax_lib.core.storage import digest, read_vectors, whole, write_vectors
 from parallax_lib.core.vector_format import narrow

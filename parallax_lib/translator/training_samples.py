@@ -22,9 +22,9 @@ from typing import Any
 
 import torch
 
-from parallax_lib.core.config import DIRECTIONS
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.json_lines import read_objects
+from parallax_lib.core.settings import DIRECTIONS
 from parallax_lib.core.source import source_digest
 from parallax_lib.core.storage import derive_seed, digest
 from parallax_lib.tasks import plans, prompts
