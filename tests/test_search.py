@@ -8,6 +8,7 @@ import torch
 
 from parallax_lib.core.config import dump, load
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.storage import derive_seed
 from parallax_lib.prm import model as prm_model
 from parallax_lib.prm import packed
 from parallax_lib.search import arms, guided_search, policies, program_rows
@@ -65,9 +66,9 @@ def naive_guided(translator, models, row, params):
     for t in range(params.latent.steps):
         found = []
         for slot, (_, picks, path, embeds) in enumerate(beams):
-            draw = row.draw if slot == 0 else guided_search.derive_seed(row.draw, "beam", slot)
+            draw = row.draw if slot == 0 else derive_seed(row.draw, "beam", slot)
             h = last_state(translator, embeds)
-            for n, c in enumerate(proposals.propose(h[None], s.branches, params.latent, [guided_search.derive_seed(draw, t)])[0]):
+            for n, c in enumerate(proposals.propose(h[None], s.branches, params.latent, [derive_seed(draw, t)])[0]):
                 longer = torch.cat([embeds, align(c)[None]])
                 seen = [*path, c] + ([last_state(translator, longer)] if s.lookahead and t + 1 < params.latent.steps else [])
                 value = naive_score(models, seen, align, context)
@@ -83,9 +84,9 @@ def naive_thoughts(translator, models, row, params, prompt, context):
     for n in range(s.branches):
         member, embeds, path, picks = program_rows.Row(row.task, "pool", n, row.seed), prompt, [], []
         for t in range(params.latent.steps):
-            hidden, seed = last_state(translator, embeds)[None], guided_search.derive_seed(member.draw, t)
+            hidden, seed = last_state(translator, embeds)[None], derive_seed(member.draw, t)
             states = proposals.propose(hidden, s.branches, params.latent, [seed])[0]
-            picks.append(guided_search.derive_seed(member.draw, "pick", t) % s.branches if n else 0)
+            picks.append(derive_seed(member.draw, "pick", t) % s.branches if n else 0)
             path.append(states[picks[-1]])
             embeds = torch.cat([embeds, align(path[-1])[None]])
         value = naive_score(models, path, align, context)

@@ -201,10 +201,10 @@ def _made_its_own(notebook: Path, run: str) -> None:
     import nbformat
 
     executed, up = nbformat.read(notebook, 4), Path(os.path.relpath(ROOT, notebook.parent)).as_posix()
-    told = f"{MEANING}\n*This text was written about the study that ships; the outputs above are of run `{run}`.*\n"
+    notice = f"{MEANING}\n*This text was written about the study that ships; the outputs above are of run `{run}`.*\n"
     for cell in executed.cells:
         if cell.cell_type == "markdown":
-            cell.source = cell.source.replace("](../", f"]({up}/").replace(MEANING, told)
+            cell.source = cell.source.replace("](../", f"]({up}/").replace(MEANING, notice)
     nbformat.write(executed, notebook)
 
 

@@ -68,12 +68,12 @@ def train(params: Params, out: Path, say: Say) -> Path:
 
 def _steps(say: Say) -> Callable[[dict], None]:
     """Progress of a training: one line every ten seconds, and at the end of an epoch that was evaluated."""
-    told = [0.0]
+    last = [0.0]
 
     def progress(row: dict) -> None:
         evaluated = row["valid_loss"] == row["valid_loss"]
-        if time.monotonic() - told[0] >= 10 or evaluated:
-            told[0] = time.monotonic()
+        if time.monotonic() - last[0] >= 10 or evaluated:
+            last[0] = time.monotonic()
             valid = f", valid loss {row['valid_loss']:.4f}" if evaluated else ""
             say(f"update {row['step']}, epoch {row['epoch'] + 1}: train loss {row['train_loss']:.4f}{valid}")
 
