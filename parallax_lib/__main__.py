@@ -113,6 +113,7 @@ def _study_options(sub) -> None:
     both.add_argument("--params", type=Path, required=True, metavar="FILE", help="whose suite and split say what is trained on")
     both.add_argument("--out", type=Path, required=True, metavar="pairs.jsonl")
     both.add_argument("--rollouts", default="", metavar="DIR", help="programs of rollouts that validated, instead of people's")
+    both.add_argument("--others", action="store_true", help="programs of a HeCBench checkout that the split does not name; not judged")
     both.add_argument("--most", type=at_least(1), default=4, help="distinct programs of one task from the rollouts")
     both.add_argument("--set", action="append", default=[], metavar="section.key=value")
     both.set_defaults(go=commands.pairs)

@@ -163,7 +163,7 @@ def pairs(args) -> None:
     from parallax_lib.study import pairs
 
     writable_file(args.out)
-    pairs.write(args.out, pairs.pairs(load_file(args.params, tuple(args.set)), args.rollouts, args.most))
+    pairs.write(args.out, pairs.pairs(load_file(args.params, tuple(args.set)), args.rollouts, args.most, others=args.others))
     print(f"written {args.out}")
 
 

@@ -13,9 +13,10 @@ import yaml
 
 from parallax_lib.__main__ import main
 from parallax_lib.core.errors import UserError
-from parallax_lib.core.settings import Suite
+from parallax_lib.core.settings import Params, Suite
 from parallax_lib.core.storage import Journal
 from parallax_lib.sandbox import sandbox
+from parallax_lib.study import pairs
 from parallax_lib.tasks import prompts
 from parallax_lib.tasks.hecbench import checkout as hecbench
 from parallax_lib.tasks.hecbench import makefile
@@ -129,6 +130,28 @@ def checkout(tmp_path, monkeypatch):
     manifest.write_text(yaml.safe_dump(rows))
     monkeypatch.setattr(hecbench, "MANIFEST", manifest)
     return tmp_path / "HeCBench"
+
+
+def test_pairs_of_other_kernels_are_in_no_cluster_of_the_split(checkout, tmp_path):
+    row = {"class": "map", "fold": 0, "side": "train", "cluster": "cluster-t"}
+    split = tmp_path / "split.yaml"
+    params = Params(suite=Suite(kinds=("hecbench",), root=str(checkout), split=str(split)))
+
+    def others(named):
+        split.write_text(yaml.safe_dump({"kernels": {f"hecbench/{named}": row}}))
+        found = pairs.pairs(params, others=True, say=lambda line: None)
+        return {(r["kernel"], r["direction"]): (r["source_code"], r["target_code"]) for r in found}
+
+    found = others("elsewhere")
+    ways = {name: {way for kernel, way in found if kernel == name} for name, _ in found}
+    every = {"serial-omp", "serial-cuda", "omp-cuda", "cuda-omp"}
+    assert ways == {"lost": every, "reads": every, "simt": {"omp-cuda"}, "words": every}  # lost cannot run, twin is not shown
+    source, target = found["lost", "serial-omp"]
+    assert source.endswith(hecbench_sources.strip_omp(READER)) and target.endswith(READER) and "pragma" not in source
+    with pytest.raises(UserError, match="no pair"):  # all of them have one CUDA program
+        others("twin")
+    with pytest.raises(UserError, match="suite.split"):
+        pairs.pairs(Params(suite=Suite(kinds=("hecbench",), root=str(checkout))), others=True)
 
 
 @pytest.fixture

@@ -56,6 +56,11 @@ def scores_pool(params: Params) -> bool:
     return s.choose == "trajectories" and s.samples >= s.branches and not s.margin and "guided" in arms.live(s.arms)
 
 
+def is_read(row: Row, params: Params) -> bool:
+    """Whether a PRM reads the row's latents; a program that none reads is the same whichever PRM the run has."""
+    return not row.sampled and (row.policy == "guided" or scores_pool(params))
+
+
 def translate(
     translator: Translator,
     models: Sequence,

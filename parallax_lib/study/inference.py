@@ -78,13 +78,14 @@ def write_programs(
     params, here = run.params, placement.executor_config(run.params).runs_here
     given = [packed.pack_module(prm, here) for prm in prms]
     shared = {"params": dump(params), "gpu_share": placement.gpu_share(params), "own": placement.own_methods(params)}
-    teams: dict[tuple[bool, tuple[Path, ...]], list[int]] = {}  # sampled or not, and the PRMs of some rows -> which rows
+    teams: dict[tuple[bool, bool, tuple[Path, ...]], list[int]] = {}  # sampled, read by PRMs, which PRMs -> rows
     for i, row in enumerate(rows):
-        folders = () if prms or row.sampled else tuple(prm_registry.folders(run, row.task.kernel.family))
-        teams.setdefault((row.sampled, folders), []).append(i)
+        read = guided_search.is_read(row, params)
+        folders = tuple(prm_registry.folders(run, row.task.kernel.family)) if read and not prms else ()
+        teams.setdefault((row.sampled, read, folders), []).append(i)
     groups, every, code = [], [], guided_search.made_by(params)  # (key, item of the executor)
-    for (sampled, folders), indices in teams.items():
-        team = [] if sampled else given or _checked_prms(run, folders, {rows[i].task.kernel.family for i in indices})
+    for (sampled, read, folders), indices in teams.items():
+        team = (given or _checked_prms(run, folders, {rows[i].task.kernel.family for i in indices})) if read else []
         recipe = [guided_search.recipe(params, sampled), [each["sha256"] for each in team], code]
         for group in program_rows.grouped([rows[i] for i in indices], max(1, params.decode.batch // shrink), params):
             item = shared | placement.heard(params, run.progress) | {"prms": team, "rows": group}

@@ -3,6 +3,7 @@
 Knows suites, the split and rollouts.  Knows nothing of models or of how a pair is trained on.
 
 Only families of the training side give pairs: with `suite.split` clusters that the file puts there, else families that no hash tests.
+`other_programs` are of kernels that the split does not name, and so of neither side.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ import pandas as pd
 
 from parallax_lib.core.cpp_text import without_comments
 from parallax_lib.core.errors import UserError
-from parallax_lib.core.settings import Params
+from parallax_lib.core.settings import Params, Suite
 from parallax_lib.core.storage import write_atomic
 from parallax_lib.study.rejudge import read_rows
+from parallax_lib.tasks import clusters, split_file
+from parallax_lib.tasks.hecbench import checkout
 from parallax_lib.tasks.suites import load_suite
 from parallax_lib.tasks.synthetic import generator
-from parallax_lib.tasks.task import Task, split_of, tasks
+from parallax_lib.tasks.task import Kernel, Task, put_together, split_of, tasks
 
 NEEDED = ("task", "source_code", "code", "validated")
 
@@ -54,12 +57,41 @@ def validated_programs(params: Params, folder: str, most: int, say: Callable[[st
     return list(_distinct(known, by_id, most))
 
 
-def pairs(params: Params, folder: str = "", most: int = 4, say: Callable[[str], None] = print) -> list[dict]:
-    """Rows {kernel, family, direction, source_code, target_code, suite} of `own_programs`, or of the rollouts in `folder`.
+def other_programs(params: Params, say: Callable[[str], None] = print) -> list[dict]:
+    """A pair for each direction of each HeCBench kernel that the split does not name and that is in no cluster with one that it names.
+
+    Their programs are as their authors wrote them; nothing was judged.  A serial program is the OpenMP one without pragmas.
+    """
+    if not (params.suite.root and params.suite.split):
+        raise UserError("pairs --others: needs suite.root, a HeCBench checkout, and suite.split, which says what is not other")
+    entries = checkout.entries(Path(params.suite.root))
+    written = [kernel for entry in entries if (kernel := checkout.as_written(entry)) is not None]
+    apart = _apart(written, params.suite.split)
+    say(f"{params.suite.root}: {len(written)} kernels, {len(apart)} of them in no cluster that the split names")
+    offered = tasks(apart, params.suite.directions) if apart else []
+    return [_pair(task, task.kernel.sources[task.target]) for task in offered if _writable(task)]
+
+
+def _apart(kernels: list[Kernel], split: str) -> list[Kernel]:
+    """Those of the kernels that are in no cluster with a kernel of the split file, whatever was judged of it."""
+    named = {f"{suite}/{name}" for suite, name in split_file.rows(split)}
+    bundled = [kernel for kernel in load_suite(Suite(kinds=("minibench",))) if f"minibench/{kernel.name}" in named]
+    programs = {f"{k.suite}/{k.name}": tuple(put_together(k).sources.values()) for k in (*bundled, *kernels)}
+    found = clusters.clusters(programs, split_file.twins(split))
+    alike = {name for members in found if named & {*members} for name in members}
+    return [kernel for kernel in kernels if f"{kernel.suite}/{kernel.name}" not in alike]
+
+
+def pairs(params: Params, folder: str = "", most: int = 4, say: Callable[[str], None] = print, others: bool = False) -> list[dict]:
+    """Rows {kernel, family, direction, source_code, target_code, suite} of `own_programs`, of the rollouts in `folder`, or of
+    `other_programs`.
 
     source_code is what a translator reads, target_code what it would write.  UserError where there is no pair.
     """
-    found = validated_programs(params, folder, most, say) if folder else own_programs(params)
+    if others:
+        found = other_programs(params, say)
+    else:
+        found = validated_programs(params, folder, most, say) if folder else own_programs(params)
     if not found:
         raise UserError(f"{folder or 'suite'}: no pair of a training task; check suite.split, suite.directions and what was judged right")
     ways = Counter(row["direction"] for row in found)
@@ -77,6 +109,12 @@ def write(path: Path, rows: list[dict]) -> None:
 def _usable(task: Task) -> bool:
     kernel = task.kernel
     return task.target in kernel.sources and task.target not in kernel.unshown and not {task.source, task.target} & {*kernel.unreliable}
+
+
+def _writable(task: Task) -> bool:
+    """Whether the task's target is a program to learn from: OpenMP that stands for CUDA's indices is none."""
+    kernel = task.kernel
+    return task.target in kernel.sources and task.target not in (*kernel.unshown, *kernel.unreliable)
 
 
 def _pair(task: Task, code: str) -> dict:

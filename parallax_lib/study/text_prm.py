@@ -187,7 +187,8 @@ def _counted(rows: pd.DataFrame, texts: Texts, data) -> str:
     counts = judged.groupby("split").agg(**shown)
     distinct = pd.Series(data.split).value_counts().rename("distinct_texts")
     tokens = pd.Series([len(ids) for ids in data.ids]).groupby(data.split).sum().rename("tokens")
-    lines = [counts.join(distinct).join(tokens).round(3).to_string(), texts.refusals(), f"{int(rows['reward'].isna().sum())} rows not judged"]
+    unjudged = f"{int(rows['reward'].isna().sum())} rows not judged"
+    lines = [counts.join(distinct).join(tokens).round(3).to_string(), texts.refusals(), unjudged]
     return "\n".join(filter(None, lines))
 
 

@@ -47,6 +47,11 @@ def side_of(family: str, file: str) -> str:
     return _sides(file).get(family, "")
 
 
+def twins(file: str) -> list[list[str]]:
+    """Kernels that the file calls one algorithm: lists of SUITE/NAME."""
+    return [group["kernels"] for group in read_yaml(resolve(file))[0].get("twins") or ()]
+
+
 @lru_cache
 def _rows(path: Path, changed: int) -> dict[tuple[str, str], Row]:
     named = read_yaml(path)[0].get("kernels")

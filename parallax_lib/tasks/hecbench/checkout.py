@@ -121,6 +121,18 @@ def as_kernel(entry: Entry) -> Kernel | None:
     )
 
 
+def as_written(entry: Entry) -> Kernel | None:
+    """The entry as a kernel for its texts alone, whether or not it can be judged here; None without a program.
+
+    Its serial program is the OpenMP one without pragmas, where nothing of OpenMP is left in it; nobody has run it.
+    """
+    programs = {api: program for api, program in entry.programs.items() if api != "serial"}
+    serial = _serial(programs["omp"], {"serial": "ok"}) if "omp" in programs else None
+    if serial and not re.search(r"\bomp_\w+", serial.text):
+        programs["serial"] = serial
+    return as_kernel(replace(entry, programs=programs, why=""))
+
+
 def fingerprint(text: str) -> str:
     """What the manifest remembers of a program, to notice that a checkout holds another one."""
     return hashlib.sha256(text.encode()).hexdigest()[:12]
