@@ -27,11 +27,11 @@ def methods(programs: Programs, a: str, b: str) -> dict:
     for arm in (a, b):
         if arm not in arms:
             raise UserError(f"no method {arm!r}{nearest(arm, arms)}")
-    told = metrics.paired(frame[frame["arm"].isin([a, b])], a, b)
+    difference = metrics.paired(frame[frame["arm"].isin([a, b])], a, b)
     sides = [_by_task(frame[frame["arm"] == arm]) for arm in (a, b)]
     both = sides[0].join(sides[1], suffixes=("_a", "_b"), how="inner")
     rows = [_task(name, row) for name, row in zip(both.index, both.to_dict("records"), strict=True)]
-    return {"arms": arms, "a": a, "b": b, "summary": {name: plain(value) for name, value in told.items()}, "tasks": rows}
+    return {"arms": arms, "a": a, "b": b, "summary": {name: plain(value) for name, value in difference.items()}, "tasks": rows}
 
 
 def _by_task(part: pd.DataFrame) -> pd.DataFrame:
