@@ -10,6 +10,8 @@ import sys
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each process that a test starts compiles the whole library
+sys.dont_write_bytecode = False
 LONGEST = (  # by the CPU time that their quick tests take
     "tiny_run", "study", "admission", "executors", "proof", "validate", "offload", "serialised_control", "cuda_emulation", "evidence",
     "sandbox", "rejudge", "wheel", "study_page", "task_file", "pipeline", "text_reward", "arms", "redteam", "published_workflow",
