@@ -1,7 +1,8 @@
 """One torch thread a test process, the longest files first, and the shipped rollouts read once.
 
 Two processes on two cores that spin at each other's barriers take ten times the CPU.  A file goes to one process as a whole, so that a long
-one that starts last keeps the other processes waiting: run with --no-loadscope-reorder, which keeps the order made here.
+one that starts last keeps the other processes waiting: run with --no-loadscope-reorder, which keeps the order made here.  Some tests
+wait for processes to start or to end, so `make test` has three processes on two cores.
 """
 
 import os
