@@ -267,6 +267,7 @@ def test_a_task_builds_each_program_once_for_each_toolchain(monkeypatch, tmp_pat
     made, real = [], build._build
     monkeypatch.setattr(build, "_build", lambda code, way, tool, *more: made.append((code, way, tool)) or real(code, way, tool, *more))
     monkeypatch.setattr(timing, "LOCKS", tmp_path)
+    monkeypatch.setattr("programs.REFERENCES", {})
     build.RECENT.clear()
     code = OMP + "// judged\n"
     assert judge(code, timing="on", races="auto").validated
