@@ -73,6 +73,18 @@ def collect(args) -> None:
     collection.collect_to(params, args.out, pipeline.manifest(params), args.force, judge=not args.skip_validation)
 
 
+def translate(args) -> None:
+    """Stages 04 and 05 without notebooks: every method's programs for held-out tasks, then their verdicts."""
+    params = load_file(args.params, _sets(args, "search.limit"))
+    from parallax_lib.study import pipeline, stages
+    from parallax_lib.study import results as study_results
+
+    check_machine(params, () if args.skip_validation else ("05",))
+    folder = stages.translate_to(params, pipeline.manifest(params), not args.skip_validation)
+    if not args.skip_validation:
+        print(study_results.arm_text(folder))
+
+
 def _sets(args, *limits: str) -> tuple[str, ...]:
     """The settings of the command line; --total is one for each of the limits."""
     return (*args.set, *(f"{name}={args.total}" for name in limits if args.total))

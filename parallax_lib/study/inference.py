@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -57,22 +58,22 @@ def loop_parts(run: Run, task: Task) -> tuple[Translator, list]:
     return translator, [prm_model.load(folder, translator.width, device=translator.device) for folder in folders]
 
 
-def translate_all(run: Run, chosen: Sequence[Task], prms: Sequence = (), **own: methods.Given) -> pd.DataFrame:
+def translate_all(run: Run, chosen: Sequence[Task], prms: Sequence = (), judge: bool = True, **own: methods.Given) -> pd.DataFrame:
     """Every method's programs for the chosen tasks, here or on the executor; finished groups are read from the journal.
 
     prms: PRMs or modules of one's own, whose mean score guides instead of the run's; nothing tells which families they have
-    seen.  own: `methods.using`, such as proposal=f.
+    seen.  judge: False leaves every verdict for later.  own: `methods.using`, such as proposal=f.
     """
     run = runs.using(run, **own)
-    return write_programs(run, program_rows.plan_rows(chosen, run.params), prms=prms)
+    return write_programs(run, program_rows.plan_rows(chosen, run.params), prms=prms, judge=judge)
 
 
 def write_programs(
-    run: Run, rows: Sequence[program_rows.Row], what: str = "translate", shrink: int = 1, prms: Sequence = ()
+    run: Run, rows: Sequence[program_rows.Row], what: str = "translate", shrink: int = 1, prms: Sequence = (), judge: bool = True
 ) -> pd.DataFrame:
     """One result row a program, in the order of `rows`; groups that the journal holds are not written again.
 
-    shrink: divides the batch, for rows that share no prompt.  prms: `translate_all`.
+    shrink: divides the batch, for rows that share no prompt.  prms, judge: `translate_all`.
     """
     methods.check(run.params, "proposal", "align", "policy", "arms")
     params, here = run.params, placement.executor_config(run.params).runs_here
@@ -96,16 +97,16 @@ def write_programs(
     items = [groups[i][1] for i in todo]
     left = sum(len(item["rows"]) for item in items)
     run.progress(what, len(rows) - left, len(rows), "programs")
-    with beside(run, [row.task for row in rows]) as judge:
+    with beside(run, [row.task for row in rows]) if judge else nullcontext(lambda rows: None) as written:
         for at, result in run_map(guided_search.translate_item, items, placement.executor_config(params)):
             if isinstance(result, Exception):
                 raise result
             run.journal.put("translation", keys[todo[at]], {"rows": result})
-            judge(result)
+            written(result)
             left -= len(result)
             run.progress(what, len(rows) - left, len(rows), "programs")
-    written = [row for key in keys for row in run.journal.get("translation", key)["rows"]]
-    return pd.DataFrame(written, index=every).sort_index()
+    made = [row for key in keys for row in run.journal.get("translation", key)["rows"]]
+    return pd.DataFrame(made, index=every).sort_index()
 
 
 def _checked_prms(run: Run, folders: Sequence[Path], families: set[str]) -> list[dict]:
