@@ -11,7 +11,7 @@ study: venv  ## the report card on a GPU: collects, trains, searches, compares; 
 test: venv  ## style, import layers, tests, and every notebook against its committed outputs
 	$(PY) -m ruff check .
 	.venv/bin/lint-imports --no-logo
-	$(PY) -m pytest -q -n 2 --dist loadfile tests
+	$(PY) -m pytest -q -p no:nbval -n 3 --dist loadfile --no-loadscope-reorder tests
 ifeq ($(wildcard data/runs/study/manifest.json),)
 	$(PY) -m pytest -q -n 2 --dist loadfile --nbval --nbval-cell-timeout=600 notebooks
 else
@@ -19,7 +19,7 @@ else
 endif
 
 test-slow: venv  ## what takes minutes: kill and resume, the red-team sample, every forge label, Modal's client through whole stages
-	$(PY) -m pytest -q -n 2 --dist worksteal -m slow tests
+	$(PY) -m pytest -q -p no:nbval -n 3 --dist worksteal -m slow tests
 
 notebooks: venv  ## store the study's outputs in every notebook
 	$(PY) scripts/refresh_notebooks.py

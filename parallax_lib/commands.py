@@ -10,8 +10,9 @@ from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 
-from parallax_lib.core.config import Params, load_file, resolve
+from parallax_lib.core.config import load_file, resolve
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import Params
 from parallax_lib.tasks.task import APIS
 
 
@@ -215,7 +216,7 @@ def tasks(args) -> int:
     from dataclasses import replace
 
     from parallax_lib.core import storage
-    from parallax_lib.core.config import DIRECTIONS
+    from parallax_lib.core.settings import DIRECTIONS
     from parallax_lib.sandbox import sandbox
     from parallax_lib.verdict import toolchain
     from parallax_lib.verdict.assurance import tasks_check

@@ -15,8 +15,8 @@ import yaml
 from parallax_lib.__main__ import main
 from parallax_lib.analysis import subgroups
 from parallax_lib.analysis.view import api, dataset
-from parallax_lib.core.config import Params, Suite
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import Params, Suite
 from parallax_lib.core.storage import Journal
 from parallax_lib.sandbox import sandbox
 from parallax_lib.study import pairs

@@ -16,8 +16,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from parallax_lib.core.config import ROOT, Params
+from parallax_lib.core.config import ROOT
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import Params
 from parallax_lib.core.storage import Journal, read_table, write_table, write_vectors
 from parallax_lib.study import collection, pipeline, stages
 from parallax_lib.study import run as runs
@@ -247,7 +248,7 @@ STOPPED = """
 import sys
 from pathlib import Path
 from parallax_lib import __main__, commands
-from parallax_lib.core.config import Params
+from parallax_lib.core.settings import Params
 from parallax_lib.study import pipeline
 
 def go(args):

@@ -11,7 +11,7 @@ import pytest
 from parallax_lib.core.config import ROOT, load
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.storage import run_folder
-from parallax_lib.search import rollout_files, rollouts
+from parallax_lib.search import prompt_room, rollout_files, rollouts
 from parallax_lib.study import collection, training
 from parallax_lib.study import run as runs
 from parallax_lib.tasks import prompts, split_file
@@ -36,7 +36,7 @@ def test_collecting_stays_on_the_sides_that_are_asked_for_and_leaves_long_tasks_
     chosen = collection.chosen_tasks(run, pool)
     assert len(chosen) == 12 and {task.kernel.suite for task in chosen} == {"forge"}
     assert not [task for task in chosen if split_of(task.kernel.family, run.params.suite) == "test"]
-    sizes = [rollouts.weight(task, run.params) for task in chosen]
+    sizes = [prompt_room.weight(task, run.params) for task in chosen]
     assert sizes == sorted(sizes)
     held = [task for task in pool if task.kernel.suite == "minibench"]
     with pytest.raises(UserError, match="collect.splits: the suite has no task of train, valid"):

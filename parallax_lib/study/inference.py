@@ -14,14 +14,14 @@ import numpy as np
 import pandas as pd
 
 from parallax_lib.analysis import metrics
-from parallax_lib.core.config import Translator as TranslatorParams
 from parallax_lib.core.config import dump
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.executors import run_map
+from parallax_lib.core.settings import Translator as TranslatorParams
 from parallax_lib.core.storage import digest
 from parallax_lib.prm import model as prm_model
 from parallax_lib.prm import packed
-from parallax_lib.search import arms, guided_search, methods, placement, rollouts
+from parallax_lib.search import arms, guided_search, methods, placement, program_rows, prompt_room
 from parallax_lib.study import prm_registry
 from parallax_lib.study import run as runs
 from parallax_lib.study.collection import all_tasks
@@ -65,11 +65,11 @@ def translate_all(run: Run, chosen: Sequence[Task], prms: Sequence = (), judge: 
     seen.  judge: False leaves every verdict for later.  own: `methods.using`, such as proposal=f.
     """
     run = runs.using(run, **own)
-    return write_programs(run, guided_search.plan_rows(chosen, run.params), prms=prms, judge=judge)
+    return write_programs(run, program_rows.plan_rows(chosen, run.params), prms=prms, judge=judge)
 
 
 def write_programs(
-    run: Run, rows: Sequence[guided_search.Row], what: str = "translate", shrink: int = 1, prms: Sequence = (), judge: bool = True
+    run: Run, rows: Sequence[program_rows.Row], what: str = "translate", shrink: int = 1, prms: Sequence = (), judge: bool = True
 ) -> pd.DataFrame:
     """One result row a program, in the order of `rows`; groups that the journal holds are not written again.
 
@@ -88,7 +88,7 @@ def write_programs(
     for (sampled, read, folders), indices in teams.items():
         team = (given or _checked_prms(run, folders, {rows[i].task.kernel.family for i in indices})) if read else []
         recipe = [guided_search.recipe(params, sampled), [each["sha256"] for each in team], code]
-        for group in guided_search.grouped([rows[i] for i in indices], max(1, params.decode.batch // shrink), params):
+        for group in program_rows.grouped([rows[i] for i in indices], max(1, params.decode.batch // shrink), params):
             item = shared | placement.heard(params, run.progress) | {"prms": team, "rows": group}
             groups.append((digest([recipe, [r.identity for r in group]]), item))
         every += indices
@@ -133,10 +133,10 @@ def repair_rounds(run: Run, results: pd.DataFrame, chosen: Sequence[Task], prms:
     for number in range(1, s.repair + 1):
         failed = rounds[-1][arms.failing(rounds[-1])].sort_values(["seed", "task"], kind="stable")
         past = [(as_text(r.code), arms.feedback(r.reason, as_text(r.log))) for r in failed.itertuples()]
-        fits = [rollouts.has_room(by_id[task], run.params, turns) for task, turns in zip(failed["task"], past, strict=True)]
+        fits = [prompt_room.has_room(by_id[task], run.params, turns) for task, turns in zip(failed["task"], past, strict=True)]
         failed = failed.loc[np.array(fits, dtype=bool)]
         again = [
-            guided_search.Row(by_id[r.task], r.arm, r.sample, r.seed, number, turns)
+            program_rows.Row(by_id[r.task], r.arm, r.sample, r.seed, number, turns)
             for r, turns in zip(failed.itertuples(), itertools.compress(past, fits), strict=True)
         ]
         attempts = failed

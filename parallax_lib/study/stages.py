@@ -17,7 +17,7 @@ import pandas as pd
 from parallax_lib.analysis import branch_selection, comparisons, metrics
 from parallax_lib.analysis import frontier as frontiers
 from parallax_lib.core import progress
-from parallax_lib.core.config import Params
+from parallax_lib.core.settings import Params
 from parallax_lib.core.storage import held, run_folder, write_json
 from parallax_lib.prm import labels
 from parallax_lib.search import arms, choosers, plan_prior, rollouts

@@ -12,7 +12,7 @@ from parallax_lib.analysis.figures import theme
 from parallax_lib.analysis.figures.escape import label
 from parallax_lib.analysis.figures.theme import arm_colour, empty, finish, need, ordered, small
 from parallax_lib.analysis.readable import heading, method, model, versus
-from parallax_lib.core.config import DIRECTIONS
+from parallax_lib.core.settings import DIRECTIONS
 from parallax_lib.search.arms import ARMS
 
 REFERENCES = {

@@ -20,8 +20,8 @@ import plotly.graph_objects as go
 import plotly.io as pio
 
 from parallax_lib.analysis.figures.escape import label
-from parallax_lib.core.config import DIRECTIONS
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import DIRECTIONS
 from parallax_lib.verdict.reasons import UNKNOWN as NOT_JUDGED
 
 BLACK, ORANGE, SKY, GREEN = "#1b1f24", "#E69F00", "#56B4E9", "#009E73"

@@ -18,8 +18,8 @@ from parallax_lib.analysis.figures.escape import label
 from parallax_lib.analysis.figures.methods import arms, branch_selection, paired_diff, reason_by, recheck_ranking, tokens_vs_rate
 from parallax_lib.analysis.figures.theme import empty, finish, need, ordered, save_html, show, use_renderer
 from parallax_lib.analysis.validation_stats import LEVELS
-from parallax_lib.core.config import DIRECTIONS
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import DIRECTIONS
 
 __all__ = [
     "arms", "auroc_by_depth", "branch_selection", "calibration", "collected", "latent_sensitivity", "ladder", "latent_map",

@@ -107,16 +107,16 @@ def _scored(data: Dataset) -> list[str]:
 
 
 def _page(view: View, given: Given) -> dict:
-    made = view.programs(given).page(given.get("q", ""), given.get("sort", ""), int(given.get("page", 0)), int(given.get("size", 50)))
+    page = view.programs(given).page(given.get("q", ""), given.get("sort", ""), int(given.get("page", 0)), int(given.get("size", 50)))
     view.warm()
-    return made
+    return page
 
 
 def _program(view: View, given: Given) -> dict:
     programs, row = view.programs(given), int(given["row"])
-    made = program.page(programs, row, given.get("q", ""), given.get("sort", ""))
+    shown = program.page(programs, row, given.get("q", ""), given.get("sort", ""))
     rerunner = view.rerunner()
-    return made | {"rerun": rerunner and rerunner.known(programs.record(row)), "can_run": rerunner is not None}
+    return shown | {"rerun": rerunner and rerunner.known(programs.record(row)), "can_run": rerunner is not None}
 
 
 def _scores(view: View, given: Given) -> dict:
@@ -125,13 +125,13 @@ def _scores(view: View, given: Given) -> dict:
     programs = view.programs({"table": given.get("table") if given.get("table") in _scored(view.dataset) else _scored(view.dataset)[0]})
     box = tuple(map(float, given["box"].split(","))) if given.get("box") else None
     names = [given.get(name, default) for name, default in (("q", ""), ("model", ""))]
-    made = scores.view(programs, *names, int(given.get("depth", -1)), given.get("x", "uncertainty"), given.get("by", "direction"), box)
-    chosen = made.pop("selected")
+    answer = scores.view(programs, *names, int(given.get("depth", -1)), given.get("x", "uncertainty"), given.get("by", "direction"), box)
+    chosen = answer.pop("selected")
     if chosen is not None:
         shown = programs.frame.iloc[chosen[:100]][[c for c in ("task", "arm", "reason", "plan") if c in programs.frame]]
         rows = [plain_row(row) | {"row": int(n)} for n, row in zip(chosen, shown.to_dict("records"), strict=False)]
-        made["selected"] = {"n": len(chosen), "rows": rows}
-    return made | {"table_name": programs.name, "tables": _scored(view.dataset)}
+        answer["selected"] = {"n": len(chosen), "rows": rows}
+    return answer | {"table_name": programs.name, "tables": _scored(view.dataset)}
 
 
 def _pair(view: View, given: Given) -> dict:
@@ -143,8 +143,8 @@ def _pair(view: View, given: Given) -> dict:
 def _runs(view: View, given: Given) -> dict:
     if view.other is None:
         raise UserError("no second run: start again with --against RUN")
-    made = compare.runs(view.programs(given), view.programs({"table": given.get("table_b", ""), "side": "other"}))
-    return made | {"what": [f"{view.dataset.name} (old)", f"{view.other.name} (new)"]}
+    comparison = compare.runs(view.programs(given), view.programs({"table": given.get("table_b", ""), "side": "other"}))
+    return comparison | {"what": [f"{view.dataset.name} (old)", f"{view.other.name} (new)"]}
 
 
 def _decide(view: View, given: Given, body: Mapping) -> dict:

@@ -88,12 +88,12 @@ class Desk:
         if show not in SHOWN:
             raise UserError(f"recheck: show is {show!r}, must be one of {', '.join(SHOWN)}")
         table = self.queue()
-        made = self.decisions(table)
-        settled = np.array([_settled(decision) for decision in made], bool)
+        decided = self.decisions(table)
+        settled = np.array([_settled(decision) for decision in decided], bool)
         rows = np.flatnonzero({"all": np.ones(len(table), bool), "decided": settled, "undecided": ~settled}[show])
         page = max(0, min(page, (len(rows) - 1) // size))
         part = rows[page * size : (page + 1) * size]
-        listed = [self.entry(row, made[i]) for i, row in zip(part, table.iloc[part].to_dict("records"), strict=True)]
+        listed = [self.entry(row, decided[i]) for i, row in zip(part, table.iloc[part].to_dict("records"), strict=True)]
         counts = {"programs": len(table), "decided": int(settled.sum()), "covered": int(table["rows"].sum()) if len(table) else 0}
         whys = table["why"].value_counts().items() if len(table) else ()
         return {"rows": listed, "page": page, "size": size, "found": len(rows), **counts, "whys": [[str(k), int(n)] for k, n in whys],

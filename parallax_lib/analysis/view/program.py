@@ -124,12 +124,12 @@ def siblings(programs: Programs, record: Mapping, row: int) -> list[dict]:
     """The other programs of the task, each with its verdict and whether its text is this one's; the same texts first."""
     rows = of_task(programs, record.get("task"))
     part = programs.frame.iloc[rows]
-    made = []
+    others = []
     for n, other in zip(rows, part.to_dict("records"), strict=True):
         if int(n) != row:
             known = {name: other.get(name) for name in SIBLING if name in other}
-            made.append(plain_row(known) | {"row": int(n), "same": other.get("code") == record.get("code")})
-    return sorted(made, key=lambda each: not each["same"])
+            others.append(plain_row(known) | {"row": int(n), "same": other.get("code") == record.get("code")})
+    return sorted(others, key=lambda each: not each["same"])
 
 
 def applies(programs: Programs, record: Mapping) -> int:
@@ -151,8 +151,8 @@ def pair(left: tuple[Programs, int], right: tuple[Programs, int]) -> dict:
     """Two translations side by side, each with its verdict."""
     sides = [programs.record(row) for programs, row in (left, right)]
     texts = [side["code"] if isinstance(side.get("code"), str) else "" for side in sides]
-    told = [
+    titles = [
         {"row": row, "table": programs.name, "title": title(side), "reason": plain(side.get("reason")), "words": in_words(side)}
         for (programs, row), side in zip((left, right), sides, strict=True)
     ]
-    return {"sides": told, "listing": listing.aligned(*texts), "same": texts[0] == texts[1]}
+    return {"sides": titles, "listing": listing.aligned(*texts), "same": texts[0] == texts[1]}
