@@ -1,12 +1,15 @@
 PY := .venv/bin/python
 
-.PHONY: demo study test test-slow notebooks lab docs clean venv
+.PHONY: demo study real-study test test-slow notebooks lab docs clean venv
 
 demo: venv  ## the whole study, small: a small language model, this machine
 	$(PY) -m parallax_lib run params/demo.yaml
 
 study: venv  ## the report card on a GPU: collects, trains, searches, compares; run it again after a stop and it goes on
 	$(PY) -m parallax_lib run params/study.yaml
+
+real-study: venv  ## the real code model's study, in parts that go on where they were; ROOT=~/HeCBench
+	$(PY) scripts/real_study.py --root "$(ROOT)" --part all
 
 test: venv  ## style, import layers, tests, and every notebook against its committed outputs
 	$(PY) -m ruff check .
