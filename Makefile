@@ -1,6 +1,6 @@
 PY := .venv/bin/python
 
-.PHONY: demo study test test-slow notebooks lab docs clean venv
+.PHONY: demo study real-study test test-slow notebooks lab docs clean venv
 
 demo: venv  ## the whole study, small: a small language model, this machine
 	$(PY) -m parallax_lib run params/demo.yaml
@@ -8,10 +8,13 @@ demo: venv  ## the whole study, small: a small language model, this machine
 study: venv  ## the report card on a GPU: collects, trains, searches, compares; run it again after a stop and it goes on
 	$(PY) -m parallax_lib run params/study.yaml
 
+real-study: venv  ## the real code model's study, in parts that go on where they were; ROOT=~/HeCBench
+	$(PY) scripts/real_study.py --root "$(ROOT)" --part all
+
 test: venv  ## style, import layers, tests, and every notebook against its committed outputs
 	$(PY) -m ruff check .
 	.venv/bin/lint-imports --no-logo
-	$(PY) -m pytest -q -n 2 --dist loadfile tests
+	$(PY) -m pytest -q -p no:nbval -n 3 --dist loadfile --no-loadscope-reorder tests
 ifeq ($(wildcard data/runs/study/manifest.json),)
 	$(PY) -m pytest -q -n 2 --dist loadfile --nbval --nbval-cell-timeout=600 notebooks
 else
@@ -19,7 +22,7 @@ else
 endif
 
 test-slow: venv  ## what takes minutes: kill and resume, the red-team sample, every forge label, Modal's client through whole stages
-	$(PY) -m pytest -q -n 2 --dist worksteal -m slow tests
+	$(PY) -m pytest -q -p no:nbval -n 3 --dist worksteal -m slow tests
 
 notebooks: venv  ## store the study's outputs in every notebook
 	$(PY) scripts/refresh_notebooks.py

@@ -10,8 +10,9 @@ from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 
-from parallax_lib.core.config import Params, load_file, resolve
+from parallax_lib.core.config import load_file, resolve
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import Params
 from parallax_lib.tasks.task import APIS
 
 
@@ -28,7 +29,7 @@ def judge(args) -> None:
 def view(args) -> None:
     from parallax_lib.analysis.view import api, dataset, server
 
-    data = dataset.open_dataset(args.run)
+    data = dataset.open_dataset(args.run, args.hecbench)
 
     def workshop():  # loads the study's tasks and compilers, which takes a while
         from parallax_lib.study import viewing
@@ -55,11 +56,11 @@ def run(args) -> None:
     print(study_results.summary(folder), flush=True)
 
 
-def _status(args) -> None:
+def status(args) -> None:
     from parallax_lib.study import results as study_results
-    from parallax_lib.study import status
+    from parallax_lib.study import status as following
 
-    folder = status.follow(args.run, partial(print, flush=True), args.once)
+    folder = following.follow(args.run, partial(print, flush=True), args.once)
     print(study_results.summary(folder), flush=True)
 
 
@@ -70,6 +71,18 @@ def collect(args) -> None:
 
     check_machine(params, () if args.skip_validation else ("01",))
     collection.collect_to(params, args.out, pipeline.manifest(params), args.force, judge=not args.skip_validation)
+
+
+def translate(args) -> None:
+    """Stages 04 and 05 without notebooks: every method's programs for held-out tasks, then their verdicts."""
+    params = load_file(args.params, _sets(args, "search.limit"))
+    from parallax_lib.study import pipeline, stages
+    from parallax_lib.study import results as study_results
+
+    check_machine(params, () if args.skip_validation else ("05",))
+    folder = stages.translate_to(params, pipeline.manifest(params), not args.skip_validation)
+    if not args.skip_validation:
+        print(study_results.arm_text(folder))
 
 
 def _sets(args, *limits: str) -> tuple[str, ...]:
@@ -210,7 +223,7 @@ def tasks(args) -> int:
     from dataclasses import replace
 
     from parallax_lib.core import storage
-    from parallax_lib.core.config import DIRECTIONS
+    from parallax_lib.core.settings import DIRECTIONS
     from parallax_lib.sandbox import sandbox
     from parallax_lib.verdict import toolchain
     from parallax_lib.verdict.assurance import tasks_check

@@ -31,8 +31,9 @@ from pathlib import Path
 import pandas as pd
 
 from parallax_lib.analysis import metrics
-from parallax_lib.core.config import Suite, load
+from parallax_lib.core.config import load
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import Suite
 from parallax_lib.core.storage import Journal, digest, writable_folder
 from parallax_lib.prm import labels as reward_labels
 from parallax_lib.sandbox import sandbox

@@ -23,7 +23,7 @@ import torch
 from parallax_lib.core import config
 from parallax_lib.prm import model as prm_model
 from parallax_lib.prm import packed, train
-from parallax_lib.search import guided_search
+from parallax_lib.search import guided_search, program_rows
 from parallax_lib.study import memory
 from parallax_lib.study.training import prm_shape
 from parallax_lib.tasks import suites
@@ -101,7 +101,7 @@ def ceilings() -> tuple[float, float]:
 
 def writing(asked: config.Params, translator: models.Translator, bandwidth: float, flops: float) -> None:
     pool = spread(tasks(suites.load_suite(asked.suite), asked.suite.directions), 8, asked.seed)
-    ids = [guided_search.ask_row(translator, guided_search.plan_rows([t], asked)[0]) for t in pool]
+    ids = [guided_search.ask_row(translator, program_rows.plan_rows([t], asked)[0]) for t in pool]
     state = engine.prefill(translator, ids)
     tokens = sum(map(len, ids))
     taken = ms(lambda: engine.prefill(translator, ids), 3)
@@ -132,7 +132,7 @@ def writing(asked: config.Params, translator: models.Translator, bandwidth: floa
 def guided(asked: config.Params, translator: models.Translator, model) -> None:
     pool = spread(tasks(suites.load_suite(asked.suite), asked.suite.directions), 4, asked.seed)
     short = asked.model_copy(update={"decode": asked.decode.model_copy(update={"max_new_tokens": 256})})
-    rows = [r for r in guided_search.plan_rows(pool, short) if r.arm in ("unguided", "guided", "random", "redecode")]
+    rows = [r for r in program_rows.plan_rows(pool, short) if r.arm in ("unguided", "guided", "random", "redecode")]
     start = time.perf_counter()
     out = guided_search.translate(translator, [model], rows, short)
     wait()

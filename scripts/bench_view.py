@@ -38,13 +38,14 @@ QUESTIONS = {
     "last page": ("programs", {"page": "999999999"}),
     "program": ("program", {"row": "6"}),
     "failures": ("failures", {}),
+    "tasks": ("tasks", {}),
     "scores": ("scores", {}),
     "scores, a box": ("scores", {"box": "0,0.003,0.2,0.6"}),
     "method against method": ("methods", {"a": "guided", "b": "unguided"}),
     "recheck": ("desk", {}),
 }
 PAGES = {"programs": "/programs", "filtered": "/programs?q=atomic", "program": None, "failures": "/failures", "scores": "/scores",
-         "compare": "/compare", "recheck": "/recheck"}  # fmt: skip
+         "tree": "/tree", "compare": "/compare", "recheck": "/recheck"}  # fmt: skip
 
 
 def synthetic(rows: int, folder: Path) -> Path:
@@ -58,7 +59,25 @@ def synthetic(rows: int, folder: Path) -> Path:
     table["score"] = rng.random(rows)
     table["source_code"] = table["code"]
     write_table(folder, "results", table)
+    trajectories(rows, folder)
     return folder
+
+
+def trajectories(rows: int, folder: Path) -> None:
+    """As many collected trajectories, with scores after each latent step and what each chooser took: the study's, under further names."""
+    study = open_dataset()
+    known, scores, taken = study.table("rollouts"), study.table("step_scores"), study.table("cross_validation")
+    copies = -(-rows // len(known))
+    named = {name: [] for name in ("rollouts", "scores", "cross_validation")}
+    for copy in range(copies):
+        for name, part in (("rollouts", known), ("scores", scores), ("cross_validation", taken)):
+            keys = {key: part[key] + f"_{copy}" for key in ("capture_id", "root") if key in part}
+            keys |= {"task": part["kernel"] + f"_{copy}." + part["direction"]} if "kernel" in part else {}
+            named[name].append(part.assign(**keys))
+    kept = pd.concat(named["rollouts"], ignore_index=True).iloc[:rows]
+    for name, parts in named.items():
+        table = pd.concat(parts, ignore_index=True)
+        write_table(folder, name, table[table["capture_id"].isin(kept["capture_id"])])
 
 
 def in_process(name: str) -> dict[str, float]:

@@ -16,7 +16,7 @@ import pandas as pd
 import yaml
 
 from parallax_lib.analysis import metrics
-from parallax_lib.core.config import Prm
+from parallax_lib.core.settings import Prm
 from parallax_lib.prm import labels as reward_labels
 from parallax_lib.prm import model as prm_model
 from parallax_lib.prm import parallel_training

@@ -18,7 +18,7 @@ import modules_page
 from pydantic import BaseModel
 
 from parallax_lib.__main__ import parser
-from parallax_lib.core.config import Params
+from parallax_lib.core.settings import Params
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE, SITE = ROOT / "build" / "docs-source", ROOT / "build" / "docs"

@@ -22,7 +22,8 @@ from pathlib import Path
 
 import yaml
 
-from parallax_lib.core.config import DIRECTIONS, ROOT, Suite
+from parallax_lib.core.config import ROOT
+from parallax_lib.core.settings import DIRECTIONS, Suite
 from parallax_lib.core.storage import Journal, digest, run_folder, write_atomic
 from parallax_lib.core.yaml_files import read_yaml
 from parallax_lib.sandbox import sandbox

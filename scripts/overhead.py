@@ -14,7 +14,7 @@ import resource
 import statistics
 from dataclasses import replace
 
-from parallax_lib.core.config import Suite
+from parallax_lib.core.settings import Suite
 from parallax_lib.sandbox import sandbox
 from parallax_lib.sandbox.sandbox import JOB, Level, Limits
 from parallax_lib.tasks.suites import load_suite

@@ -1,6 +1,7 @@
 """Methods on the collected programs of the real code model: shares, clusters resampled, and the comparisons fixed beforehand.
 
     python scripts/real_model.py data/qwen_rollouts [--run qwen_picks]
+    python scripts/real_model.py data/qwen_rollouts --against data/qwen_rollouts/second_run.csv
 
 Knows judged rollouts, choosers and the tables of stage 03.  Trains nothing.  A task has an unperturbed thought and noisy ones.
 `--run` adds what the run's reward models choose (`run params/qwen_picks.yaml --only 01-03`).
@@ -61,22 +62,41 @@ def chosen(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True).assign(seed=0)
 
 
+def against(rows: pd.DataFrame, file: Path) -> pd.DataFrame:
+    """The first run beside another one on the tasks that both have: unperturbed programs, and the best of all thoughts."""
+    other = pd.read_csv(file, keep_default_na=False)
+    both = set(rows["task"]) & set(other["task"])
+    parts = []
+    for name, table in (("first", rows), ("second", other)):
+        table = table[table["task"].isin(both)]
+        best = table.groupby("task", sort=False).agg(
+            family=("family", "first"), direction=("direction", "first"), validated=("validated", "max")
+        )
+        parts += [table[table["branch_depth"] < 0].assign(arm=name), best.reset_index().assign(arm=f"{name}, oracle")]
+    return pd.concat(parts, ignore_index=True).assign(seed=0, reason="")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", help="of judged rollouts")
     parser.add_argument("--run", default="", help="whose stage 03 chose among them")
+    parser.add_argument("--against", type=Path, help="programs of another run on test tasks: only this comparison is printed")
     parser.add_argument("--params", type=Path, default=Path("params/qwen_picks.yaml"))
     args = parser.parse_args()
     suite = load_file(args.params).suite
     rows, _ = read_rollouts(args.folder)
     rows = rows[rows["family"].map({f: split_of(f, suite) for f in rows["family"].unique()}) == "test"]
-    table, pairs = chosen(rows.reset_index(drop=True)), PAIRS
+    if args.against:
+        table, pairs = against(rows, args.against), [("second", "first"), ("second, oracle", "first, oracle"), ("second, oracle", "second")]
+    else:
+        table, pairs = chosen(rows.reset_index(drop=True)), PAIRS
     if args.run:
         picked = pd.read_parquet(run_folder(args.run) / "cross_validation.parquet")
         table = pd.concat([table, picked[picked["arm"].isin(["guided", "guided_filter"])]], ignore_index=True)
         pairs = [*GUIDED, *PAIRS]
     print(f"{table['task'].nunique()} tasks in {table['family'].nunique()} clusters, {len(rows)} programs")
-    print(as_text(metrics.arm_table(table)[["arm", "n", "rate", "low", "high", "looked_at"]]))
+    shown = ["arm", "n", "rate", "low", "high", "looked_at"]
+    print(as_text(metrics.arm_table(table).reindex(columns=shown).dropna(axis=1, how="all")))
     by_direction = table.groupby(["arm", "direction"], sort=False)["validated"].mean().unstack()
     print((100 * by_direction).round(1).to_string())
     shown = ["comparison", "tasks", "clusters", "rate_a", "rate_b", "diff", "low", "high", "p_holm", "mde"]

@@ -13,7 +13,7 @@ import re
 import subprocess
 import sys
 
-from parallax_lib.core.config import Suite
+from parallax_lib.core.settings import Suite
 from parallax_lib.sandbox import sandbox
 from parallax_lib.tasks.suites import load_suite
 from parallax_lib.tasks.task import Task

@@ -1,14 +1,46 @@
-"""One torch thread a test process, and the longest files first.
+"""One torch thread a test process, the longest files first, and the shipped rollouts read once.
 
 Two processes on two cores that spin at each other's barriers take ten times the CPU.  A file goes to one process as a whole, so that a long
-one that starts last keeps the other process waiting.
+one that starts last keeps the other processes waiting: run with --no-loadscope-reorder, which keeps the order made here.  Some tests
+wait for processes to start or to end, so `make test` has three processes on two cores.
 """
 
 import os
+import sys
+
+import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-LONGEST = ("test_tiny_run.py", "test_admission.py", "test_study.py", "test_sandbox.py")
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each process that a test starts compiles the whole library
+sys.dont_write_bytecode = False
+LONGEST = (  # by the CPU time that their quick tests take
+    "tiny_run", "study", "admission", "executors", "proof", "validate", "offload", "serialised_control", "cuda_emulation", "evidence",
+    "sandbox", "rejudge", "wheel", "study_page", "task_file", "pipeline", "text_reward", "arms", "redteam", "published_workflow",
+    "choosers", "checkpoints", "augment", "cupti", "minibench", "cross_validation", "extending",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+    place = {f"test_{name}.py": i for i, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(LONGEST)))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def shipped_rollouts_once():
+    """Reading data/rollouts takes seconds, and nothing changes it: each test gets a copy of what was read first."""
+    files = sys.modules.get("parallax_lib.search.rollout_files")
+    if files is None:
+        yield
+        return
+    read, found = files._own, []
+
+    def once(folder, width):
+        if folder.resolve() != files.resolve("data/rollouts").resolve():
+            return read(folder, width)
+        found or found.append(read(folder, None))
+        frame, vectors = found[0]
+        return (frame.copy(), vectors.copy()) if width in (None, vectors.shape[2]) else read(folder, width)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "_own", once)
+        yield

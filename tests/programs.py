@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from parallax_lib.tasks.task import Kernel, Task
-from parallax_lib.verdict import admission, toolchain
+from parallax_lib.verdict import admission, reference, toolchain, validate
 
 BARE = ["bwrap", "--unshare-user", "--ro-bind", "/", "/", "g++", "--version"]
 ABLE = shutil.which("bwrap") is not None and subprocess.run(BARE, capture_output=True).returncode == 0
@@ -50,6 +50,24 @@ needs_nvcc = pytest.mark.skipif(toolchain.cuda_home() is None, reason="nvcc is n
 def unadmitted(monkeypatch):
     """Whoever imports this judges without the known programs of test_admission.py: builds are counted, toolchains are made up."""
     monkeypatch.setattr(admission, "PARTS", ())
+
+
+REFERENCES: dict[str, reference.Reference] = {}
+
+
+@pytest.fixture(autouse=True)
+def references_once(monkeypatch):
+    """Whoever imports this learns once in a test process what a kernel's own programs print: that depends on the key alone."""
+    real = validate.make_reference
+
+    def once(kernel, source, bench):
+        key = reference.reference_key(kernel, source, bench)
+        found = REFERENCES.get(key) or real(kernel, source, bench)
+        if not found.failure:
+            REFERENCES[key] = found
+        return found
+
+    monkeypatch.setattr(validate, "make_reference", once)
 
 
 def first(code, inside):

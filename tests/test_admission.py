@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from programs import KERNEL, OMP, SERIAL, TASK, needs_nvcc, sandboxed
+from programs import KERNEL, OMP, SERIAL, TASK, needs_nvcc, references_once, sandboxed  # noqa: F401
 
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.storage import Journal
@@ -98,20 +98,21 @@ def test_a_part_that_passed_is_not_judged_again_until_a_tool_changes(monkeypatch
 @needs_nvcc
 def test_an_nvcc_that_refuses_the_host_compiler_or_accepts_anything_is_left_out(monkeypatch, open_path):
     says = "error: -- unsupported GNU version! gcc versions later than 11 are not supported!"
-    scripts = ((f'echo "{says}" >&2; exit 1', ("unsupported GNU version", "put a g++ that it supports")), ("exit 0", ()))
-    for i, (text, words) in enumerate(scripts):
+    words = ("unsupported GNU version", "put a g++ that it supports")
+    scripts = ((f'echo "{says}" >&2; exit 1', words, {"CUDA", "nvcc's consent"}), ("exit 0", (), {"nvcc's consent"}))
+    task = replace(Task(KERNEL, "serial", "cuda"), kernel=admission.known.KERNEL)
+    for i, (text, words, parts) in enumerate(scripts):
         folder = open_path / str(i) / "bin"
         script(folder, "nvcc", text)
         with monkeypatch.context() as m:
             m.setenv("PATH", f"{folder}:{os.environ['PATH']}")
             found = bench()
             assert found.toolchains["cuda"].gate[0] == str(folder / "nvcc")
-            done = admission.admit(found, {"CUDA", "nvcc's consent"}, validate.judged)
+            done = admission.admit(found, parts, validate.judged)
         cuda = done.bench.toolchains["cuda"]
         assert cuda.gate == () and "without nvcc" in cuda.version and tool_facts(cuda) != tool_facts(found.toolchains["cuda"])
         one_line(done.lines[0], "switched off", *words)
-        task = Task(KERNEL, "serial", "cuda")
-        assert validate.judged(admission.known.CUDA, replace(task, kernel=admission.known.KERNEL), done.bench, None).reason == "ok"
+        assert validate.judged(admission.known.CUDA, task, done.bench, None).reason == "ok"
 
 
 @needs_nvcc

@@ -15,8 +15,9 @@ from training_rows import GRU, SHORT, make_rows, weights_of
 
 from parallax_lib.__main__ import main
 from parallax_lib.core import storage
-from parallax_lib.core.config import ROOT, direction_name, load, load_values
+from parallax_lib.core.config import ROOT, load, load_values
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import direction_name
 from parallax_lib.core.source import source_digest
 from parallax_lib.prm import model as prm_model
 from parallax_lib.prm import train

@@ -5,14 +5,17 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
-from test_generator import COVER, shape
+from test_generator import cover, shape
 
+from parallax_lib.cuda_emulation import emulate
 from parallax_lib.tasks.synthetic import augment, finetuning_pairs, generator
 from parallax_lib.tasks.task import APIS
+from parallax_lib.verdict.assurance import synthetic_labels
 
 KEYWORDS = set("int double float unsigned bool const void for if else return while do struct template class".split())
 
@@ -47,23 +50,25 @@ def own_part(text):
     return re.split(r"16777216.0; }\n|size\(\) / 2]\);\n}\n", text)[-1]
 
 
-WITH_HELPERS = [seed for seed in COVER if helped(seed)]
+@cache
+def with_helpers():
+    return [seed for seed in cover() if helped(seed)]
 
 
 @pytest.mark.parametrize("source, target", [("serial", "omp"), ("cuda", "omp"), ("omp", "cuda")])
 def test_renaming_only_renames(source, target):
     changed = 0
-    for seed in COVER:
+    for seed in cover():
         spec = undressed(seed)
         texts = generator.render(spec, source), generator.render(spec, target)
         new = augment.rename(texts, spec, random.Random(seed), source == "cuda")
         assert [shape(own_part(text)) for text in new] == [shape(own_part(text)) for text in texts], seed
         changed += new != texts
-    assert changed == len(COVER)
+    assert changed == len(cover())
 
 
 def test_a_name_is_the_same_in_source_and_target():
-    for seed in COVER:
+    for seed in cover():
         spec = undressed(seed)
         text = generator.render(spec, "serial")
         assert len(set(augment.rename((text, text), spec, random.Random(seed), False))) == 1
@@ -76,8 +81,8 @@ def test_a_name_is_the_same_in_source_and_target():
 
 
 def test_some_functions_get_a_helper_and_cuda_marks_it():
-    assert len(COVER) / 4 < len(WITH_HELPERS) < len(COVER)
-    for seed in WITH_HELPERS:
+    assert len(cover()) / 4 < len(with_helpers()) < len(cover())
+    for seed in with_helpers():
         spec = helped(seed)
         texts = {api: generator.render(spec, api) for api in APIS}
         for helper in spec.helpers:
@@ -85,29 +90,45 @@ def test_some_functions_get_a_helper_and_cuda_marks_it():
             assert f"__device__ {helper.text}" in texts["cuda"] and all(t.count(helper.name) > 1 for t in texts.values())
 
 
-def numbers(code: str, folder: Path, name: str) -> np.ndarray:
-    """What the program prints for one input, without its words."""
-    (folder / f"{name}.cpp").write_text(code)
-    subprocess.run(["g++", "-O1", "-fopenmp", "-w", f"{name}.cpp", "-o", name], cwd=folder, check=True)
-    said = subprocess.run([folder / name, "37", "5"], capture_output=True, text=True, check=True).stdout
-    return np.array([float(x) for x in re.findall(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w.])", said)])
+def parsed(text: str) -> np.ndarray:
+    """The numbers that a program prints, without its words."""
+    return np.array([float(x) for x in re.findall(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w.])", text)])
+
+
+def numbers(texts: list[str], folder: Path) -> list[np.ndarray]:
+    """What each of these serial and OpenMP programs prints for one input; all are built as one program."""
+    source = folder / "all.cpp"
+    source.write_text(synthetic_labels.joined(texts))
+    subprocess.run(["g++", "-O0", "-fopenmp", "-w", source, "-o", folder / "all"], check=True)
+    commands = [[folder / "all", str(k), "37", "5"] for k in range(len(texts))]
+    return [parsed(subprocess.run(command, capture_output=True, text=True, check=True).stdout) for command in commands]
+
+
+def cuda_numbers(text: str, folder: Path) -> np.ndarray:
+    """What a CUDA program prints for that input, on the emulator."""
+    (folder / "main.cu").write_text(text)
+    emulate.compile_program(folder / "main.cu", folder / "emulated", flags=("-O0",))
+    return parsed(subprocess.run([folder / "emulated", "37", "5"], capture_output=True, text=True, check=True).stdout)
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="no g++ here")
 def test_dressed_programs_print_the_same_numbers(tmp_path):
-    for seed in WITH_HELPERS[::3]:
-        plain, spec = undressed(seed), helped(seed)
-        texts = augment.rename((generator.render(spec, "serial"), generator.render(spec, "omp")), spec, random.Random(seed), False)
-        expected = numbers(generator.render(plain, "serial"), tmp_path, "plain")
-        assert len(expected)
-        for name, text in zip(("serial", "omp"), texts, strict=True):
-            np.testing.assert_allclose(numbers(text, tmp_path, name), expected, rtol=1e-9, err_msg=f"{seed} {name}\n{text}")
+    texts = []
+    for seed in with_helpers()[::3]:
+        spec = helped(seed)
+        both = generator.render(spec, "serial"), generator.render(spec, "omp")
+        texts += [generator.render(undressed(seed), "serial"), *augment.rename(both, spec, random.Random(seed), False)]
+    printed = numbers(texts, tmp_path)
+    for k in range(0, len(texts), 3):
+        assert len(printed[k])
+        for more in (1, 2):
+            np.testing.assert_allclose(printed[k + more], printed[k], rtol=1e-9, err_msg=texts[k + more])
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="no g++ here")
 def test_repeated_calls_print_what_calls_in_a_row_print(tmp_path):
-    seeds = [seed for seed in range(200) if looped(seed)][:6]
-    for seed in seeds:
+    texts = []
+    for seed in [seed for seed in range(200) if looped(seed)][:6]:
         spec = looped(seed)
         serial, omp = generator.render(spec, "serial"), generator.render(spec, "omp")
         rolled = [m for m in re.finditer(r"  (for \(int (\w+) = 0; \2 < (\d); \2\+\+\))\n    (\w+\(.*\);)\n", serial)]
@@ -116,18 +137,30 @@ def test_repeated_calls_print_what_calls_in_a_row_print(tmp_path):
         for match in rolled:
             calls = [re.sub(rf"\b{match[2]}\b(?!\()", str(k), match[4]) for k in range(int(match[3]))]
             flat = flat.replace(match[0], "".join(f"  {call}\n" for call in calls))
-        expected = numbers(flat, tmp_path, "flat")
-        np.testing.assert_allclose(numbers(serial, tmp_path, "serial"), expected, rtol=1e-12)
-        np.testing.assert_allclose(numbers(omp, tmp_path, "omp"), expected, rtol=1e-9, err_msg=omp)
+        texts += [flat, serial, omp]
+    printed = numbers(texts, tmp_path)
+    for k in range(0, len(texts), 3):
+        expected, serial, omp = printed[k : k + 3]
+        np.testing.assert_allclose(serial, expected, rtol=1e-12)
+        np.testing.assert_allclose(omp, expected, rtol=1e-9, err_msg=texts[k + 2])
         assert np.isfinite(expected).all()
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="no g++ here")
+def test_repeated_calls_print_the_same_in_cuda(tmp_path):
+    """A sum that every call adds to (82), and sums that serial and OpenMP code writes anew: these are not repeated (38, 182)."""
+    for seed, repeated in ((82, True), (38, False), (182, False)):
+        spec = augment.dress(undressed(seed), random.Random(seed))
+        assert any(stage.loop for stage in spec.stages) == repeated
+        [expected] = numbers([generator.render(spec, "serial")], tmp_path)
+        np.testing.assert_allclose(cuda_numbers(generator.render(spec, "cuda"), tmp_path), expected, rtol=1e-9, err_msg=f"{seed}")
 
 
 @pytest.mark.skipif(not shutil.which("nvcc"), reason="no nvcc here")
 def test_dressed_cuda_compiles(tmp_path):
-    for i, seed in enumerate(WITH_HELPERS[:2]):
-        spec = helped(seed)
-        source, target = augment.rename((generator.render(spec, "cuda"), generator.render(spec, "cuda")), spec, random.Random(seed), True)
-        (tmp_path / f"target{i}.cu").write_text(target)
-        (tmp_path / f"source{i}.cu").write_text(source)
-    for file in sorted(tmp_path.glob("*.cu")):
-        subprocess.run(["nvcc", "-arch=sm_90", "-c", "-w", file.name, "-o", f"{file.stem}.o"], cwd=tmp_path, check=True)
+    texts = []
+    for seed in with_helpers()[:2]:
+        cuda = generator.render(helped(seed), "cuda")
+        texts += augment.rename((cuda, cuda), helped(seed), random.Random(seed), True)
+    (tmp_path / "all.cu").write_text(synthetic_labels.joined(texts))
+    subprocess.run(["nvcc", "-arch=sm_90", "-Xptxas", "-O0", "-c", "-w", "all.cu", "-o", "all.o"], cwd=tmp_path, check=True)

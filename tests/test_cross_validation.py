@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from parallax_lib.analysis import comparisons
-from parallax_lib.core.config import ROOT, Report
+from parallax_lib.core.config import ROOT
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import Report
 from parallax_lib.study import cross_validation
 from parallax_lib.study import run as runs
 from parallax_lib.study import training as prm_training

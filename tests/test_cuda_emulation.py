@@ -5,14 +5,13 @@ The full sweep of the bundled suite: python scripts/agree_cuda.py --judge emulat
 """
 
 import os
-import shutil
-import subprocess
 from dataclasses import replace
 
 import pytest
+from programs import references_once, sandboxed  # noqa: F401
 
-from parallax_lib.core.config import Suite
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import Suite
 from parallax_lib.cuda_emulation import rewrite
 from parallax_lib.sandbox import sandbox
 from parallax_lib.sandbox.sandbox import Limits
@@ -21,9 +20,6 @@ from parallax_lib.tasks.synthetic import generator
 from parallax_lib.tasks.task import Kernel, Task
 from parallax_lib.verdict import build, parallel_evidence, toolchain, validate
 
-BARE = ["bwrap", "--unshare-user", "--ro-bind", "/", "/", "g++", "--version"]
-ABLE = shutil.which("bwrap") is not None and subprocess.run(BARE, capture_output=True).returncode == 0
-sandboxed = pytest.mark.skipif(not ABLE, reason="needs g++, bubblewrap and user namespaces")
 LIMITS = Limits(cpu_s=5, wall_s=60, memory_mb=1024)
 HEAD = "#include <cstdio>\n#include <cstdlib>\n#include <cassert>\n#include <vector>\n"
 

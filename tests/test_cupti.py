@@ -251,6 +251,7 @@ def test_a_part_that_takes_too_long_is_stopped_and_what_it_printed_is_kept(tmp_p
 
 
 @no_gpu
+@pytest.mark.slow
 def test_without_a_gpu_every_part_ends_with_one_line(tmp_path):
     command = [sys.executable, "scripts/gpu_checks.py", "--out", str(tmp_path), "--minutes", "5", "--parts", "proof,agree,compare"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

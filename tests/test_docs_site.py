@@ -8,7 +8,8 @@ import docs_site
 import modules_page
 import pytest
 
-from parallax_lib.core.config import ROOT, Params
+from parallax_lib.core.config import ROOT
+from parallax_lib.core.settings import Params
 
 
 def test_every_setting_has_a_row_with_type_default_and_a_sentence():

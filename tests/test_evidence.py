@@ -4,7 +4,7 @@ import subprocess
 from dataclasses import replace
 
 import pytest
-from programs import HIDDEN, KERNEL, OMP, SERIAL, TASK, UNISTD, first, sandboxed, unadmitted  # noqa: F401
+from programs import HIDDEN, KERNEL, OMP, SERIAL, TASK, UNISTD, first, references_once, sandboxed, unadmitted  # noqa: F401
 
 from parallax_lib.core.storage import Journal
 from parallax_lib.sandbox import sandbox
@@ -267,6 +267,7 @@ def test_a_task_builds_each_program_once_for_each_toolchain(monkeypatch, tmp_pat
     made, real = [], build._build
     monkeypatch.setattr(build, "_build", lambda code, way, tool, *more: made.append((code, way, tool)) or real(code, way, tool, *more))
     monkeypatch.setattr(timing, "LOCKS", tmp_path)
+    monkeypatch.setattr("programs.REFERENCES", {})
     build.RECENT.clear()
     code = OMP + "// judged\n"
     assert judge(code, timing="on", races="auto").validated

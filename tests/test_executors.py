@@ -22,8 +22,7 @@ import executor_work as work
 import pytest
 from fake_modal import serve
 
-from parallax_lib.core import config as config_module
-from parallax_lib.core import hardware, remote
+from parallax_lib.core import hardware, remote, settings
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.executors import ExecutorConfig, ItemFailed, WorkerDied, open_executor, run_map
 
@@ -337,7 +336,7 @@ def test_bad_settings_are_refused_before_anything_starts(change, message):
 
 
 def test_the_run_parameters_are_settings_of_the_executor():
-    assert ExecutorConfig(**config_module.Executor().model_dump()) == ExecutorConfig()
+    assert ExecutorConfig(**settings.Executor().model_dump()) == ExecutorConfig()
 
 
 def test_threads_are_as_many_as_cores_are_idle(monkeypatch):

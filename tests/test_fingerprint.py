@@ -9,7 +9,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from parallax_lib.core import fingerprint
-from parallax_lib.core.config import ROOT, Params
+from parallax_lib.core.config import ROOT
+from parallax_lib.core.settings import Params
 from parallax_lib.search import guided_search, rollouts
 from parallax_lib.study import cross_validation, pipeline
 from parallax_lib.study.run import Run

@@ -66,7 +66,8 @@ def test_both_pools_and_whole_repair_rounds_stand_in_one_table():
     fig = figures.frontier(table.reset_index())
     dashed = {trace.name for trace in fig.data if trace.line.dash == "dash"}
     starred = {trace.name for trace in fig.data if trace.marker.symbol == "star"}
-    assert "sampled:first_survivor" in dashed and "first_survivor" not in dashed and starred == {"guided"}
+    said = "Execution filter (first survivor)"
+    assert f"{said}, sampled pool" in dashed and said not in dashed and starred == {"PRM-guided"}
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -7,12 +7,15 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
+from programs import references_once  # noqa: F401
 
-from parallax_lib.core.config import ROOT, Suite
+from parallax_lib.core.config import ROOT
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import Suite
 from parallax_lib.sandbox import sandbox
 from parallax_lib.tasks.suites import load_suite
 from parallax_lib.tasks.synthetic import composed_patterns, finetuning_pairs, generator
@@ -22,7 +25,8 @@ from parallax_lib.verdict import toolchain, validate
 from parallax_lib.verdict.assurance import synthetic_labels
 
 
-def cover(families: tuple[str, ...]) -> list[int]:
+@cache
+def cover(families: tuple[str, ...] = generator.ALL_FAMILIES) -> list[int]:
     """The first seeds that between them hold every pattern of these families."""
     left, seeds = {name for name, p in patterns().items() if p.family in (*families, "aux")}, []
     for seed in itertools.count():
@@ -31,10 +35,6 @@ def cover(families: tuple[str, ...]) -> list[int]:
         left -= hit
         if not left:
             return seeds
-
-
-COVER, WIDE = cover(generator.ALL_FAMILIES), cover(composed_patterns.FAMILIES)
-RUN = COVER[::5]  # compiled and run
 
 
 def hot_functions(text: str) -> list[str]:
@@ -82,7 +82,7 @@ def test_every_pattern_offers_a_choice():
 
 def test_every_strategy_is_reached_and_filled():
     wanted = {(p.name, api, word) for p in patterns().values() for api in p.options for word in p.options[api]}
-    both = ((COVER, generator.ALL_FAMILIES), (WIDE, composed_patterns.FAMILIES))
+    both = [(cover(families), families) for families in (generator.ALL_FAMILIES, composed_patterns.FAMILIES)]
     for spec in (generator.sample(seed, families) for seeds, families in both for seed in seeds):
         for api in ("omp", "cuda"):
             for case in synthetic_labels.cases(spec, api):
@@ -169,26 +169,26 @@ def test_comparison_rejects_what_differs():
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="no g++ here")
-@pytest.mark.parametrize(
-    "families, seed", [(generator.ALL_FAMILIES, s) for s in RUN] + [(composed_patterns.FAMILIES, s) for s in WIDE[::12]]
-)
+@pytest.mark.parametrize("part", range(12))
 @pytest.mark.slow
-def test_openmp_labels_are_true(families, seed):
+def test_openmp_labels_are_true(part):
     """A race of the wide families may hide for luck: of them only what is labelled right must be right.
 
     On a busy machine other races hide too, the more runs the fewer.
     """
-    findings = synthetic_labels.check(generator.sample(seed, families), "omp", retries=20)
-    judged = [f for f in findings if f.case.right or families == generator.ALL_FAMILIES]
-    assert judged and [f for f in judged if (f.outcome == "right") != f.case.right] == []
+    for families, step in ((generator.ALL_FAMILIES, 7), (composed_patterns.FAMILIES, 16)):
+        for seed in cover(families)[::step][part::12]:
+            findings = synthetic_labels.check(generator.sample(seed, families), "omp", retries=20)
+            judged = [f for f in findings if f.case.right or families == generator.ALL_FAMILIES]
+            assert judged and [f for f in judged if (f.outcome == "right") != f.case.right] == []
 
 
 @pytest.mark.skipif(not shutil.which("nvcc"), reason="no nvcc here")
 @pytest.mark.parametrize("part", range(6))
 @pytest.mark.slow
 def test_cuda_compiles(part, tmp_path):
-    specs = [generator.sample(seed, generator.ALL_FAMILIES) for seed in COVER[part::18]]
-    specs += [generator.sample(seed, composed_patterns.FAMILIES) for seed in WIDE[part::18]]
+    specs = [generator.sample(seed, generator.ALL_FAMILIES) for seed in cover()[part::18]]
+    specs += [generator.sample(seed, composed_patterns.FAMILIES) for seed in cover(composed_patterns.FAMILIES)[part::18]]
     texts = [generator.render(spec, "cuda", case.plan) for spec in specs for case in synthetic_labels.cases(spec, "cuda")]
     source = tmp_path / "all.cu"
     source.write_text(synthetic_labels.joined(texts))
@@ -202,11 +202,12 @@ def test_cuda_compiles(part, tmp_path):
 @pytest.mark.slow
 def test_wide_kernels_labelled_right_are_right(nest):
     """Every right CUDA strategy of a program with this nest, run by the emulator against its serial program."""
-    spec = next(s for s in (generator.sample(k, composed_patterns.FAMILIES) for k in WIDE) if s.stages[0].pattern.endswith(f"_{nest}"))
+    specs = (generator.sample(seed, composed_patterns.FAMILIES) for seed in cover(composed_patterns.FAMILIES))
+    spec = next(spec for spec in specs if spec.stages[0].pattern.endswith(f"_{nest}"))
     bench = toolchain.detect("emulated"), sandbox.probe(), sandbox.Limits(cpu_s=20, memory_mb=4096)
     task, rest = Task(generator.as_kernel(spec), "serial", "cuda"), tuple(generator.right_words(s, "cuda")[0] for s in spec.stages[1:])
     for word in generator.right_words(spec.stages[0], "cuda"):
-        verdict = validate.judge(generator.render(spec, "cuda", (word, *rest)), task, *bench)
+        verdict = validate.judge(generator.render(spec, "cuda", (word, *rest)), task, *bench, draw=0)
         assert verdict.level >= 4 and verdict.reason in ("ok", "not_parallel"), (word, verdict.reason, verdict.log)
 
 

@@ -1,5 +1,6 @@
 """A checkout in HeCBench's layout, written here: what is read, what is left out and why, and the real judge on it."""
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -12,14 +13,16 @@ import pytest
 import yaml
 
 from parallax_lib.__main__ import main
-from parallax_lib.core.config import Params, Suite
+from parallax_lib.analysis import subgroups
+from parallax_lib.analysis.view import api, dataset
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import Params, Suite
 from parallax_lib.core.storage import Journal
 from parallax_lib.sandbox import sandbox
 from parallax_lib.study import pairs
 from parallax_lib.tasks import prompts
 from parallax_lib.tasks.hecbench import checkout as hecbench
-from parallax_lib.tasks.hecbench import makefile
+from parallax_lib.tasks.hecbench import makefile, masked
 from parallax_lib.tasks.hecbench import sources as hecbench_sources
 from parallax_lib.tasks.suites import load_suite
 from parallax_lib.tasks.task import Task, put_together, tasks
@@ -178,6 +181,31 @@ def bench(tmp_path):
 
 
 # ---- what is read ----------------------------------------------------------------------------------------------------
+
+
+def test_rows_whose_text_does_not_ship_say_so_and_show_the_source_of_a_checkout(checkout, kernels, tmp_path):
+    [kernel] = [kernel for kernel in kernels.values() if kernel.name == "twin"]
+    task = Task(kernel, "omp", "cuda")
+    absent = [f"{masked.MARK}{hashlib.sha256(text.encode()).hexdigest()}" for text in (task.source_code, "int main() {}", "int other;")]
+    rows = [{"task": task.id, "kernel": "twin", "source_code": absent[0], "code": absent[1]},
+            {"task": "gone.serial-omp", "kernel": "gone", "source_code": absent[2], "code": "int main() {}"}]  # fmt: skip
+    file = tmp_path / "rows.jsonl"
+    pd.DataFrame(rows).assign(reason="compile_error", level=1, validated=False).to_json(file, orient="records", lines=True)
+    seen = [api.View(dataset.open_dataset(file, root)) for root in ("", checkout)]
+    pages = [[view.answer("program", {"row": str(row)}) for row in (0, 1)] for view in seen]
+    assert [page["has"] for page in pages[0]] == [{"source": False, "code": False}, {"source": False, "code": True}]
+    assert pages[0][0]["absent"] == {name: text.split()[-1] for name, text in zip(("source", "code"), absent, strict=False)}
+    assert [page["has"]["source"] for page in pages[1]] == [True, False]  # the checkout has no kernel `gone`
+    assert len(pages[1][0]["listing"]["rows"]) == len(task.source_code.splitlines())
+    assert [view.answer("open")["absent"] for view in seen] == [{"source_code": 2, "code": 1}, {"source_code": 1, "code": 1}]
+    assert seen[0].answer("desk")["absent"] == 1
+    with pytest.raises(UserError, match="no src/ folder"):
+        dataset.open_dataset(file, tmp_path)
+
+
+def test_rows_of_a_checkout_are_told_apart_from_bundled_and_generated_ones(checkout):
+    rows = pd.DataFrame({"kernel": ["saxpy", "twin", "twin-hecbench", "n_map_7", "mine"]})
+    assert subgroups.with_suite(rows)["suite"].tolist() == ["hand-written", "HeCBench", "HeCBench", "generated", "other"]
 
 
 def test_a_makefile_is_read_and_not_executed(tmp_path):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from parallax_lib.core.config import Latent
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import Latent
 from parallax_lib.core.storage import write_vectors
 from parallax_lib.translator import alignment, engine, latent_steps, models, proposals
 

@@ -8,8 +8,8 @@ import tiny_families as tiny
 import torch
 from safetensors.torch import load_file, save_file
 
-from parallax_lib.core.config import Translator as TranslatorParams
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import Translator as TranslatorParams
 from parallax_lib.prm import backbones
 from parallax_lib.prm import model as prm_model
 from parallax_lib.translator import models

@@ -5,7 +5,7 @@ import random
 import re
 from pathlib import Path
 
-from parallax_lib.core.config import Params, Suite
+from parallax_lib.core.settings import Params, Suite
 from parallax_lib.study import collection
 from parallax_lib.study.run import Run, all_tasks
 from parallax_lib.tasks.synthetic import composed_patterns, generator, nest_patterns

@@ -12,10 +12,11 @@ from training_rows import QUICK, make_rows, write_lm
 
 from parallax_lib import __main__
 from parallax_lib.core import config
+from parallax_lib.core import settings as sections
 from parallax_lib.prm import model as prm_model
 from parallax_lib.prm import train
 from parallax_lib.prm.dataset import prepare
-from parallax_lib.search import rollouts
+from parallax_lib.search import prompt_room, rollouts
 from parallax_lib.study import memory
 from parallax_lib.tasks.suites import load_suite
 from parallax_lib.tasks.task import tasks
@@ -44,7 +45,7 @@ def held(tensors):
 
 def test_weights_and_cache_take_what_a_real_model_takes(lm):
     folder, model = lm
-    told = memory.describe(config.Translator(model=str(folder)))
+    told = memory.describe(sections.Translator(model=str(folder)))
     assert told.bytes == held(model.parameters()) and all(p.is_meta for p in told.model.parameters())
     translator = Translator(model.eval(), told.tokenizer, "lm")
     state = engine.prefill(translator, [[1, 2, 3], [4, 5, 6]])
@@ -90,7 +91,7 @@ def test_the_longest_task_is_found(lm):
     pool = tasks(load_suite(asked.suite), asked.suite.directions)
     sizes = [len(row) for row in rollouts.ask(told, pool)]
     rows, prompt, new = memory.dearest(told, asked)
-    assert rows == asked.decode.batch and prompt == max(sizes) and new == rollouts.token_limit(prompt, asked)
+    assert rows == asked.decode.batch and prompt == max(sizes) and new == prompt_room.token_limit(prompt, asked)
 
 
 def test_the_command_says_the_sums_and_a_bigger_batch_takes_more(lm, capsys):
@@ -113,8 +114,8 @@ def test_a_model_that_is_not_there_is_one_line(value, key, capsys, tmp_path):
 
 
 def test_the_width_is_told_without_the_weights(lm):
-    assert models.width_of(config.Translator(model=str(lm[0]))) == 32
-    assert models.width_of(config.Translator(model="random")) == models.load_translator(config.Translator(model="random")).width
+    assert models.width_of(sections.Translator(model=str(lm[0]))) == 32
+    assert models.width_of(sections.Translator(model="random")) == models.load_translator(sections.Translator(model="random")).width
 
 
 @pytest.mark.parametrize(

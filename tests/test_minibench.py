@@ -141,11 +141,12 @@ def test_programs_are_short_and_speak_their_own_api():
 
 
 def test_openmp_prints_what_serial_prints(program, reference):
+    """On four threads for every input, and on one and three for the first."""
     for name in KERNELS:
-        for args in all_args(name):
+        for i, args in enumerate(all_args(name)):
             want = reference(name, args)
             assert want and all(map(math.isfinite, sum(want.values(), ())))
-            for threads in (1, 3, 4):
+            for threads in (4,) if i else (1, 3, 4):
                 got = run_program(program(name, "omp"), args, threads)
                 assert same(want, got), f"{name} {args} on {threads} threads: {got} instead of {want}"
 

@@ -11,8 +11,9 @@ import torch
 from training_rows import SHORT, make_rows
 
 from parallax_lib.core import tables
-from parallax_lib.core.config import Params, load
+from parallax_lib.core.config import load
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import Params
 from parallax_lib.core.source import source_digest
 from parallax_lib.core.storage import Journal
 from parallax_lib.prm import losses, train

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from parallax_lib.core.config import Translator
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import Translator
 from parallax_lib.translator import models, packaged_models
 
 PIECES = (b"GGUF first ", b"and second")

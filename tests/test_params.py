@@ -6,8 +6,9 @@ import sys
 import pytest
 
 from parallax_lib.__main__ import main
-from parallax_lib.core.config import ROOT, Params, check, id_or_folder, load, load_file
+from parallax_lib.core.config import ROOT, check, id_or_folder, load, load_file
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import Params
 from parallax_lib.search import methods
 from parallax_lib.study import inference, pipeline
 from parallax_lib.study import run as runs

@@ -16,10 +16,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from parallax_lib.core.config import ROOT, Params
+from parallax_lib.core.config import ROOT
 from parallax_lib.core.errors import UserError
-from parallax_lib.core.storage import Journal, write_table, write_vectors
+from parallax_lib.core.settings import Params
+from parallax_lib.core.storage import Journal, read_table, write_table, write_vectors
 from parallax_lib.study import collection, pipeline, stages
+from parallax_lib.study import run as runs
 
 FRAME = pd.DataFrame({"a": [1]})
 STAGES = {s.number: s for s in pipeline.stages(report=True)}
@@ -246,7 +248,7 @@ STOPPED = """
 import sys
 from pathlib import Path
 from parallax_lib import __main__, commands
-from parallax_lib.core.config import Params
+from parallax_lib.core.settings import Params
 from parallax_lib.study import pipeline
 
 def go(args):
@@ -308,3 +310,21 @@ def test_force_forgets_what_the_stages_asked_for_remember_and_nothing_else(monke
     }.items():  # fmt: skip
         assert everything - left(only) == forgotten, only
     assert left("01-07", force=False) == everything
+
+
+def test_methods_are_translated_without_notebooks_and_without_a_prm_that_none_needs(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(stages, "run_folder", lambda run: tmp_path)
+    monkeypatch.setattr(runs, "run_folder", lambda run: tmp_path)
+    sections = {"translator": {"model": "random"}, "latent": {"steps": 1}, "decode": {"max_new_tokens": 3}}
+    search = {"limit": 2, "samples": 1, "sampled": 2, "arms": ["unguided", "redecode", "sampled", "sampled:oracle"]}
+    params = Params(run="some", suite={"split": "data/splits/handwritten.yaml"}, search=search, **sections)
+    texts = []
+    for _ in range(2):  # the second time from the journal
+        stages.translate_to(params, {}, judge_them=False)
+        texts.append(read_table(tmp_path, "translations"))
+    assert "8 programs of 2 tasks" in capsys.readouterr().out
+    assert texts[0]["arm"].value_counts().to_dict() == {"sampled_pool": 4, "unguided": 2, "redecode": 2}
+    pd.testing.assert_frame_equal(*texts)
+    assert not (tmp_path / "results.parquet").exists()
+    with pytest.raises(UserError, match="PRM|prm"):  # a guided one needs it, and none was trained
+        stages.translate_to(params.model_copy(update={"search": params.search.model_copy(update={"arms": ("guided",)})}), {}, False)

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from parallax_lib.core.config import Latent
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import Latent
 from parallax_lib.tasks import plans, prompts, suites
 from parallax_lib.translator import alignment, decoding, engine, finetune, latent_steps, models, training_samples
 from parallax_lib.translator.language_model import Translator

@@ -20,6 +20,7 @@ from parallax_lib.analysis.figures import report_card as report_figures
 from parallax_lib.analysis.figures import training as figures
 from parallax_lib.analysis.figures.score_map import score_map
 from parallax_lib.analysis.findings import Finding
+from parallax_lib.analysis.readable import method
 from parallax_lib.core.errors import UserError
 
 ROLLOUTS, RESULTS = frames.rollouts(), frames.results()
@@ -172,7 +173,7 @@ def test_calibration_shows_the_bins():
     bins = metrics.calibration_by(SCORES, bins=5)
     fig = figures.calibration(bins)
     ridge = bins[bins["model"] == "ridge"]
-    line = next(trace for trace in fig.data if trace.name == "ridge" and trace.mode == "lines+markers")
+    line = next(trace for trace in fig.data if trace.name == "Ridge probe" and trace.mode == "lines+markers")
     assert list(line.y) == list(ridge["target"]) and list(line.customdata) == list(ridge["count"])
 
 
@@ -190,10 +191,10 @@ def test_interval_bars_equal_the_table():
     assert [trace.x[0] for trace in fig.data] == sorted(ARMS["rate"])
     for trace in fig.data:
         arm = re.search("<b>(.*)</b>", trace.y[0]).group(1)
-        row = ARMS.set_index("arm").loc[arm]
+        [row] = ARMS[ARMS["arm"].map(method) == arm].to_dict("records")
         low, high = trace.x[0] - trace.error_x.arrayminus[0], trace.x[0] + trace.error_x.array[0]
         assert (low, high) == pytest.approx((row["low"], row["high"]))
-        assert trace.marker.color == theme.ARM_COLOURS[arm]
+        assert trace.marker.color == theme.ARM_COLOURS[row["arm"]]
 
 
 def test_paired_diff_is_in_percentage_points():
@@ -242,7 +243,7 @@ def test_rounds_of_repair_are_arms_of_their_own():
     rounds = pd.concat([ARMS.assign(repair=r, rate=ARMS["rate"] * (1 + r / 9)) for r in range(3)])
     fig = figures.arms(rounds)
     names = [y for trace in fig.data for y in trace.y]
-    assert len(set(names)) == len(rounds) and sum("<b>guided+repair2" in name for name in names) == 1
+    assert len(set(names)) == len(rounds) and sum("<b>PRM-guided, 2 repair rounds" in name for name in names) == 1
 
 
 def test_repair_arms_keep_the_colour_of_their_arm():
@@ -353,6 +354,16 @@ def test_a_picture_is_asked_for_only_where_a_browser_is(monkeypatch):
     monkeypatch.setattr(pio.renderers, "default", pio.renderers.default)
     monkeypatch.setattr(theme, "has_browser", lambda: False)
     assert figures.use_renderer(picture=True) == "plotly_mimetype"
+
+
+def test_text_on_a_colour_is_read_on_every_colour_of_the_figures():
+    def light(colour):
+        parts = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+        return np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4) @ (0.2126, 0.7152, 0.0722)
+
+    for colour in {*theme.CLASS_COLOURS.values(), *theme.MODEL_COLOURS.values(), *theme.ARM_COLOURS.values(), theme.PALE[1][1]}:
+        a, b = sorted((light(colour), light(theme.text_on(colour))))
+        assert (b + 0.05) / (a + 0.05) >= 4.5, colour
 
 
 @pytest.mark.skipif(not theme.has_browser(), reason="no Chrome for kaleido")

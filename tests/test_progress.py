@@ -1,5 +1,6 @@
 """What is said of long work: rates and remaining time, a line at least every ten seconds, a run that is followed from elsewhere."""
 
+import inspect
 import json
 import os
 import subprocess
@@ -8,6 +9,8 @@ import time
 
 import pytest
 
+from parallax_lib import commands
+from parallax_lib.__main__ import parser
 from parallax_lib.core import progress
 from parallax_lib.core.config import ROOT
 from parallax_lib.core.errors import UserError
@@ -128,6 +131,14 @@ def test_status_knows_who_is_at_work(tmp_path):
     (folder / "lock").write_text(f"{os.getpid()}\n")
     os.utime(folder / "lock", (1, 1))
     assert status.at_work(folder) == 0
+
+
+def test_every_command_that_is_written_can_be_given():
+    listed = next(action for action in parser()._actions if isinstance(action.choices, dict)).choices
+    reached = {options.get_default("go") for options in listed.values()}
+    written = [f for name, f in vars(commands).items() if inspect.isfunction(f) and f.__module__ == commands.__name__ and name[0] != "_"]
+    assert [f.__name__ for f in written if f not in reached and "args" in inspect.signature(f).parameters] == []
+    assert parser().parse_args(["status", "demo", "--once"]).once
 
 
 def test_status_of_a_misspelt_run_names_the_nearest(tmp_path, monkeypatch):

@@ -20,6 +20,7 @@ from programs import (
     UNISTD,
     first,
     needs_nvcc,
+    references_once,  # noqa: F401
     sandboxed,
     unadmitted,  # noqa: F401
 )
@@ -200,6 +201,7 @@ def test_launch_calls_are_counted_in_the_linked_program(tools):
 
 
 @needs_nvcc
+@pytest.mark.slow
 def test_what_cub_brings_with_it_is_no_suspicion(tools):
     """Its profiler ranges would open a library; a program that does so itself is still told."""
     code = (redteam.CORPUS / "honest" / "cuda_cub_reduction.cu").read_text()
@@ -247,6 +249,7 @@ TARGET = SERIAL.replace(BODY, f"#pragma omp target teams distribute parallel for
 def test_target_regions_run_on_a_device_with_its_own_memory(judge):
     verdict = judge(TARGET)
     assert verdict.reason == "ok" and ways.DEVICE in verdict.parallel_evidence and "clang" in verdict.toolchain, verdict
+    assert " target regions on the device" in verdict.parallel_evidence
     back = "  int *f = (int *)malloc(4); *f = 0;\n#pragma omp target map({} : f[0 : 1])\n  f[0] = 1;\n  if (!*f) return 0;\n  double s"
     kept, lost = (TARGET.replace("  double s", back.format(way)) for way in ("from", "to"))
     assert (judge(kept).reason, judge(lost).reason) == ("ok", "wrong_output")
@@ -255,9 +258,6 @@ def test_target_regions_run_on_a_device_with_its_own_memory(judge):
 @needs_offload
 def test_pointers_that_were_never_mapped_are_not_followed_on_the_device(judge):
     """They work on that device by accident, because it lives in the host's address space."""
-    verdict = judge(TARGET)
-    assert " target regions on the device" in verdict.parallel_evidence
-    assert judge(TARGET.replace(MAPS, "")).reason == "crash"
     shared = "#pragma omp requires unified_shared_memory\n"
     assert judge(shared + TARGET.replace(MAPS, "")).reason == "ok"
     assert judge(f"// {shared}" + TARGET.replace(MAPS, "")).reason == "crash"

@@ -2,7 +2,8 @@
 
 import pandas as pd
 
-from parallax_lib.analysis.readable import as_text, heading
+from parallax_lib.analysis.readable import METHODS, as_text, heading, method, versus
+from parallax_lib.search.arms import ARMS
 
 
 def lines(text: str) -> list[list[str]]:
@@ -16,3 +17,11 @@ def test_readers_see_methods_rounded_numbers_and_an_index_that_has_a_name():
     assert lines(as_text(table.set_index("arm"))) == [["rate"], ["method"], ["guided", "0.504"], ["random", "1.000"]]
     assert lines(as_text(table.set_index("arm")["rate"])) == [["method"], ["guided", "0.504"], ["random", "1.000"]]
     assert list(table) == ["arm", "rate"] and (heading("arm"), heading("rate"), heading(3)) == ("method", "rate", "3")
+
+
+def test_figures_name_methods_in_words_and_every_method_has_words_of_its_own():
+    assert method("guided+repair2") == "PRM-guided, 2 repair rounds" and method("best_of_n@cost") == "Best-of-N (likelihood), equal cost"
+    assert method("sampled:oracle") == "Oracle upper bound, sampled pool" and method("mine") == "mine"
+    assert versus("guided - unguided") == "PRM-guided − Unguided"
+    assert {name for name in ARMS if method(name) == name} == set() and len({*map(method, ARMS)}) == len(ARMS)
+    assert set(METHODS) - {"guided_mean"} <= set(ARMS)

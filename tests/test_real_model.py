@@ -1,5 +1,6 @@
 """What the study of a real code model asks of collecting: sides of a split, prompts with rules, answers that open by themselves."""
 
+import hashlib
 import os
 import shutil
 
@@ -7,13 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from parallax_lib.core.config import load
+from parallax_lib.core.config import ROOT, load
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.storage import run_folder
-from parallax_lib.search import rollouts
+from parallax_lib.search import prompt_room, rollout_files, rollouts
 from parallax_lib.study import collection, training
 from parallax_lib.study import run as runs
-from parallax_lib.tasks import prompts
+from parallax_lib.tasks import prompts, split_file
 from parallax_lib.tasks.task import split_of
 from parallax_lib.translator import models
 from parallax_lib.translator.language_model import Translator
@@ -35,7 +36,7 @@ def test_collecting_stays_on_the_sides_that_are_asked_for_and_leaves_long_tasks_
     chosen = collection.chosen_tasks(run, pool)
     assert len(chosen) == 12 and {task.kernel.suite for task in chosen} == {"forge"}
     assert not [task for task in chosen if split_of(task.kernel.family, run.params.suite) == "test"]
-    sizes = [rollouts.weight(task, run.params) for task in chosen]
+    sizes = [prompt_room.weight(task, run.params) for task in chosen]
     assert sizes == sorted(sizes)
     held = [task for task in pool if task.kernel.suite == "minibench"]
     with pytest.raises(UserError, match="collect.splits: the suite has no task of train, valid"):
@@ -72,3 +73,27 @@ def test_an_answer_whose_plan_is_text_begins_with_it(opened, monkeypatch):
     rows, _ = rollouts.generate(translator, [task], params)
     assert tokenizer.decode(heard["start"]) == "Plan:" and heard["opened"] is False
     assert "print the same output" in tokenizer.decode(heard["asked"][0]) and rows[0]["code"].strip() == "int main() { return 0; }"
+
+
+def test_rollouts_that_ship_hold_a_hash_instead_of_hecbench_text(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    import real_study
+
+    source = "#pragma omp parallel for reduction(+:total)"
+    theirs = [name for suite, name in split_file.rows(real_study.SPLIT) if suite == "hecbench"]
+    bundled = {name for suite, name in split_file.rows(real_study.SPLIT) if suite == "minibench"}
+    twin = next(name for name in theirs if name in bundled)  # HeCBench's kernel of a bundled one's name is called NAME-hecbench
+    own = next(name for name in theirs if name not in bundled)
+    kernels = ["saxpy", f"{twin}-hecbench", own, "made_by_forge"]
+    for folder, part in (("a", kernels[:2]), ("b", kernels[2:])):
+        rows = pd.DataFrame({"kernel": part, "source_code": source, "code": [source + " //", None], "log": "a.cpp:1: " + "x" * 400})
+        rows = rows.assign(capture_id=part, root=part, task=part, family="f", direction="serial-omp", branch_depth=-1, resample=0)
+        rollout_files.write_rollouts(tmp_path / folder, rows, np.full((2, 1, 4), folder == "b", dtype="float16"), {})
+    real_study.ship(tmp_path / "out", [tmp_path / "a", tmp_path / "b"])
+    rows, latents = rollout_files.read_rollouts(str(tmp_path / "out"))
+    masked = rows["source_code"].str.startswith(real_study.MASK)
+    assert rows["kernel"].tolist() == kernels and masked.tolist() == [False, True, True, False]
+    assert hashlib.sha256(source.encode()).hexdigest() in rows["source_code"][1]
+    assert rows["code"][2].startswith(real_study.MASK) and [isinstance(code, str) for code in rows["code"]] == [True, False, True, False]
+    assert (rows["log"].str.len() == [300, 0, 0, 300]).all() and rows["accumulates"].all()
+    assert latents[:, 0, 0].tolist() == [0, 0, 1, 1]

@@ -8,7 +8,7 @@ import pytest
 from programs import sandboxed
 
 from parallax_lib.__main__ import main
-from parallax_lib.core import config, storage
+from parallax_lib.core import config, settings, storage
 from parallax_lib.search import rollout_files
 from parallax_lib.study import rejudge
 
@@ -94,5 +94,5 @@ def test_the_rules_of_the_cards_verdicts_stay(folder, monkeypatch):
 
     monkeypatch.setattr(rejudge.inference_files, "judge_rows", judge)
     rejudge.rejudge(str(path), None, 3)
-    assert (asked[0].unsafe, asked[0].cpu_s) == (False, config.Validate().cpu_s)
+    assert (asked[0].unsafe, asked[0].cpu_s) == (False, settings.Validate().cpu_s)
     assert (asked[0].races, asked[0].workers) == ("off", 3)  # data/rollouts was judged without the race stage

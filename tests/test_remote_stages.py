@@ -13,7 +13,7 @@ from parallax_lib.core.executors import run_map
 from parallax_lib.core.storage import Journal
 from parallax_lib.prm import model as prm_model
 from parallax_lib.prm import packed
-from parallax_lib.search import guided_search, placement, rollouts
+from parallax_lib.search import guided_search, placement, program_rows, rollouts
 from parallax_lib.tasks.suites import load_suite
 from parallax_lib.tasks.task import tasks
 
@@ -74,7 +74,7 @@ def test_translations_made_elsewhere_are_those_of_this_process(where, tmp_path):
     asked = settings(**where)
     folder = prm_model.save(prm_model.build(prm_model.PRMConfig(latent_width=576, steps=3, width=16, layers=1, heads=2)), tmp_path / "prm")
     item = {"params": config.dump(asked), "gpu_share": 1.0, "prms": [packed.pack(folder)]}
-    item["rows"] = guided_search.plan_rows(CHOSEN[:1], asked)
+    item["rows"] = program_rows.plan_rows(CHOSEN[:1], asked)
     ((_, there),) = run_map(guided_search.translate_item, [item], placement.executor_config(asked))
     here = guided_search.translate_item(item)
     assert {row["arm"] for row in here} == {"unguided", "random", "guided", "redecode", "pool"}

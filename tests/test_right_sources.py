@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from programs import CUDA, KERNEL, OMP, PRAGMA, RACY, SERIAL, TASK, UNISTD, first, sandboxed
+from programs import CUDA, KERNEL, OMP, PRAGMA, RACY, SERIAL, TASK, UNISTD, first, references_once, sandboxed  # noqa: F401
 
 from parallax_lib.sandbox import sandbox
 from parallax_lib.sandbox.sandbox import Limits

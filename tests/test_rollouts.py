@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 from training_rows import write_lm
 
-from parallax_lib.core.config import Translator, dump, load
+from parallax_lib.core.config import dump, load
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import Translator
 from parallax_lib.core.storage import Journal
 from parallax_lib.prm import labels as reward_labels
-from parallax_lib.search import latent_sensitivity, rollout_files, rollouts
+from parallax_lib.search import latent_sensitivity, prompt_room, rollout_files, rollouts
 from parallax_lib.tasks.prompts import OPENING, prompt
 from parallax_lib.tasks.suites import load_suite
 from parallax_lib.tasks.task import Kernel, Task, tasks
@@ -58,7 +59,7 @@ def test_chunks_count_long_tasks_as_several_rows():
     """4 rollouts a task, 40 rows: ten short tasks, five of twice 4,096 tokens, and one that is longer than all of it alone."""
     params = load("x", latent={"steps": 3}, decode={"batch": 40, "max_new_tokens": 1600})
     short, double, huge = sized(3000), sized(3 * 6000), sized(3 * 50000)
-    assert [rollouts.weight(t, params) for t in (short, double, huge)] == [1, 2, 13]
+    assert [prompt_room.weight(t, params) for t in (short, double, huge)] == [1, 2, 13]
     assert [len(c) for c in rollouts.chunked([short] * 23, params)] == [10, 10, 3]
     assert [len(c) for c in rollouts.chunked([double] * 11, params)] == [5, 5, 1]
     assert [len(c) for c in rollouts.chunked([huge, short, huge], params)] == [1, 1, 1]
@@ -67,9 +68,9 @@ def test_chunks_count_long_tasks_as_several_rows():
     chunks = rollouts.chunked(mixed, params)
     assert [t for c in chunks for t in c] == mixed
     for chunk, after in zip(chunks, [*chunks[1:], None], strict=True):
-        assert len(chunk) == 1 or len(chunk) * max(rollouts.weight(t, params) for t in chunk) <= 10
+        assert len(chunk) == 1 or len(chunk) * max(prompt_room.weight(t, params) for t in chunk) <= 10
         if after:  # nothing was cut too early
-            assert (len(chunk) + 1) * max(rollouts.weight(t, params) for t in [*chunk, after[0]]) > 10
+            assert (len(chunk) + 1) * max(prompt_room.weight(t, params) for t in [*chunk, after[0]]) > 10
 
 
 def test_the_influence_probe_counts_long_tasks_as_several_rows(monkeypatch):
@@ -87,18 +88,18 @@ def test_too_long_prompts_are_those_that_the_tokenizer_says():
     params = load("x", translator={"model": "random"}, decode={"max_prompt": 2222})
     translator = models.load_translator(params.translator)
     counted = {t.id: len(row) for t, row in zip(pool, rollouts.ask(translator, pool), strict=True)}
-    assert rollouts.too_long(pool, params) == {name: n for name, n in counted.items() if n > 2222}
-    assert 0 < len(rollouts.too_long(pool, params)) < len(pool)
+    assert prompt_room.too_long(pool, params) == {name: n for name, n in counted.items() if n > 2222}
+    assert 0 < len(prompt_room.too_long(pool, params)) < len(pool)
 
 
 @pytest.mark.parametrize("positions, new", [(8192, 1600), (2048, 3072), (1500, 400), (10**6, 3072), (230, 64)])
 def test_prompt_latents_and_answer_fit_the_models_positions(positions, new, monkeypatch):
-    monkeypatch.setattr(rollouts, "positions_of", lambda translator: positions)
+    monkeypatch.setattr(prompt_room, "positions_of", lambda translator: positions)
     params = load("x", decode={"max_prompt": 7000, "max_new_tokens": new})
-    fits = [n for n in range(7001) if n + len(OPENING) + params.latent.steps + rollouts.token_limit(n, params) <= positions]
-    assert rollouts.longest_prompt(params) == pytest.approx(max(fits), abs=1)
-    assert rollouts.longest_prompt(params) in fits
-    assert rollouts.none_left(params).startswith("decode.max_prompt" if max(fits) == 7000 else "decode.max_new_tokens")
+    fits = [n for n in range(7001) if n + len(OPENING) + params.latent.steps + prompt_room.token_limit(n, params) <= positions]
+    assert prompt_room.longest_prompt(params) == pytest.approx(max(fits), abs=1)
+    assert prompt_room.longest_prompt(params) in fits
+    assert prompt_room.none_left(params).startswith("decode.max_prompt" if max(fits) == 7000 else "decode.max_new_tokens")
 
 
 @pytest.mark.parametrize("program", ["int main() {}\n" * 40, "int main() { return 0; }"])
@@ -106,10 +107,10 @@ def test_a_repair_prompt_has_room_from_as_many_positions_on_as_it_its_answer_and
     params, past = load("x", translator={"model": "random"}, decode={"max_new_tokens": 300}), (program, "main.cpp:1: error: what is this?")
     tokenizer = models.load_tokenizer(params.translator)
     asked, whole = (len(tokenizer(prompt(tokenizer, TASK.source, TASK.target, TASK.source_code, p)).input_ids) for p in (None, past))
-    taken = whole + len(OPENING) + params.latent.steps + rollouts.token_limit(asked, params)
+    taken = whole + len(OPENING) + params.latent.steps + prompt_room.token_limit(asked, params)
     for positions, fits in ((taken - 1, False), (taken, True), (10**6, True)):
-        monkeypatch.setattr(rollouts, "positions_of", lambda translator, n=positions: n)
-        assert rollouts.has_room(TASK, params, past) == fits
+        monkeypatch.setattr(prompt_room, "positions_of", lambda translator, n=positions: n)
+        assert prompt_room.has_room(TASK, params, past) == fits
 
 
 def test_positions_are_those_of_the_model(tmp_path, monkeypatch):

@@ -8,9 +8,10 @@ import torch
 
 from parallax_lib.core.config import dump, load
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.storage import derive_seed
 from parallax_lib.prm import model as prm_model
 from parallax_lib.prm import packed
-from parallax_lib.search import arms, guided_search, policies
+from parallax_lib.search import arms, guided_search, policies, program_rows
 from parallax_lib.search.rollouts import ask, token_limit
 from parallax_lib.tasks.task import Kernel, Task
 from parallax_lib.translator import alignment, models, proposals
@@ -65,9 +66,9 @@ def naive_guided(translator, models, row, params):
     for t in range(params.latent.steps):
         found = []
         for slot, (_, picks, path, embeds) in enumerate(beams):
-            draw = row.draw if slot == 0 else guided_search.derive_seed(row.draw, "beam", slot)
+            draw = row.draw if slot == 0 else derive_seed(row.draw, "beam", slot)
             h = last_state(translator, embeds)
-            for n, c in enumerate(proposals.propose(h[None], s.branches, params.latent, [guided_search.derive_seed(draw, t)])[0]):
+            for n, c in enumerate(proposals.propose(h[None], s.branches, params.latent, [derive_seed(draw, t)])[0]):
                 longer = torch.cat([embeds, align(c)[None]])
                 seen = [*path, c] + ([last_state(translator, longer)] if s.lookahead and t + 1 < params.latent.steps else [])
                 value = naive_score(models, seen, align, context)
@@ -81,11 +82,11 @@ def naive_thoughts(translator, models, row, params, prompt, context):
     """The first trajectory is unperturbed, the n-th that of the pool's n-th program; (picks, score) of the best."""
     s, align, found = params.search, alignment.aligner(translator, params.latent), []
     for n in range(s.branches):
-        member, embeds, path, picks = guided_search.Row(row.task, "pool", n, row.seed), prompt, [], []
+        member, embeds, path, picks = program_rows.Row(row.task, "pool", n, row.seed), prompt, [], []
         for t in range(params.latent.steps):
-            hidden, seed = last_state(translator, embeds)[None], guided_search.derive_seed(member.draw, t)
+            hidden, seed = last_state(translator, embeds)[None], derive_seed(member.draw, t)
             states = proposals.propose(hidden, s.branches, params.latent, [seed])[0]
-            picks.append(guided_search.derive_seed(member.draw, "pick", t) % s.branches if n else 0)
+            picks.append(derive_seed(member.draw, "pick", t) % s.branches if n else 0)
             path.append(states[picks[-1]])
             embeds = torch.cat([embeds, align(path[-1])[None]])
         value = naive_score(models, path, align, context)
@@ -118,7 +119,7 @@ def word_reader(translator):
 
 def other_cost(translator, models, row, result, params):
     """Tokens of the prompt, of the latents, of the answer, and every model's calls by its size."""
-    fed, calls = guided_search.thinking_cost(row, params)
+    fed, calls = program_rows.thinking_cost(row, params)
     sizes = [sum(v.numel() for v in m.state_dict().values()) for m in models]
     weight = sum(sizes) / sum(p.numel() for p in translator.model.parameters())
     return result["prefill_tokens"] + fed + result["decode_tokens"] + weight * calls
@@ -140,7 +141,7 @@ VARIANTS = [
 def test_guided_rows_equal_the_recomputing_twin(translator, variant, scorer, request):
     models, params = [request.getfixturevalue(name) for name in scorer], settings(**variant)
     count = 5 if "choose" in variant else 2  # an untrained scorer may like the first of a few trajectories
-    rows = [guided_search.Row(task(i), arm, 0, 0) for i in range(count) for arm in ("guided", "random", "unguided")]
+    rows = [program_rows.Row(task(i), arm, 0, 0) for i in range(count) for arm in ("guided", "random", "unguided")]
     results = guided_search.translate(translator, models, rows, params)
     alone = guided_search.translate(translator, [], [r for r in rows if r.arm != "guided"], params)
     others = iter(alone)
@@ -149,7 +150,7 @@ def test_guided_rows_equal_the_recomputing_twin(translator, variant, scorer, req
             picks, score = naive_guided(translator, models, row, params)
             assert result["picks"] == " ".join(map(str, picks))
             assert result["score"] == pytest.approx(score, abs=1e-4)
-            assert result["prm_calls"] == len(models) * guided_search.thinking_cost(row, params)[1]
+            assert result["prm_calls"] == len(models) * program_rows.thinking_cost(row, params)[1]
             once = other_cost(translator, models, row, result, params)
             assert result["cost"] == pytest.approx(once)
         else:
@@ -173,7 +174,7 @@ class LastTwo(torch.nn.Module):
 def test_a_module_of_ones_own_guides_as_the_recomputing_twin_says(translator):
     module = LastTwo(translator.width)
     for variant in ({}, {"choose": "trajectories"}, {"beam": 2, "lookahead": 1}):
-        params, rows = settings(**variant), [guided_search.Row(task(i), "guided", 0, 0) for i in range(3)]
+        params, rows = settings(**variant), [program_rows.Row(task(i), "guided", 0, 0) for i in range(3)]
         results = guided_search.translate(translator, [module], rows, params)
         for row, result in zip(rows, results, strict=True):
             picks, score = naive_guided(translator, [prm_model.as_prm(module)], row, params)
@@ -187,7 +188,7 @@ def test_a_module_of_ones_own_guides_as_the_recomputing_twin_says(translator):
 
 def test_whole_trajectories_are_those_of_the_pools_programs(translator, probe):
     params = settings(choose="trajectories", samples=4)
-    rows = guided_search.plan_rows([task(i) for i in range(4)], params)
+    rows = program_rows.plan_rows([task(i) for i in range(4)], params)
     results = guided_search.translate(translator, [probe], rows, params)
     by_task = {}
     for row, result in zip(rows, results, strict=True):
@@ -202,7 +203,7 @@ def test_whole_trajectories_are_those_of_the_pools_programs(translator, probe):
 
 
 def test_beams_and_lookahead_change_what_is_found(translator, probe):
-    rows = [guided_search.Row(task(i), "guided", 0, 0) for i in range(4)]
+    rows = [program_rows.Row(task(i), "guided", 0, 0) for i in range(4)]
     found = [guided_search.translate(translator, [probe], rows, settings(**v)) for v in ({}, {"lookahead": 1}, {"beam": 3})]
     assert len({tuple(r["picks"] for r in results) for results in found}) == 3
 
@@ -228,8 +229,8 @@ def counted(variant):
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 def test_thinking_is_charged_for_what_the_search_needs(variant):
     params = settings(**variant)
-    assert guided_search.thinking_cost(guided_search.Row(task(0), "guided", 0, 0), params) == counted(variant)
-    assert guided_search.thinking_cost(guided_search.Row(task(0), "unguided", 0, 0), params) == (3, 0)
+    assert program_rows.thinking_cost(program_rows.Row(task(0), "guided", 0, 0), params) == counted(variant)
+    assert program_rows.thinking_cost(program_rows.Row(task(0), "unguided", 0, 0), params) == (3, 0)
 
 
 def test_a_kept_translation_is_of_the_same_search():
@@ -257,7 +258,7 @@ def test_a_beam_wider_than_the_candidates_is_refused():
 
 def test_the_pool_begins_with_the_unguided_and_the_random_program(translator, probe):
     params = settings(arms=["unguided", "random", "oracle"])
-    rows = guided_search.plan_rows([task(0)], params)
+    rows = program_rows.plan_rows([task(0)], params)
     found = {(r["arm"], r["sample"]): r for r in guided_search.translate(translator, [probe], rows, params)}
     for arm, sample in (("unguided", 0), ("random", 1)):
         assert found[arm, 0]["picks"] == found["pool", sample]["picks"]
@@ -267,8 +268,8 @@ def test_the_pool_begins_with_the_unguided_and_the_random_program(translator, pr
 def test_a_sampled_pool_differs_and_the_unguided_program_does_not_depend_on_the_other_arms(translator):
     params = settings(samples=5).model_copy(update={"latent": settings().latent.model_copy(update={"proposal": "none"})})
     params = params.model_copy(update={"decode": params.decode.model_copy(update={"temperature": 1.0, "max_new_tokens": 24})})
-    wanted = [guided_search.Row(task(0), "unguided", 0, 0), guided_search.Row(task(0), "random", 0, 0)]
-    pool = [guided_search.Row(task(0), "pool", i, 0) for i in range(5)]
+    wanted = [program_rows.Row(task(0), "unguided", 0, 0), program_rows.Row(task(0), "random", 0, 0)]
+    pool = [program_rows.Row(task(0), "pool", i, 0) for i in range(5)]
     made = guided_search.translate(translator, [], wanted + pool, params)
     likely = [round(row["mean_logprob"], 6) for row in made]
     assert likely[:2] == likely[2:4] and len(set(likely[2:])) == 5
@@ -279,7 +280,7 @@ def test_a_sampled_pool_differs_and_the_unguided_program_does_not_depend_on_the_
 def test_the_sampled_pool_is_drawn_again_and_again_from_the_unperturbed_latents(translator):
     params = settings(arms=["unguided", "sampled:oracle"], sampled=4)
     params = params.model_copy(update={"decode": params.decode.model_copy(update={"sample_temperature": 1.0, "max_new_tokens": 12})})
-    rows = guided_search.plan_rows([task(0), task(1)], params)
+    rows = program_rows.plan_rows([task(0), task(1)], params)
     assert [(r.task.id, r.arm, r.sample) for r in rows[-8:]] == [(task(i).id, "sampled_pool", j) for i in range(2) for j in range(4)]
     made = guided_search.translate(translator, [], rows, params)
     for i in range(2):
@@ -298,7 +299,7 @@ def test_a_sampled_pool_leaves_what_was_kept_without_it():
     """What was written before is grouped as it was, under the same recipe; the sampled programs' holds their temperature."""
     plain, more = settings(), settings(sampled=3)
     warmer = more.model_copy(update={"decode": more.decode.model_copy(update={"sample_temperature": 0.5})})
-    before, after = (guided_search.plan_rows([task(0), task(1)], p) for p in (plain, more))
+    before, after = (program_rows.plan_rows([task(0), task(1)], p) for p in (plain, more))
     assert after[: len(before)] == before and len(after) == len(before) + 6
     assert guided_search.recipe(plain) == guided_search.recipe(more) == guided_search.recipe(warmer)
     assert len({str(guided_search.recipe(p, sampled=True)) for p in (plain, more, warmer)}) == 2
@@ -310,7 +311,7 @@ def test_guided_decodes_a_sampled_thought_as_the_pool_does(translator, probe):
     params = params.model_copy(update={"decode": params.decode.model_copy(update={"temperature": 1.0, "max_new_tokens": 12})})
     chosen = set()
     for i in range(4):
-        rows = guided_search.plan_rows([task(i)], params)
+        rows = program_rows.plan_rows([task(i)], params)
         written = guided_search.translate(translator, [probe], rows, params)
         made = {(row.arm, row.sample): result for row, result in zip(rows, written, strict=True)}
         pool = [made["pool", s]["mean_logprob"] for s in range(4)]
@@ -333,7 +334,7 @@ def test_a_score_that_is_not_finite_chooses_nothing(score):
 
 
 def test_random_picks_are_uniform_and_do_not_depend_on_the_batch():
-    rows = [guided_search.Row(task(0), "random", 0, seed) for seed in range(3000)]
+    rows = [program_rows.Row(task(0), "random", 0, seed) for seed in range(3000)]
     choose, _ = policies.by_steps(rows, None, settings().search, "cpu")
     picks = choose(1, torch.zeros(3000, 4, 2))
     assert torch.bincount(picks, minlength=4).tolist() == pytest.approx([750] * 4, abs=100)
@@ -344,10 +345,10 @@ def test_random_picks_are_uniform_and_do_not_depend_on_the_batch():
 def test_a_repair_row_reads_the_failed_program_and_is_decoded_within_the_tasks_own_limit(translator, probe):
     params = settings()
     past = ("int main() { return fail; }", "error: 'fail' was not declared")
-    row = guided_search.Row(task(0), "guided", 0, 0, 1, past)
+    row = program_rows.Row(task(0), "guided", 0, 0, 1, past)
     text = translator.tokenizer.decode(guided_search.ask_row(translator, row))
     assert all(part in text for part in past) and text.index(past[0]) < text.index(past[1])
-    first, again = guided_search.translate(translator, [probe], [guided_search.Row(task(0), "guided", 0, 0), row], params)
+    first, again = guided_search.translate(translator, [probe], [program_rows.Row(task(0), "guided", 0, 0), row], params)
     assert again["attempt"] == 1 and first["attempt"] == 0
     assert again["prefill_tokens"] == len(guided_search.ask_row(translator, row)) > first["prefill_tokens"]
     assert again["decode_tokens"] <= token_limit(first["prefill_tokens"], params)
@@ -355,7 +356,7 @@ def test_a_repair_row_reads_the_failed_program_and_is_decoded_within_the_tasks_o
 
 def test_a_repair_does_not_depend_on_its_batch(translator, probe):
     params, past = settings(), ("int main() {}", "it fails")
-    rows = [guided_search.Row(task(i), arm, 0, 0, 1, past) for i in range(2) for arm in ("guided", "unguided")]
+    rows = [program_rows.Row(task(i), arm, 0, 0, 1, past) for i in range(2) for arm in ("guided", "unguided")]
     together = guided_search.translate(translator, [probe], rows, params)
     assert [r["code"] for r in together] == [guided_search.translate(translator, [probe], [row], params)[0]["code"] for row in rows]
 
@@ -363,10 +364,10 @@ def test_a_repair_does_not_depend_on_its_batch(translator, probe):
 def test_the_pools_thoughts_have_the_scores_that_guidance_read(translator, probe, word_reader):
     params = settings(choose="trajectories", arms=["unguided", "guided", "oracle"], samples=6)
     results = guided_search.translate(
-        translator, [probe, word_reader], guided_search.plan_rows([task(i) for i in range(3)], params), params
+        translator, [probe, word_reader], program_rows.plan_rows([task(i) for i in range(3)], params), params
     )
     fewer = settings(choose="trajectories", arms=["guided", "oracle"], samples=3)
-    few = guided_search.translate(translator, [probe, word_reader], guided_search.plan_rows([task(0)], fewer), fewer)
+    few = guided_search.translate(translator, [probe, word_reader], program_rows.plan_rows([task(0)], fewer), fewer)
     assert [np.isnan(r["score"]) for r in few] == [r["arm"] != "guided" for r in few]  # the fourth trajectory has no program in the pool
     for i in range(3):
         mine = [r for r in results if r["task"] == task(i).id]
@@ -379,33 +380,33 @@ def test_the_pools_thoughts_have_the_scores_that_guidance_read(translator, probe
 
 def test_choosing_by_steps_scores_no_thought_of_the_pool(translator, probe):
     params = settings(arms=["guided", "oracle"])
-    results = guided_search.translate(translator, [probe], guided_search.plan_rows([task(0)], params), params)
+    results = guided_search.translate(translator, [probe], program_rows.plan_rows([task(0)], params), params)
     assert [np.isnan(r["score"]) for r in results] == [r["arm"] == "pool" for r in results]
 
 
 def test_groups_keep_a_tasks_rows_together_and_count_the_prefixes_that_think_at_once():
     params = settings(arms=["unguided", "random", "guided", "best_of_n"], seeds=[0, 1])
-    rows = guided_search.plan_rows([task(i) for i in range(5)], params)  # 4 distinct programs a task: 3 of the pool, guided
-    groups = guided_search.grouped(rows, 8, params)
+    rows = program_rows.plan_rows([task(i) for i in range(5)], params)  # 4 distinct programs a task: 3 of the pool, guided
+    groups = program_rows.grouped(rows, 8, params)
     assert [row for group in groups for row in group] == rows
     assert [len({r.program for r in group}) for group in groups] == [8, 8, 8, 8, 8]
-    assert guided_search.grouped(rows, 1, params) == [rows[i : i + 6] for i in range(0, 60, 6)]
+    assert program_rows.grouped(rows, 1, params) == [rows[i : i + 6] for i in range(0, 60, 6)]
     trajectories = settings(arms=["unguided", "random", "guided", "best_of_n"], seeds=[0, 1], choose="trajectories")
-    assert [len(group) for group in guided_search.grouped(rows, 14, trajectories)] == [12] * 5  # 3 programs, and guided's 4 trajectories
-    assert [len(group) for group in guided_search.grouped(rows, 13, trajectories)] == [6] * 10
+    assert [len(group) for group in program_rows.grouped(rows, 14, trajectories)] == [12] * 5  # 3 programs, and guided's 4 trajectories
+    assert [len(group) for group in program_rows.grouped(rows, 13, trajectories)] == [6] * 10
 
 
 def test_a_group_with_a_long_task_has_fewer_rows():
     params = settings(arms=["unguided", "random", "guided", "best_of_n"])
     long = replace(task(2), kernel=replace(task(2).kernel, sources={"serial": "/" * 3 * 5000, "omp": ""}))  # counts double
-    rows = guided_search.plan_rows([task(0), task(1), long, task(3), task(4)], params)
-    groups = guided_search.grouped(rows, 8, params)  # four programs a task
+    rows = program_rows.plan_rows([task(0), task(1), long, task(3), task(4)], params)
+    groups = program_rows.grouped(rows, 8, params)  # four programs a task
     assert [list(dict.fromkeys(r.task.kernel.name for r in group)) for group in groups] == [["k0", "k1"], ["k2"], ["k3", "k4"]]
 
 
 def test_cost_counts_forwarded_tokens_and_weighs_the_prm_by_its_parameters(translator, probe):
     params = settings()
-    rows = [guided_search.Row(task(0), arm, 0, 0) for arm in ("guided", "unguided")]
+    rows = [program_rows.Row(task(0), arm, 0, 0) for arm in ("guided", "unguided")]
     guided, plain = guided_search.translate(translator, [probe], rows, params)
     tokens = [r["prefill_tokens"] + 3 + r["decode_tokens"] for r in (guided, plain)]
     weight = (2 * 64 + 3 * 64 + 3) / sum(p.numel() for p in translator.model.parameters())  # mean, std, three probes
@@ -417,7 +418,7 @@ def test_after_memory_ran_out_a_group_is_written_in_parts_and_is_the_same(tmp_pa
                   search={"branches": 4, "samples": 3, "arms": ["unguided", "guided", "oracle"]})  # fmt: skip
     model = prm_model.build(prm_model.PRMConfig(latent_width=576, steps=3, width=16, layers=1, heads=2))
     item = {"params": dump(params), "gpu_share": 1.0, "prms": [packed.pack(prm_model.save(model, tmp_path / "prm"))]}
-    item["rows"] = guided_search.grouped(guided_search.plan_rows([task(i) for i in range(40)], params), 8, params)[0]
+    item["rows"] = program_rows.grouped(program_rows.plan_rows([task(i) for i in range(40)], params), 8, params)[0]
     sizes, translate = [], guided_search.translate
     monkeypatch.setattr(guided_search, "translate", lambda *given: sizes.append(len(given[2])) or translate(*given))
     whole, parts = guided_search.translate_item(item), guided_search.translate_item(item, shrink=2)
@@ -426,8 +427,8 @@ def test_after_memory_ran_out_a_group_is_written_in_parts_and_is_the_same(tmp_pa
 
 
 def test_a_repair_of_what_a_method_took_from_a_pool_is_guided_where_its_order_was():
-    policies_of = {name: guided_search.Row(task(0), name, 2, 0, 1, ("", "")).policy for name in arms.ARMS}
+    policies_of = {name: program_rows.Row(task(0), name, 2, 0, 1, ("", "")).policy for name in arms.ARMS}
     assert {name for name, policy in policies_of.items() if policy == "guided"} == {"guided", "guided_filter", "guided_agreeing"}
     warm = settings().decode.model_copy(update={"temperature": 0.1, "sample_temperature": 0.9, "redecode_temperature": 0.5})
-    heats = {name: guided_search.Row(task(0), name, 1, 0).heat(warm) for name in ("sampled_pool", "pool", "redecode", "sampled:oracle")}
+    heats = {name: program_rows.Row(task(0), name, 1, 0).heat(warm) for name in ("sampled_pool", "pool", "redecode", "sampled:oracle")}
     assert heats == {"sampled_pool": 0.9, "pool": 0.1, "redecode": 0.5, "sampled:oracle": 0.1}

@@ -8,6 +8,7 @@ from programs import (
     OMP,
     SERIAL,
     TASK,
+    references_once,  # noqa: F401
     sandboxed,
     unadmitted,  # noqa: F401
 )

@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 import torch
 
-from parallax_lib.core.config import ROOT, Params
+from parallax_lib.core.config import ROOT
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import Params
 from parallax_lib.core.source import source_digest
 from parallax_lib.prm import train
 from parallax_lib.search import guided_search, policies, rollouts
@@ -128,7 +129,7 @@ def test_a_patched_function_of_the_library_counts(monkeypatch):
 
 
 def test_every_process_gives_the_same_digest():
-    text = "from parallax_lib.core.config import Params\nfrom parallax_lib.search import guided_search as g\nprint(g.made_by(Params()))"
+    text = "from parallax_lib.core.settings import Params\nfrom parallax_lib.search import guided_search as g\nprint(g.made_by(Params()))"
     env = {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "3", "PATH": ""}
     told = subprocess.run([sys.executable, "-c", text], env=env, capture_output=True, text=True, check=True).stdout
     assert told.strip() == guided_search.made_by(Params())

@@ -13,8 +13,9 @@ import pytest
 import yaml
 
 from parallax_lib.__main__ import main
-from parallax_lib.core.config import DIRECTIONS, ROOT, Suite
+from parallax_lib.core.config import ROOT
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import DIRECTIONS, Suite
 from parallax_lib.search.rollout_files import write_rollouts
 from parallax_lib.study import cross_validation
 from parallax_lib.tasks import clusters, split_file, suites

@@ -16,7 +16,7 @@ from parallax_lib.core.config import ROOT
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.storage import read_table, write_json
 from parallax_lib.prm import model as prm_model
-from parallax_lib.search import arms, guided_search, rollout_files
+from parallax_lib.search import arms, guided_search, program_rows, rollout_files
 from parallax_lib.study import collection, cross_validation, inference, prm_registry, source_runs, stages
 from parallax_lib.study import results as study_results
 from parallax_lib.study import run as runs
@@ -81,7 +81,7 @@ def test_with_folds_every_held_out_family_is_guided_by_the_prms_that_never_saw_i
     for task in tasks:  # the same as its own two PRMs give it alone
         models = [prm_model.load(folder) for folder in prm_registry.folders(run, task.kernel.family)]
         alone = guided_search.translate(
-            loaded_translator(run.params.translator), models, [guided_search.Row(task, "guided", 0, 0)], run.params
+            loaded_translator(run.params.translator), models, [program_rows.Row(task, "guided", 0, 0)], run.params
         )[0]
         assert alone["score"] == pytest.approx(guided.loc[task.id, "score"], abs=1e-4)
     leak = prm_registry.folders(run, tasks[0].kernel.family)[0] / "families.json"
@@ -118,7 +118,7 @@ def test_a_failed_program_without_room_for_another_answer_stays_as_it_is(open_ru
     run = open_run(search={"repair": 2, "arms": ["unguided"]})
     tasks = inference.held_out_tasks(run)[:2]
     results = arms.derive(runs.judge_frame(run, inference.translate_all(run, tasks).assign(code=None), tasks), run.params.search.arms)
-    monkeypatch.setattr(inference.rollouts, "has_room", lambda task, params, past: task.id == tasks[0].id)
+    monkeypatch.setattr(inference.prompt_room, "has_room", lambda task, params, past: task.id == tasks[0].id)
     table = inference.repair_rounds(run, results, tasks).set_index(["task", "repair"])
     assert table["attempt"].unstack().loc[[t.id for t in tasks]].to_numpy().tolist() == [[0, 1, 2], [0, 0, 0]]
 
@@ -136,7 +136,7 @@ def test_finished_groups_and_rounds_come_from_the_journal(open_run, monkeypatch)
     sections = {"search": {"repair": 1, "arms": ["unguided", "random"], "samples": 2}}
     run = open_run(**sections)
     tasks = inference.held_out_tasks(run)[:3]
-    half = inference.write_programs(run, guided_search.plan_rows(tasks, run.params)[:4])  # killed after these
+    half = inference.write_programs(run, program_rows.plan_rows(tasks, run.params)[:4])  # killed after these
     whole = inference.translate_all(run, tasks)
     results = arms.derive(runs.judge_frame(run, whole, tasks), run.params.search.arms)
     rounds = inference.repair_rounds(run, results, tasks)

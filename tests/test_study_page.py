@@ -188,6 +188,7 @@ def test_pass_at_k_of_the_pool_leaves_its_first_program_out_and_counts_subsets(t
         assert float(row["pass_at_k"]) == pytest.approx(np.mean(shares), abs=6e-4)
 
 
+@pytest.mark.slow
 def test_choosing_again_makes_the_tables_that_ship_and_keeps_what_was_measured():
     made = choose_again.remade(STUDY, str(ROOT / "data" / "rollouts"))
     for name, rows in made.items():

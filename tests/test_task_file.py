@@ -6,11 +6,11 @@ import json
 import pyarrow
 import pyarrow.parquet
 import pytest
-from programs import sandboxed, unadmitted  # noqa: F401  (a fixture that every test here uses)
+from programs import references_once, sandboxed, unadmitted  # noqa: F401  (fixtures that every test here uses)
 
 from parallax_lib.__main__ import main
-from parallax_lib.core.config import Suite
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import Suite
 from parallax_lib.sandbox import sandbox
 from parallax_lib.sandbox.sandbox import Limits
 from parallax_lib.tasks import given, suites, task_file

@@ -188,7 +188,7 @@ def test_rows_that_cannot_be_read_are_told(backbone):
     rows = make_rows(tasks=6)
     rows.loc[0, "code"], rows.loc[1, "code"] = None, "a " * 500
     texts = text_rows.encode(text_reward.tokenizer_of(TextConfig(backbone)), rows, "program", 200)
-    assert texts.told() == "1 rows not read: no program; 1 rows not read: more than 200 tokens"
+    assert texts.refusals() == "1 rows not read: no program; 1 rows not read: more than 200 tokens"
     model = text_reward.build(TextConfig(backbone, lora_rank=2))
     scores = text_reward.score(model, texts)[:, 0]
     assert np.isnan(scores[:2]).all() and np.isfinite(scores[2:]).all()

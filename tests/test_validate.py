@@ -438,7 +438,7 @@ def test_many_workers_are_processes_and_judge_alike(tools, launches, tmp_path):
     codes, seen = [OMP, None, SERIAL, OMP, RACY, "int main() {", *(OMP + "\n" * i for i in range(1, 7))], []
     alone = judge_batch.judge_many([(c, TASK) for c in codes], tools, sandbox.probe(), LIMITS, None, 2)
     launches.clear()
-    journal, workers = Journal(tmp_path / "j.db"), judge_batch.THREADED + 3
+    journal, workers = Journal(tmp_path / "j.db"), judge_batch.THREADED + 1
     verdicts = judge_batch.judge_many(
         [(c, TASK) for c in codes], tools, sandbox.probe(), LIMITS, journal, workers, lambda *at: seen.append(at)
     )

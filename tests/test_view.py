@@ -125,8 +125,49 @@ def test_both_texts_stand_whole_beside_each_other_and_marks_are_where_they_diffe
     [last] = [row for row in rows if row[4] == "~"]
     assert [re.findall("<mark>(.*?)</mark>", plain) for plain in (last[1], last[3])] == [["+"], ["-"]]
     assert made["changed"] == sum(row[4] != "=" for row in rows) == 2
-    for first, final in made["folds"]:
+    for first, final, _ in made["folds"]:
         assert {row[4] for row in rows[first : final + 1]} == {"="} and final - first + 1 >= listing.FOLD
+
+
+HEAD = """#include <cstdio>
+#include <cstdlib>
+
+static double half(double x) {
+  const char *no_end = "{";  // }
+  return x / 2;
+}
+
+"""
+BODY = """void work(int n, double *y) {
+  for (int i = 0; i < n; i++)
+    y[i] = half(y[i]);
+  y[0] += 1;
+  y[1] += 1;
+}
+
+int main(int argc, char **argv) {
+  if (argc != 2) {
+    printf("usage: work n\\n");
+    return 1;
+  }
+  int n = atoi(argv[1]);
+  double *y = new double[n]();
+  work(n, y);
+}
+"""
+
+
+def test_parts_that_a_translation_copies_are_folded_by_name_and_what_stands_near_a_change_is_not():
+    changed = BODY.replace("  for", "  #pragma omp parallel for\n  for", 1)
+    made = listing.aligned(HEAD + BODY, HEAD + changed)
+    texts = [plain_text(row[3]) for row in made["rows"]]
+    at = texts.index("void work(int n, double *y) {")
+    assert made["folds"] == [[0, at - 1, "includes, half"], [texts.index("  y[1] += 1;"), len(texts) - 1, "main"]]
+    moved = listing.aligned(HEAD + BODY, HEAD + BODY.replace("work(n, y);", "work(y, n);"))
+    shown = {i for i in range(len(moved["rows"])) if not any(first <= i <= last for first, last, _ in moved["folds"])}
+    differs = next(i for i, row in enumerate(moved["rows"]) if row[4] != "=")
+    assert [what for _, _, what in moved["folds"]] == ["includes, half, work, reading of arguments"]
+    assert shown == set(range(differs - listing.CONTEXT, len(moved["rows"])))
 
 
 def test_lines_keep_their_order_when_blocks_of_unlike_lines_change():
@@ -189,7 +230,7 @@ def test_a_tree_has_a_leaf_a_trajectory_with_its_scores_words_and_choosers(data)
         there = SCORES[(SCORES["capture_id"] == leaf["capture_id"]) & (SCORES["model"] == "ridge")].sort_values("depth")["score"]
         assert leaf["scores"] == pytest.approx(there.tolist(), abs=1e-4)
         assert leaf["reason"] == own["reason"][leaf["row"]]
-    assert [leaf["chosen"] for leaf in leaves] == [[], ["guided, 2 of 2 seeds"], [], []]
+    assert [leaf["chosen"] for leaf in leaves] == [[], [["guided", "PRM-guided", "2 of 2 seeds"]], [], []]
     with pytest.raises(UserError, match="no collected trajectory of 'nothing'"):
         tree.tree(data, "nothing")
 

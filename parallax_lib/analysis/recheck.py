@@ -29,10 +29,10 @@ def programs(results: pd.DataFrame) -> pd.DataFrame:
     good = results["validated"].astype(bool)
     first = ~group.duplicated()
     at = group[first]
-    told = {"rows": group.value_counts(), "highest": score.groupby(group).max(), "lowest": score.groupby(group).min()}
-    told["disagree"] = good.groupby(group).nunique() > 1
+    figures = {"rows": group.value_counts(), "highest": score.groupby(group).max(), "lowest": score.groupby(group).min()}
+    figures["disagree"] = good.groupby(group).nunique() > 1
     known = results.loc[first, [name for name in LOOKED_AT if name in results]]
-    return known.assign(row=at.index, **{name: at.map(value) for name, value in told.items()}).reset_index(drop=True)
+    return known.assign(row=at.index, **{name: at.map(value) for name, value in figures.items()}).reset_index(drop=True)
 
 
 def queue(
@@ -61,8 +61,8 @@ def queue(
     grades = pd.DataFrame(found, index=table.index).fillna(0.0)
     table = table.assign(why=grades.idxmax(axis=1) if len(grades) else "", urgency=grades.max(axis=1))
     table = table[table["urgency"] > 0].sort_values(["urgency", "rows"], ascending=False, kind="stable", ignore_index=True)
-    told = {name: table[name].to_numpy() for name in ("row", "rows", "why", "urgency", "closeness")}
-    return results.loc[table["row"]].reset_index(drop=True).assign(**told)
+    columns = {name: table[name].to_numpy() for name in ("row", "rows", "why", "urgency", "closeness")}
+    return results.loc[table["row"]].reset_index(drop=True).assign(**columns)
 
 
 def doubts(table: pd.DataFrame, threshold: float, weakness: Mapping[str, float]) -> dict[str, pd.Series]:

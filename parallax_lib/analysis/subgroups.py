@@ -16,8 +16,9 @@ from parallax_lib.analysis.comparisons import CEILING, FLOOR, GUIDED
 from parallax_lib.search.arms import AT_COST, counted
 from parallax_lib.search.choosers import CHECKS
 from parallax_lib.tasks import suites
+from parallax_lib.tasks.hecbench import checkout, masked
 
-HAND, MADE = "hand-written", "generated"
+HAND, MADE, HECBENCH = "hand-written", "generated", "HeCBench"
 NOTES = "notes.json"
 TOGETHER = "guided_mean"  # picks by the mean score of all trainings
 
@@ -29,9 +30,13 @@ def read_notes(folder: Path) -> dict[str, str]:
 
 
 def with_suite(rows: pd.DataFrame) -> pd.DataFrame:
-    """`suite` of every row: the bundled kernels are hand-written; a generated one's name ends in its seed."""
-    bundled = rows["kernel"].isin({kernel.name for kernel in suites.read_folder(suites.MINIBENCH, "minibench")})
-    return rows.assign(suite=np.select([bundled, rows["kernel"].str.contains(r"_\d+$")], [HAND, MADE], "other"))
+    """`suite` of every row: the bundled kernels are hand-written; a generated one's name ends in its seed; HeCBench's are those of its
+    manifest; what is left, such as tasks of a file, is "other"."""
+    kernels = rows["kernel"]
+    bundled = kernels.isin({kernel.name for kernel in suites.read_folder(suites.MINIBENCH, "minibench")})
+    published = kernels.str.removesuffix(masked.TWIN).isin(checkout.read_manifest(checkout.MANIFEST))
+    cases = [bundled, published, kernels.str.contains(r"_\d+$")]
+    return rows.assign(suite=np.select(cases, [HAND, HECBENCH, MADE], "other"))
 
 
 def same(rows: pd.DataFrame, arm: str, other: str) -> bool:

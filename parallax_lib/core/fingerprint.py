@@ -9,7 +9,8 @@ import hashlib
 from functools import lru_cache
 from pathlib import Path
 
-from parallax_lib.core.config import ROOT, Params, resolve
+from parallax_lib.core.config import ROOT, resolve
+from parallax_lib.core.settings import Params
 from parallax_lib.core.storage import digest
 
 CONFIGURATION = ("config.json", "adapter_config.json", "tokenizer.json")

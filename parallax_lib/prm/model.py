@@ -24,10 +24,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from parallax_lib.core.config import SMALL_PRMS
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import SMALL_PRMS
 from parallax_lib.prm import trainer_checkpoint
 from parallax_lib.prm.backbones import CausalBody, Recurrent, described, from_saved_config, pretrained, small_llama
+from parallax_lib.prm.linear import RidgeProbe
 from parallax_lib.prm.losses import find_loss, to_probability
 from parallax_lib.prm.own_module import Own, as_prm
 from parallax_lib.prm.shape import OWN, PRMConfig, check_width, match_width, read_description
@@ -92,40 +93,6 @@ class PRM(nn.Module):
 
     def select(self, state, rows: Tensor):
         return self.backbone.select(state, rows)
-
-
-class RidgeProbe(nn.Module):
-    """Linear baseline: for each position one probe of the latent there; the last one serves beyond K."""
-
-    def __init__(self, config: PRMConfig):
-        super().__init__()
-        self.config = config
-        self.register_buffer("mean", torch.zeros(config.latent_width))
-        self.register_buffer("std", torch.ones(config.latent_width))
-        self.register_buffer("weight", torch.zeros(config.steps, config.latent_width))
-        self.register_buffer("bias", torch.zeros(config.steps))
-
-    def forward(self, latents: Tensor, lengths: Tensor | None = None, context: Tensor | None = None) -> Tensor:
-        steps = torch.arange(latents.shape[1], device=self.mean.device)
-        raw = self.probe(latents, steps)
-        return raw if lengths is None else raw.masked_fill(steps >= lengths.to(steps)[:, None], 0)
-
-    def probe(self, latents: Tensor, steps: Tensor) -> Tensor:
-        check_width(self.config, latents)
-        steps = steps.clamp_max(self.config.steps - 1)
-        return (((latents.to(self.mean) - self.mean) / self.std) * self.weight[steps]).sum(-1) + self.bias[steps]
-
-    def begin(self, rows: int, context: Tensor | None = None) -> int:
-        return 0
-
-    def step(self, latents: Tensor, state: int):
-        return self.probe(latents, torch.tensor(state, device=self.mean.device)), state + 1
-
-    def repeat(self, state: int, times: int) -> int:
-        return state
-
-    def select(self, state: int, rows: Tensor) -> int:
-        return state
 
 
 def build(config: PRMConfig) -> PRM | RidgeProbe:

@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 
 from parallax_lib.prm.dataset import Dataset, moments
-from parallax_lib.prm.model import PRMConfig, RidgeProbe, build
+from parallax_lib.prm.linear import RidgeProbe
+from parallax_lib.prm.model import build
+from parallax_lib.prm.shape import PRMConfig
 
 ALPHAS = tuple(np.logspace(-4, 3, 15).tolist())  # penalties on weights of standardised features, per row
 

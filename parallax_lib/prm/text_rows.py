@@ -42,7 +42,7 @@ class Texts:
         """What rows of one text share."""
         return [ids.tobytes() + ends.tobytes() for ids, ends in zip(self.ids, self.ends, strict=True)]
 
-    def told(self) -> str:
+    def refusals(self) -> str:
         """Counts of the rows that are not read, for a user; "" where all are."""
         counts = pd.Series(self.why[self.why != ""], dtype=object).value_counts()
         return "; ".join(f"{count} rows not read: {why}" for why, count in counts.items())
@@ -84,12 +84,12 @@ def _refusal(whole: np.ndarray | None, part: list | None, reads: str, max_tokens
 
 def _asks(tokenizer, rows: pd.DataFrame) -> list[np.ndarray | None]:
     """The prompt of each row, as its translator read it; None without a source."""
-    made: dict[tuple, np.ndarray | None] = {}
+    prompt_of: dict[tuple, np.ndarray | None] = {}
     pairs = list(zip(rows["direction"], rows["source_code"], strict=True))
     for direction, source in dict.fromkeys(pairs):
-        told = isinstance(source, str) and source.strip() and set(direction.split("-")) <= set(prompts.NAMES)
-        made[direction, source] = np.array(prompts.prompt_tokens(tokenizer, *direction.split("-"), source)) if told else None
-    return [made[pair] for pair in pairs]
+        complete = isinstance(source, str) and source.strip() and set(direction.split("-")) <= set(prompts.NAMES)
+        prompt_of[direction, source] = np.array(prompts.prompt_tokens(tokenizer, *direction.split("-"), source)) if complete else None
+    return [prompt_of[pair] for pair in pairs]
 
 
 def _parts(tokenizer, rows: pd.DataFrame, reads: str) -> list[list[np.ndarray] | None]:
@@ -139,7 +139,7 @@ def prepare(texts: Texts, targets: np.ndarray, counts: np.ndarray, tasks: Sequen
     place = {key: j for j, key in enumerate(dict.fromkeys(keys[i] for i in read))}
     at = np.array([place[keys[i]] for i in read], dtype=np.int64)
     if not len(at) or not any(part == "train" for _, part, _ in place):
-        raise UserError(f"no row of split 'train' can be read, among {len(keys)} rows; {texts.told() or 'give more families'}")
+        raise UserError(f"no row of split 'train' can be read, among {len(keys)} rows; {texts.refusals() or 'give more families'}")
     weights, sums = np.zeros((len(place), width)), np.zeros((len(place), width))
     np.add.at(weights, at, live[read])
     np.add.at(sums, at, np.where(live, targets[:, :width], 0)[read])

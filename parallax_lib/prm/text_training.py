@@ -215,11 +215,11 @@ def _updates(data: TextData, training: TextTraining, done: int) -> Iterator[tupl
 
 def fingerprint(data: TextData, config: TextConfig, training: TextTraining) -> str:
     """Identity of a training: settings, data and code.  A checkpoint of another one is not continued."""
-    told = hashlib.sha256()
+    tensors = hashlib.sha256()
     for part in (*data.ids, *(x.numpy() for x in (data.ends, data.targets, data.weights)), data.groups):
-        told.update(np.ascontiguousarray(part))
+        tensors.update(np.ascontiguousarray(part))
     code = source_digest(build, _loop, find_loss(config.loss))
-    return digest([asdict(config), asdict(training), list(data.split), told.hexdigest(), code])
+    return digest([asdict(config), asdict(training), list(data.split), tensors.hexdigest(), code])
 
 
 def _write_record(part: Path, training: TextTraining, history: pd.DataFrame) -> None:

@@ -28,8 +28,9 @@ from parallax_lib.core.tables import name_of
 from parallax_lib.prm import checkpoints, warm_start
 from parallax_lib.prm.checkpoints import TrainState
 from parallax_lib.prm.dataset import Dataset, moments, prepare
+from parallax_lib.prm.linear import RidgeProbe
 from parallax_lib.prm.losses import ACTIVATIONS, LOSSES, LossOptions, activation, find_loss
-from parallax_lib.prm.model import PRM, Own, PRMConfig, RidgeProbe, build, learned, restore, save, to_masters
+from parallax_lib.prm.model import PRM, Own, PRMConfig, build, learned, restore, save, to_masters
 from parallax_lib.prm.ridge_probe import fit_ridge
 
 
@@ -272,12 +273,12 @@ def resumed(model, optimizer, config: TrainConfig, folder: Path | None, run: str
 
 def fingerprint(data: Dataset, prm: PRMConfig, config: TrainConfig) -> str:
     """Identity of a run: settings, data and code.  A checkpoint of another one is not continued."""
-    told = hashlib.sha256()
+    tensors = hashlib.sha256()
     for part in data.tensors():
-        told.update(part.contiguous().view(torch.uint8).numpy())
+        tensors.update(part.contiguous().view(torch.uint8).numpy())
     begun = [content(Path(config.init))] if config.init else []
     code = source_digest(initial_model, _loop, find_loss(config.loss))
-    return digest([asdict(config), asdict(prm), data.split, told.hexdigest(), code, *begun])
+    return digest([asdict(config), asdict(prm), data.split, tensors.hexdigest(), code, *begun])
 
 
 def _write_record(part: Path, config: TrainConfig, history: pd.DataFrame) -> None:

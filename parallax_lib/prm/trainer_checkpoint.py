@@ -146,9 +146,9 @@ def _parts(folder: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     for key, names in (("head", heads), ("adapter", adapters), ("norm", norms)):
         if key not in parts and len(names) == 1 and names[0].endswith("weight"):
             parts[key] = names[0].removesuffix("weight")
-    told = ", ".join(sorted(rest)[:6]) or "none"
+    listed = ", ".join(sorted(rest)[:6]) or "none"
     if f"{parts.get('head', '?')}weight" not in found:
-        raise UserError(f"{folder}: no scalar head [1, {width}] beside the body's weights ({told}); name it: 'head: PREFIX' in {MAP}")
+        raise UserError(f"{folder}: no scalar head [1, {width}] beside the body's weights ({listed}); name it: 'head: PREFIX' in {MAP}")
     used = [parts[key] for key in ("head", "adapter", "norm", "mean", "std") if key in parts]
     if over := sorted(name for name in rest if not name.startswith(tuple(used))):
         raise UserError(f"{folder}: {len(over)} weights fit nowhere, {over[0]!r} is one; say what they are in {MAP}: {', '.join(KEYS)}")

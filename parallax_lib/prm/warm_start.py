@@ -19,10 +19,10 @@ def begun(init: str, loss: str, prm: PRMConfig) -> PRM:
         raise UserError(f"prm.init: {init} is a {model.config.backbone}, which has no weights to go on with; name another PRM")
     was, now = read_as(model.config.output), read_as(prm.output)
     if was != now:
-        told = f"prm.init: the scores of {init} are read through {was}, those of the loss {loss!r} through {now}"
-        raise UserError(f"{told}; choose a loss that reads them alike, such as {'bce' if was == 'sigmoid' else 'mse'}")
+        problem = f"prm.init: the scores of {init} are read through {was}, those of the loss {loss!r} through {now}"
+        raise UserError(f"{problem}; choose a loss that reads them alike, such as {'bce' if was == 'sigmoid' else 'mse'}")
     if (model.config.reads, model.config.context) != (prm.reads, prm.context):
-        told = f"prm.init: {init} was trained with prm.reads {model.config.reads} and prm.context {model.config.context}"
-        raise UserError(f"{told}; set both so")
+        problem = f"prm.init: {init} was trained with prm.reads {model.config.reads} and prm.context {model.config.context}"
+        raise UserError(f"{problem}; set both so")
     model.config = replace(model.config, loss=prm.loss, activation=prm.activation or model.config.activation)
     return model

@@ -14,8 +14,8 @@ from typing import Literal
 
 import pandas as pd
 
-from parallax_lib.core.config import Params
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import Params
 from parallax_lib.search import choosers as table
 from parallax_lib.search.choosers import CHECKS, CHOOSERS, READ, Chooser, by_count, choose, named
 from parallax_lib.verdict.reasons import REASONS, UNKNOWN
@@ -90,9 +90,9 @@ def check(params: Params) -> None:
     sampled = next((name for name in s.arms if pool_of(name) == SAMPLED), "")
     if sampled and not s.sampled:
         raise UserError(f"search.arms: {sampled} needs search.sampled of at least 1; set it, or leave the arm out")
-    made = next((name for name in s.arms if ARMS.get(name) in table.BY_MADE), "")
-    if made and not params.validation.agree:
-        raise UserError(f"search.arms: {made} needs validation.agree: true; set it, or leave the arm out")
+    agreeing = next((name for name in s.arms if ARMS.get(name) in table.BY_MADE), "")
+    if agreeing and not params.validation.agree:
+        raise UserError(f"search.arms: {agreeing} needs validation.agree: true; set it, or leave the arm out")
 
 
 def derive(results: pd.DataFrame, arms: Iterable[str | Chooser] = ()) -> pd.DataFrame:

@@ -91,8 +91,8 @@ def agrees(looks: pd.DataFrame) -> pd.Series:
 
 def known_made(looks: pd.DataFrame, value: pd.Series | float = 0.0) -> pd.Series:
     """`value` where the table tells of runs on made inputs, else NaN: choosers that need them find nothing to choose from."""
-    there = _made(looks, "agrees").notna().any() or _made(looks, "printed").notna().any()
-    return pd.Series(value if there else float("nan"), index=looks.index)
+    measured = _made(looks, "agrees").notna().any() or _made(looks, "printed").notna().any()
+    return pd.Series(value if measured else float("nan"), index=looks.index)
 
 
 def _made(looks: pd.DataFrame, name: str) -> pd.Series:
@@ -197,17 +197,17 @@ def oracle(looks: pd.DataFrame) -> Choice:
 
 def plan_prm(looks: pd.DataFrame) -> Choice:
     """The trajectory whose decoded tokens a PRM that reads them scores highest."""
-    return Choice("trajectories", told(looks, "score_plan"), most=1, reading=told(looks, "cost_plan"))
+    return Choice("trajectories", optional(looks, "score_plan"), most=1, reading=optional(looks, "cost_plan"))
 
 
 def program_prm(looks: pd.DataFrame) -> Choice:
     """All are written and none is run; the program that a PRM which reads it scores highest."""
-    score = told(looks, "score_program")
+    score = optional(looks, "score_program")
     known = score.groupby(looks["group"]).transform("count") > 0
-    return Choice(first=known.map({True: 0.0, False: float("nan")}), better=[score], reading=told(looks, "cost_program"))
+    return Choice(first=known.map({True: 0.0, False: float("nan")}), better=[score], reading=optional(looks, "cost_program"))
 
 
-def told(looks: pd.DataFrame, column: str) -> pd.Series:
+def optional(looks: pd.DataFrame, column: str) -> pd.Series:
     """[n] an optional column; NaN without it."""
     return looks[column] if column in looks else pd.Series(float("nan"), index=looks.index)
 

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from parallax_lib.core.config import direction_name, resolve
+from parallax_lib.core.config import resolve
 from parallax_lib.core.errors import UserError, nearest, short
+from parallax_lib.core.settings import direction_name
 from parallax_lib.core.yaml_files import read_yaml
 
 OBVIOUS = {  # ours -> theirs, likeliest first; compared without case, underscores and hyphens
@@ -66,13 +67,13 @@ class FieldMap:
         """{ours: theirs} of one row, for the `wanted` of ours: said names first, then obvious ones; a field of theirs serves once."""
         plain = {_plain(name): name for name in reversed(list(row))}
         taken = {theirs for names in self.names.values() for theirs in names if theirs in row}
-        made = {ours: next(t for t in names if t in row) for ours, names in self.names.items() if any(t in row for t in names)}
+        fields = {ours: next(t for t in names if t in row) for ours, names in self.names.items() if any(t in row for t in names)}
         for ours, names in ((ours, OBVIOUS[ours]) for ours in wanted):
             free = [plain[_plain(n)] for n in names if _plain(n) in plain and plain[_plain(n)] not in taken]
             if ours not in self.names and free:
-                made[ours] = free[0]
+                fields[ours] = free[0]
                 taken.add(free[0])
-        return made
+        return fields
 
     def read(self, row: Mapping[str, Any], wanted: Collection[str] = tuple(OBVIOUS)) -> dict[str, Any]:
         """The row under our names, what is none of ours under theirs; `direction` is source-target, from two fields if need be."""

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import torch
 
-from parallax_lib.core.config import Params
 from parallax_lib.core.progress import Inside, Meter, unheard
+from parallax_lib.core.settings import Params
 from parallax_lib.core.storage import derive_seed
 from parallax_lib.search.rollouts import ask, weight, write_answers
 from parallax_lib.tasks.task import Task

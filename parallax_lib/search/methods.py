@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from parallax_lib.core.config import Params
+from parallax_lib.core.settings import Params
 from parallax_lib.core.tables import find, name_of
 from parallax_lib.prm.labels import REWARDS
 from parallax_lib.prm.losses import LOSSES

@@ -6,9 +6,9 @@ Knows the settings of `executor`.  Knows nothing of what is written.
 from __future__ import annotations
 
 from parallax_lib.core import hardware, tables
-from parallax_lib.core.config import Params
 from parallax_lib.core.executors import ExecutorConfig
 from parallax_lib.core.progress import Meter
+from parallax_lib.core.settings import Params
 from parallax_lib.translator.models import GPU_SHARE
 
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from parallax_lib.core.config import Search
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import Search
 from parallax_lib.core.storage import derive_seed
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.json_lines import read_objects
 from parallax_lib.core.storage import write_atomic
 from parallax_lib.core.vector_format import is_bfloat16
 from parallax_lib.search.field_map import OF_ROLLOUT, FieldMap
@@ -93,17 +94,17 @@ def read_jsonl(
     first tensor.  Rows whose tensor is missing are skipped and told.  UserError for a damaged row or tensor, or none at all.
     """
     bases = [base] if base else [index.parent, index.parent / "vectors"]
-    report, rows, vectors, seen = Report(index), [], [], set()
+    report, rows, vectors, names_read = Report(index), [], [], set()
     for where, row in _rollouts(index, names, report):
         name = row["capture_id"]
-        if name in seen:
+        if name in names_read:
             report.skip("rows repeat an earlier id", name)
             continue
         path = place(bases, row.pop("latents", None) or f"{name}.pt", where)
         if path is None:
             report.skip("named in dataset.jsonl but missing" if index.name in INDEX else "rows have no tensor in the folder", f"{name}.pt")
             continue
-        seen.add(name)
+        names_read.add(name)
         value = read_tensor(path)
         if width is not None and value.shape[1] != width:
             raise UserError(f"{path}: latents are {value.shape[1]} wide, {owner} takes {width}; they come from another model")
@@ -120,21 +121,14 @@ def _stacked(vectors: list[np.ndarray], folder: Path, report: Report) -> np.ndar
     shapes = sorted({v.shape for v in vectors})
     if len(shapes) != 1:
         raise UserError(f"{folder}: latents have {len(shapes)} different shapes {shapes[:3]}, expected one [K, D]")
-    made = np.stack(vectors)  # float32 where some are bfloat16
-    report.shape, report.dtype = made.shape, "bfloat16" if is_bfloat16(made) else str(made.dtype)
-    return made
+    latents = np.stack(vectors)  # float32 where some are bfloat16
+    report.shape, report.dtype = latents.shape, "bfloat16" if is_bfloat16(latents) else str(latents.dtype)
+    return latents
 
 
 def read_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """(where it stands, the object) of every line of a JSONL file, .gz too.  UserError for a line that is none."""
-    for number, line in enumerate(unzipped(path).removesuffix(b"\n").split(b"\n"), 1):
-        try:
-            row = json.loads(line)
-        except ValueError as e:
-            raise UserError(f"{path}: line {number}: not a row with a capture_id ({e})") from None
-        if not isinstance(row, dict):
-            raise UserError(f"{path}: line {number}: not a row with a capture_id (a {type(row).__name__})")
-        yield f"{path}: line {number}", row
+    return read_objects(unzipped(path), path, "not a row with a capture_id")
 
 
 def _rollouts(index: Path, names: FieldMap, report: Report) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -17,21 +17,22 @@ import pandas as pd
 import torch
 
 from parallax_lib.core import fingerprint, tables
-from parallax_lib.core.config import Params, check, dump
+from parallax_lib.core.config import check, dump
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.executors import run_map
 from parallax_lib.core.progress import Inside, Meter, unheard
+from parallax_lib.core.settings import Params
 from parallax_lib.core.source import source_digest
 from parallax_lib.core.storage import Journal, derive_seed, digest, read_vectors, slug, write_vectors
 from parallax_lib.core.vector_format import narrow
 from parallax_lib.search import methods, placement
+from parallax_lib.search.prompt_room import token_limit, weight
 from parallax_lib.tasks import extraction, prompts
 from parallax_lib.tasks.task import Task
 from parallax_lib.translator import alignment, decoding, engine, latent_steps, models
-from parallax_lib.translator.models import Translator, leave_room, load_tokenizer, loaded_translator, positions_of, use_idle_cores
+from parallax_lib.translator.models import Translator, leave_room, loaded_translator, use_idle_cores
 
 ORIGINAL = -1
-ROW = 4096  # columns of the cache that a row of `decode.batch` stands for
 
 
 def branches(params: Params) -> list[tuple[int, int]]:
@@ -70,17 +71,6 @@ def _unusual(params: Params) -> list:
     return [[name, getattr(part, name)] for part, name in said if getattr(part, name) != type(part).model_fields[name].default]
 
 
-def token_limit(source_tokens: int, params: Params) -> int:
-    """A translation is rarely over twice its source: a runaway answer stops early."""
-    return min(params.decode.max_new_tokens, int(1.8 * source_tokens) + 200)
-
-
-def weight(task: Task, params: Params) -> int:
-    """How many rows of `decode.batch` one row of this task counts as, by what it takes in the cache: prompt and answer, 3 bytes a token."""
-    asked = len(task.source_code) // 3
-    return max(1, -(-(asked + token_limit(asked, params)) // ROW))
-
-
 def chunked(tasks: list[Task], params: Params) -> list[list[Task]]:
     """The tasks in order, cut where a chunk's rollouts would be more than `decode.batch` rows, all padded to the longest."""
     size, chunks, heaviest = max(1, params.decode.batch // len(branches(params))), [], 0
@@ -91,51 +81,6 @@ def chunked(tasks: list[Task], params: Params) -> list[list[Task]]:
             heaviest = weight(task, params)
         chunks[-1].append(task)
     return chunks
-
-
-def longest_prompt(params: Params) -> int:
-    """Tokens a task's prompt may have: `decode.max_prompt`, or what the latents and the answer leave of the model's positions."""
-    room = _positions(params)
-    most = max(room - params.decode.max_new_tokens, int((room - 200) / 2.8))  # the answer's `token_limit` is the smaller of two
-    return max(0, min(params.decode.max_prompt, most))
-
-
-def too_long(tasks: list[Task], params: Params) -> dict[str, int]:
-    """Prompt tokens of the tasks that have more than `longest_prompt`, by task id."""
-    out, most = {}, longest_prompt(params)
-    for task in tasks:
-        if len(task.source_code.encode()) + 1000 > most:  # else no need to count: a token is a byte at least
-            tokenizer = load_tokenizer(params.translator)
-            tokens = len(prompts.prompt_tokens(tokenizer, task.source, task.target, task.source_code, None, params.translator.prompt))
-            if tokens > most:
-                out[task.id] = tokens
-    return out
-
-
-def has_room(task: Task, params: Params, past: tuple[str, str]) -> bool:
-    """Whether a repair round's prompt, which holds the failed program and its feedback (`past`), leaves positions for the answer."""
-    texts = (task.source_code, *past)
-    if sum(len(text.encode()) for text in texts) + 2000 + params.decode.max_new_tokens <= _positions(params):
-        return True  # no need to count
-    tokenizer = load_tokenizer(params.translator)
-    asked, whole = (
-        len(prompts.prompt_tokens(tokenizer, task.source, task.target, task.source_code, before, params.translator.prompt))
-        for before in (None, past)
-    )
-    return whole + token_limit(asked, params) <= _positions(params)
-
-
-def _positions(params: Params) -> int:
-    """The model's positions for a prompt and its answer, beside the latents and the answer's opening."""
-    return positions_of(params.translator) - params.latent.steps - len(prompts.OPENING)  # a token is a character at least
-
-
-def none_left(params: Params) -> str:
-    """For the user of a run all of whose prompts are too long."""
-    most, asked = longest_prompt(params), params.decode.max_prompt
-    if most == asked:
-        return f"decode.max_prompt: every prompt has more than {asked} tokens; raise it"
-    return f"decode.max_new_tokens: beside an answer the model has {most} positions for a prompt, fewer than every prompt; lower it"
 
 
 def ask(translator: Translator, tasks: list[Task]) -> list[list[int]]:
@@ -190,20 +135,19 @@ def write_answers(
         progress=decoded,
         opened=params.decode.opening == "fence",
     )
-    rows = []
     whole = [not task.asks_function for task in tasks] or [True] * len(answers)
-    for answer, plan, needs_main in zip(answers, trajectory.tokens, whole, strict=True):
-        text = opening + translator.tokenizer.decode(answer.tokens, skip_special_tokens=True)
-        rows.append(
-            {
-                "plan": " ".join(plan),
-                "code": extraction.extract(text, needs_main),
-                "tokens": len(answer.tokens),
-                "mean_logprob": answer.mean_logprob,
-                "finished": answer.finished,
-            }
-        )
-    return rows
+    texts = [opening + translator.tokenizer.decode(answer.tokens, skip_special_tokens=True) for answer in answers]
+    return [_answer(*each) for each in zip(answers, texts, trajectory.tokens, whole, strict=True)]
+
+
+def _answer(answer: decoding.Answer, text: str, plan: Sequence[str], needs_main: bool) -> dict:
+    return {
+        "plan": " ".join(plan),
+        "code": extraction.extract(text, needs_main),
+        "tokens": len(answer.tokens),
+        "mean_logprob": answer.mean_logprob,
+        "finished": answer.finished,
+    }
 
 
 @torch.inference_mode()

@@ -9,8 +9,9 @@ import argparse
 import json
 from pathlib import Path
 
-from parallax_lib.core.config import Params, load_file, load_values, resolve
+from parallax_lib.core.config import load_file, load_values, resolve
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import Params
 
 TRAIN = {  # option -> setting, type
     "kind": ("prm.kind", str), "loss": ("prm.loss", str), "epochs": ("prm.epochs", int), "lr": ("prm.lr", float),
@@ -62,8 +63,8 @@ def _rows(command: argparse.ArgumentParser, what: str) -> None:
 def _params(args, **given) -> Params:
     """Defaults, what the options say, then --set; each under its setting's name."""
     said = {setting: getattr(args, name, None) for name, (setting, _) in TRAIN.items()} | given
-    told = [f"{setting}={json.dumps(value)}" for setting, value in said.items() if value not in (None, "")]
-    return load_values({"run": "prm"}, (*told, *args.set))
+    sets = [f"{setting}={json.dumps(value)}" for setting, value in said.items() if value not in (None, "")]
+    return load_values({"run": "prm"}, (*sets, *args.set))
 
 
 def _train(args) -> None:

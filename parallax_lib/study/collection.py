@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 
 from parallax_lib.core import progress
-from parallax_lib.core.config import Params, dump
+from parallax_lib.core.config import dump
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import Params
 from parallax_lib.core.source import source_digest
 from parallax_lib.core.storage import (
     derive_seed,
@@ -29,7 +30,7 @@ from parallax_lib.core.storage import (
     write_vectors,
 )
 from parallax_lib.prm import labels as reward_labels
-from parallax_lib.search import latent_sensitivity, methods, rollouts
+from parallax_lib.search import latent_sensitivity, methods, prompt_room, rollouts
 from parallax_lib.search.rollout_files import read_rollouts, write_rollouts
 from parallax_lib.study import prm_data, remembered
 from parallax_lib.study import run as runs
@@ -43,17 +44,17 @@ from parallax_lib.verdict.assurance import oracle_audit
 def all_tasks(run: Run) -> list[Task]:
     """The suite's tasks, without those whose prompt is too long for the run.  UserError where none is left."""
     pool = runs.all_tasks(run)
-    long = rollouts.too_long(pool, run.params)
+    long = prompt_room.too_long(pool, run.params)
     if len(long) == len(pool):
-        raise UserError(rollouts.none_left(run.params))
+        raise UserError(prompt_room.none_left(run.params))
     return [t for t in pool if t.id not in long]
 
 
 def left_out(run: Run) -> str:
     """What `all_tasks` leaves out, in words; "" for nothing."""
-    long = rollouts.too_long(runs.all_tasks(run), run.params)
+    long = prompt_room.too_long(runs.all_tasks(run), run.params)
     names = ", ".join(f"{name} ({tokens:,})" for name, tokens in sorted(long.items(), key=lambda item: -item[1]))
-    most = f"{rollouts.longest_prompt(run.params):,} tokens (decode.max_prompt, or what the model's positions leave)"
+    most = f"{prompt_room.longest_prompt(run.params):,} tokens (decode.max_prompt, or what the model's positions leave)"
     return f"left out, over {most}: {names}" if long else ""
 
 
@@ -101,7 +102,7 @@ def chosen_tasks(run: Run, pool: list[Task]) -> list[Task]:
         pool = [t for t in pool if split_of(t.kernel.family, suite, generator.SEEN_FAMILIES) in c.splits]
     if not pool:
         raise UserError(f"collect.splits: the suite has no task of {', '.join(c.splits)}; change suite.kinds or the split")
-    return sorted(spread(pool, c.limit, run.params.seed, c.per_direction), key=lambda task: rollouts.weight(task, run.params))
+    return sorted(spread(pool, c.limit, run.params.seed, c.per_direction), key=lambda task: prompt_room.weight(task, run.params))
 
 
 def collect_live(run: Run, chosen: Sequence[Task], judge: bool = True, **own: methods.Given) -> tuple[pd.DataFrame, np.ndarray]:

@@ -19,8 +19,8 @@ import pandas as pd
 
 from parallax_lib.analysis.comparisons import GUIDED
 from parallax_lib.analysis.subgroups import TOGETHER
-from parallax_lib.core.config import Params, Suite
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import Params, Suite
 from parallax_lib.core.source import source_digest
 from parallax_lib.core.storage import derive_seed, digest, write_json
 from parallax_lib.prm import labels as reward_labels

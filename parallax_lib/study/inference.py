@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from parallax_lib.analysis import metrics
-from parallax_lib.core.config import Translator as TranslatorParams
 from parallax_lib.core.config import dump
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.executors import run_map
+from parallax_lib.core.settings import Translator as TranslatorParams
 from parallax_lib.core.storage import digest
 from parallax_lib.prm import model as prm_model
 from parallax_lib.prm import packed
-from parallax_lib.search import arms, guided_search, methods, placement, rollouts
+from parallax_lib.search import arms, guided_search, methods, placement, program_rows, prompt_room
 from parallax_lib.study import prm_registry
 from parallax_lib.study import run as runs
 from parallax_lib.study.collection import all_tasks
@@ -57,22 +58,22 @@ def loop_parts(run: Run, task: Task) -> tuple[Translator, list]:
     return translator, [prm_model.load(folder, translator.width, device=translator.device) for folder in folders]
 
 
-def translate_all(run: Run, chosen: Sequence[Task], prms: Sequence = (), **own: methods.Given) -> pd.DataFrame:
+def translate_all(run: Run, chosen: Sequence[Task], prms: Sequence = (), judge: bool = True, **own: methods.Given) -> pd.DataFrame:
     """Every method's programs for the chosen tasks, here or on the executor; finished groups are read from the journal.
 
     prms: PRMs or modules of one's own, whose mean score guides instead of the run's; nothing tells which families they have
-    seen.  own: `methods.using`, such as proposal=f.
+    seen.  judge: False leaves every verdict for later.  own: `methods.using`, such as proposal=f.
     """
     run = runs.using(run, **own)
-    return write_programs(run, guided_search.plan_rows(chosen, run.params), prms=prms)
+    return write_programs(run, program_rows.plan_rows(chosen, run.params), prms=prms, judge=judge)
 
 
 def write_programs(
-    run: Run, rows: Sequence[guided_search.Row], what: str = "translate", shrink: int = 1, prms: Sequence = ()
+    run: Run, rows: Sequence[program_rows.Row], what: str = "translate", shrink: int = 1, prms: Sequence = (), judge: bool = True
 ) -> pd.DataFrame:
     """One result row a program, in the order of `rows`; groups that the journal holds are not written again.
 
-    shrink: divides the batch, for rows that share no prompt.  prms: `translate_all`.
+    shrink: divides the batch, for rows that share no prompt.  prms, judge: `translate_all`.
     """
     methods.check(run.params, "proposal", "align", "policy", "arms")
     params, here = run.params, placement.executor_config(run.params).runs_here
@@ -87,7 +88,7 @@ def write_programs(
     for (sampled, read, folders), indices in teams.items():
         team = (given or _checked_prms(run, folders, {rows[i].task.kernel.family for i in indices})) if read else []
         recipe = [guided_search.recipe(params, sampled), [each["sha256"] for each in team], code]
-        for group in guided_search.grouped([rows[i] for i in indices], max(1, params.decode.batch // shrink), params):
+        for group in program_rows.grouped([rows[i] for i in indices], max(1, params.decode.batch // shrink), params):
             item = shared | placement.heard(params, run.progress) | {"prms": team, "rows": group}
             groups.append((digest([recipe, [r.identity for r in group]]), item))
         every += indices
@@ -96,16 +97,16 @@ def write_programs(
     items = [groups[i][1] for i in todo]
     left = sum(len(item["rows"]) for item in items)
     run.progress(what, len(rows) - left, len(rows), "programs")
-    with beside(run, [row.task for row in rows]) as judge:
+    with beside(run, [row.task for row in rows]) if judge else nullcontext(lambda rows: None) as written:
         for at, result in run_map(guided_search.translate_item, items, placement.executor_config(params)):
             if isinstance(result, Exception):
                 raise result
             run.journal.put("translation", keys[todo[at]], {"rows": result})
-            judge(result)
+            written(result)
             left -= len(result)
             run.progress(what, len(rows) - left, len(rows), "programs")
-    written = [row for key in keys for row in run.journal.get("translation", key)["rows"]]
-    return pd.DataFrame(written, index=every).sort_index()
+    made = [row for key in keys for row in run.journal.get("translation", key)["rows"]]
+    return pd.DataFrame(made, index=every).sort_index()
 
 
 def _checked_prms(run: Run, folders: Sequence[Path], families: set[str]) -> list[dict]:
@@ -132,10 +133,10 @@ def repair_rounds(run: Run, results: pd.DataFrame, chosen: Sequence[Task], prms:
     for number in range(1, s.repair + 1):
         failed = rounds[-1][arms.failing(rounds[-1])].sort_values(["seed", "task"], kind="stable")
         past = [(as_text(r.code), arms.feedback(r.reason, as_text(r.log))) for r in failed.itertuples()]
-        fits = [rollouts.has_room(by_id[task], run.params, turns) for task, turns in zip(failed["task"], past, strict=True)]
+        fits = [prompt_room.has_room(by_id[task], run.params, turns) for task, turns in zip(failed["task"], past, strict=True)]
         failed = failed.loc[np.array(fits, dtype=bool)]
         again = [
-            guided_search.Row(by_id[r.task], r.arm, r.sample, r.seed, number, turns)
+            program_rows.Row(by_id[r.task], r.arm, r.sample, r.seed, number, turns)
             for r, turns in zip(failed.itertuples(), itertools.compress(past, fits), strict=True)
         ]
         attempts = failed

@@ -15,8 +15,8 @@ import pandas as pd
 
 from parallax_lib.analysis import validation_logs
 from parallax_lib.core import progress
-from parallax_lib.core.config import Params
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import Params
 from parallax_lib.core.storage import Journal, write_atomic
 from parallax_lib.search.field_map import OF_PROGRAM, FieldMap
 from parallax_lib.search.published_format import read_lines
@@ -56,10 +56,10 @@ def shown(run: Run, results: pd.DataFrame) -> str:
     """For notebook 05: a run's files of programs, and what the log says of the first program that failed."""
     name = run.params.run
     files = [f"{RESULT}{name}.jsonl", f"{OUTPUT}{name}.jsonl", f"validators_results_{name}.txt"]
-    there = [str(run.folder / file) for file in files if not run.shipped and (run.folder / file).exists()]
+    existing = [str(run.folder / file) for file in files if not run.shipped and (run.folder / file).exists()]
     failed = results[results["level"] < 5]
     block = validation_logs.block(1, failed.iloc[0].to_dict()) if len(failed) else "no program failed"
-    return "\n".join([*(there or [f"files of a run: {', '.join(files)}"]), "", block])
+    return "\n".join([*(existing or [f"files of a run: {', '.join(files)}"]), "", block])
 
 
 def write_lines(path: Path, rows: pd.DataFrame) -> Path:

@@ -12,11 +12,12 @@ from typing import Any
 import pandas as pd
 import torch
 
-from parallax_lib.core.config import Params, resolve
-from parallax_lib.core.config import Translator as TranslatorParams
+from parallax_lib.core.config import resolve
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import Params
+from parallax_lib.core.settings import Translator as TranslatorParams
 from parallax_lib.prm import model as prm_model
-from parallax_lib.search import guided_search, placement, rollouts
+from parallax_lib.search import placement, program_rows, prompt_room, rollouts
 from parallax_lib.study.training import prm_shape
 from parallax_lib.tasks import suites
 from parallax_lib.tasks.task import Task, tasks
@@ -91,15 +92,15 @@ def dearest(lm: LM, params: Params) -> tuple[int, int, int]:
     sizes = prompt_sizes(lm, pool, params)
     pool = [t for t in pool if t.id in sizes]
     if not pool:
-        raise UserError(rollouts.none_left(params))
+        raise UserError(prompt_room.none_left(params))
     one = params.model_copy(update={"search": params.search.model_copy(update={"seeds": (0,)})})
     together = max(
-        len(rollouts.branches(params)), guided_search.thinking_rows(guided_search.plan_rows(pool[:1], one), one)
+        len(rollouts.branches(params)), program_rows.thinking_rows(program_rows.plan_rows(pool[:1], one), one)
     )  # of one task, never cut
     batches = []
     for task in pool:
-        rows = max(together, params.decode.batch // rollouts.weight(task, params))
-        batches.append((rows, sizes[task.id], rollouts.token_limit(sizes[task.id], params)))
+        rows = max(together, params.decode.batch // prompt_room.weight(task, params))
+        batches.append((rows, sizes[task.id], prompt_room.token_limit(sizes[task.id], params)))
     return max(batches, key=lambda b: b[0] * (b[1] + b[2]))
 
 
@@ -108,7 +109,7 @@ def prompt_sizes(lm: LM, pool: list[Task], params: Params) -> dict[str, int]:
     if lm.tokenizer is None:
         sizes = {task.id: ASKED + len(task.source_code.encode()) // 3 for task in pool}
         return {name: size for name, size in sizes.items() if size <= params.decode.max_prompt}
-    long = rollouts.too_long(pool, params)
+    long = prompt_room.too_long(pool, params)
     kept = [task for task in pool if task.id not in long]
     return {task.id: len(ids) for task, ids in zip(kept, rollouts.ask(lm, kept), strict=True)}
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from parallax_lib.core.config import Params, Suite
 from parallax_lib.core.cpp_text import without_comments
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import Params, Suite
 from parallax_lib.core.storage import write_atomic
 from parallax_lib.study.rejudge import read_rows
 from parallax_lib.tasks import clusters, split_file
@@ -125,10 +125,10 @@ def _pair(task: Task, code: str) -> dict:
 def _distinct(rows: pd.DataFrame, by_id: dict[str, Task], most: int) -> Iterator[dict]:
     for name, group in rows.groupby("task", sort=True):
         task = by_id[name]
-        seen = {_words(task.kernel.sources.get(task.target, ""))}
+        texts = {_words(task.kernel.sources.get(task.target, ""))}
         for code in group["code"]:
-            if _words(code) not in seen and len(seen) <= most:
-                seen.add(_words(code))
+            if _words(code) not in texts and len(texts) <= most:
+                texts.add(_words(code))
                 yield _pair(task, code)
 
 

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from parallax_lib.core import fingerprint, progress
-from parallax_lib.core.config import ROOT, SECTIONS, Params, dump
+from parallax_lib.core.config import ROOT, dump
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import SECTIONS, Params
 from parallax_lib.core.storage import digest, held, run_folder, whole, write_json
 from parallax_lib.study import remembered
 
@@ -200,10 +201,10 @@ def _made_its_own(notebook: Path, run: str) -> None:
     import nbformat
 
     executed, up = nbformat.read(notebook, 4), Path(os.path.relpath(ROOT, notebook.parent)).as_posix()
-    told = f"{MEANING}\n*This text was written about the study that ships; the outputs above are of run `{run}`.*\n"
+    notice = f"{MEANING}\n*This text was written about the study that ships; the outputs above are of run `{run}`.*\n"
     for cell in executed.cells:
         if cell.cell_type == "markdown":
-            cell.source = cell.source.replace("](../", f"]({up}/").replace(MEANING, told)
+            cell.source = cell.source.replace("](../", f"]({up}/").replace(MEANING, notice)
     nbformat.write(executed, notebook)
 
 

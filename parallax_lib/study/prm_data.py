@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from parallax_lib.core.config import Params, resolve
+from parallax_lib.core.config import resolve
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import Params
 from parallax_lib.prm import labels
 from parallax_lib.prm import model as prm_model
 from parallax_lib.search.field_map import read_map
@@ -122,8 +123,8 @@ def rewards_of(rows: pd.DataFrame, spec: str) -> pd.Series:
         return labels.rewards(rows, spec)
     if "reward" in rows:
         reward = pd.to_numeric(rows["reward"], errors="coerce")
-    elif told := [name for name, _ in LEVELS if name in rows]:
-        level = pd.concat([rows[name].fillna(False).astype(bool) * dict(LEVELS)[name] for name in told], axis=1).max(axis=1)
+    elif levels := [name for name, _ in LEVELS if name in rows]:
+        level = pd.concat([rows[name].fillna(False).astype(bool) * dict(LEVELS)[name] for name in levels], axis=1).max(axis=1)
         reward = labels.rewards(pd.DataFrame({"level": level, "reason": ""}), spec)
     else:
         raise UserError(f"rows tell no reward and no verdict (their fields: {', '.join(rows)}); say which field it is: prm.fields")

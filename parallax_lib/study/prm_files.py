@@ -15,8 +15,9 @@ import pandas as pd
 from parallax_lib.analysis import branch_selection, metrics
 from parallax_lib.analysis.figures import theme
 from parallax_lib.analysis.figures import training as figures
-from parallax_lib.core.config import Params, resolve
+from parallax_lib.core.config import resolve
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import Params
 from parallax_lib.core.storage import write_json
 from parallax_lib.prm import labels
 from parallax_lib.prm import model as prm_model
@@ -67,12 +68,12 @@ def train(params: Params, out: Path, say: Say) -> Path:
 
 def _steps(say: Say) -> Callable[[dict], None]:
     """Progress of a training: one line every ten seconds, and at the end of an epoch that was evaluated."""
-    told = [0.0]
+    last = [0.0]
 
     def progress(row: dict) -> None:
         evaluated = row["valid_loss"] == row["valid_loss"]
-        if time.monotonic() - told[0] >= 10 or evaluated:
-            told[0] = time.monotonic()
+        if time.monotonic() - last[0] >= 10 or evaluated:
+            last[0] = time.monotonic()
             valid = f", valid loss {row['valid_loss']:.4f}" if evaluated else ""
             say(f"update {row['step']}, epoch {row['epoch'] + 1}: train loss {row['train_loss']:.4f}{valid}")
 

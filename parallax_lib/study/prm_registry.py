@@ -11,8 +11,9 @@ from pathlib import Path
 
 import torch
 
-from parallax_lib.core.config import SMALL_PRMS, Params, resolve
+from parallax_lib.core.config import resolve
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import SMALL_PRMS, Params
 from parallax_lib.core.storage import slug, write_json
 from parallax_lib.prm import model as prm_model
 from parallax_lib.prm.shape import match_width

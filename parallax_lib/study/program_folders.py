@@ -46,18 +46,18 @@ class Ran(NamedTuple):
 
 def write_all(rows: pd.DataFrame, of: Sequence[Task | None], out: Path) -> list[Path]:
     """A folder for every judged program with a task and a text, and `list.csv`, in which decisions may be written."""
-    made, listed = [], []
+    folders, listed = [], []
     for row, task in zip(rows.to_dict("records"), of, strict=True):
         if task is None or not isinstance(row.get("code"), str):
             continue
         name = slug(task.id, [decisions.program_key(row), str(row.get("arm"))])
-        told = {key: row.get(key) for key in ("level", "reason", "validated", "arm", "seed")}
-        made.append(run_folder.write(out / name, row["code"], task, told | {"row_task": row["task"]}))
+        verdict = {key: row.get(key) for key in ("level", "reason", "validated", "arm", "seed")}
+        folders.append(run_folder.write(out / name, row["code"], task, verdict | {"row_task": row["task"]}))
         listed.append({"folder": name, "choice": "", "note": ""} | {key: row[key] for key in ("task", "validated", "reason")})
     frame = pd.DataFrame(listed, columns=list(LIST)).drop_duplicates("folder")
     if not (out / "list.csv").exists():  # it may hold decisions by now
         write_atomic(out / "list.csv", frame.to_csv(index=False).encode())
-    return list(dict.fromkeys(made))
+    return list(dict.fromkeys(folders))
 
 
 def of_run(run: Run, queue: pd.DataFrame) -> str:
@@ -68,13 +68,13 @@ def of_run(run: Run, queue: pd.DataFrame) -> str:
     if run.shipped:
         return "of a run: every program here as a folder that `make clean run` builds, and decisions from its list.csv or a decisions.yaml"
     out, by_id = run.folder / "programs", {task.id: task for task in all_tasks(run)}
-    made = write_all(queue, [by_id.get(task) for task in queue["task"]], out)
+    folders = write_all(queue, [by_id.get(task) for task in queue["task"]], out)
     kept = 0
     for name in ("list.csv", "decisions.yaml", "decisions.csv"):
-        if made and (out / name).exists():
+        if folders and (out / name).exists():
             kept += keep_decisions([entry for entry in read_list(out / name) if entry.choice], run.folder / "decisions.json")
     run_them = f"python -m parallax_lib recheck {out / 'list.csv'} --decisions {run.folder / 'decisions.json'}"
-    return f"{len(made)} run folders in {out}, {kept} choices taken from their lists; run them: {run_them}"
+    return f"{len(folders)} run folders in {out}, {kept} choices taken from their lists; run them: {run_them}"
 
 
 def read_list(path: Path) -> list[Entry]:
@@ -99,7 +99,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
         return list(csv.DictReader(text.splitlines()))
     if path.suffix in (".yaml", ".yml"):
         listed = parse(text, path.name)
-        listed = [{"folder": name} | (told if isinstance(told, dict) else {"choice": told}) for name, told in listed.items()] \
+        listed = [{"folder": name} | (fields if isinstance(fields, dict) else {"choice": fields}) for name, fields in listed.items()] \
             if isinstance(listed, dict) else listed  # fmt: skip
         return [row if isinstance(row, dict) else {"folder": row} for row in listed or []]
     lines = (line.partition("#")[0].strip() for line in text.splitlines())
@@ -129,26 +129,26 @@ def run_again(folder: Path, level: Level, journal: Journal | None = None) -> Ran
         theirs = run_folder.make_run(files, level, "reference")
         ended = theirs.status == "ok"
         against = run_folder.difference(ours.stdout, theirs.stdout) if ended else f"the reference ended with {theirs.status}"
-    made = Ran(ours.status, visible(ours.stdout + ours.stderr), against if ours.status == "ok" else "")
+    ran = Ran(ours.status, visible(ours.stdout + ours.stderr), against if ours.status == "ok" else "")
     if journal and ours.status != "infra_error":
-        journal.put("make", key, made._asdict())
-    return made
+        journal.put("make", key, ran._asdict())
+    return ran
 
 
 def recheck_list(entries: Sequence[Entry], level: Level, log: Path, say: Say) -> list[Ran]:
     """`make clean run` for every folder, one after another; one combined log.  A stopped command goes on where it was."""
-    journal, blocks, made = Journal(log.with_suffix(".sqlite")), [], []
+    journal, blocks, runs = Journal(log.with_suffix(".sqlite")), [], []
     for number, entry in enumerate(entries, 1):
         ran = run_again(entry.folder, level, journal)
-        line = f"{entry.folder.name}: {told(ran)}"
+        line = f"{entry.folder.name}: {in_words(ran)}"
         say(f"[{number}/{len(entries)}] {line}")
         blocks.append(f"=== {number} {line}\n" + (f"decided: {entry.choice} {entry.note}\n" if entry.choice else "") + ran.text)
-        made.append(ran)
+        runs.append(ran)
         write_atomic(log, "\n".join(blocks).encode("utf-8", errors="replace"))
-    return made
+    return runs
 
 
-def told(ran: Ran) -> str:
+def in_words(ran: Ran) -> str:
     """One line on a run."""
     if ran.status != "ok":
         return f"ended with {ran.status}"

@@ -131,16 +131,21 @@ def table_or_none(folder: Path, name: str) -> pd.DataFrame:
     return read_table(folder, name) if (folder / f"{name}.parquet").exists() else pd.DataFrame()
 
 
+def arm_text(folder: Path) -> str:
+    """The run's table of methods: validated share with its interval, cost."""
+    arms = read_table(folder, "arms")
+    return as_text(arms[[name for name in SUMMARY if name in arms and (name != "repair" or arms[name].any())]])
+
+
 def summary(folder: Path) -> str:
     """What was found, a sentence each, and where to look next: what `run` prints last."""
     said = found(folder)
     lines = []
     if (folder / "arms.parquet").exists() and not any(each.label == "Illustration" for each in said):
-        arms = read_table(folder, "arms")
-        shown = [name for name in SUMMARY if name in arms and (name != "repair" or arms[name].any())]
-        lines += ["", as_text(arms[shown])]
-    written = f"{folder / 'report' / 'index.html'} (report), {folder / 'notebooks'} (executed notebooks)"
-    where = f"{written}, docs/RESULTS.md (the study's results and limits)."
+        lines += ["", arm_text(folder)]
+    places = {folder / "report" / "index.html": "report", folder / "notebooks": "executed notebooks"}
+    written = "".join(f"{path} ({what}), " for path, what in places.items() if path.exists())
+    where = f"{written}docs/RESULTS.md (the study's results and limits)."
     whole = {"subsequent_indent": " " * 14, "break_long_words": False, "break_on_hyphens": False}
     for label, text in [*said, ("Look next", where)]:
         lines += ["", *textwrap.wrap(f"{label:13} {text}", WIDTH, **whole)]

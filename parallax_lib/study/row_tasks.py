@@ -45,7 +45,7 @@ def find_tasks(rows: pd.DataFrame, pool: Sequence[Task], scratch: Path) -> Found
     the file of those tasks.
     """
     known = {task.id: task for task in pool}
-    made: list[Task | None] = []
+    tasks: list[Task | None] = []
     own: dict[int, dict[str, Any]] = {}
     older = 0
     for i, row in enumerate(rows.to_dict("records")):
@@ -55,11 +55,11 @@ def find_tasks(rows: pd.DataFrame, pool: Sequence[Task], scratch: Path) -> Found
             task, older = _older(task, source), older + 1
         elif task is None and source is not None and set(row["direction"].split("-")) <= {*APIS}:
             own[i] = _task_row(row, source)
-        made.append(task)
-    told = _own_tasks(list(own.values()), scratch)
+        tasks.append(task)
+    own_tasks = _own_tasks(list(own.values()), scratch)
     for i, task_row in own.items():
-        made[i] = told.get(f"{task_row['kernel']}.{task_row['source_api']}-{task_row['target_api']}")
-    return Found(made, older, sum(made[i] is not None for i in own))
+        tasks[i] = own_tasks.get(f"{task_row['kernel']}.{task_row['source_api']}-{task_row['target_api']}")
+    return Found(tasks, older, sum(tasks[i] is not None for i in own))
 
 
 def _older(task: Task, source: str) -> Task:
@@ -72,9 +72,9 @@ def _older(task: Task, source: str) -> Task:
 def _task_row(row: dict[str, Any], source: str) -> dict[str, Any]:
     """A row of a task file; kernels of one name with several sources are told apart."""
     first, second = row["direction"].split("-")
-    told = {theirs: row[ours] for ours, theirs in TOLD.items() if not _absent(row.get(ours))}
-    name = f"{row['kernel']}~{digest([source, told.get('target'), first])[:8]}"
-    return {"kernel": name, "source_api": first, "target_api": second, "source": source, "suite": "rows"} | told
+    fields = {theirs: row[ours] for ours, theirs in TOLD.items() if not _absent(row.get(ours))}
+    name = f"{row['kernel']}~{digest([source, fields.get('target'), first])[:8]}"
+    return {"kernel": name, "source_api": first, "target_api": second, "source": source, "suite": "rows"} | fields
 
 
 def _absent(value: Any) -> bool:

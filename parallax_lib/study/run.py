@@ -15,8 +15,9 @@ from pathlib import Path
 import pandas as pd
 
 from parallax_lib.core import progress
-from parallax_lib.core.config import ROOT, Params, load
+from parallax_lib.core.config import ROOT, load
 from parallax_lib.core.errors import UserError, one_line_in_cells
+from parallax_lib.core.settings import Params
 from parallax_lib.core.storage import Journal, read_table, run_folder, write_table
 from parallax_lib.prm import labels as reward_labels
 from parallax_lib.sandbox import sandbox

@@ -8,12 +8,17 @@ n rollouts, K latent steps, D translator width.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from parallax_lib.analysis import branch_selection, comparisons, metrics
 from parallax_lib.analysis import frontier as frontiers
+from parallax_lib.core import progress
+from parallax_lib.core.settings import Params
+from parallax_lib.core.storage import held, run_folder, write_json
 from parallax_lib.prm import labels
 from parallax_lib.search import arms, choosers, plan_prior, rollouts
 from parallax_lib.study import (
@@ -28,7 +33,8 @@ from parallax_lib.study import (
     training,
     training_ablations,
 )
-from parallax_lib.study.run import Run, judge_frame
+from parallax_lib.study.pipeline import MANIFEST
+from parallax_lib.study.run import Run, judge_frame, open_params
 from parallax_lib.tasks.task import Task
 from parallax_lib.translator.models import loaded_translator
 
@@ -122,18 +128,34 @@ def judge_again(run: Run) -> pd.DataFrame:
     return run.keep("judged_again", agreement.judged_again(run, run.table("cross_validation"), run.table("rollouts")))
 
 
-def translate(run: Run) -> pd.DataFrame:
+def translate(run: Run, judge: bool = True) -> pd.DataFrame:
     """Stage 04: every method's programs for held-out tasks, a row each, and the pool that best-of-N chooses from; written as
     `inference_result_<run>.jsonl` too.
 
-    Of the study that ships: the programs that the methods took.
+    judge: False compiles and runs nothing beside the writing.  Of the study that ships: the programs that the methods took.
     """
     if run.shipped:
         return run.table("results")
     chosen = inference.held_out_tasks(run)
-    translations = run.keep("translations", inference.translate_all(run, chosen))
+    translations = run.keep("translations", inference.translate_all(run, chosen, judge=judge))
     inference_files.write_results(run, translations, chosen)
     return translations
+
+
+def translate_to(params: Params, metadata: dict, judge_them: bool = True) -> Path:
+    """Stages 04 and 05 without notebooks, into the run's folder, which is returned; written programs are not written again.
+
+    metadata: the folder's manifest.  judge_them: False writes programs alone; the same call with True judges them.
+    """
+    folder = run_folder(params.run)
+    with held(folder), progress.watched(folder / progress.FILE, "", partial(print, flush=True)):
+        write_json(folder / MANIFEST, metadata)
+        run = open_params(params)
+        translations = translate(run, judge_them)
+        if judge_them:
+            judge(run)
+    print(f"{len(translations)} programs of {translations['task'].nunique()} tasks: {folder}")
+    return folder
 
 
 def judge(run: Run) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:

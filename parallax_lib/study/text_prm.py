@@ -17,8 +17,9 @@ import pandas as pd
 
 from parallax_lib.analysis import metrics
 from parallax_lib.analysis.branch_selection import ordered_pairs
-from parallax_lib.core.config import Suite, resolve
+from parallax_lib.core.config import resolve
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import Suite
 from parallax_lib.core.storage import derive_seed, read_table
 from parallax_lib.prm import labels, text_reward, text_rows
 from parallax_lib.prm.text_reward import TextConfig, TextPRM
@@ -186,18 +187,19 @@ def _counted(rows: pd.DataFrame, texts: Texts, data) -> str:
     counts = judged.groupby("split").agg(**shown)
     distinct = pd.Series(data.split).value_counts().rename("distinct_texts")
     tokens = pd.Series([len(ids) for ids in data.ids]).groupby(data.split).sum().rename("tokens")
-    lines = [counts.join(distinct).join(tokens).round(3).to_string(), texts.told(), f"{int(rows['reward'].isna().sum())} rows not judged"]
+    unjudged = f"{int(rows['reward'].isna().sum())} rows not judged"
+    lines = [counts.join(distinct).join(tokens).round(3).to_string(), texts.refusals(), unjudged]
     return "\n".join(filter(None, lines))
 
 
 def _progress(say: Say, every_s: float = 10.0) -> Callable[[dict], None]:
     """A line every ten seconds, and at every evaluation."""
-    told = [0.0]
+    last = [0.0]
 
     def progress(row: dict) -> None:
         evaluated = row["valid_loss"] == row["valid_loss"]
-        if evaluated or time.monotonic() - told[0] >= every_s:
-            told[0] = time.monotonic()
+        if evaluated or time.monotonic() - last[0] >= every_s:
+            last[0] = time.monotonic()
             valid = f", valid loss {row['valid_loss']:.4f}" if evaluated else ""
             say(f"update {row['step']}, {row['done']:.0%}, {row['tokens_per_s']:,.0f} tokens/s: loss {row['train_loss']:.4f}{valid}")
 

@@ -63,7 +63,7 @@ def score_rows(
         raise UserError("--checkpoint: the PRMs read different things, or by different backbones; score with each kind alone")
     reads = configs[0].reads
     texts = text_rows.encode(text_reward.tokenizer_of(configs[0]), rows, reads, configs[0].max_tokens)
-    say("; ".join(filter(None, [f"{len(rows)} rows, {int(texts.tokens.sum()):,} tokens to read", texts.told()])))
+    say("; ".join(filter(None, [f"{len(rows)} rows, {int(texts.tokens.sum()):,} tokens to read", texts.refusals()])))
     total, count, weight = np.zeros(texts.ends.shape), np.zeros(len(rows), int), 0
     for folder in folders:
         free = _unseen(rows, folder, seen)
@@ -114,13 +114,13 @@ def translator_size(name: str) -> int:
 
 def counted(say: Say, every_s: float = 5.0) -> Inside:
     """What has been read so far, a line every few seconds."""
-    began = told = time.monotonic()
+    began = last = time.monotonic()
 
     def inside(what: str, done: int, total: int = 0, unit: str = "", *_) -> None:
-        nonlocal told
+        nonlocal last
         now = time.monotonic()
-        if now - told >= every_s or done == total:
-            told = now
+        if now - last >= every_s or done == total:
+            last = now
             say(f"{what}: {done:,}/{total:,} {unit}, {done / max(now - began, 1e-9):,.0f}/s")
 
     return inside

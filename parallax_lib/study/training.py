@@ -17,8 +17,9 @@ import pandas as pd
 import torch
 
 from parallax_lib.core import fingerprint
-from parallax_lib.core.config import SMALL_PRMS, Params, dump, resolve
+from parallax_lib.core.config import dump, resolve
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import SMALL_PRMS, Params
 from parallax_lib.core.source import source_digest
 from parallax_lib.core.storage import digest, read_vectors, whole, write_vectors
 from parallax_lib.core.vector_format import narrow
@@ -100,9 +101,9 @@ def readings(run: Run, vectors: np.ndarray) -> np.ndarray:
     p = run.params
     if p.prm.reads == "states":
         return vectors
-    told = {name: dump(p)["latent"][name] for name in ("align", "tau", "ridge")} | {"reads": p.prm.reads}
+    settings = {name: dump(p)["latent"][name] for name in ("align", "tau", "ridge")} | {"reads": p.prm.reads}
     code = source_digest(read_states, *methods.members(p, "align"))
-    made_of = [hashlib.sha256(np.ascontiguousarray(vectors)).hexdigest(), dump(p)["translator"], fingerprint.weights(p), told, code]
+    made_of = [hashlib.sha256(np.ascontiguousarray(vectors)).hexdigest(), dump(p)["translator"], fingerprint.weights(p), settings, code]
     kept = run.folder / READINGS / f"{digest(made_of)[:16]}.safetensors"
     if not whole(kept):
         shutil.rmtree(kept.parent, ignore_errors=True)  # those of other latents

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from parallax_lib.analysis import branch_selection, metrics
-from parallax_lib.core.config import Params, dump
+from parallax_lib.core.config import dump
+from parallax_lib.core.settings import Params
 from parallax_lib.core.source import source_digest
 from parallax_lib.core.storage import derive_seed, digest
 from parallax_lib.prm import labels as reward_labels

@@ -24,6 +24,9 @@ KEPT = ("suite", "validation", "reward")  # sections that say what a task is and
 def workshop(params: Mapping[str, dict]) -> Workshop:
     """Tasks and tools of a run with these parameter sections; of the study where there are none."""
     sections = {name: params[name] for name in KEPT if name in params}
+    if "suite" in sections and not sections["suite"].get("root"):  # without a checkout: what the other suites hold
+        kinds = [kind for kind in sections["suite"].get("kinds", ()) if kind != "hecbench"]
+        sections["suite"] = sections["suite"] | ({"kinds": kinds} if kinds else {})
     settings = check(sections, {}, Path("manifest.json")) if sections else load_file(resolve("params/study.yaml"))
     return of_run(runs.open_params(settings.model_copy(update={"run": "view"})))
 

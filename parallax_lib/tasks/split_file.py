@@ -11,8 +11,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from parallax_lib.core.config import DIRECTIONS, resolve
+from parallax_lib.core.config import resolve
 from parallax_lib.core.errors import UserError, short
+from parallax_lib.core.settings import DIRECTIONS
 from parallax_lib.core.yaml_files import read_yaml
 
 SIDES = ("train", "test")

@@ -12,8 +12,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from parallax_lib.core.config import ROOT, Suite, resolve
+from parallax_lib.core.config import ROOT, resolve
 from parallax_lib.core.errors import UserError, short
+from parallax_lib.core.settings import Suite
 from parallax_lib.core.tables import find
 from parallax_lib.core.yaml_files import read_yaml
 from parallax_lib.tasks import split_file, task_file

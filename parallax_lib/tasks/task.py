@@ -10,8 +10,8 @@ import random
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
-from parallax_lib.core.config import Suite
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import Suite
 from parallax_lib.tasks import given, split_file
 from parallax_lib.tasks.given import NOTHING, Given
 from parallax_lib.tasks.main_function import has_main

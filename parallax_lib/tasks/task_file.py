@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from parallax_lib.core.errors import UserError, nearest, short
+from parallax_lib.core.json_lines import read_objects
 from parallax_lib.tasks import given
 from parallax_lib.tasks.given import Given
 from parallax_lib.tasks.hecbench import checkout, companions
@@ -56,16 +57,16 @@ def read(files: Sequence[Path], root: Path | None = None) -> Suite:
     found = {name: rows for name, rows in _joined(files).items() if rows.texts}
     names = tuple(name for name, rows in found.items() if "args" not in rows.row or companions.lacks(rows.texts, rows.row))
     known = companions.entries(root, names) if root else {}
-    made, left_out = [], {}
+    kernels, left_out = [], {}
     for name, rows in found.items():
         try:
-            made.append(_kernel(name, rows, known.get(name), root))
+            kernels.append(_kernel(name, rows, known.get(name), root))
         except companions.Missing as e:
             left_out[name] = str(e)
-    if not made:
+    if not kernels:
         first = next(iter(left_out.items()), ("no row", "the file holds no program in serial, omp or cuda"))
         raise UserError(f"{files[0]}: no kernel can be used; {first[0]}: {first[1]}")
-    return Suite(made, left_out)
+    return Suite(kernels, left_out)
 
 
 def _joined(files: Sequence[Path]) -> dict[str, _Rows]:
@@ -169,15 +170,15 @@ def _driven(rows: _Rows) -> dict[str, tuple[str, Given]]:
     driver, function = rows.row["driver"], str(rows.row.get("function", ""))
     parts = driver if isinstance(driver, Mapping) else dict.fromkeys(APIS, driver)
     headers = _mapping(rows.where, rows.row, "headers")
-    made = {}
+    programs = {}
     for api in {*rows.texts, *(direction.split("-")[1] for direction in rows.asked)}:
         if not isinstance(parts.get(api), str):
             raise UserError(f"{rows.where}: driver: a text, or one for each API ({api} is missing)")
         before, found, after = parts[api].partition(PLACE)
         before, after = (before, after.partition("\n")[2]) if found else ("", parts[api])
         context = str(rows.row.get("context", ""))
-        made[api] = (given.one_text(rows.texts.get(api, {})), Given(before, after, function, context, headers))
-    return made
+        programs[api] = (given.one_text(rows.texts.get(api, {})), Given(before, after, function, context, headers))
+    return programs
 
 
 def _runs(where: str, row: dict, entry: checkout.Entry | None) -> tuple[tuple[tuple[str, ...], ...], dict[str, bytes]]:
@@ -235,16 +236,8 @@ def _rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _json_lines(file: Path) -> Iterator[dict]:
-    for number, line in enumerate(file.read_text(encoding="utf-8-sig").split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as e:
-            raise UserError(f"{file}: line {number}: no JSON ({e})") from None
-        if not isinstance(row, dict):
-            raise UserError(f"{file}: line {number}: expected an object with the fields {', '.join(FIELDS)}, got {short(row)}")
-        yield row
+    expected = f"expected a JSON object with the fields {', '.join(FIELDS)}"
+    return (row for _, row in read_objects(file.read_bytes(), file, expected, blank=True))
 
 
 def _parquet(file: Path) -> Iterator[dict]:
@@ -266,14 +259,14 @@ def _csv(file: Path) -> Iterator[dict]:
 
 def _plain(row: dict) -> dict:
     """The row with JSON in place of texts that hold it; programs stay texts unless they are mappings."""
-    made = {}
+    values = {}
     for name, value in row.items():
         if isinstance(value, list) and value and all(isinstance(item, tuple) and len(item) == 2 for item in value):
             value = dict(value)  # Parquet's maps
         if isinstance(value, dict):
             value = {key: part for key, part in value.items() if part is not None}
-        made[name] = _from_json(value) if isinstance(value, str) and value[:1] in "{[" else value
-    return made
+        values[name] = _from_json(value) if isinstance(value, str) and value[:1] in "{[" else value
+    return values
 
 
 def _from_json(text: str) -> Any:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import torch
 
-from parallax_lib.core.config import Latent
+from parallax_lib.core.settings import Latent
 from parallax_lib.core.tables import find
 from parallax_lib.tasks import plans, prompts
 from parallax_lib.translator.language_model import Translator

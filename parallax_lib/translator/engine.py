@@ -11,12 +11,11 @@ B rows, Q new columns, L cached columns, P prompt tokens, T decoded tokens, D wi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 import torch
 import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from transformers import AttentionInterface
 
 from parallax_lib.translator.captured import COLUMNS, Captured
 from parallax_lib.translator.language_model import Translator
@@ -89,7 +88,13 @@ def aligned(columns: int) -> int:
     return -(-columns // 8) * 8
 
 
-AttentionInterface.register("parallax_grouped", grouped_attention)
+@cache
+def attention_name() -> str:
+    """The name by which a model's layers find `grouped_attention`.  transformers' models take seconds to import: not before a forward."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register("parallax_grouped", grouped_attention)
+    return "parallax_grouped"
 
 
 @dataclass
@@ -132,7 +137,7 @@ def run_body(body, slab: Slab, embeds: torch.Tensor, mask: torch.Tensor, positio
     """Hidden states (B, Q, D) of the decoder; the slab's layers take the new columns."""
     mask.positions = positions, places
     was = body.config._attn_implementation
-    body.config._attn_implementation = "parallax_grouped"
+    body.config._attn_implementation = attention_name()
     try:
         with sdpa_kernel(BACKENDS):
             out = body(inputs_embeds=embeds, attention_mask=mask, position_ids=positions, past_key_values=slab, use_cache=True)

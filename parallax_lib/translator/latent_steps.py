@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-from parallax_lib.core.config import Latent
+from parallax_lib.core.settings import Latent
 from parallax_lib.core.storage import derive_seed
 from parallax_lib.core.tables import name_of
 from parallax_lib.translator import engine

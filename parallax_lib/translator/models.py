@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 
 from parallax_lib.core import hardware
-from parallax_lib.core.config import Translator as TranslatorParams
 from parallax_lib.core.config import id_or_folder, resolve
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import Translator as TranslatorParams
 from parallax_lib.translator import conformance, packaged_models, weights
 from parallax_lib.translator.language_model import Translator as Translator
 from parallax_lib.translator.weights import one_line as one_line

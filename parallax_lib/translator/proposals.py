@@ -12,8 +12,9 @@ from pathlib import Path
 
 import torch
 
-from parallax_lib.core.config import Latent, resolve
+from parallax_lib.core.config import resolve
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import Latent
 from parallax_lib.core.storage import read_vectors
 from parallax_lib.core.tables import find
 from parallax_lib.translator.language_model import Translator

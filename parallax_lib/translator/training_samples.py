@@ -22,8 +22,9 @@ from typing import Any
 
 import torch
 
-from parallax_lib.core.config import DIRECTIONS
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.json_lines import read_objects
+from parallax_lib.core.settings import DIRECTIONS
 from parallax_lib.core.source import source_digest
 from parallax_lib.core.storage import derive_seed, digest
 from parallax_lib.tasks import plans, prompts
@@ -64,21 +65,20 @@ def _share(name: str, share: float) -> bool:
 def file_pairs(paths: Sequence[str | Path]) -> list[tuple[str, str, str, str]]:
     """(source API, target API, source, target) of every line of JSON Lines files with direction, source_code and target_code."""
     found = []
+    expected = "expected a JSON object with direction, source_code and target_code"
     for path in paths:
-        for number, line in enumerate(_lines(Path(path)), 1):
+        for where, row in read_objects(_bytes(Path(path)), f"adapt: --pairs: {path}", expected):
             try:
-                row = json.loads(line)
                 source, target = row["direction"].split("-")
                 found.append((source, target, row["source_code"], row["target_code"]))
-            except (ValueError, KeyError, TypeError, AttributeError):
-                asked = "expected a JSON object with direction, source_code and target_code"
-                raise UserError(f"adapt: --pairs: {path}: line {number}: {asked}") from None
+            except (ValueError, KeyError, AttributeError):
+                raise UserError(f"{where}: {expected}") from None
     return found
 
 
-def _lines(path: Path) -> list[str]:
+def _bytes(path: Path) -> bytes:
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        return path.read_bytes()
     except OSError as e:
         raise UserError(f"adapt: --pairs: {path} cannot be read ({e.strerror})") from None
 

@@ -100,8 +100,8 @@ def agree_many(
     pool, total = _pool(min(workers, len(distinct))), len(needed) + len(distinct)
     try:
         sources = {name: pool.submit(source_output.settled, task, bench) for name, task in needed.items()}
-        made = _fallen(sources, lambda done: progress(done, total))
-        futures = {(code, name): pool.submit(source_output.agreement, code, made[name], bench) for code, name in distinct}
+        settled = _fallen(sources, lambda done: progress(done, total))
+        futures = {(code, name): pool.submit(source_output.agreement, code, settled[name], bench) for code, name in distinct}
         found = _fallen(futures, lambda done: progress(len(needed) + done, total))
     except BrokenProcessPool:
         raise UserError("validation.workers: a judging process was killed (memory?); run again with fewer, results are kept") from None

@@ -186,10 +186,10 @@ def with_labels(case: Expected, other: Expected) -> Expected:
 
 def _same_values(case: Expected, other: Expected) -> bool:
     """Whether two programs print the same numbers and words of outcomes; what moves in either is passed over."""
-    mine, theirs = _values(case), _values(other)
-    return len(mine) == len(theirs) and any(mine) and all(
+    ours, theirs = _values(case), _values(other)
+    return len(ours) == len(theirs) and any(ours) and all(
         a == b or (not isinstance(a, str) and not isinstance(b, str) and (_within(b, a, tolerance) or _rounded_alike(a, b)))
-        for (a, tolerance), (b, _) in zip(mine, theirs, strict=True)
+        for (a, tolerance), (b, _) in zip(ours, theirs, strict=True)
     )
 
 

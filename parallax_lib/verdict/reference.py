@@ -275,7 +275,7 @@ def _runs_of(kernel: Kernel, api: str, bench: Bench) -> _Own | Reference:
 def _learned(kernel: Kernel, own: _Own, other: _Own | None, relative: float) -> list[output_comparison.Expected] | Reference:
     """What is expected on each input, or why nothing can be."""
     pairs = zip(own.lines, other.lines if other else [()] * len(own.lines), strict=True)
-    learned = [output_comparison.learn(mine, others, relative) for mine, others in pairs]
+    learned = [output_comparison.learn(lines, others, relative) for lines, others in pairs]
     unable = next((case for case in learned if isinstance(case, str)), "")
     if output_comparison.TOO_SLOW in unable:
         return Reference(failure=f"infra_error: {kernel.name}: {unable}")

@@ -52,14 +52,14 @@ endif
 """
 
 
-def write(folder: Path, code: str, task: Task, told: Mapping[str, Any] | None = None) -> Path:
-    """The folder of one program for one task; `told` goes into task.json beside what the task is."""
+def write(folder: Path, code: str, task: Task, more: Mapping[str, Any] | None = None) -> Path:
+    """The folder of one program for one task; `more` goes into task.json beside what the task is."""
     kernel = task.kernel
     _program(folder, code, task.target, task)
     _program(folder / "reference", kernel.sources[task.source], task.source, task)
     runs = [list(args) for args in inputs(kernel)]
     about = {"task": task.id, "kernel": kernel.name, "source": task.source, "target": task.target, "inputs": runs}
-    write_atomic(folder / "task.json", (json.dumps(about | dict(told or {}), indent=1, default=str) + "\n").encode())
+    write_atomic(folder / "task.json", (json.dumps(about | dict(more or {}), indent=1, default=str) + "\n").encode())
     return folder
 
 

@@ -64,8 +64,8 @@ def candidates(task: Task, bench: Bench) -> list[Made]:
     _, whole = validate.prepared(None, task, bench)
     # The source alone says what is right; how it shares its work is not looked at.
     alone = replace(whole.kernel, sources={task.source: whole.kernel.sources[task.source]}, unreliable=(task.source,), printed=())
-    made = made_inputs(task.kernel, bench.draw)
-    return [Made(replace(whole, kernel=replace(alone, hidden_args=cases)), origin) for cases, origin in made]
+    made_for = made_inputs(task.kernel, bench.draw)
+    return [Made(replace(whole, kernel=replace(alone, hidden_args=cases)), origin) for cases, origin in made_for]
 
 
 def settled(task: Task, bench: Bench) -> Made:

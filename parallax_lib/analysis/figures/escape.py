@@ -23,6 +23,7 @@ STYLE = """<style>
 .px { font: 13px/1.45 system-ui, sans-serif; color: #1b1f24; }
 .px-table { border-collapse: collapse; font: 13px/1.4 system-ui, sans-serif; color: #1b1f24; background: #fff; }
 .px-table th, .px-table td { border: 1px solid #d0d7de; padding: 3px 9px; text-align: left; vertical-align: top; }
+.px-table caption { text-align: left; color: #57606a; padding: 2px 0; }
 .px-table th { background: #f6f8fa; } .px-table td.px-number { text-align: right; font-variant-numeric: tabular-nums; }
 </style>"""
 
@@ -55,14 +56,15 @@ def label(value: object, limit: int = 60) -> Html:
     return safe_text(" ".join(str(value).split()), limit)
 
 
-def table_html(rows: Iterable[Mapping], digits: int = 3) -> Html:
+def table_html(rows: Iterable[Mapping], digits: int = 3, caption: str = "") -> Html:
     """Rows of one table, columns as in the first row; every cell and heading escaped and capped."""
     rows = [dict(row) for row in rows]
     if not rows:
         return Html('<p class="px">No rows.</p>')
-    head = "".join(f"<th>{safe_text(heading(name), MAX_CELL)}</th>" for name in rows[0])
+    head = "".join(f'<th scope="col">{safe_text(heading(name), MAX_CELL)}</th>' for name in rows[0])
     body = "".join("<tr>" + "".join(_cell(row.get(name), digits) for name in rows[0]) + "</tr>" for row in rows)
-    return Html(f'<table class="px-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>')
+    told = f"<caption>{safe_text(caption, MAX_CELL)}</caption>" if caption else ""
+    return Html(f'<table class="px-table">{told}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>')
 
 
 def _cell(value: object, digits: int) -> str:

@@ -14,6 +14,7 @@ from parallax_lib.analysis.figures import theme
 from parallax_lib.analysis.figures.escape import label
 from parallax_lib.analysis.figures.theme import arm_colour, empty, finish, need
 from parallax_lib.analysis.frontier import base
+from parallax_lib.analysis.readable import method
 
 COSTS = {"checks": "compiles and runs of a task", "cost": "tokens forwarded for a task"}
 
@@ -47,8 +48,8 @@ def _line(arm: str, rows: pd.DataFrame, cost: str) -> dict:
     colour, star, sampled = arm_colour(base(arm)), bool(rows["prm"].iloc[0]), base(arm) != arm
     dash = "dot" if base(arm) == CEILING else "dash" if sampled else "solid"
     return dict(
-        x=rows[cost], y=rows["rate"], customdata=rows["N"], name=label(arm), legendgroup=arm, mode="lines+markers",
+        x=rows[cost], y=rows["rate"], customdata=rows["N"], name=label(method(arm)), legendgroup=arm, mode="lines+markers",
         line=dict(color=colour, width=1.5, dash=dash),
         marker=dict(color=colour, size=12 if star else 8, symbol="star" if star else "diamond-open" if sampled else "circle"),
-        hovertemplate=f"{label(arm)}, %{{customdata}} programs: %{{y:.1%}} at %{{x:,.4~g}}<extra></extra>",
+        hovertemplate=f"{label(method(arm))}, %{{customdata}} programs: %{{y:.1%}} at %{{x:,.4~g}}<extra></extra>",
     )  # fmt: skip

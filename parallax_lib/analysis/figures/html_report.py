@@ -14,6 +14,7 @@ from plotly.offline import get_plotlyjs
 
 from parallax_lib.analysis.figures.escape import STYLE, Html, safe_text, table_html, visible_text
 from parallax_lib.analysis.figures.theme import title_of
+from parallax_lib.analysis.readable import method
 from parallax_lib.core.errors import UserError
 
 Part = str | Html | pd.DataFrame | go.Figure
@@ -32,6 +33,12 @@ code { background: #f6f8fa; padding: 1px 4px; border-radius: 3px; } .part { marg
 details > summary { cursor: pointer; color: #0550ae; padding: 4px 0; }
 .lead { border-left: 4px solid #0550ae; background: #f6f8fa; padding: 8px 18px; margin: 18px 0; font-size: 16px; }
 .lead dt { font-weight: 600; margin-top: 8px; } .lead dd { margin: 0 0 8px; }
+figure > div { min-width: 700px; }
+@media (prefers-color-scheme: dark) { body, .px, .px-table { color: #e6edf3; background: #0d1117; }
+  nav, .lead, code, .px-table th { background: #161b22; }
+  a, details > summary { color: #79c0ff; } .px-table caption { color: #a3adb8; }
+  nav, h2, .part :is(th, td) { border-color: #3d444d !important; }
+  .lead { border-color: #79c0ff; } figure { filter: invert(0.92) hue-rotate(180deg); } }
 @media (max-width: 600px) { main { padding: 12px 10px 40px; } nav ol { columns: 1; } }
 @media print { details > * { display: block; } nav { display: none; } }
 </style>"""
@@ -50,7 +57,7 @@ def report_html(sections: Sequence[tuple[str, Part | Iterable[Part]]], path: str
     page = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <meta http-equiv="Content-Security-Policy" content="{POLICY}">
-<title>{safe_text(title)}</title>{PAGE_STYLE}{STYLE}<script>{get_plotlyjs()}</script></head>
+<title>{safe_text(title)}</title>{STYLE}{PAGE_STYLE}<script>{get_plotlyjs()}</script></head>
 <body><main><h1>{safe_text(title)}</h1>{part_html(lead) if lead else ""}
 <nav aria-label="Contents"><ol>{links}</ol></nav>
 {body}</main></body></html>
@@ -74,7 +81,7 @@ def part_html(part: Part, where: str = "report") -> str:
         drawn = figure.to_html(full_html=False, include_plotlyjs=False, config=config)
         return f'<figure aria-label="{safe_text(title_of(part))}" style="margin:0">{drawn}</figure>'
     if isinstance(part, pd.DataFrame):
-        return frame_html(part)
+        return frame_html(part, caption=where)
     if isinstance(part, Html):
         return part
     if isinstance(part, str):
@@ -82,15 +89,21 @@ def part_html(part: Part, where: str = "report") -> str:
     raise UserError(f"report section {where!r}: cannot show {type(part).__name__}; pass a figure, a table or markdown")
 
 
-def frame_html(frame: pd.DataFrame, digits: int = 3) -> Html:
-    """A DataFrame as an escaped table of at most MAX_ROWS rows; a named index becomes the first columns."""
+def frame_html(frame: pd.DataFrame, digits: int = 3, caption: str = "") -> Html:
+    """A DataFrame as an escaped table of at most MAX_ROWS rows; a named index becomes the first columns, methods get their words."""
     rows = frame.reset_index() if any(name is not None for name in frame.index.names) else frame
-    table = table_html(rows.head(MAX_ROWS).to_dict("records"), digits)
+    rows = rows.assign(arm=rows["arm"].map(_with_words)) if "arm" in rows else rows
+    table = table_html(rows.head(MAX_ROWS).to_dict("records"), digits, f"{caption}: {len(rows):,} rows" if caption else "")
     left = len(rows) - MAX_ROWS
     table += f'<p class="px">and {left:,} more rows</p>' if left > 0 else ""
     if len(rows.columns) <= WIDE and len(rows) <= LONG:
         return Html(table)
     return folded(f"Table: {len(rows):,} rows, {len(rows.columns)} columns", Html(table))
+
+
+def _with_words(name: object) -> str:
+    """`PRM-guided (guided)`: the words of figures beside the name that settings take."""
+    return str(name) if method(name) == name else f"{method(name)} ({name})"
 
 
 def folded(summary: str, inner: Html) -> Html:

@@ -10,9 +10,9 @@ import plotly.graph_objects as go
 
 from parallax_lib.analysis.figures import theme
 from parallax_lib.analysis.figures.escape import label
-from parallax_lib.analysis.figures.theme import arm_colour, empty, finish, need, ordered
-from parallax_lib.analysis.readable import heading
-from parallax_lib.core.config import DIRECTIONS
+from parallax_lib.analysis.figures.theme import arm_colour, empty, finish, need, ordered, small
+from parallax_lib.analysis.readable import heading, method, model, versus
+from parallax_lib.core.settings import DIRECTIONS
 from parallax_lib.search.arms import ARMS
 
 REFERENCES = {
@@ -43,10 +43,11 @@ def branch_selection(table: pd.DataFrame, metric: str = "best") -> go.Figure:
     at, fig = list(range(len(slices))), go.Figure()
     for name in pickers:
         rows = table[table["picker"] == name].set_index("slice").reindex(slices)
-        fig.add_bar(x=at, y=values[name], name=label(name), marker_color=theme.MODEL_COLOURS.get(name, theme.SKY),
+        fig.add_bar(x=at, y=values[name], name=label(model(name)), marker_color=theme.MODEL_COLOURS.get(name, theme.SKY),
                     error_y=_bars(rows, metric, f"{metric}_low", f"{metric}_high"),
                     text=values[name].map("{:.2f}".format), textposition="inside",
-                    insidetextanchor="start")  # fmt: skip
+                    insidetextanchor="start",
+                    insidetextfont=dict(color=theme.text_on(theme.MODEL_COLOURS.get(name, theme.SKY))))  # fmt: skip
     for name, (text, colour, dash) in REFERENCES.items():
         if name not in values:
             continue
@@ -54,7 +55,7 @@ def branch_selection(table: pd.DataFrame, metric: str = "best") -> go.Figure:
         y = [edge for value in values[name] for edge in (value, value, None)]
         fig.add_scatter(x=x, y=y, mode="lines", name=text, line=dict(color=colour, dash=dash, width=3))
     groups = table.groupby("slice")["groups"].max() if "groups" in table else {}
-    names = [label(name) + (f"<br><sup>n={groups[name]}</sup>" if name in groups else "") for name in slices]
+    names = [label(name) + ("<br>" + small(f"n={groups[name]}") if name in groups else "") for name in slices]
     ticks = dict(tickvals=at, ticktext=names, showgrid=False)
     y = "mean regret (reward)" if metric == "regret" else "share of sibling groups"
     side = "below" if metric == "regret" else "above"
@@ -81,7 +82,7 @@ def arms(table: pd.DataFrame) -> go.Figure:
         return empty(title)
     need(table, ["arm", "rate", "low", "high", "n", "decode_tokens"], "arms")
     rows = _with_rounds(table).dropna(subset=["rate"]).sort_values("rate", kind="stable")
-    names = [f"<b>{label(r.arm)}</b><br><sup>n={r.n:,}, {r.decode_tokens:,.0f} tokens</sup>" for r in rows.itertuples()]
+    names = [f"<b>{label(method(r.arm))}</b><br>" + small(f"n={r.n:,}, {r.decode_tokens:,.0f} tokens") for r in rows.itertuples()]
     fig = _intervals(rows, "rate", names, [arm_colour(arm) for arm in rows["arm"]], "{:.1%}",
                      ["top center" if rate > 0.03 else "top right" for rate in rows["rate"]])  # fmt: skip
     sub = "dot: share validated; bar: interval of the table; tokens: decoded a task, all candidates counted"
@@ -106,8 +107,11 @@ def paired_diff(rows: pd.DataFrame, title: str = "Paired differences between met
         return empty(title)
     need(rows, ["comparison", "diff", "low", "high", "wins", "ties", "losses"], "paired_diff")
     rows = rows.dropna(subset=["diff"]).iloc[::-1]
-    names = [f"<b>{label(r.comparison)}</b><br><sup>{r.wins} wins, {r.ties} ties, {r.losses} losses</sup>"
-             for r in rows.itertuples()]  # fmt: skip
+    first = {str(name).partition(" - ")[0] for name in rows["comparison"]}
+    shared = first.pop() if len(first) == 1 and len(rows) > 1 else ""  # told once, beneath the axis
+    said = [f"minus {method(name.partition(' - ')[2])}" if shared else versus(name) for name in rows["comparison"]]
+    counts = [small(f"{r.wins} wins, {r.ties} ties, {r.losses} losses") for r in rows.itertuples()]
+    names = [f"<b>{label(name)}</b><br>{count}" for name, count in zip(said, counts, strict=True)]
     clear = (rows["low"] > 0) | (rows["high"] < 0)
     points = rows.assign(**{name: 100 * rows[name] for name in ("diff", "low", "high")})
     span = max(points["high"].max(), 0) - min(points["low"].min(), 0)
@@ -115,8 +119,8 @@ def paired_diff(rows: pd.DataFrame, title: str = "Paired differences between met
     fig = _intervals(points, "diff", names, colours, "{:+.1f} pp", theme.beside_zero(points["diff"], span))
     fig.add_vline(x=0, line=dict(color=theme.BLACK, dash="dash", width=1))
     sub = "blue: the interval excludes zero; grey: it does not"
-    return finish(fig, title, sub, x="difference in validated share (percentage points)", showlegend=False,
-                  height=150 + 52 * len(rows))  # fmt: skip
+    what = f"{label(method(shared))} minus each, validated share" if shared else "difference in validated share"
+    return finish(fig, title, sub, x=f"{what} (percentage points)", showlegend=False, height=150 + 52 * len(rows))  # fmt: skip
 
 
 def _intervals(rows: pd.DataFrame, value: str, names: list[str], colours: list[str], text: str, places: list[str]) -> go.Figure:
@@ -144,7 +148,7 @@ def tokens_vs_rate(table: pd.DataFrame) -> go.Figure:
         bar = dict(symmetric=False, array=[row["high"] - row["rate"]], arrayminus=[row["rate"] - row["low"]],
                    thickness=1.5, width=4, color=colour)  # fmt: skip
         tip = f"{row['rate']:.1%}, {row['decode_tokens']:,.0f} tokens"
-        fig.add_scatter(x=[row["at"]], y=[row["rate"]], error_y=bar, mode="markers", name=label(row["arm"]),
+        fig.add_scatter(x=[row["at"]], y=[row["rate"]], error_y=bar, mode="markers", name=label(method(row["arm"])),
                         marker=dict(color=colour, size=10), hovertemplate=tip, cliponaxis=False,
                         customdata=[row["decode_tokens"]])  # fmt: skip
     axes = dict(xaxis=dict(rangemode="tozero"), yaxis=dict(range=[0, 1], tickformat=".0%"))
@@ -175,10 +179,10 @@ def reason_by(results: pd.DataFrame, by: str = "arm") -> go.Figure:
     reasons, columns = ordered(counts.index, theme.REASONS), ordered(counts.columns, known)
     counts = counts.loc[reasons, columns]
     fig = go.Figure(go.Heatmap(
-        z=(counts / counts.sum()).to_numpy(), x=[label(c) for c in columns], y=[label(r) for r in reasons],
+        z=(counts / counts.sum()).to_numpy(), x=[label(method(c) if by == "arm" else c) for c in columns], y=[label(r) for r in reasons],
         text=counts.map(lambda n: str(n or "")).to_numpy(), texttemplate="%{text}",
         customdata=[[(r, c) for c in columns] for r in reasons],
-        colorscale="Blues", zmin=0, zmax=1, xgap=2, ygap=2,
+        colorscale=theme.PALE, zmin=0, zmax=1, textfont=dict(color=theme.BLACK), xgap=2, ygap=2,
         colorbar=dict(title=dict(text="share of column", **theme.BESIDE), tickformat=".0%", thickness=14),
         hovertemplate="%{y}, %{x}: %{text} programs, %{z:.0%} of the column<extra></extra>",
     ))  # fmt: skip
@@ -195,7 +199,7 @@ def recheck_ranking(table: pd.DataFrame, top: int = 20) -> go.Figure:
         return empty(title, "nothing to recheck")
     need(table, ["task", "why", "urgency"], "recheck_ranking")
     rows = table.sort_values("urgency", ascending=False, kind="stable").head(top).reset_index(drop=True)
-    names = [f"{i + 1}. {label(row.task)}" + (f", {label(row.arm)}" if "arm" in rows else "")
+    names = [f"{i + 1}. {label(row.task)}" + (f", {label(method(row.arm))}" if "arm" in rows else "")
              for i, row in enumerate(rows.itertuples())]  # fmt: skip
     fig, whys = go.Figure(), list(rows["why"].drop_duplicates())
     for why, colour in zip(whys, theme.TEMPLATE.layout.colorway * len(whys), strict=False):

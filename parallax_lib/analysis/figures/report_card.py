@@ -11,7 +11,8 @@ from plotly.subplots import make_subplots
 
 from parallax_lib.analysis.figures import theme
 from parallax_lib.analysis.figures.escape import label
-from parallax_lib.analysis.figures.theme import arm_colour, empty, finish, need, ordered
+from parallax_lib.analysis.figures.theme import arm_colour, empty, finish, need, ordered, small
+from parallax_lib.analysis.readable import method
 from parallax_lib.search.arms import ARMS
 
 STUDIES = {"loss": "loss", "model": "model", "share": "share of the training tasks", "split": "split by"}
@@ -34,7 +35,7 @@ def gap_closed(table: pd.DataFrame) -> go.Figure:
     places = theme.beside_zero(rows["closed"], max(rows["high"].max(), 1) - min(rows["low"].min(), 0))
     for r, place in zip(rows.itertuples(), places, strict=True):
         bar = dict(symmetric=False, array=[r.high - r.closed], arrayminus=[r.closed - r.low], thickness=2.5, width=5)
-        fig.add_scatter(x=[r.closed], y=[label(r.arm)], error_x=bar, mode="markers+text", text=[f"{r.closed:z.0%}"],
+        fig.add_scatter(x=[r.closed], y=[label(method(r.arm))], error_x=bar, mode="markers+text", text=[f"{r.closed:z.0%}"],
                         textposition=place, marker=dict(color=arm_colour(r.arm), size=11))  # fmt: skip
     for at in (0, 1):
         fig.add_vline(x=at, line=dict(color=theme.BLACK, dash="dash", width=1))
@@ -54,11 +55,11 @@ def bought(table: pd.DataFrame, arms: pd.DataFrame) -> go.Figure:
     need(table, ["arm", "N", "cost", "rate"], "bought")
     fig = go.Figure()
     for arm, rows in table.groupby("arm", sort=False):
-        fig.add_scatter(x=rows["cost"], y=rows["rate"], name=label(arm), mode="lines+markers", customdata=rows["N"],
+        fig.add_scatter(x=rows["cost"], y=rows["rate"], name=label(method(arm)), mode="lines+markers", customdata=rows["N"],
                         marker=dict(color=arm_colour(arm), size=7), line=dict(color=arm_colour(arm)),
                         hovertemplate="%{customdata} programs, %{x:,.0f} tokens: %{y:.1%}")  # fmt: skip
     for r in arms[~arms["arm"].isin(table["arm"]) & ~arms["arm"].str.contains("@")].itertuples():
-        fig.add_scatter(x=[r.cost], y=[r.rate], name=label(r.arm), mode="markers",
+        fig.add_scatter(x=[r.cost], y=[r.rate], name=label(method(r.arm)), mode="markers",
                         marker=dict(color=arm_colour(r.arm), size=12, symbol="star" if r.arm == "guided" else "diamond"))  # fmt: skip
     sub = f"dots: at most 1 to {table['N'].max()} programs of a task's pool; star and diamonds: methods that write one program"
     return finish(fig, title, sub, x="tokens forwarded for a task", y="share validated", height=430,
@@ -74,17 +75,17 @@ def by_programs(table: pd.DataFrame, arm: str = "guided_filter") -> go.Figure:
     if table.empty:
         return empty(title)
     need(table, ["N", "against", "rate_a", "rate_b", "diff", "low", "high"], "by_programs")
-    fig = make_subplots(1, 2, subplot_titles=("share validated", f"{label(arm)} minus each"), horizontal_spacing=0.12)
+    fig = make_subplots(1, 2, subplot_titles=("share validated", f"{label(method(arm))} minus each"), horizontal_spacing=0.12)
     lines = {arm: table.drop_duplicates("N").set_index("N")["rate_a"]}
     lines |= {against: rows.set_index("N")["rate_b"] for against, rows in table.groupby("against", sort=False)}
     for name, rates in lines.items():
-        fig.add_scatter(x=rates.index, y=rates, name=label(name), mode="lines+markers", line=dict(color=arm_colour(name)),
+        fig.add_scatter(x=rates.index, y=rates, name=label(method(name)), mode="lines+markers", line=dict(color=arm_colour(name)),
                         hovertemplate="%{x} programs: %{y:.1%}", row=1, col=1)  # fmt: skip
     for i, (against, rows) in enumerate(table.groupby("against", sort=False)):
         bar = dict(symmetric=False, array=100 * (rows["high"] - rows["diff"]), arrayminus=100 * (rows["diff"] - rows["low"]))
         fig.add_scatter(x=rows["N"] + 0.15 * i, y=100 * rows["diff"], error_y=bar | dict(thickness=2, width=4), mode="markers",
                         showlegend=False, marker=dict(color=arm_colour(against), size=9),
-                        hovertemplate=f"{label(against)}, %{{x}} programs: %{{y:+.1f}} points", row=1, col=2)  # fmt: skip
+                        hovertemplate=f"{label(method(against))}, %{{x}} programs: %{{y:+.1f}} points", row=1, col=2)  # fmt: skip
     fig.add_hline(y=0, line=dict(color=theme.BLACK, dash="dash", width=1), row=1, col=2)
     fig.update_yaxes(tickformat=".0%", row=1, col=1).update_yaxes(title_text="points", rangemode="tozero", row=1, col=2)
     fig.update_xaxes(title_text="programs at most", dtick=1)
@@ -97,7 +98,7 @@ def families(table: pd.DataFrame, arm: str = "guided", against: str = "unguided"
 
     Needs family, tasks and both methods (shares); takes suite, which colours the dots.
     """
-    title = f"{label(arm).capitalize()} minus {label(against)}, family by family"
+    title = f"{label(method(arm))} minus {label(method(against))}, family by family"
     if table.empty:
         return empty(title)
     need(table, ["family", "tasks", arm, against], "families")
@@ -106,7 +107,7 @@ def families(table: pd.DataFrame, arm: str = "guided", against: str = "unguided"
         return empty(title, "no family was judged under both methods")
     rows = rows.sort_values(["gain", "family"], kind="stable", ignore_index=True)
     suites = sorted(rows["suite"].unique()) if "suite" in rows else [""]
-    fig, names = go.Figure(), [f"{label(r.family)} <sup>n={r.tasks}</sup>" for r in rows.itertuples()]
+    fig, names = go.Figure(), [f"{label(r.family)} " + small(f"n={r.tasks}") for r in rows.itertuples()]
     sizes = dict(sizemode="area", sizeref=rows["tasks"].max() / 15**2, sizemin=3, opacity=1)
     for name, colour in zip(suites, theme.TEMPLATE.layout.colorway * len(suites), strict=False):
         part = rows[rows["suite"] == name] if name else rows
@@ -121,7 +122,8 @@ def families(table: pd.DataFrame, arm: str = "guided", against: str = "unguided"
     low, high = rows["gain"].min(), rows["gain"].max()
     room = 0.2 * max(high - low, 1)  # for what stands beside the outermost dots
     names = dict(tickvals=list(rows.index), ticktext=names, range=[-0.7, len(rows) - 0.3], showgrid=False, ticks="")
-    sub = f"beside each dot: {label(against)} → {label(arm)}; n: tasks, the dot's area; extremes of so many are partly chance"
+    shares = f"{label(method(against))} → {label(method(arm))}"
+    sub = f"beside each dot: {shares}; n: tasks, the dot's area; extremes of so many are partly chance"
     return finish(fig, title, sub, x="difference in validated share (percentage points)", height=150 + 20 * len(rows), yaxis=names,
                   xaxis=dict(range=[low - room, high + room]), showlegend=len(suites) > 1, legend=theme.TOP_LEGEND)  # fmt: skip
 
@@ -136,7 +138,8 @@ def repair(table: pd.DataFrame) -> go.Figure:
     for i, arm in enumerate(arms):
         rows = table[table["arm"] == arm].sort_values("repair")
         bar = dict(symmetric=False, array=rows["high"] - rows["rate"], arrayminus=rows["rate"] - rows["low"], thickness=1, width=3)
-        fig.add_scatter(x=rows["repair"] + 0.02 * (i - len(arms) / 2), y=rows["rate"], error_y=bar, mode="lines+markers", name=label(arm),
+        fig.add_scatter(x=rows["repair"] + 0.02 * (i - len(arms) / 2), y=rows["rate"], error_y=bar, mode="lines+markers",
+                        name=label(method(arm)),
                         line=dict(color=arm_colour(arm), dash="dot" if "@" in arm else "solid"))  # fmt: skip
     axes = dict(xaxis=dict(tickvals=sorted(table["repair"].unique())), yaxis=dict(rangemode="tozero", tickformat=".0%"))
     sub = "bars: interval of the table" + ("; dotted: held to the guided method's cost" if any("@" in arm for arm in arms) else "")
@@ -158,7 +161,7 @@ def breadth(table: pd.DataFrame) -> go.Figure:
         grid = table.assign(gain=table[name] - table["original"]).pivot(index="depth", columns="n", values="gain")
         fig.add_heatmap(
             z=grid.to_numpy(), x=[str(n) for n in grid.columns], y=[str(k) for k in grid.index], zmin=-most, zmax=most,
-            colorscale="RdBu", texttemplate="%{z:+.2f}", showscale=col == 2, xgap=2, ygap=2,
+            colorscale=theme.PALE_SIGNED, texttemplate="%{z:+.2f}", textfont=dict(color=theme.BLACK), showscale=col == 2, xgap=2, ygap=2,
             colorbar=dict(title=dict(text="reward gained", **theme.BESIDE), thickness=14, tickformat="+.1f"),
             hovertemplate="N = %{x}, K = %{y}: %{z:+.3f}<extra></extra>", row=1, col=col,
         )  # fmt: skip

@@ -63,8 +63,8 @@ def provenance(made_by: Mapping[str, object]) -> Section:
         for section, values in made_by["params"].items()
         for key, value in (values.items() if isinstance(values, dict) else [("", values)])
     ]
-    every = folded(f"All {len(settings)} settings", table_html(settings))
-    return "Where this comes from", [table_html(rows), every]
+    every = folded(f"All {len(settings)} settings", table_html(settings, caption="Settings of the run"))
+    return "Where this comes from", [table_html(rows, caption="What made this run"), every]
 
 
 def _collected_trajectories(t: Mapping[str, pd.DataFrame]) -> list[Section]:

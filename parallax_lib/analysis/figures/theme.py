@@ -20,8 +20,8 @@ import plotly.graph_objects as go
 import plotly.io as pio
 
 from parallax_lib.analysis.figures.escape import label
-from parallax_lib.core.config import DIRECTIONS
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import DIRECTIONS
 from parallax_lib.verdict.reasons import UNKNOWN as NOT_JUDGED
 
 BLACK, ORANGE, SKY, GREEN = "#1b1f24", "#E69F00", "#56B4E9", "#009E73"
@@ -56,6 +56,12 @@ FAILURE_CLASSES = {
     "does not build": ("no_code", "compile_error", "compile_limit"),
     "stopped": ("crash", "cuda_error", "timeout", "memory_limit", "process_limit", "output_limit"), "not judged": NOT_JUDGED,
 }  # fmt: skip
+PALE = ((0, "#f7f9fb"), (1, "#6baed6"))  # of heat maps: black text on any shade has a contrast of 7 and more
+PALE_SIGNED = ((0, "#f4a582"), (0.5, "#f7f9fb"), (1, "#6baed6"))
+DARK = (  # of JupyterLab's dark theme: light and dark change places, hues stay
+    'body[data-jp-theme-light="false"] .jp-OutputArea .js-plotly-plot .main-svg, '
+    'body[data-jp-theme-light="false"] .jp-RenderedImage img {filter: invert(0.92) hue-rotate(180deg)}'
+)
 TOP_LEGEND = dict(orientation="h", x=1, xanchor="right", y=1, yref="container", yanchor="top")
 BESIDE = dict(side="right", font=dict(size=13))  # how a colour bar carries its title
 SYMBOLS = ("circle", "triangle-up", "x", "square", "diamond", "cross", "circle-open")
@@ -120,6 +126,11 @@ def finish(fig: go.Figure, title: str, subtitle: str = "", x: str = "", y: str =
     return fig.update_layout(**layout)
 
 
+def small(text: str) -> str:
+    """Text at the least size that is read well, 11 px: a second line under a name."""
+    return f'<span style="font-size:11px">{text}</span>'
+
+
 def beside_zero(values: pd.Series, span: float) -> list[str]:
     """Where the text of each dot stands: above it, and to the side of a line at zero that would run through the text."""
     aside = {True: "top left", False: "top right"}
@@ -146,6 +157,23 @@ def has_browser() -> bool:
         return False
 
 
+def text_on(colour: str) -> str:
+    """Black or white, whichever has the larger contrast on the colour (WCAG 2.1, relative luminance)."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
+    light = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    return "#000000" if (light + 0.05) / 0.05 > 1.05 / (light + 0.05) else "#ffffff"
+
+
+def follow_notebook() -> None:
+    """In a notebook: figures turn dark with JupyterLab's dark theme, their hues kept."""
+    from IPython import get_ipython
+    from IPython.display import display
+
+    if getattr(get_ipython(), "kernel", None):
+        display({"text/html": f"<style>{DARK}</style>", "text/plain": ""}, raw=True)
+
+
 def use_renderer(picture: bool = False) -> str:
     """Choose how `show` and a cell's last figure are stored, and return plotly's name for it.
 
@@ -160,6 +188,7 @@ def use_renderer(picture: bool = False) -> str:
         kaleido.start_sync_server(silence_warnings=True)
         warnings.filterwarnings("ignore", message="The kopts argument")  # kaleido warns of nothing
         name += "+png"
+    follow_notebook()
     pio.renderers.default = name
     pio.defaults.default_width, pio.defaults.default_height, pio.defaults.default_scale = WIDTH, HEIGHT, 1
     return name

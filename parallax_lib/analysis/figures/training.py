@@ -12,13 +12,14 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from parallax_lib.analysis import readable
 from parallax_lib.analysis.figures import theme
 from parallax_lib.analysis.figures.escape import label
 from parallax_lib.analysis.figures.methods import arms, branch_selection, paired_diff, reason_by, recheck_ranking, tokens_vs_rate
 from parallax_lib.analysis.figures.theme import empty, finish, need, ordered, save_html, show, use_renderer
 from parallax_lib.analysis.validation_stats import LEVELS
-from parallax_lib.core.config import DIRECTIONS
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.settings import DIRECTIONS
 
 __all__ = [
     "arms", "auroc_by_depth", "branch_selection", "calibration", "collected", "latent_sensitivity", "ladder", "latent_map",
@@ -198,7 +199,7 @@ def score_distributions(scores: pd.DataFrame, threshold: float = 0.5, depth: int
     models = ordered(rows["model"], theme.MODEL_COLOURS)
     if not models:
         return empty(title, f"no scores at depth {depth}")
-    names = [label(model) for model in models]
+    names = [label(readable.model(model)) for model in models]
     fig = make_subplots(1, len(models), subplot_titles=names, shared_yaxes=True, horizontal_spacing=0.04)
     groups = ((f"target below {threshold:g}", False, theme.FAIL, "/"),
               (f"target {threshold:g} or more", True, theme.PASS, ""))  # fmt: skip
@@ -232,7 +233,7 @@ def calibration(bins: pd.DataFrame) -> go.Figure:
         rows = bins[bins["model"] == model].sort_values("score")
         colour = theme.MODEL_COLOURS.get(model, theme.VERMILLION)
         fig.add_scatter(
-            x=rows["score"], y=rows["target"], customdata=rows["count"], mode="lines+markers", name=label(model),
+            x=rows["score"], y=rows["target"], customdata=rows["count"], mode="lines+markers", name=label(readable.model(model)),
             line=dict(color=colour, width=2), marker=dict(size=8), legendgroup=str(model),
             hovertemplate="score %{x:.2f}, observed %{y:.2f}, n = %{customdata}",
         )  # fmt: skip
@@ -240,7 +241,7 @@ def calibration(bins: pd.DataFrame) -> go.Figure:
             x=rows["score"], y=rows["count"], mode="markers", marker=dict(color=colour, symbol="square", size=4),
             error_y=dict(array=0 * rows["count"], arrayminus=rows["count"], symmetric=False, width=0, thickness=4,
                          color=colour),
-            showlegend=False, legendgroup=str(model), name=label(model), row=2, col=1,
+            showlegend=False, legendgroup=str(model), name=label(readable.model(model)), row=2, col=1,
         )  # fmt: skip
     fig.update_xaxes(range=[-0.02, 1.02])
     finish(fig, title, "points on the dashed line are calibrated; a bin holds the count below it", height=520)
@@ -270,7 +271,7 @@ def auroc_by_depth(table: pd.DataFrame) -> go.Figure:
             bars = dict(symmetric=False, array=up, arrayminus=down, width=4)
         fig.add_scatter(
             x=rows["depth"] + 1 + beside, y=rows["auroc"], error_y=bars, mode="lines+markers",
-            name=label(f"{model}, {name}" if name else model), marker=dict(size=8),
+            name=label(f"{readable.model(model)}, {name}" if name else readable.model(model)), marker=dict(size=8),
             line=dict(color=theme.MODEL_COLOURS.get(model, theme.VERMILLION), width=2, dash=dashes.get(name, "solid")),
         )  # fmt: skip
     dashed = dict(color=theme.GREY, dash="dash")

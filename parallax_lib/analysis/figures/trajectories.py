@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from parallax_lib.analysis.figures import theme
 from parallax_lib.analysis.figures.escape import label
 from parallax_lib.analysis.figures.theme import empty, finish, need, ordered
+from parallax_lib.analysis.readable import method
 from parallax_lib.analysis.validation_stats import LEVELS
 
 PLAIN = ("none", "parallel")  # tokens that say nothing of how a loop is made parallel
@@ -33,9 +34,9 @@ def task_trajectories(rows: pd.DataFrame) -> go.Figure:
         at = (kinds == kind).to_numpy()
         fig.add_bar(
             y=[name for name, own in zip(names, at, strict=True) if own], x=rows.loc[at, "level"], orientation="h", name=kind,
-            marker=dict(color=theme.CLASS_COLOURS[kind]), text=rows.loc[at, "reason"], textposition="auto",
+            marker=dict(color=theme.CLASS_COLOURS[kind]), text=rows.loc[at, "reason"], textposition="outside", cliponaxis=False,
         )  # fmt: skip
-    rungs = dict(tickvals=list(range(6)), ticktext=[text.replace("nothing extracted", "no code") for text in LEVELS], range=[0, 5.05])
+    rungs = dict(tickvals=list(range(6)), ticktext=[text.replace("nothing extracted", "no code") for text in LEVELS], range=[0, 6.2])
     finish(fig, title, "bold: decoded latents; bar: the last rung that the program reached", height=150 + 34 * len(rows), xaxis=rungs)
     return fig.update_yaxes(categoryorder="array", categoryarray=names[::-1], showgrid=False, ticks="")
 
@@ -57,7 +58,7 @@ def decoded_latents(results: pd.DataFrame) -> go.Figure:
     for i, name in enumerate([each for each in ("parallel", *most, "other") if each in shares]):
         colour = "#d0d7de" if name == "other" else TOKEN_COLOURS[i]
         fig.add_bar(
-            y=[label(arm) for arm in arms], x=shares.loc[arms, name], orientation="h", name=label(name),
+            y=[label(method(arm)) for arm in arms], x=shares.loc[arms, name], orientation="h", name=label(name),
             marker=dict(color=colour, line=dict(color="white", width=0.7)), hovertemplate="%{y}: %{x:.1%}<extra>%{fullData.name}</extra>",
         )  # fmt: skip
     sub = "first decoded token of a program that is neither none nor parallel; else parallel"

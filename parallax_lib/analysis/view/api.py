@@ -9,8 +9,11 @@ import getpass
 import threading
 from collections.abc import Callable, Mapping
 
+import pandas as pd
+
 from parallax_lib.analysis.figures.escape import to_csv
 from parallax_lib.analysis.figures.theme import failure_class
+from parallax_lib.analysis.readable import METHODS, method
 from parallax_lib.analysis.view import compare, program, scores, tree
 from parallax_lib.analysis.view.dataset import Dataset
 from parallax_lib.analysis.view.desk import Desk
@@ -18,6 +21,7 @@ from parallax_lib.analysis.view.programs import Programs, plain_row
 from parallax_lib.analysis.view.rerun import Rerunner, Workshop
 from parallax_lib.core.errors import UserError, nearest
 from parallax_lib.core.storage import Journal
+from parallax_lib.tasks.hecbench import masked
 from parallax_lib.verdict.reasons import REASONS
 
 Given = Mapping[str, str]
@@ -83,8 +87,16 @@ def _open(view: View, given: Given) -> dict:
         "name": data.name, "tables": tables, "columns": first.kinds(), "other": view.other.name if view.other else None,
         "others": view.other.programs if view.other else [], "tree": "rollouts" in data.tables, "arms": "arm" in first.frame,
         "scores": _scored(data), "reasons": REASONS, "classes": {reason: failure_class(reason) for reason in REASONS},
+        "methods": {arm: method(arm) for arm in [*METHODS, *(first.codes("arm")[1] if "arm" in first.frame else ())]},
         "reviewer": getpass.getuser(), "can_run": view.workshop is not None,
+        "absent": absent(first.frame),
     }  # fmt: skip
+
+
+def absent(frame: pd.DataFrame) -> dict[str, int]:
+    """How many rows hold no source and no program because the text does not ship."""
+    texts = {name: frame[name] for name in ("source_code", "code") if name in frame}
+    return {name: int(text.str.startswith(masked.MARK).sum()) for name, text in texts.items()}
 
 
 def _scored(data: Dataset) -> list[str]:
@@ -95,16 +107,16 @@ def _scored(data: Dataset) -> list[str]:
 
 
 def _page(view: View, given: Given) -> dict:
-    made = view.programs(given).page(given.get("q", ""), given.get("sort", ""), int(given.get("page", 0)), int(given.get("size", 50)))
+    page = view.programs(given).page(given.get("q", ""), given.get("sort", ""), int(given.get("page", 0)), int(given.get("size", 50)))
     view.warm()
-    return made
+    return page
 
 
 def _program(view: View, given: Given) -> dict:
     programs, row = view.programs(given), int(given["row"])
-    made = program.page(programs, row, given.get("q", ""), given.get("sort", ""))
+    shown = program.page(programs, row, given.get("q", ""), given.get("sort", ""))
     rerunner = view.rerunner()
-    return made | {"rerun": rerunner and rerunner.known(programs.record(row)), "can_run": rerunner is not None}
+    return shown | {"rerun": rerunner and rerunner.known(programs.record(row)), "can_run": rerunner is not None}
 
 
 def _scores(view: View, given: Given) -> dict:
@@ -113,13 +125,13 @@ def _scores(view: View, given: Given) -> dict:
     programs = view.programs({"table": given.get("table") if given.get("table") in _scored(view.dataset) else _scored(view.dataset)[0]})
     box = tuple(map(float, given["box"].split(","))) if given.get("box") else None
     names = [given.get(name, default) for name, default in (("q", ""), ("model", ""))]
-    made = scores.view(programs, *names, int(given.get("depth", -1)), given.get("x", "uncertainty"), given.get("by", "direction"), box)
-    chosen = made.pop("selected")
+    answer = scores.view(programs, *names, int(given.get("depth", -1)), given.get("x", "uncertainty"), given.get("by", "direction"), box)
+    chosen = answer.pop("selected")
     if chosen is not None:
         shown = programs.frame.iloc[chosen[:100]][[c for c in ("task", "arm", "reason", "plan") if c in programs.frame]]
         rows = [plain_row(row) | {"row": int(n)} for n, row in zip(chosen, shown.to_dict("records"), strict=False)]
-        made["selected"] = {"n": len(chosen), "rows": rows}
-    return made | {"table_name": programs.name, "tables": _scored(view.dataset)}
+        answer["selected"] = {"n": len(chosen), "rows": rows}
+    return answer | {"table_name": programs.name, "tables": _scored(view.dataset)}
 
 
 def _pair(view: View, given: Given) -> dict:
@@ -131,8 +143,8 @@ def _pair(view: View, given: Given) -> dict:
 def _runs(view: View, given: Given) -> dict:
     if view.other is None:
         raise UserError("no second run: start again with --against RUN")
-    made = compare.runs(view.programs(given), view.programs({"table": given.get("table_b", ""), "side": "other"}))
-    return made | {"what": [f"{view.dataset.name} (old)", f"{view.other.name} (new)"]}
+    comparison = compare.runs(view.programs(given), view.programs({"table": given.get("table_b", ""), "side": "other"}))
+    return comparison | {"what": [f"{view.dataset.name} (old)", f"{view.other.name} (new)"]}
 
 
 def _decide(view: View, given: Given, body: Mapping) -> dict:

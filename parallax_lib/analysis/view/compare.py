@@ -27,19 +27,19 @@ def methods(programs: Programs, a: str, b: str) -> dict:
     for arm in (a, b):
         if arm not in arms:
             raise UserError(f"no method {arm!r}{nearest(arm, arms)}")
-    told = metrics.paired(frame[frame["arm"].isin([a, b])], a, b)
+    difference = metrics.paired(frame[frame["arm"].isin([a, b])], a, b)
     sides = [_by_task(frame[frame["arm"] == arm]) for arm in (a, b)]
     both = sides[0].join(sides[1], suffixes=("_a", "_b"), how="inner")
     rows = [_task(name, row) for name, row in zip(both.index, both.to_dict("records"), strict=True)]
-    return {"arms": arms, "a": a, "b": b, "summary": {name: plain(value) for name, value in told.items()}, "tasks": rows}
+    return {"arms": arms, "a": a, "b": b, "summary": {name: plain(value) for name, value in difference.items()}, "tasks": rows}
 
 
 def _by_task(part: pd.DataFrame) -> pd.DataFrame:
     """Per task: n judged programs, how many validate, the first row of each kind."""
     part = metrics.judged(part).assign(row=lambda rows: rows.index)
     good = part["validated"].astype(bool)
-    made = part.assign(good=good).groupby("task", sort=False).agg(n=("good", "size"), good=("good", "sum"), row=("row", "first"))
-    return made.assign(passing=part[good].groupby("task")["row"].first(), failing=part[~good].groupby("task")["row"].first())
+    counts = part.assign(good=good).groupby("task", sort=False).agg(n=("good", "size"), good=("good", "sum"), row=("row", "first"))
+    return counts.assign(passing=part[good].groupby("task")["row"].first(), failing=part[~good].groupby("task")["row"].first())
 
 
 def _task(name: str, row: dict) -> dict:
@@ -75,8 +75,8 @@ def runs(old: Programs, new: Programs) -> dict:
 
 def _numbered(frame: pd.DataFrame, key: list[str]) -> pd.DataFrame:
     columns = list(dict.fromkeys([*key, "task", "reason", "validated"]))
-    made = frame[columns].assign(row=frame.index, _place=frame.groupby(key, dropna=False).cumcount())
-    return made.rename(columns={} if "task" in key else {"task": "of"})
+    numbered = frame[columns].assign(row=frame.index, _place=frame.groupby(key, dropna=False).cumcount())
+    return numbered.rename(columns={} if "task" in key else {"task": "of"})
 
 
 def _changes(paired: pd.DataFrame) -> dict:
@@ -91,8 +91,8 @@ def _changes(paired: pd.DataFrame) -> dict:
         {"task": str(task), "old": old, "new": new, "row_a": int(a), "row_b": int(b)}
         for task, old, new, a, b in other[[name, *columns]].itertuples(index=False)
     ]
-    seen = {reason for cell in matrix for reason in cell[:2]}
-    order = [reason for reason in ORDER if reason in seen] + sorted(seen - set(ORDER))
+    reasons = {reason for cell in matrix for reason in cell[:2]}
+    order = [reason for reason in ORDER if reason in reasons] + sorted(reasons - set(ORDER))
     return {"matrix": matrix, "order": order, "won": int((~before & after).sum()), "lost": int((before & ~after).sum()), "rows": rows}
 
 
@@ -113,8 +113,8 @@ def rejudged(programs: Programs) -> dict:
         paired, what = known[known["reason_new"].notna()], ("the verdict of the table", "the verdict on a GPU")
     if paired.empty:
         return {"what": None}
-    told = {"what": what, "key": ["task", "code"], "paired": len(paired), "only_old": len(frame) - len(paired), "only_new": 0}
-    return told | _changes(paired)
+    summary = {"what": what, "key": ["task", "code"], "paired": len(paired), "only_old": len(frame) - len(paired), "only_new": 0}
+    return summary | _changes(paired)
 
 
 def failures(programs: Programs, text: str, by: str) -> dict:

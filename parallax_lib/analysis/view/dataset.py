@@ -21,6 +21,8 @@ import pyarrow.json
 from parallax_lib.core.config import ROOT, resolve
 from parallax_lib.core.errors import UserError, nearest
 from parallax_lib.core.storage import digest, read_table, run_folder
+from parallax_lib.tasks.hecbench import checkout as hecbench
+from parallax_lib.tasks.hecbench import masked
 
 STUDY = ROOT / "data" / "study"
 ROLLOUTS = "rollouts.jsonl.gz"
@@ -54,6 +56,7 @@ class Dataset:
     params: dict = field(default_factory=dict)
     given: dict[str, pd.DataFrame] = field(default_factory=dict)
     rollouts: Path | None = None
+    checkout: Path | None = None
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def table(self, name: str) -> pd.DataFrame:
@@ -62,7 +65,7 @@ class Dataset:
             raise UserError(f"{self.name}: no table {name!r}{nearest(name, self.tables)}")
         with self.lock:
             if name not in self.given:
-                self.given[name] = self._read(name)
+                self.given[name] = self._filled(self._read(name))
             return self.given[name]
 
     def _read(self, name: str) -> pd.DataFrame:
@@ -70,6 +73,14 @@ class Dataset:
             return _completed(read_lines(self.rollouts))
         frame = read_table(self.folder, name)
         return _completed(frame) if name in PROGRAMS else frame
+
+    def _filled(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The frame with the sources that do not ship, from the checkout that was named."""
+        if self.checkout is None or "source_code" not in frame:
+            return frame
+        absent = frame["source_code"].map(masked.digest_of)
+        texts = masked.sources(self.checkout, frame.loc[absent != "", "kernel"].unique()) if "kernel" in frame else {}
+        return frame.assign(source_code=absent.map(texts).fillna(frame["source_code"]))
 
     def optional(self, name: str) -> pd.DataFrame:
         """The table, or an empty frame where there is none."""
@@ -107,11 +118,21 @@ def program_id(task: str, code: str) -> str:
     return f"written/{kernel}/{direction}/{digest(code)[:12]}"
 
 
-def open_dataset(name: str | Path = "") -> Dataset:
+def open_dataset(name: str | Path = "", checkout: str | Path = "") -> Dataset:
     """The study that ships for "", else a run's name, a run's folder, a folder of rollouts, or a table in one file.
 
-    UserError where there is no such thing, or where it has no programs.
+    checkout: of HeCBench, for rows whose sources do not ship.  UserError where there is no such thing, or where it has no programs.
     """
+    found = _opened(name)
+    if checkout:
+        hecbench.listed(Path(checkout))
+        found.checkout = Path(checkout).expanduser()
+        found.params = found.params | {"suite": found.params.get("suite", {}) | {"root": str(found.checkout)}}
+        found.given = {name: found._filled(frame) for name, frame in found.given.items()}
+    return found
+
+
+def _opened(name: str | Path) -> Dataset:
     if not str(name):
         return _folder(STUDY, "study", ROOT / "data" / "rollouts" / ROLLOUTS)
     path = resolve(str(name)) if resolve(str(name)).exists() else ROOT / "data" / "runs" / str(name)
@@ -122,7 +143,7 @@ def open_dataset(name: str | Path = "") -> Dataset:
         known = f"; runs in data/runs are {', '.join(runs)}" if runs else ""
         raise UserError(f"{name}: no such run, folder or file{known}; without a name the study that ships is shown")
     if path.resolve() == STUDY or (path == ROOT / "data" / "runs" / "study" and not (path / "manifest.json").exists()):
-        return open_dataset()
+        return _opened("")
     shipped = path / ROLLOUTS
     return _folder(path, path.name, shipped if shipped.exists() else None)
 
@@ -132,7 +153,8 @@ def _folder(path: Path, name: str, rollouts: Path | None) -> Dataset:
     order = [table for table in PROGRAMS if table in tables]
     if not order:
         raise UserError(f"{path}: no table {' or '.join(PROGRAMS)} here; name a run's folder, a folder of rollouts or a file")
-    notes = run_folder("study") if path == STUDY else path
+    ships = path.resolve().parent == STUDY.parent  # what ships is left as it is
+    notes = run_folder(name) if ships else path
     return Dataset(name, path, (*order, *sorted(tables - set(order))), notes / "decisions.json", _params(path, name), rollouts=rollouts)
 
 

@@ -20,6 +20,7 @@ from parallax_lib.analysis.view.programs import Programs, plain, plain_row
 from parallax_lib.analysis.view.rerun import Rerunner
 from parallax_lib.core.config import ROOT
 from parallax_lib.core.errors import UserError
+from parallax_lib.tasks.hecbench import masked
 
 AUDIT = ROOT / "data" / "minibench" / "audit.json"
 SHOWN = ("undecided", "all", "decided")
@@ -56,8 +57,14 @@ class Desk:
         with self.lock:
             if self.made is None or self.made[0] != identity:
                 other = self.judged_otherwise()
-                self.made = identity, recheck.queue(self.programs.frame, self.threshold, weakness(), measured, marked, other)
+                readable = self.programs.frame[~self.absent()]
+                self.made = identity, recheck.queue(readable, self.threshold, weakness(), measured, marked, other)
             return self.made[1]
+
+    def absent(self) -> np.ndarray:
+        """[n] rows whose program's text does not ship: nobody can decide on them."""
+        frame = self.programs.frame
+        return frame["code"].str.startswith(masked.MARK).fillna(False).to_numpy(bool) if "code" in frame else np.zeros(len(frame), bool)
 
     def decisions(self, table: pd.DataFrame) -> list[dict | None]:
         """The decision on each program of the queue; only tasks that have one are looked up."""
@@ -81,16 +88,17 @@ class Desk:
         if show not in SHOWN:
             raise UserError(f"recheck: show is {show!r}, must be one of {', '.join(SHOWN)}")
         table = self.queue()
-        made = self.decisions(table)
-        settled = np.array([_settled(decision) for decision in made], bool)
+        decided = self.decisions(table)
+        settled = np.array([_settled(decision) for decision in decided], bool)
         rows = np.flatnonzero({"all": np.ones(len(table), bool), "decided": settled, "undecided": ~settled}[show])
         page = max(0, min(page, (len(rows) - 1) // size))
         part = rows[page * size : (page + 1) * size]
-        listed = [self.entry(row, made[i]) for i, row in zip(part, table.iloc[part].to_dict("records"), strict=True)]
+        listed = [self.entry(row, decided[i]) for i, row in zip(part, table.iloc[part].to_dict("records"), strict=True)]
         counts = {"programs": len(table), "decided": int(settled.sum()), "covered": int(table["rows"].sum()) if len(table) else 0}
         whys = table["why"].value_counts().items() if len(table) else ()
         return {"rows": listed, "page": page, "size": size, "found": len(rows), **counts, "whys": [[str(k), int(n)] for k, n in whys],
-                "rates": self.rates(), "can_run": self.rerunner is not None, "notes": str(self.notes)}  # fmt: skip
+                "rates": self.rates(), "absent": int(self.absent().sum()),
+                "can_run": self.rerunner is not None, "notes": str(self.notes)}  # fmt: skip
 
     def entry(self, row: Mapping, decision: dict | None) -> dict:
         shown = {name: row.get(name) for name in ("row", "rows", "task", "why", "urgency", "closeness", "reason", "level", "score")}

@@ -15,19 +15,21 @@ from pygments.token import Comment, Keyword, Literal, Name
 from parallax_lib.analysis.figures.escape import safe_text, visible_text
 
 WORD = re.compile(r"\w+|\s+|[^\w\s]")
-FOLD, CONTEXT = 8, 3  # equal lines in a row that are folded, but for so many beside a difference
+FOLD, CONTEXT = 4, 3  # equal lines in a row that are folded, but for so many beside a difference within a function
+USAGE = re.compile(r"\bargc\b|\bargv\b|\busage\b|\bato(?:i|l|ll|f)\(|\bstrto\w+\(", re.IGNORECASE)  # how a program reads its arguments
 PAIRED = 60  # lines of a changed block that are paired by likeness; longer blocks are paired in order
 ALIKE = 0.4  # likeness of two lines that are shown as one changed line
+CALLED = re.compile(r"(\w+)\s*\([^;{]*\{")  # a function's name before its parameters and body
 COLOURS = ((Comment.Preproc, "p"), (Comment.PreprocFile, "s"), (Comment, "c"), (Keyword.Type, "t"), (Keyword, "k"), (Literal.String, "s"),
            (Literal.Number, "n"), (Name.Function, "f"))  # fmt: skip
 Spans = list[tuple[int, int]]
 
 
 def aligned(left: str, right: str) -> dict:
-    """{"rows": [[left number, left HTML, right number, right HTML, kind]], "folds": [[first, last]], "changed": n}.
+    """{"rows": [[left number, left HTML, right number, right HTML, kind]], "folds": [[first, last, what]], "changed": n}.
 
     Numbers start at 1 and are None where a side has no line.  kind: "=" equal, "~" changed, "-" left only, "+" right only.
-    `folds`: stretches of equal rows, by their places, that a page may hide.
+    `folds`: stretches of equal rows, by their places, that a page may hide; what: the parts that stand in it whole, by name.
     """
     old, new = (visible_text(text, 1 << 21).splitlines() for text in (left, right))
     colour = coloured(left), coloured(right)
@@ -36,7 +38,8 @@ def aligned(left: str, right: str) -> dict:
         marks = word_marks(old[i], new[j]) if kind == "~" else ([], [])
         sides = [_side(colour[s], at, marks[s]) for s, at in ((0, i), (1, j))]
         rows.append([*sides[0], *sides[1], kind])
-    return {"rows": rows, "folds": folds([row[4] for row in rows]), "changed": sum(row[4] != "=" for row in rows)}
+    kinds, lines = [row[4] for row in rows], [colour[1][row[2] - 1] if row[2] else [] for row in rows]
+    return {"rows": rows, "folds": folds(kinds, lines), "changed": sum(kind != "=" for kind in kinds)}
 
 
 def _side(lines: list[list[tuple[str, str]]], at: int | None, marks: Spans) -> list:
@@ -115,18 +118,62 @@ def _ends(words: list[str]) -> list[int]:
     return at
 
 
-def folds(kinds: list[str]) -> list[list[int]]:
-    """[first, last] of every stretch of equal rows that is worth folding, its context left out."""
-    found, start = [], None
-    for i, kind in enumerate([*kinds, "~"]):
-        if kind == "=" and start is None:
-            start = i
-        elif kind != "=" and start is not None:
-            first, last = start + (CONTEXT if start else 0), i - 1 - (CONTEXT if i < len(kinds) else 0)
-            if last - first + 1 >= FOLD:
-                found.append([first, last])
-            start = None
+def folds(kinds: list[str], lines: list[list[tuple[str, str]]]) -> list[list]:
+    """[first, last, what] of every stretch of rows that is the same on both sides and worth folding.
+
+    A part of the file that is equal as a whole (includes, a helper function) is folded without context, and so are lines that read
+    arguments; other equal lines but for CONTEXT beside a difference.  lines: each row's text on the right, coloured.
+    """
+    units = [part for part in parts(lines) if all(kind == "=" for kind in kinds[part[0] : part[1] + 1])]
+    whole = [False] * len(kinds)
+    for first, last, _ in units:
+        whole[first : last + 1] = [True] * (last - first + 1)
+    equal = [kind == "=" for kind in kinds]
+    hidden = [whole[i] or (equal[i] and (_far(kinds, i) or _reads_arguments(lines[i]))) for i in range(len(kinds))]
+    found = []
+    for first, last in _runs(hidden):
+        inside = dict.fromkeys(what for a, b, what in units if what and first <= a and b <= last)
+        if any(not within and _reads_arguments(lines[i]) for i, within in enumerate(whole[first : last + 1], first)):
+            inside["reading of arguments"] = None
+        if last - first + 1 >= FOLD:
+            found.append([first, last, ", ".join(inside)])
     return found
+
+
+def _far(kinds: list[str], i: int) -> bool:
+    return all(kind == "=" for kind in kinds[max(0, i - CONTEXT) : i + CONTEXT + 1])
+
+
+def _reads_arguments(line: list[tuple[str, str]]) -> bool:
+    return bool(USAGE.search("".join(text for _, text in line)))
+
+
+def _runs(hidden: list[bool]) -> list[tuple[int, int]]:
+    """(first, last) of every stretch of true values."""
+    starts = [i for i, value in enumerate(hidden) if value and not (i and hidden[i - 1])]
+    return [(i, next((j for j in range(i, len(hidden)) if not hidden[j]), len(hidden)) - 1) for i in starts]
+
+
+def parts(lines: list[list[tuple[str, str]]]) -> list[tuple[int, int, str]]:
+    """(first, last, what) of every part of a file that stands outside of all braces: directives, a declaration, a whole function."""
+    found, depth, first = [], 0, 0
+    for i, line in enumerate(lines):
+        text = "".join(part for _, part in line).strip()
+        depth += sum(part.count("{") - part.count("}") for css, part in line if not css)
+        whole = not text or text.startswith(("#", "//")) or text.endswith((";", "}", "*/"))
+        if depth <= 0 and whole:
+            found.append((first, i, _named(lines[first : i + 1])))
+            depth, first = 0, i + 1
+    return [*found, (first, len(lines) - 1, "")] if first < len(lines) else found
+
+
+def _named(unit: list[list[tuple[str, str]]]) -> str:
+    """What a part is called: a function by its name, directives that include as such, anything else not at all."""
+    texts = ["".join(part for _, part in line).strip() for line in unit]
+    if any(text.startswith("#include") for text in texts):
+        return "includes"
+    called = CALLED.search(" ".join(texts))
+    return called[1] if called and "{" in " ".join(texts) else ""
 
 
 @lru_cache(maxsize=256)

@@ -13,11 +13,12 @@ import numpy as np
 from parallax_lib.analysis.closeness import of_log
 from parallax_lib.analysis.decisions import program_key, read_decisions
 from parallax_lib.analysis.figures.escape import visible_text
-from parallax_lib.analysis.readable import heading
+from parallax_lib.analysis.readable import method
 from parallax_lib.analysis.validation_stats import LEVELS
 from parallax_lib.analysis.view import listing
 from parallax_lib.analysis.view.dataset import program_id
 from parallax_lib.analysis.view.programs import TEXTS, Programs, plain, plain_row
+from parallax_lib.tasks.hecbench import masked
 from parallax_lib.verdict.reasons import REASONS, UNKNOWN
 
 PLACE = re.compile(r"\bmain\.(?:cpp|cu|c|ii)(?::(\d+)(?::\d+)?|\((\d+)\))")
@@ -27,9 +28,16 @@ SIBLING = ("row", *NAMED, "reason", "level", "score", "plan", "capture_id")
 
 
 def title(row: Mapping) -> str:
-    """`saxpy.serial-omp, method guided, seed 0`."""
-    facts = [f"{heading(name).replace('_', ' ')} {plain(row[name])}" for name in NAMED[:5] if plain(row.get(name)) is not None]
+    """`saxpy.serial-omp, PRM-guided, seed 0`, or `saxpy.serial-omp, branch-off at step 1, resample 0`."""
+    known = {name: plain(row[name]) for name in NAMED[:5] if plain(row.get(name)) is not None}
+    words = {"arm": method, "branch_depth": trajectory}
+    facts = [words[name](value) if name in words else f"{name} {value}" for name, value in known.items()]
     return ", ".join([str(row.get("task", "")), *facts])
+
+
+def trajectory(depth: float) -> str:
+    """Where a trajectory leaves the original one."""
+    return "original trajectory" if depth < 0 else f"branch-off at step {int(depth) + 1}"
 
 
 def ladder(row: Mapping) -> list[dict]:
@@ -82,6 +90,8 @@ def page(programs: Programs, row: int, text: str = "", sort: str = "") -> dict:
     """Everything that a program's page shows, and the programs before and after it under a filter."""
     record = programs.record(row)
     source, code = (record[name] if isinstance(record.get(name), str) else "" for name in ("source_code", "code"))
+    absent = {"source": masked.digest_of(source), "code": masked.digest_of(code)}
+    source, code = ("" if absent[name] else text for name, text in (("source", source), ("code", code)))
     facts = plain_row({name: value for name, value in record.items() if name not in TEXTS})
     return {
         "row": row,
@@ -92,6 +102,7 @@ def page(programs: Programs, row: int, text: str = "", sort: str = "") -> dict:
         "words": in_words(record),
         "listing": listing.aligned(source, code),
         "has": {"source": bool(source), "code": bool(code)},
+        "absent": absent,
         "code": code,
         "log": log_lines(record.get("log"), code),
         "closeness": plain(of_log(record.get("log"))),
@@ -113,12 +124,12 @@ def siblings(programs: Programs, record: Mapping, row: int) -> list[dict]:
     """The other programs of the task, each with its verdict and whether its text is this one's; the same texts first."""
     rows = of_task(programs, record.get("task"))
     part = programs.frame.iloc[rows]
-    made = []
+    others = []
     for n, other in zip(rows, part.to_dict("records"), strict=True):
         if int(n) != row:
             known = {name: other.get(name) for name in SIBLING if name in other}
-            made.append(plain_row(known) | {"row": int(n), "same": other.get("code") == record.get("code")})
-    return sorted(made, key=lambda each: not each["same"])
+            others.append(plain_row(known) | {"row": int(n), "same": other.get("code") == record.get("code")})
+    return sorted(others, key=lambda each: not each["same"])
 
 
 def applies(programs: Programs, record: Mapping) -> int:
@@ -140,8 +151,8 @@ def pair(left: tuple[Programs, int], right: tuple[Programs, int]) -> dict:
     """Two translations side by side, each with its verdict."""
     sides = [programs.record(row) for programs, row in (left, right)]
     texts = [side["code"] if isinstance(side.get("code"), str) else "" for side in sides]
-    told = [
+    titles = [
         {"row": row, "table": programs.name, "title": title(side), "reason": plain(side.get("reason")), "words": in_words(side)}
         for (programs, row), side in zip((left, right), sides, strict=True)
     ]
-    return {"sides": told, "listing": listing.aligned(*texts), "same": texts[0] == texts[1]}
+    return {"sides": titles, "listing": listing.aligned(*texts), "same": texts[0] == texts[1]}

@@ -153,13 +153,13 @@ class Programs:
 
     def facets(self, rows: np.ndarray) -> dict[str, list]:
         """{column: [[value, rows that pass], ...]} of the columns with few values, most first."""
-        made = {}
+        counted = {}
         for column in FACETS:
             if column in self.frame and len(self.codes(column)[1]) <= FEW:
                 codes, names = self.codes(column)
                 counts = np.bincount(codes[rows] + 1, minlength=len(names) + 1)[1:]
-                made[column] = [[str(names[i]), int(counts[i])] for i in np.argsort(-counts, kind="stable") if counts[i]]
-        return made
+                counted[column] = [[str(names[i]), int(counts[i])] for i in np.argsort(-counts, kind="stable") if counts[i]]
+        return counted
 
     def page(self, text: str = "", sort: str = "", page: int = 0, size: int = 50) -> dict:
         """One page: rows as {column: value}, with the number that is each row's address."""

@@ -18,7 +18,7 @@ from parallax_lib.core.errors import UserError
 
 TERM = re.compile(r'(-?)(?:([A-Za-z_]\w*)(:|>=|<=|=|>|<))?(?:"([^"]*)"?|(\S+))')
 WORDS = {":": "has", "=": "is", ">": ">", "<": "<", ">=": ">=", "<=": "<="}
-ALIASES = {"source": "source_code", "translation": "code", "status": "reason"}
+ALIASES = {"source": "source_code", "method": "arm", "translation": "code", "status": "reason"}
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from parallax_lib.analysis.decisions import program_key
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.storage import Journal
 from parallax_lib.sandbox.sandbox import Level, Limits
+from parallax_lib.tasks.hecbench import masked
 from parallax_lib.tasks.task import Kernel, Task
 from parallax_lib.verdict import stages, validate
 from parallax_lib.verdict.build import build
@@ -51,6 +52,8 @@ class Rerunner:
 
     def run(self, row: Mapping) -> dict:
         """Judge and run the row's program; UserError where this machine or the suite cannot."""
+        if masked.digest_of(row.get("code")):
+            raise UserError(f"{row['task']}: the program does not ship, it holds text of HeCBench; collect it from a checkout first")
         self.workshop = self.workshop or self.make()
         shop, code = self.workshop, row.get("code")
         task = shop.tasks.get(str(row["task"]))
@@ -59,12 +62,12 @@ class Rerunner:
         if not isinstance(code, str) or not code.strip():
             raise UserError(f"{row['task']}: the row holds no program to run")
         source = row.get("source_code")
-        if isinstance(source, str) and source and source != task.source_code:
+        if isinstance(source, str) and source and not masked.digest_of(source) and source != task.source_code:
             raise UserError(f"{row['task']}: the suite's source is not the one this program was written from")
         verdict = validate.judge(code, task, shop.toolchains, shop.level, shop.limits, self.journal, draw=0, **shop.parts)
-        made = {"verdict": validate.to_row(verdict), "harness": HARNESS_VERSION} | _outputs(code, task, shop)
-        self.journal.put_many(KIND, [(program_key(row), made)], replace=True)
-        return made
+        kept = {"verdict": validate.to_row(verdict), "harness": HARNESS_VERSION} | _outputs(code, task, shop)
+        self.journal.put_many(KIND, [(program_key(row), kept)], replace=True)
+        return kept
 
 
 def _outputs(code: str, task: Task, shop: Workshop) -> dict:
@@ -74,7 +77,7 @@ def _outputs(code: str, task: Task, shop: Workshop) -> dict:
     if built.reason != "ok":
         return {"inputs": [], "closeness": None, "build": visible(built.log)}
     api, expected = _reference(task.kernel, task.source, bench)
-    made, gap = [], None
+    outputs, gap = [], None
     for i, args in enumerate(inputs(task.kernel)):
         reference = run_once(expected, api, args, THREADS[api][0], bench, task.kernel.inputs)
         if reference.reason != "ok":
@@ -82,16 +85,16 @@ def _outputs(code: str, task: Task, shop: Workshop) -> dict:
         runs = []
         for threads in dict.fromkeys(stages.THREADS[task.target][min(i, 1)]):
             ran = run_once(built.program, task.target, args, threads, bench, task.kernel.inputs)
-            told = closeness.outputs(visible(reference.text), visible(ran.text)) if ran.reason == "ok" else {}
-            gap = told["largest"] if gap is None and told.get("first") is not None else gap
-            runs.append({"threads": threads, "ended": ran.reason, "log": visible(ran.log)} | _cut(told))
-        made.append({"args": list(args), "runs": runs})
-    return {"inputs": made, "closeness": gap, "build": visible(built.log)}
+            difference = closeness.outputs(visible(reference.text), visible(ran.text)) if ran.reason == "ok" else {}
+            gap = difference["largest"] if gap is None and difference.get("first") is not None else gap
+            runs.append({"threads": threads, "ended": ran.reason, "log": visible(ran.log)} | _cut(difference))
+        outputs.append({"args": list(args), "runs": runs})
+    return {"inputs": outputs, "closeness": gap, "build": visible(built.log)}
 
 
-def _cut(told: dict) -> dict:
-    rows = told.get("rows", [])
-    return told | {"rows": rows[:MOST], "more": max(0, len(rows) - MOST)}
+def _cut(difference: dict) -> dict:
+    rows = difference.get("rows", [])
+    return difference | {"rows": rows[:MOST], "more": max(0, len(rows) - MOST)}
 
 
 def _reference(kernel: Kernel, source: str, bench: Bench) -> tuple[str, bytes]:

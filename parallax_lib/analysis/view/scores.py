@@ -102,31 +102,31 @@ def points(programs: Programs, here: pd.DataFrame, x: str) -> dict:
     codes, names = pd.factorize(here["reason"])
     known = np.isfinite(value)
     cells = {"row": here["row"].to_numpy()[known], "x": value[known].round(6), "y": here["score"].to_numpy(float)[known].round(4)}
-    made = {name: cell.tolist() for name, cell in cells.items()} | {"reason": codes[known].tolist(), "reasons": list(map(str, names))}
-    return made | {"axis": x, "log": x == "uncertainty", "missing": int((~known).sum())}
+    columns = {name: cell.tolist() for name, cell in cells.items()} | {"reason": codes[known].tolist(), "reasons": list(map(str, names))}
+    return columns | {"axis": x, "log": x == "uncertainty", "missing": int((~known).sum())}
 
 
 def curves(table: pd.DataFrame) -> list[dict]:
     """For validated and other programs: n, and the quartiles of the score after each step."""
-    made = []
+    lines = []
     for name, part in (("validated", table[table["validated"].astype(bool)]), ("not validated", table[~table["validated"].astype(bool)])):
         if len(part):
             quartiles = part.groupby("depth")["score"].quantile([0.25, 0.5, 0.75]).unstack()
             rows = [[int(step), *map(plain, row.round(4))] for step, row in zip(quartiles.index, quartiles.to_numpy(), strict=True)]
-            made.append({"name": name, "n": int(part["row"].nunique()), "steps": rows})
-    return made
+            lines.append({"name": name, "n": int(part["row"].nunique()), "steps": rows})
+    return lines
 
 
 def reliability(here: pd.DataFrame) -> list[dict]:
     """Per bin of the score: n, mean score, share validated with its 95 % interval (Wilson)."""
     bins = np.clip((here["score"].to_numpy(float) * BINS).astype(int), 0, BINS - 1)
-    made = []
+    bars = []
     for b, part in here.groupby(bins):
         good = int(part["validated"].sum())
         low, high = metrics.wilson(good, len(part))
         cells = {"bin": int(b), "n": len(part), "score": part["score"].mean(), "rate": good / len(part), "low": low, "high": high}
-        made.append({name: plain(round(value, 4)) for name, value in cells.items()})
-    return made
+        bars.append({name: plain(round(value, 4)) for name, value in cells.items()})
+    return bars
 
 
 def by_group(here: pd.DataFrame, by: str) -> dict:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import pandas as pd
 
 from parallax_lib.analysis.figures import theme
+from parallax_lib.analysis.readable import method
 from parallax_lib.analysis.view.dataset import Dataset
 from parallax_lib.analysis.view.programs import plain
 from parallax_lib.core.errors import UserError
@@ -81,16 +82,16 @@ def _scores_of(scores: pd.DataFrame, rows: pd.DataFrame, model: str) -> dict[str
     return found
 
 
-def chosen_by(dataset: Dataset, task: str) -> dict[str, list[str]]:
-    """{capture_id: ["guided, 2 of 3 seeds", ...]}: who took the trajectory, from the tables of choices."""
+def chosen_by(dataset: Dataset, task: str) -> dict[str, list[list[str]]]:
+    """{capture_id: [["guided", "PRM-guided", "2 of 3 seeds"], ...]}: who took the trajectory, from the tables of choices."""
     choices = dataset.optional("cross_validation")
     if choices.empty or "capture_id" not in choices:
         return {}
     part = choices[choices["task"] == task]
     seeds = part.groupby("arm")["seed"].nunique()
-    found: dict[str, list[str]] = {}
+    found: dict[str, list[list[str]]] = {}
     for (name, arm), count in part.groupby(["capture_id", "arm"], sort=False)["seed"].nunique().items():
-        found.setdefault(name, []).append(arm if seeds[arm] == 1 else f"{arm}, {count} of {seeds[arm]} seeds")
+        found.setdefault(name, []).append([arm, method(arm), "" if seeds[arm] == 1 else f"{count} of {seeds[arm]} seeds"])
     return found
 
 

@@ -165,28 +165,28 @@ def _unmeasured(programs: dict[str, Program], facts: dict) -> str:
 
 
 def _program(src: Path, name: str, api: str) -> Program:
-    folder, made = src / f"{name}-{api}", read_makefile(src, name, api)
-    if made is None:
+    folder, rules = src / f"{name}-{api}", read_makefile(src, name, api)
+    if rules is None:
         return Program(api, "", why="no Makefile")
-    units = units_of(src, name, api, made)
+    units = units_of(src, name, api, rules)
     if not units:
         return Program(api, "", why="no source file in its folder")
-    search = (folder, *(folder / f[2:] for f in made.flags if f.startswith("-I")))
-    defines = tuple(f for f in made.flags if f.startswith("-D"))
+    search = (folder, *(folder / f[2:] for f in rules.flags if f.startswith("-I")))
+    defines = tuple(f for f in rules.flags if f.startswith("-D"))
     flat = hecbench_sources.flatten(src.parent, folder, units, search, defines)
-    flags = tuple(f for f in made.flags if not f.startswith(("-I", "-D")))
+    flags = tuple(f for f in rules.flags if not f.startswith(("-I", "-D")))
     if flat.text and "main" not in flat.text:
         return Program(api, "", why="no main in the sources that the Makefile names", defines=defines)
     indexed = api == "omp" and hecbench_sources.simt(flat.text)
-    known = (flags, made.runs, flat.files, flat.foreign, flat.why, defines, flat.short, flat.beside, indexed)
+    known = (flags, rules.runs, flat.files, flat.foreign, flat.why, defines, flat.short, flat.beside, indexed)
     return Program(api, flat.text, *known)
 
 
-def units_of(src: Path, name: str, api: str, made: makefile.Makefile) -> tuple[str, ...]:
+def units_of(src: Path, name: str, api: str, rules: makefile.Makefile) -> tuple[str, ...]:
     """The units of a program, as its Makefile names them, by its object files, or all of its folder; relative to its folder."""
     folder, twin = src / f"{name}-{api}", src / f"{name}-cuda"
-    compiled = [unit for stem in made.objects if (unit := _compiled(folder, twin, stem))]
-    units = made.sources or tuple(compiled) or tuple(sorted(p.name for p in folder.iterdir() if p.suffix in makefile.UNIT))
+    compiled = [unit for stem in rules.objects if (unit := _compiled(folder, twin, stem))]
+    units = rules.sources or tuple(compiled) or tuple(sorted(p.name for p in folder.iterdir() if p.suffix in makefile.UNIT))
     return tuple(_found(folder, twin, unit) for unit in units)
 
 

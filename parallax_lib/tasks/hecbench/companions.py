@@ -40,31 +40,31 @@ def entries(root: Path, names: tuple[str, ...]) -> dict[str, checkout.Entry]:
 
 def flags(entry: checkout.Entry | None, api: str) -> tuple[str, ...]:
     """The allowed flags of the checkout's Makefile for this API; those of its OpenMP program for a serial one."""
-    made = entry.programs.get(api) if entry else None
-    made = entry.programs.get("omp") if api == "serial" and entry else made
-    return (*made.flags, *made.defines) if made else ()
+    program = entry.programs.get(api) if entry else None
+    program = entry.programs.get("omp") if api == "serial" and entry else program
+    return (*program.flags, *program.defines) if program else ()
 
 
 def programs(name: str, texts: Texts, headers: Mapping[str, str], root: Path | None) -> dict[str, tuple[str, Given]]:
     """API -> (program as one text, what is given for it).  Missing where a header is nowhere."""
-    made, beside = {}, {}
+    whole, beside = {}, {}
     for api, files in texts.items():
         units = _units(name, api, files, root)
         own, free = _split({**headers}, _found(name, api, {**files, **units}, headers, root))
         own = {header: _guarded(header, text) for header, text in own.items()}
-        made[api] = given.one_text({**files, **own}), Given(after=given.in_place("\n".join(units.values()), own), beside=free)
+        whole[api] = given.one_text({**files, **own}), Given(after=given.in_place("\n".join(units.values()), own), beside=free)
         beside = {**free, **beside}
-    parts = {api: (text, replace(own, beside=beside | own.beside)) for api, (text, own) in made.items()}
-    return parts | {api: ("", Given(beside=beside)) for api in ("serial", "omp", "cuda") if api not in made}
+    parts = {api: (text, replace(own, beside=beside | own.beside)) for api, (text, own) in whole.items()}
+    return parts | {api: ("", Given(beside=beside)) for api in ("serial", "omp", "cuda") if api not in whole}
 
 
 def _units(name: str, api: str, files: Mapping[str, str], root: Path | None) -> dict[str, str]:
     """Units that a program of one file needs and its row does not hold: those that the checkout's Makefile compiles beside it."""
     home = "omp" if api == "serial" else api
-    made = checkout.read_makefile(_src(root), name, home) if root and (_src(root) / f"{name}-{home}").is_dir() else None
-    if made is None or len(files) != 1:
+    rules = checkout.read_makefile(_src(root), name, home) if root and (_src(root) / f"{name}-{home}").is_dir() else None
+    if rules is None or len(files) != 1:
         return {}
-    paths = [_src(root) / f"{name}-{home}" / unit for unit in checkout.units_of(_src(root), name, home, made)]
+    paths = [_src(root) / f"{name}-{home}" / unit for unit in checkout.units_of(_src(root), name, home, rules)]
     if Path(next(iter(files))).name not in {path.name for path in paths}:
         return {}
     texts = {path.name: checkout.hecbench_sources.text_of(path) for path in paths if path.name not in files and path.is_file()}

@@ -66,14 +66,21 @@ def _with_helper(stage: Stage, rng: random.Random, helpers: list[Helper]) -> Sta
 
 def _repeated(stage: Stage, rng: random.Random, spec: Spec) -> Stage:
     """The stage called a few times in a loop of main, its constants growing with the count; only where no array is both
-    read and written, unless it is one sum: a repeated update could grow without bound."""
+    read and written, unless it is one sum that every call adds to: a repeated update could grow without bound."""
     pairs = zip(stage.arrays, stage.specs(), strict=True)
     free = [name for name in ("t", "step", "turn", "trial") if name not in {a.name for a in spec.arrays()}]
     if any(array_spec.use == "io" and array.size != "1" for array, array_spec in pairs):
         return stage
     counter, grows = rng.choice(free), rng.choice(("0.25", "0.1", "0.5"))
     params = tuple((d, f"{a} + {grows} * {counter}" if d.startswith("double ") and "*" not in d else a) for d, a in stage.params)
-    return replace(stage, params=params, loop=f"for (int {counter} = 0; {counter} < {rng.randrange(2, 6)}; {counter}++)")
+    loop = f"for (int {counter} = 0; {counter} < {rng.randrange(2, 6)}; {counter}++)"
+    return stage if _sets_total(stage) else replace(stage, params=params, loop=loop)
+
+
+def _sets_total(stage: Stage) -> bool:
+    """Whether the serial function writes its sum anew: the CUDA kernels add to what is there, so a second call doubles it."""
+    keys = [spec.key for array, spec in zip(stage.arrays, stage.specs(), strict=True) if spec.use == "io" and array.size == "1"]
+    return any(re.search(rf"^ *\${key}\[0\] = (?!\${key}\[0\])", patterns()[stage.pattern].serial, re.M) for key in keys)
 
 
 def _names(spec: Spec) -> dict[str, str]:

@@ -63,8 +63,7 @@ def training_pair(
     if styled:
         style = random.Random(f"{spec.name} {source_api} {target_api} style")
         spec, author = house_style.prepare(spec, style, "cuda" in (source_api, target_api))
-    plain, spec = spec, dress(spec, dressing) if dressed else spec
-    spec = house_style.called_once(plain, spec) if styled or right_share == 1 else spec
+    spec = dress(spec, dressing) if dressed else spec
     both = ((source_api, first), (target_api, plan))
     if styled:
         texts = tuple(house_style.program(spec, author, api, words or ("serial",) * len(spec.stages)) for api, words in both)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 CHECKS = ("CHECK", "CUDA_CHECK", "checkCuda", "gpuErrchk", "CUDA_CALL", "CHECK_CUDA")
 RANDOMS = ("rnd", "frand", "uniform01", "rand01", "next_value", "random_value")
@@ -65,52 +67,69 @@ class Habits:
 
 def draw(rng: random.Random, family: str) -> Habits:
     """Habits for a program of this family."""
-
-    def share(**weights: float) -> str:
-        return rng.choices(list(weights), list(weights.values()))[0]
-
-    language = share(c=0.35, cpp=0.35, mixed=0.3).replace("cpp", "c++")
-    memory = share(copy=0.68, managed=0.2, pinned=0.12)
+    language = _share(rng, c=0.35, cpp=0.35, mixed=0.3).replace("cpp", "c++")
+    memory = _share(rng, copy=0.68, managed=0.2, pinned=0.12)
     element = _element(rng, family)
-    return Habits(
-        element=element,
-        language=language,
-        storage=_storage(rng, language, memory),
-        scalars=rng.random() < 0.5,
-        arguments=share(ternary=0.4, stepwise=0.25, usage=0.2, strict=0.15),
-        reader=share(atoi=0.6, strtol=0.25, stoi=0.15) if language == "c++" else share(atoi=0.8, strtol=0.2),
-        source=_source(rng, language, family),
-        random=rng.choice(RANDOMS),
-        grouped=rng.random() < 0.5,
-        report=share(three=0.2, sum=0.25, weighted=0.15, elements=0.2, ends=0.1, range=0.1),
-        summary=rng.choice(SUMMARIES),
-        label=rng.choice(("{}", "{}", "{}:", "{} =", "checksum {}:", "checksum({}) =", "result {}", "[{}]")),
-        real=rng.choice(COARSE if element == "float" else FINE),
-        clip=share(macro=0.5, fmin=0.3, ternary=0.2) if language == "c" else share(std=0.7, fmin=0.2, ternary=0.1),
-        check=rng.choice(CHECKS) if rng.random() < 0.45 else "",
-        check_form=share(macro=0.55, check=0.25, function=0.2),
-        memory=memory,
-        after=share(none=0.5, last=0.2, sync=0.2, both=0.1),
-        block=rng.choice((64, 128, 128, 256, 256, 256, 512)),
-        sizes=share(number=0.3, constant=0.2, variable=0.25, helper=0.1, dim3=0.15),
-        plane=rng.choice(((16, 16), (16, 16), (32, 8), (8, 8), (32, 4))),
-        stream=rng.random() < 0.5,
-        timer=rng.choices(("", "host", "events"), (0.8, 0.12, 0.08))[0],
-        verified=rng.random() < 0.12,
-        zeroed=rng.random() < 0.6,
-        shuffle=share(tree=0.35, shift=0.25, warp=0.4),
-        strides=rng.random() < 0.15,
-        index=share(plain=0.5, const=0.2, turned=0.3),
-        restrict=rng.random() < 0.2,
-        pragma=share(none=0.5, static=0.12, dynamic=0.08, guided=0.04, threads=0.03, default=0.13, split=0.1),
-        indent=rng.choices(("  ", "    ", "\t"), (0.5, 0.45, 0.05))[0],
-        stars=rng.random() < 0.3,
-        before=rng.random() < 0.3,
-        braces=rng.random() < 0.2,
-        using=language == "c++" and rng.random() < 0.3,
-        comments=rng.random() < 0.35,
-        helpers=rng.choice(("", "", "inline ", "static inline ")),
-    )
+    storage = _storage(rng, language, memory)
+    host, device = _host_code(rng, language, element, family), _device_code(rng)
+    return Habits(element=element, language=language, memory=memory, storage=storage, **host, **device, **_layout(rng, language))
+
+
+def _share(rng: random.Random, **weights: float) -> str:
+    return rng.choices(list(weights), list(weights.values()))[0]
+
+
+def _host_code(rng: random.Random, language: str, element: str, family: str) -> dict[str, Any]:
+    """Arguments, input, output and the macros and checks around them."""
+    share = partial(_share, rng)
+    return {
+        "scalars": rng.random() < 0.5,
+        "arguments": share(ternary=0.4, stepwise=0.25, usage=0.2, strict=0.15),
+        "reader": share(atoi=0.6, strtol=0.25, stoi=0.15) if language == "c++" else share(atoi=0.8, strtol=0.2),
+        "source": _source(rng, language, family),
+        "random": rng.choice(RANDOMS),
+        "grouped": rng.random() < 0.5,
+        "report": share(three=0.2, sum=0.25, weighted=0.15, elements=0.2, ends=0.1, range=0.1),
+        "summary": rng.choice(SUMMARIES),
+        "label": rng.choice(("{}", "{}", "{}:", "{} =", "checksum {}:", "checksum({}) =", "result {}", "[{}]")),
+        "real": rng.choice(COARSE if element == "float" else FINE),
+        "clip": share(macro=0.5, fmin=0.3, ternary=0.2) if language == "c" else share(std=0.7, fmin=0.2, ternary=0.1),
+        "check": rng.choice(CHECKS) if rng.random() < 0.45 else "",
+        "check_form": share(macro=0.55, check=0.25, function=0.2),
+    }
+
+
+def _device_code(rng: random.Random) -> dict[str, Any]:
+    """Launches, waits, streams, times and the way a block adds up."""
+    share = partial(_share, rng)
+    return {
+        "after": share(none=0.5, last=0.2, sync=0.2, both=0.1),
+        "block": rng.choice((64, 128, 128, 256, 256, 256, 512)),
+        "sizes": share(number=0.3, constant=0.2, variable=0.25, helper=0.1, dim3=0.15),
+        "plane": rng.choice(((16, 16), (16, 16), (32, 8), (8, 8), (32, 4))),
+        "stream": rng.random() < 0.5,
+        "timer": rng.choices(("", "host", "events"), (0.8, 0.12, 0.08))[0],
+        "verified": rng.random() < 0.12,
+        "zeroed": rng.random() < 0.6,
+        "shuffle": share(tree=0.35, shift=0.25, warp=0.4),
+        "strides": rng.random() < 0.15,
+        "index": share(plain=0.5, const=0.2, turned=0.3),
+        "restrict": rng.random() < 0.2,
+    }
+
+
+def _layout(rng: random.Random, language: str) -> dict[str, Any]:
+    """Pragmas, indentation, braces, comments."""
+    return {
+        "pragma": _share(rng, none=0.5, static=0.12, dynamic=0.08, guided=0.04, threads=0.03, default=0.13, split=0.1),
+        "indent": rng.choices(("  ", "    ", "\t"), (0.5, 0.45, 0.05))[0],
+        "stars": rng.random() < 0.3,
+        "before": rng.random() < 0.3,
+        "braces": rng.random() < 0.2,
+        "using": language == "c++" and rng.random() < 0.3,
+        "comments": rng.random() < 0.35,
+        "helpers": rng.choice(("", "", "inline ", "static inline ")),
+    }
 
 
 def _element(rng: random.Random, family: str) -> str:

@@ -14,7 +14,6 @@ from parallax_lib.tasks.synthetic import device_style, habits, host_style, kerne
 from parallax_lib.tasks.synthetic.codegen import Array, Spec, Stage, function_text, looped
 from parallax_lib.tasks.synthetic.device_style import Device
 from parallax_lib.tasks.synthetic.habits import Habits
-from parallax_lib.tasks.synthetic.patterns import patterns
 
 HEADERS = {  # C++ name -> (C name, what needs it)
     "cmath": ("math.h", r"\b(sqrt|fabs|exp|log|pow|tanh|cbrt|atan|fmin|fmax)f?\("),
@@ -44,17 +43,6 @@ def prepare(spec: Spec, rng: random.Random, cuda: bool) -> tuple[Spec, Habits]:
     block = "BLOCK_SIZE" if h.sizes == "constant" else str(h.block)
     stages = tuple(replace(s, holes=s.holes | {"B": block}, main_holes=s.main_holes | {"B": block}) for s in spec.stages)
     return replace(spec, stages=stages, block=h.block), h
-
-
-def called_once(plain: Spec, dressed: Spec) -> Spec:
-    """The dressed spec without loops of main around functions that set a total which their kernels add to."""
-    pairs = zip(plain.stages, dressed.stages, strict=True)
-    return replace(dressed, stages=tuple(replace(new, loop="", params=old.params) if _sets_total(new) else new for old, new in pairs))
-
-
-def _sets_total(stage: Stage) -> bool:
-    keys = [spec.key for array, spec in zip(stage.arrays, stage.specs(), strict=True) if spec.use == "io" and array.size == "1"]
-    return any(re.search(rf"^ *\${key}\[0\] = (?!\${key}\[0\])", patterns()[stage.pattern].serial, re.M) for key in keys)
 
 
 def program(spec: Spec, h: Habits, api: str, plan: tuple[str, ...]) -> str:

@@ -90,9 +90,9 @@ def compared(spec: Spec, h: Habits) -> list[str]:
     lines = ["  int errors = 0;"]
     for a, copy in _written(spec).items():
         got = host_style.element(h, a, "i")
-        wanted = host_style.element(h, replace(a, name=copy), "i")
+        expected = host_style.element(h, replace(a, name=copy), "i")
         limit = "1e-3" if a.ctype == "float" else "1e-6"
-        differs = f"{got} != {wanted}" if a.ctype in host_style.INTS else f"fabs({got} - {wanted}) > {limit} * (1.0 + fabs({wanted}))"
+        differs = f"{got} != {expected}" if a.ctype in host_style.INTS else f"fabs({got} - {expected}) > {limit} * (1.0 + fabs({expected}))"
         loop = "" if host_style.is_scalar(h, a) else f"for (int i = 0; i < {a.size}; i++)\n    "
         lines.append(f"  {loop}if ({differs}) errors++;")
     if h.language == "c++":

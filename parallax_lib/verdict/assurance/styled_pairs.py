@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 
-from parallax_lib.core.config import DIRECTIONS
+from parallax_lib.core.settings import DIRECTIONS
 from parallax_lib.cuda_emulation import emulate, rewrite
 from parallax_lib.tasks.synthetic import composed_patterns, finetuning_pairs, generator
 from parallax_lib.tasks.synthetic.codegen import Spec

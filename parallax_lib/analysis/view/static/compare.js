@@ -22,17 +22,18 @@ async function comparePage(app, { given }) {
 async function methodsView(app, name, arms, given, to) {
   const a = given.a || (arms.includes("guided") ? "guided" : arms[1]), b = given.b || (arms.includes("unguided") ? "unguided" : arms[0]);
   const data = await app.ask("methods", { table: name, a, b }), s = data.summary, show = given.show || "differ";
-  const pick = (label, key, value) => choice(label, arms.map((x) => [x, x]), value, (v) => app.go(to({ [key]: v, page: "" })));
+  const [nameA, nameB] = [a, b].map((x) => methodName(app, x));
+  const pick = (label, key, value) => choice(label, arms.map((x) => [x, methodName(app, x)]), value, (v) => app.go(to({ [key]: v, page: "" })));
   const cards = [["wins", s.wins, "win"], ["ties", s.ties, "tie"], ["losses", s.losses, "loss"]];
   const kept = data.tasks.filter((t) => show === "all" || (show === "differ" ? t.outcome !== "tie" : t.outcome === show));
   const page = Number(given.page || 0), size = 50;
-  const columns = [{ text: "task", cell: (t) => app.link(written(["pair"], { a: t.row_a, b: t.row_b, table_a: name, table_b: name }), t.task) }, { text: "outcome of " + a, cell: (t) => h("span", { class: "o-" + t.outcome }, { win: "▲ win", loss: "▼ loss", tie: "= tie" }[t.outcome]) }, { name: "a", text: a + " validated" }, { name: "b", text: b + " validated" }];
+  const columns = [{ text: "task", cell: (t) => app.link(written(["pair"], { a: t.row_a, b: t.row_b, table_a: name, table_b: name }), t.task) }, { text: "outcome of " + nameA, cell: (t) => h("span", { class: "o-" + t.outcome }, { win: "▲ win", loss: "▼ loss", tie: "= tie" }[t.outcome]) }, { name: "a", text: nameA + ", validated" }, { name: "b", text: nameB + ", validated" }];
   return [h("div", { class: "bar" }, pick("method", "a", a), pick("against", "b", b)),
-    h("p", {}, `${a} validates ${percent(s.rate_a)} of the tasks, ${b} ${percent(s.rate_b)}: `, h("strong", {}, `${s.diff >= 0 ? "+" : ""}${(100 * s.diff).toFixed(1)} points`), ` [${(100 * s.low).toFixed(1)}, ${(100 * s.high).toFixed(1)}] over ${plural(s.tasks, "task")}` + (s.unpaired ? `; ${plural(s.unpaired, "task")} judged under one of them only` : "") + "."),
+    h("p", {}, `${nameA} validates ${percent(s.rate_a)} of the tasks by the harness alone, ${nameB} ${percent(s.rate_b)}: `, h("strong", {}, `${s.diff >= 0 ? "+" : ""}${(100 * s.diff).toFixed(1)} points`), ` [${(100 * s.low).toFixed(1)}, ${(100 * s.high).toFixed(1)}] over ${plural(s.tasks, "task")}` + (s.unpaired ? `; ${plural(s.unpaired, "task")} judged under one of them only` : "") + "."),
     h("ul", { class: "cards" }, cards.map(([text, n, key]) => h("li", { class: "o-" + key }, app.link(to({ show: key, page: "" }), `${count(n)} ${text}`)))),
     h("div", { class: "bar" }, choice("list", [["differ", "tasks where they differ"], ["win", "wins"], ["tie", "ties"], ["loss", "losses"], ["all", "all tasks"]], show, (v) => app.go(to({ show: v, page: "" })))),
     pager(kept.length, size, page, (p) => app.go(to({ page: p })), "tasks"),
-    table(`tasks of ${a} against ${b}; a task opens both programs side by side`, columns, kept.slice(page * size, (page + 1) * size))];
+    table(`tasks of ${nameA} against ${nameB}; a task opens both programs side by side`, columns, kept.slice(page * size, (page + 1) * size))];
 }
 
 function matrixView(app, data, name, given, to, twoRuns) {

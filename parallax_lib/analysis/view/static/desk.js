@@ -21,12 +21,12 @@ async function deskPage(app, { given }) {
   const mark = (d) => (d ? { accept: "✓ accept", reject: "✗ reject", unsure: "? unsure", recheck: "⚑ marked" }[d.choice] : "undecided");
   const listing = h("ol", { class: "queue", start: data.page * data.size + 1 }, data.rows.map((r) => h("li", { class: r.row === wanted && "at" },
     app.link(written(["recheck"], { ...state, row: r.row }), r.title), h("div", {}, badge(app, r.reason), " ", h("span", { class: "muted" }, `${r.why}${r.closeness !== null ? `: off by ${shown(r.closeness)}` : ""}; ${plural(r.rows, "row")}; ${mark(r.decision)}`)))));
-  const rates = [{ name: "arm", text: "method" }, { name: "n", text: "n", number: true }, { text: "automatic", number: true, cell: (r) => percent(r.automatic) }, { text: "adjudicated", number: true, cell: (r) => percent(r.rechecked) }, { text: "95 % interval", number: true, cell: (r) => `${percent(r.low)} – ${percent(r.high)}` }];
+  const rates = [{ text: "method", cell: (r) => methodName(app, r.arm) }, { name: "n", text: "n", number: true }, { text: "automatic", number: true, cell: (r) => percent(r.automatic) }, { text: "adjudicated", number: true, cell: (r) => percent(r.rechecked) }, { text: "95 % interval", number: true, cell: (r) => `${percent(r.low)} – ${percent(r.high)}` }];
   const tables = app.info.tables.length > 1 ? choice("table", app.info.tables.map((t) => [t.name, t.name]), name, (table) => app.go(written(["recheck"], { table }))) : null;
   return {
     title: "Recheck",
     body: [h("div", { class: "bar" }, tables, choice("list", [["undecided", "undecided"], ["all", "all"], ["decided", "decided"]], state.show, (show) => set({ show, page: "0", row: "" })), h("button", { type: "button", onclick: next }, "next undecided", h("kbd", {}, "n")),
-      h("span", { class: "muted" }, `${plural(data.decided, "program")} of ${count(data.programs)} decided; they stand for ${plural(data.covered, "row")}. Kept in ${data.notes}`)),
+      h("span", { class: "muted" }, `${plural(data.decided, "program")} of ${count(data.programs)} decided; they stand for ${plural(data.covered, "row")}. Kept in ${data.notes}`), data.absent ? h("span", { class: "muted" }, `${plural(data.absent, "row")} of programs whose text does not ship are not in the queue.`) : null),
       h("div", { class: "desk" }, h("section", { class: "side", "aria-label": "queue" }, pager(data.found, data.size, data.page, (page) => set({ page, row: "" }), "programs"), listing,
         h("details", {}, h("summary", {}, "why programs are here"), h("ul", {}, data.whys.map(([why, n]) => h("li", {}, `${count(n)} × ${why}`))))), pane),
       h("h3", {}, "Rates"), table("validated share, by the harness alone and with the decisions laid on top; the interval is the adjudicated rate's", rates, data.rates)],

@@ -70,6 +70,9 @@ function badge(app, reason) {
 }
 
 const MARKS = { validated: "✓", race: "⇄", "wrong output": "✗", "not parallel": "‖", "does not build": "⌂", stopped: "■", "not judged": "?" };
+const columnWord = (column) => (column === "arm" ? "method" : column);
+const trajectory = (depth) => (depth === null || depth === undefined ? "–" : depth < 0 ? "original" : `branch-off at step ${depth + 1}`);
+const methodName = (app, arm) => app.info.methods[arm] || arm;
 const slug = (text) => text.replace(/ /g, "-");
 
 // A table with a caption.  columns: [{name, text, number, cell(row)}].
@@ -77,7 +80,7 @@ function table(caption, columns, rows, given = {}) {
   const head = columns.map((c) => h("th", { scope: "col", class: c.number && "number", title: c.title }, c.head || c.text));
   const body = rows.map((row) =>
     h("tr", given.row ? given.row(row) : {},
-      columns.map((c, i) => h(i === 0 && given.rowHead !== false ? "th" : "td", { scope: i === 0 && given.rowHead !== false ? "row" : null, class: c.number && "number" }, c.cell ? c.cell(row) : shown(row[c.name])))));
+      columns.map((c, i) => h(i === 0 && given.rowHead !== false ? "th" : "td", { scope: i === 0 && given.rowHead !== false ? "row" : null, class: c.css || (c.number && "number") }, c.cell ? c.cell(row) : shown(row[c.name])))));
   return h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": caption },
     h("table", { class: given.class }, h("caption", {}, caption), h("thead", {}, h("tr", {}, head)), h("tbody", {}, body)));
 }

@@ -18,12 +18,12 @@ function listingView(app, listing, heads, id) {
     return h("tr", { class: css }, number(r[0], "left"), number(r[2], "right"), mark, code(r[4] === "-" ? r[1] : r[3], r[4] === "-" ? "left" : "right"));
   }
   function draw() {
-    const rows = [], folds = listing.folds.map((f, k) => [...f, k]);
+    const rows = [], folds = listing.folds.map((f, k) => [...f, k]);  // [first, last, what stands in it, number]
     for (let i = 0; i < listing.rows.length; i++) {
-      const fold = folds.find(([first, , k]) => first === i && !opened.has(k));
+      const fold = folds.find(([first, , , k]) => first === i && !opened.has(k));
       if (fold) {
         const n = fold[1] - fold[0] + 1;
-        rows.push(h("tr", { class: "fold" }, h("td", { colspan: 5 }, h("button", { type: "button", onclick: () => open(fold[2]) }, `⋯ ${n} equal lines (${listing.rows[fold[0]][2]}–${listing.rows[fold[1]][2]}); show`))));
+        rows.push(h("tr", { class: "fold" }, h("td", { colspan: 5 }, h("button", { type: "button", onclick: () => open(fold[3]), "aria-expanded": "false" }, `⋯ ${n} unchanged lines (${listing.rows[fold[0]][2]}–${listing.rows[fold[1]][2]})${fold[2] ? ": " + fold[2] : ""}; show`))));
         i = fold[1];
       } else rows.push(row(listing.rows[i], i));
     }
@@ -108,6 +108,16 @@ function decisionBar(app, data, done) {
   return bar;
 }
 
+// Why a text is not here, and where it can be had.
+function absentView(data) {
+  const said = [];
+  if (data.absent.source) said.push(h("p", {}, "The source is a program of HeCBench, whose text does not ship. To see it, start the page with a checkout of your own: ", h("code", {}, "view RUN --hecbench DIR"), ". SHA-256 of the text: ", h("code", {}, data.absent.source), "."));
+  else if (!data.has.source) said.push(h("p", { class: "muted" }, "The source of this task is not stored here."));
+  if (data.absent.code) said.push(h("p", {}, "The translation repeats text of HeCBench and does not ship; its verdict, plan and latents do. A checkout does not hold it either: ", h("code", {}, "collect"), " with the run's parameters writes it again. SHA-256 of the text: ", h("code", {}, data.absent.code), "."));
+  else if (!data.has.code) said.push(h("p", { class: "muted" }, "The row holds no program."));
+  return said;
+}
+
 function programBody(app, data, done) {
   const id = "l" + Math.random().toString(36).slice(2, 7), f = data.facts;
   const listing = listingView(app, data.listing, ["source", "translation"], id);
@@ -121,25 +131,26 @@ function programBody(app, data, done) {
     run.disabled = false;
   }
   if (data.rerun) outputs.replaceChildren(...outputsView(data.rerun));
+  else if (!data.has.code) outputs.replaceChildren(h("p", { class: "muted" }, "Without a text nothing can be run."));
   else outputs.replaceChildren(h("p", { class: "muted" }, "Outputs are not stored. The verdict's log above names the first difference; a run here shows both outputs."));
   const near = data.closeness === null ? null : h("p", {}, `The first number that differs is off by ${shown(data.closeness)} of the expected value.`);
   const other = data.elsewhere ? h("p", {}, "On a GPU the same program was judged ", badge(app, data.elsewhere.reason), ` (${data.elsewhere.toolchain}). ${data.elsewhere.log || ""}`) : null;
   const sib = data.siblings, named = ["arm", "branch_depth", "resample", "seed", "sample", "repair", "level", "score", "plan"].filter((c) => sib.some((s) => s[c] !== undefined));
   const columns = [{ text: "row", cell: (s) => app.link(written(["program", data.table, s.row]), count(s.row)) }, { text: "reason", cell: (s) => badge(app, s.reason) },
-    { text: "text", cell: (s) => (s.same ? "the same" : app.link(written(["pair"], { a: data.row, b: s.row, table_a: data.table, table_b: data.table }), "compare")) }, ...named.map((c) => ({ name: c, text: c, number: c !== "arm" && c !== "plan" }))];
+    { text: "text", cell: (s) => (s.same ? "the same" : app.link(written(["pair"], { a: data.row, b: s.row, table_a: data.table, table_b: data.table }), "compare")) }, ...named.map((c) => ({ text: columnWord(c), number: c !== "arm" && c !== "plan", cell: (s) => (c === "arm" ? methodName(app, s.arm) : c === "branch_depth" ? trajectory(s[c]) : shown(s[c])) }))];
   const body = [
     h("p", { class: "verdict" }, badge(app, f.reason), f.plan ? h("span", {}, " decoded latents: ", h("code", {}, f.plan)) : null, f.score !== null && f.score !== undefined ? ` PRM score ${shown(f.score)}` : null,
       app.info.tree ? [" ", app.link(written(["tree", f.task]), "latent tree")] : null),
     ladderView(data.ladder),
     h("details", { class: "evidence", open: true }, h("summary", {}, "the verdict in words"), h("ul", {}, data.words.map((w) => h("li", {}, w))), near, other),
     bar,
-    h("h3", {}, "Source and translation"), data.has.source ? null : h("p", { class: "muted" }, "The source of this task is not stored here."), listing,
+    h("h3", {}, "Source and translation"), ...absentView(data), data.has.source || data.has.code ? listing : null,
     h("h3", {}, "Compiler and run log"), logView(data.log, listing.jump),
-    h("h3", {}, "Outputs against the reference"), data.can_run ? h("div", { class: "bar" }, run) : null, outputs,
+    h("h3", {}, "Outputs against the reference"), data.can_run && data.has.code ? h("div", { class: "bar" }, run) : null, outputs,
     h("h3", {}, `Siblings (${count(sib.length)})`), sib.length ? table(`the other programs of ${f.task}; the same texts first`, columns, sib) : h("p", { class: "muted" }, "No other program of this task."),
     h("details", {}, h("summary", {}, "every column of the row"), table("columns of the row", [{ text: "column", cell: (r) => r[0] }, { text: "value", cell: (r) => shown(r[1]) }], Object.entries(f))),
   ];
-  return { body, keys: { ...bar.keys, ...(data.can_run ? { b: ["build and run again", again] } : {}) } };
+  return { body, keys: { ...bar.keys, ...(data.can_run && data.has.code ? { b: ["build and run again", again] } : {}) } };
 }
 
 async function programPage(app, { parts, given }) {

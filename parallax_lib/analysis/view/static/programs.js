@@ -45,18 +45,18 @@ async function programsPage(app, { given }) {
     const now = state.sort === c.name ? "ascending" : state.sort === "-" + c.name ? "descending" : "none";
     const next = now === "ascending" ? "-" + c.name : now === "descending" ? "" : c.name;
     const arrow = { ascending: " ▲", descending: " ▼", none: "" }[now];
-    return h("th", { scope: "col", "aria-sort": now, class: c.number && "number" }, h("button", { type: "button", class: "sort", onclick: () => set({ sort: next }) }, c.name + arrow));
+    return h("th", { scope: "col", "aria-sort": now, class: c.number && "number" }, h("button", { type: "button", class: "sort", onclick: () => set({ sort: next }) }, columnWord(c.name) + arrow));
   }
   function draw() {
     const cols = columns.filter((c) => chosen.includes(c.name));
     const body = data.rows.map((row, i) => h("tr", { "data-row": row.row, class: i === at && "at", onclick: (e) => { if (!e.target.closest("a")) app.go(address(row.row)); } },
       h("th", { scope: "row" }, app.link(address(row.row), count(row.row))),
-      cols.map((c) => h("td", { class: c.number && "number", title: String(row[c.name] ?? "") }, c.name === "reason" ? badge(app, row.reason) : shown(row[c.name])))));
+      cols.map((c) => h("td", { class: c.number && "number", title: String(row[c.name] ?? "") }, c.name === "reason" ? badge(app, row.reason) : c.name === "arm" ? methodName(app, row.arm) : shown(row[c.name])))));
     const caption = `${plural(data.found, "program")} of ${count(data.total)} in table ${name}` + (state.sort ? `, by ${state.sort.replace(/^-(.*)/, "$1, descending")}` : "");
     const head = h("tr", {}, h("th", { scope: "col" }, "row"), cols.map(heading));
     const facets = Object.entries(data.facets).filter(([c]) => c !== "family" || data.facets.family.length <= 12).map(([c, values]) =>
-      h("details", { class: "facet", open: c === "reason" }, h("summary", {}, `${c} (${values.length})`),
-        h("ul", {}, values.map(([value, n]) => h("li", {}, h("button", { type: "button", onclick: () => toggle(c, value) }, value), " ", h("span", { class: "muted" }, count(n))))))); 
+      h("details", { class: "facet", open: c === "reason" }, h("summary", {}, `${columnWord(c)} (${values.length})`),
+        h("ul", {}, values.map(([value, n]) => h("li", {}, h("button", { type: "button", onclick: () => toggle(c, value) }, c === "arm" ? methodName(app, value) : value), " ", h("span", { class: "muted" }, count(n))))))); 
     const turn = () => pager(data.found, data.size, data.page, (page) => set({ page }), "programs");
     box.replaceChildren(h("div", { class: "facets" }, facets), turn(),
       h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": caption }, h("table", { class: "programs" }, h("caption", {}, caption), h("thead", {}, head), h("tbody", {}, body))),
@@ -78,7 +78,7 @@ async function programsPage(app, { given }) {
   await load();
   return {
     title: "Programs",
-    body: [filterBar(app, state.q, (q) => set({ q }), note), h("div", { class: "bar" }, tables, sizes, pick, out), box],
+    body: [filterBar(app, state.q, (q) => set({ q }), note), h("div", { class: "bar" }, tables, sizes, pick, out), absentNote(app, name), box],
     keys: { n: ["next program", () => step(1)], p: ["previous program", () => step(-1)], Enter: ["open it", () => data.rows[at] && app.go(address(data.rows[at].row))],
       "]": ["next page", () => set({ page: Math.min(data.page + 1, Math.ceil(data.found / data.size) - 1) })], "[": ["previous page", () => set({ page: Math.max(0, data.page - 1) })] },
     update: async (next) => {  // the same page with other parameters: the filter field keeps its focus
@@ -90,6 +90,13 @@ async function programsPage(app, { given }) {
       return true;
     },
   };
+}
+
+function absentNote(app, name) {
+  const { source_code: sources = 0, code = 0 } = name === app.info.tables[0].name ? app.info.absent : {};
+  if (!sources && !code) return null;
+  return h("p", {}, `Text of HeCBench does not ship: ${plural(sources, "row")} here without a source, ${count(code)} without a program. Verdicts, plans and latents are those of the whole texts. `,
+    sources ? ["To see the sources: ", h("code", {}, "view RUN --hecbench DIR"), " with a checkout."] : "The sources are read from the checkout.");
 }
 
 async function save(app, state) {
@@ -109,7 +116,7 @@ async function failuresPage(app, { given }) {
     const tables = app.info.tables.length > 1 ? choice("table", app.info.tables.map((t) => [t.name, t.name]), name, (table) => app.go(written(["failures"], { table }))) : null;
     const most = data.totals.map((total) => total || 1);
     const columns = [{ name: "reason", text: "reason", cell: (r) => badge(app, r[0]) },
-      ...data.columns.map((c, j) => ({ text: c, number: true, cell: (r) => cell(r, c, j) })),
+      ...data.columns.map((c, j) => ({ text: data.by === "arm" ? methodName(app, c) : c, number: true, css: "number", cell: (r) => cell(r, c, j) })),
       { text: "all", number: true, cell: (r) => count(r[1].reduce((a, b) => a + b, 0)) }];
     function cell(r, column, j) {
       const n = r[1][j], share = n / most[j];
@@ -118,8 +125,8 @@ async function failuresPage(app, { given }) {
       return h("span", { class: "heat", style: `--share:${share.toFixed(3)}`, title: `${percent(share)} of ${column}` }, app.link(written(["programs"], { table: name, q }), count(n)));
     }
     note.textContent = plural(data.found, "program");
-    box.replaceChildren(h("div", { class: "bar" }, tables, choice("columns", data.choices.map((c) => [c, c]), data.by, (by) => set({ by }))),
-      table(`${plural(data.found, "program")} by reason and ${data.by}; the shade is the share of a column; a number opens its programs`, columns, data.rows, { class: "map" }),
+    box.replaceChildren(h("div", { class: "bar" }, tables, choice("columns", data.choices.map((c) => [c, columnWord(c)]), data.by, (by) => set({ by }))),
+      table(`${plural(data.found, "program")} by reason and ${columnWord(data.by)}; the shade is the share of a column; a number opens its programs`, columns, data.rows, { class: "map" }),
       h("dl", { class: "reasons" }, data.rows.map((r) => [h("dt", {}, r[0]), h("dd", {}, app.info.reasons[r[0]] || "")])));
   }
   await load();

@@ -28,7 +28,7 @@ async function scoresPage(app, { given }) {
     }
     const rest = data.table.rest;
     const scope = sel ? `of the ${plural(sel.n, "selected trajectory", "selected trajectories")}` : "of all";
-    const rows = sel ? [...table(`${plural(Math.min(sel.n, sel.rows.length), "program")} of ${count(sel.n)} selected`, [{ text: "row", cell: (r) => app.link(written(["program", data.table_name, r.row]), count(r.row)) }, ...["task", "arm", "plan"].filter((c) => sel.rows.some((r) => r[c])).map((c) => ({ name: c, text: c })), { text: "reason", cell: (r) => badge(app, r.reason) }], sel.rows).childNodes] : [];
+    const rows = sel ? [...table(`${plural(Math.min(sel.n, sel.rows.length), "program")} of ${count(sel.n)} selected`, [{ text: "row", cell: (r) => app.link(written(["program", data.table_name, r.row]), count(r.row)) }, ...["task", "arm", "plan"].filter((c) => sel.rows.some((r) => r[c])).map((c) => ({ text: columnWord(c), cell: (r) => (c === "arm" ? methodName(app, r.arm) : shown(r[c])) })), { text: "reason", cell: (r) => badge(app, r.reason) }], sel.rows).childNodes] : [];
     box.replaceChildren(bar, picked, legend,
       h("p", { class: "muted" }, "A click opens a program; a drawn box selects, and what stands below follows. ", sel ? h("button", { type: "button", onclick: () => set({ box: "" }) }, "clear the selection") : null),
       h("div", { class: "pair" },

@@ -27,7 +27,7 @@ function rootView(app, data, root, number) {
   const xs = []; let x = left + 70;
   for (let k = 0; k < steps; k++) { xs.push(x + longest[k] / 2); x += Math.max(longest[k], 60) + 44; }
   const end = x, width = end + 300, height = top + row * leaves.length + 8;
-  const guided = (leaf) => leaf.chosen.some((c) => /^guided(,|$|_mean)/.test(c));
+  const guided = (leaf) => leaf.chosen.some(([arm]) => /^guided(_mean)?$/.test(arm));
   const taken = leaves.filter(guided);
   const g = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, class: "tree", role: "group", "aria-label": `${leaves.length} trajectories over ${steps} latent steps` });
   const y = (i) => top + row * i + row / 2, mid = (i) => y(i) - 7;
@@ -58,21 +58,22 @@ function rootView(app, data, root, number) {
   }
   function leafView(leaf, i) {
     const kind = app.info.classes[leaf.reason] || "not judged", open = () => app.go(written(["program", "rollouts", leaf.row]));
-    const by = leaf.chosen.length ? "taken by " + leaf.chosen.map((c) => c.split(",")[0]).join(", ") : "";
+    const by = leaf.chosen.length ? "taken by " + leaf.chosen.map(([, name]) => name).join(", ") : "";
     const name = leaf.depth < 0 ? "original" : `branch-off at step ${leaf.depth + 1}`;
     return svg("g", { class: "leaf", tabindex: 0, role: "link", "aria-label": `${name}: ${leaf.reason}${by ? ", " + by : ""}; open the program`, onclick: open, onkeydown: (e) => { if (e.key === "Enter") open(); } },
       svg("rect", { x: end - 6, y: y(i) - 19, width: 300, height: 40, rx: 4, class: "hit" }),
       svg("text", { x: end, y: y(i) - 3, class: "verdict c-" + slug(kind) }, `${MARKS[kind]} ${leaf.reason}`),
-      svg("text", { x: end, y: y(i) + 13, class: "by" }, cut(by || name, 44)), svg("title", {}, `${name}${leaf.chosen.length ? "; taken by " + leaf.chosen.join("; ") : ""}`));
+      svg("text", { x: end, y: y(i) + 13, class: "by" }, cut(by || name, 44)), svg("title", {}, `${name}${leaf.chosen.length ? "; taken by " + takers(leaf) : ""}`));
   }
   const columns = [{ text: "trajectory", cell: (l) => app.link(written(["program", "rollouts", l.row]), l.depth < 0 ? "original" : `branch-off at step ${l.depth + 1}`) }, { text: "decoded latents", cell: (l) => l.words.join(" ") },
-    ...Array.from({ length: scored ? steps : 0 }, (_, k) => ({ text: `score ${k + 1}`, number: true, cell: (l) => shown(l.scores[k]) })), { text: "verdict", cell: (l) => badge(app, l.reason) }, { text: "taken by", cell: (l) => l.chosen.join("; ") || "–" }];
+    ...Array.from({ length: scored ? steps : 0 }, (_, k) => ({ text: `score ${k + 1}`, number: true, cell: (l) => shown(l.scores[k]) })), { text: "verdict", cell: (l) => badge(app, l.reason) }, { text: "taken by", css: "wrap", cell: (l) => takers(l) || "–" }];
   return h("section", {}, h("h3", {}, number ? `Root ${number + 1}: ${root.root}` : "Trajectories"),
     h("p", { class: "muted" }, `${plural(leaves.length, "trajectory", "trajectories")}, ${leaves.filter((l) => l.validated).length} validated. ` + (taken.length ? "The thick path is what PRM-guided choice took under at least one seed." : "No choice among these trajectories is stored.") + " A click on a verdict opens its program."),
     h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "latent tree" }, g), scored ? h("div", { class: "wide" }, trajectoryChart(app, data, leaves)) : null,
     table(`the ${leaves.length} trajectories`, columns, leaves));
 }
 
+const takers = (leaf) => leaf.chosen.map(([, name, seeds]) => (seeds ? `${name}, ${seeds}` : name)).join("; ");
 const cut = (text, most) => (text.length > most ? text.slice(0, most - 1) + "…" : text);  // the whole text is in the title and in the table below
 
 function trajectoryChart(app, data, leaves) {
