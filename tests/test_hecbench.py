@@ -509,7 +509,7 @@ def test_a_kernel_whose_output_does_not_depend_on_its_regions_is_vacuous(checkou
 
 
 MUTANTS = {  # kernel, what is replaced, by what, operator, what becomes of it
-    "right on other data": ("words", "0.5 * i + 1", "0.5 * i + 2", "constant", "survived"),
+    "other data under a right word": ("words", "0.5 * i + 1", "0.5 * i + 2", "constant", "rejected"),
     "gives back the same": ("words", "y[i] = 3 * x[i] + 0.25", "y[i] = 3 * x[i] + (x[i] < 0 ? 1 : 0.25)", "constant", "same data"),
     "means the same": ("words", "y[i] = 3 * x[i] + 0.25", "y[i] = 0.25 + x[i] * 3", "swap_operands", "same code"),
     "never reached": ("words", "return 2", "return 1", "constant", "not reached"),
