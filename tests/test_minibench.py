@@ -176,8 +176,8 @@ def test_hidden_input_shows_a_missing_guard(reference, tmp_path):
 def test_cuda_compiles(tmp_path):
     source = tmp_path / "all.cu"
     source.write_text(synthetic_labels.joined([text(name, "cuda") for name in KERNELS]))
-    command = ["nvcc", "-std=c++17", "-arch=sm_90", "-Xptxas", "-O0", "-Werror=all-warnings", "-c", str(source), "-o", str(tmp_path / "all.o")]
-    done = subprocess.run(command, capture_output=True, text=True)
+    whole = ["-Werror=all-warnings", "-Xptxas", "-O0", "-c", str(source), "-o", str(tmp_path / "all.o")]
+    done = subprocess.run(["nvcc", "-std=c++17", "-arch=sm_90", *whole], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
