@@ -96,6 +96,7 @@ def test_a_part_that_passed_is_not_judged_again_until_a_tool_changes(monkeypatch
 
 
 @needs_nvcc
+@pytest.mark.slow
 def test_an_nvcc_that_refuses_the_host_compiler_or_accepts_anything_is_left_out(monkeypatch, open_path):
     says = "error: -- unsupported GNU version! gcc versions later than 11 are not supported!"
     words = ("unsupported GNU version", "put a g++ that it supports")
@@ -363,6 +364,7 @@ def test_deep_closed_and_odd_folders_are_removed(tmp_path):
 # ---- a machine that breaks later -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_machine_that_breaks_stops_the_run_and_forgets_what_was_judged_since(monkeypatch, tmp_path, open_path):
     compiler = script(open_path / "bin", "g++", 'exec /usr/bin/g++ "$@"')
     shown = {"compiler": str(compiler), "roots": (str(compiler),)}

@@ -93,6 +93,7 @@ def told(tmp_path_factory):
     return {name: json.loads((root / f"{name}.json").read_text()) for name in EDITS}
 
 
+@pytest.mark.slow
 def test_a_changed_method_is_run_and_not_remembered(told):
     first = told["first"]
     assert first["kept"] == {"chunk": 1, "translation": 2} and told["again"] == told["comment"] == first
@@ -105,6 +106,7 @@ def test_a_changed_method_is_run_and_not_remembered(told):
         assert (now["latents"] != first["latents"]) == (name in ("shifted", "prompt")), name
 
 
+@pytest.mark.slow
 def test_going_back_to_earlier_code_finds_its_results_and_makes_none(told):
     before, after = told["decoding"]["kept"], told["reverted"]
     assert {name: after[name] for name in ("latents", "rollouts", "translations")} == {

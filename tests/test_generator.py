@@ -176,7 +176,7 @@ def test_openmp_labels_are_true(part):
 
     On a busy machine other races hide too, the more runs the fewer.
     """
-    for families, step in ((generator.ALL_FAMILIES, 7), (composed_patterns.FAMILIES, 16)):
+    for families, step in ((generator.ALL_FAMILIES, 10), (composed_patterns.FAMILIES, 22)):
         for seed in cover(families)[::step][part::12]:
             findings = synthetic_labels.check(generator.sample(seed, families), "omp", retries=20)
             judged = [f for f in findings if f.case.right or families == generator.ALL_FAMILIES]

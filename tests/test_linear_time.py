@@ -85,9 +85,9 @@ REPEATED = (
     "\x1b[1;", "a 1%\r", "error ", "5 s ", "5 ms 7 ", "time 5.5 ", "min 5.5 ms ", "2024-01-15 ", "12:34:56", "Jan 1 ", "1.5+100", "a1.5",
     "5 ab/s ", "nan ", "w 1\n", "1\n", "w 1.5\n", "5 of 10 failed ",
 )  # fmt: skip
-SHORT, LONG = 1200, 30_000  # characters
+SHORT, LONG = 800, 25_000  # characters
 GROWTH = 2.6  # of the work when the text is twice as long; 4 for quadratic work
-LIMIT_S = 0.8  # CPU time of one reader on LONG characters; the slowest takes 0.2 s, and quadratic expressions take from 1.1 s on
+LIMIT_S = 0.6  # CPU time of one reader on LONG characters; the slowest takes 0.15 s, and quadratic expressions take from 0.8 s on
 
 
 def lines_of(function, text) -> int:
@@ -111,6 +111,7 @@ def lines_of(function, text) -> int:
     return counted
 
 
+@pytest.mark.slow
 def test_twice_the_text_is_twice_the_work():
     for name, reader in READERS.items():
         reader("int main() { }")  # what is done once

@@ -33,6 +33,7 @@ def test_bubblewrap_keeps_every_promise(monkeypatch):
 
 @pytest.mark.skipif(not landlock.landlock_abi(), reason="the kernel has no Landlock")
 @pytest.mark.skipif(bool(sandbox.broken_promise(LESSER)), reason="the degraded level does not hold here")
+@pytest.mark.slow
 def test_the_degraded_level_keeps_what_it_promises_and_says_what_it_does_not(monkeypatch):
     only(monkeypatch)
     found = sandbox_check.rows(LESSER)

@@ -51,6 +51,7 @@ def open_run():
     shutil.rmtree(ROOT / "data" / "runs" / name, ignore_errors=True)
 
 
+@pytest.mark.slow
 def test_with_folds_every_held_out_family_is_guided_by_the_prms_that_never_saw_it(open_run):
     sections = {"suite": {"kinds": ["forge"], "forge_count": 40, "forge_families": "all"}, "report": {"seeds": [0, 1]}}
     some = {"arms": ["guided", "unguided"], "limit": 6, "choose": "trajectories"}

@@ -17,6 +17,7 @@ from parallax_lib.core.config import ROOT, load_file
 from parallax_lib.core.storage import MAKERS, read_table
 from parallax_lib.study import pipeline
 
+pytestmark = pytest.mark.slow  # ten kernels
 OTHERS = ("00_tour", "explore_failures", "explore_scores")  # no stages
 VARIES = {"calibration"}  # bins that hold a score: a training's floats decide
 METHODS = ("translations", "results", "cross_validation", "cross_validation_filtered")  # tables with a row a method
