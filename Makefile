@@ -16,7 +16,7 @@ test: venv  ## style, import layers, tests, and every notebook against its commi
 	.venv/bin/lint-imports --no-logo
 	$(PY) -m pytest -q -p no:nbval -n 3 --dist loadfile --no-loadscope-reorder tests
 ifeq ($(wildcard data/runs/study/manifest.json),)
-	$(PY) -m pytest -q -n 2 --dist loadfile --nbval --nbval-cell-timeout=600 notebooks
+	$(PY) -m pytest -q -n 3 --dist loadfile --nbval --nbval-cell-timeout=600 notebooks
 else
 	@echo "notebooks: not compared, they show the study of your own in data/runs/study and not the one that ships"
 endif

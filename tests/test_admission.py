@@ -148,6 +148,7 @@ def test_a_broken_runtime_is_switched_off_and_verdicts_without_it_are_others(tmp
     assert validate.verdict_key(OMP, TASK, done.bench) != validate.verdict_key(OMP, TASK, bench(omp=broken))
 
 
+@pytest.mark.slow
 def test_a_gpu_that_cannot_be_used_is_refused_and_a_second_job_on_it_is_told(monkeypatch, tmp_path):
     if toolchain.gpu_name() or toolchain.cuda_home() is None:
         pytest.skip("needs nvcc and no GPU")

@@ -187,8 +187,8 @@ def test_openmp_labels_are_true(part):
 @pytest.mark.parametrize("part", range(6))
 @pytest.mark.slow
 def test_cuda_compiles(part, tmp_path):
-    specs = [generator.sample(seed, generator.ALL_FAMILIES) for seed in cover()[part::18]]
-    specs += [generator.sample(seed, composed_patterns.FAMILIES) for seed in cover(composed_patterns.FAMILIES)[part::18]]
+    specs = [generator.sample(seed, generator.ALL_FAMILIES) for seed in cover()[part::36]]
+    specs += [generator.sample(seed, composed_patterns.FAMILIES) for seed in cover(composed_patterns.FAMILIES)[part::36]]
     texts = [generator.render(spec, "cuda", case.plan) for spec in specs for case in synthetic_labels.cases(spec, "cuda")]
     source = tmp_path / "all.cu"
     source.write_text(synthetic_labels.joined(texts))

@@ -272,6 +272,7 @@ def test_a_leaked_row_stops_the_training(open_run):
         prm_training.train_prm(run, "ridge", mixed, vectors[mixed.index])
 
 
+@pytest.mark.slow
 def test_programs_are_judged_beside_the_gpu_that_writes_the_next_ones(open_run, monkeypatch):
     run = open_run()
     tasks = inference.held_out_tasks(run)[:2]

@@ -434,6 +434,7 @@ def test_many_are_judged_once_each_and_in_order(tools, launches, tmp_path):
     assert launches.count("build") == 2 + 4 + 1 and seen == [(i, 6) for i in range(1, 7)]  # the reference; what does not compile, as C
 
 
+@pytest.mark.slow
 def test_many_workers_are_processes_and_judge_alike(tools, launches, tmp_path):
     codes, seen = [OMP, None, SERIAL, OMP, RACY, "int main() {", *(OMP + "\n" * i for i in range(1, 7))], []
     alone = judge_batch.judge_many([(c, TASK) for c in codes], tools, sandbox.probe(), LIMITS, None, 2)
