@@ -51,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m parallax_lib", description=__doc__)
     sub = top.add_subparsers(required=True, metavar="command")
     _study_options(sub)
+    _row_options(sub)
     tools = sub.add_parser("tools", help="compilers, GPU and sandbox of this machine")
     tools.add_argument("--admit", action="store_true", help="judge known programs too; status 1 when a part of the machine fails")
     tools.set_defaults(go=commands.tools)
@@ -110,6 +111,10 @@ def _study_options(sub) -> None:
     write.add_argument("--total", type=at_least(1), default=0, help="search.limit: so many tasks in all")
     write.add_argument("--skip-validation", action="store_true", help="write programs only; the same command without it judges them")
     write.set_defaults(go=commands.translate)
+
+
+def _row_options(sub) -> None:
+    """Commands over rows and tasks that are there."""
     again = sub.add_parser("rejudge", help="judge a folder of rollouts again, or for the first time; prints which verdicts changed")
     again.add_argument("folder", help="what `collect` wrote, such as data/rollouts, or a run's, such as data/runs/demo")
     again.add_argument("--out", type=Path, default=None, help="write the folder with the new verdicts here")
