@@ -78,7 +78,7 @@ def write_programs(
     methods.check(run.params, "proposal", "align", "policy", "arms")
     params, here = run.params, placement.executor_config(run.params).runs_here
     given = [packed.pack_module(prm, here) for prm in prms]
-    shared = {"params": dump(params), "gpu_share": placement.gpu_share(params), "own": placement.own_methods(params)}
+    shared = {"params": dump(params), "own": placement.own_methods(params)} | placement.gpus(params)
     teams: dict[tuple[bool, bool, tuple[Path, ...]], list[int]] = {}  # sampled, read by PRMs, which PRMs -> rows
     for i, row in enumerate(rows):
         read = guided_search.is_read(row, params)
