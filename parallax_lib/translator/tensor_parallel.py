@@ -85,7 +85,7 @@ def load(read: Callable[[], Any], device: str | torch.device) -> tuple[Any, int]
     dist.broadcast_object_list(told, src=0)
     model = model if first else empty(*told[0])
     size = sum(p.numel() for p in model.parameters())
-    return split(model, device, _dealt), size
+    return split(model, dist.get_world_size(), device, _dealt), size
 
 
 def empty(config: Any, generation_config: Any = None, dtype: torch.dtype = torch.bfloat16) -> Any:
@@ -98,10 +98,11 @@ def empty(config: Any, generation_config: Any = None, dtype: torch.dtype = torch
     return model
 
 
-def split(model: Any, device: str | torch.device, part: Callable[[torch.Tensor, str, torch.device], torch.Tensor]) -> Any:
-    """The model with its weights' parts on `device`, as `part(value, style, device)` makes them; sums are put where the plan wants them."""
-    check(model, dist.get_world_size())
-    plan, device = model.tp_plan, torch.device(device)
+def split(model: Any, count: int, device: str | torch.device, part: Callable[[torch.Tensor, str, torch.device], torch.Tensor]) -> Any:
+    """The model with parts of its weights on `device`, as `part(value, style, device)` makes them; sums are put where the plan wants them."""
+    plan, device = model.tp_plan if count > 1 else {}, torch.device(device)
+    if count > 1:
+        check(model, count)
     for name, value, places in _values(model):
         here = part(value.detach(), style_of(plan, name) if _learned(value) else "", device)
         for store, key in places:  # tied weights have several
