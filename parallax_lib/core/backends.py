@@ -23,8 +23,9 @@ from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
-from parallax_lib.core import hardware, ranks
+from parallax_lib.core import hardware
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.ranks import Rank, meet, ranks
 
 Call = Callable[[Callable, tuple, dict], Any]  # (function, args, kwargs) -> result
 KINDS = ("local", "dask", "modal")
@@ -116,7 +117,7 @@ def open_local(config: ExecutorConfig) -> Iterator[Call]:
             if not hasattr(thread, "slot"):
                 thread.slot = next(slots)
             if not (hasattr(thread, "worker") and thread.worker.alive):
-                thread.worker = Worker(placed(config.gpu, thread.slot, config.workers))
+                thread.worker = placed(config.gpu, thread.slot, config.workers)
                 everyone.append(thread.worker)
         return thread.worker.call(fn, args, kwargs, config.timeout_s)
 
@@ -129,12 +130,12 @@ def open_local(config: ExecutorConfig) -> Iterator[Call]:
             worker.stop()
 
 
-def placed(gpu: str, slot: int = 0, workers: int = 1) -> list[dict[str, str]]:
-    """Environments of the processes of one of `workers` workers: its GPUs and its share of the cores."""
+def placed(gpu: str, slot: int = 0, workers: int = 1) -> Worker:
+    """One of `workers` workers, with its GPUs and its share of the cores."""
     name, count = hardware.gpus_asked(gpu or "")
     seen = {hardware.VISIBLE: ""} if name == hardware.CPU else hardware.gpus_of_slot(slot, count)
     threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, hardware.cores() // (workers * count)))
-    return [env | seen | {"OMP_NUM_THREADS": threads} for env in ranks.environments(count)]
+    return Worker(seen | {"OMP_NUM_THREADS": threads}, ranks(count))
 
 
 def together(gpu: str, timeout_s: float, fn: Callable, args: tuple, kwargs: dict) -> Any:
@@ -152,22 +153,22 @@ def _ranks(gpu: str) -> Worker:
 
 @functools.cache
 def _started(gpu: str) -> Worker:
-    return Worker(placed(gpu))
+    return placed(gpu)
 
 
 class Worker:
-    """Processes that answer one call at a time over pipes: one, or the ranks of a model, which all run it and of which the first answers.
+    """Processes that answer one call at a time over pipes: one, or several ranks, which all run it and of which the first answers.
 
     Spawned: a forked one would inherit torch's threads.
     """
 
-    def __init__(self, environments: Sequence[dict[str, str]]):
+    def __init__(self, env: dict[str, str], members: Sequence[Rank]):
         context = multiprocessing.get_context("spawn")
         self.pipes, self.processes = [], []
-        for env in environments:
+        for rank in members:
             ours, theirs = context.Pipe()
             self.pipes.append(ours)
-            self.processes.append(context.Process(target=_serve, args=(theirs, env)))
+            self.processes.append(context.Process(target=_serve, args=(theirs, env, rank)))
             self.processes[-1].start()
             theirs.close()
 
@@ -213,11 +214,10 @@ class Worker:
             process.join()
 
 
-def _serve(pipe, env: dict[str, str]) -> None:
+def _serve(pipe, env: dict[str, str], rank: Rank) -> None:
     os.environ.update(env)  # before anything asks for a GPU
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    if "RANK" in env:
-        ranks.join()
+    meet(rank)
     while True:
         try:
             fn, args, kwargs = pipe.recv()

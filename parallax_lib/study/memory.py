@@ -60,7 +60,8 @@ class LM:
             return c.num_hidden_layers * (rank + c.qk_rope_head_dim) * self.dtype.itemsize
         head = getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads
         heads = getattr(c, "num_key_value_heads", None) or c.num_attention_heads
-        return 2 * c.num_hidden_layers * (heads // self.gpus if tensor_parallel.cuts_keys(self.model) else heads) * head * self.dtype.itemsize
+        here = heads // self.gpus if tensor_parallel.cuts_keys(self.model) else heads
+        return 2 * c.num_hidden_layers * here * head * self.dtype.itemsize
 
 
 @cache
@@ -203,15 +204,16 @@ def refuse(params: Params, stage: str) -> None:
 
 def text(params: Params) -> str:
     """The table, the stages' sums, and whether they fit the named GPUs or this machine's."""
-    rows, (name, count) = table(params), hardware.gpus_asked(params.executor.gpu)
+    rows, count = table(params), hardware.gpus_asked(params.executor.gpu)[1]
     guess = "prompts are counted as a token for 3 bytes: the tokenizer is not on this disk"
     guessed = [guess] if shapes.known(params.translator.model) else []
     sums = needed(rows)
     lines = [rows.assign(gib=rows["gib"].round(1)).to_string(index=False), ""]
-    whose = {stage: f"on each of {count} GPUs" if count > 1 and stage in ("01", "04") else "a process" for stage in sums}
-    lines += [f"stage {stage}: {size:.1f} GiB {whose[stage]}, {1 - 1 / MOMENT[stage]:.0%} of it for activations" for stage, size in sums.items()]
-    fitting = ", ".join(choices(params)) or "none; lower decode.batch"
-    return "\n".join([*lines, *guessed, f"executor.gpu that holds stages 01 and 04: {fitting}", *_named(params, sums), _fits(params, sums)])
+    for stage, size in sums.items():
+        whose = f"on each of {count} GPUs" if count > 1 and stage in ("01", "04") else "a process"
+        lines.append(f"stage {stage}: {size:.1f} GiB {whose}, {1 - 1 / MOMENT[stage]:.0%} of it for activations")
+    fitting = f"executor.gpu that holds stages 01 and 04: {', '.join(choices(params)) or 'none; lower decode.batch'}"
+    return "\n".join([*lines, *guessed, fitting, *_named(params, sums), _fits(params, sums)])
 
 
 def _named(params: Params, sums: dict[str, float]) -> list[str]:

@@ -25,12 +25,18 @@ WHOLE = (
     "colwise_gather_output", "colwise_rep", "rowwise_split_input", "rowwise_rep", "embedding_rowwise", "replicate",
     "replicated_with_grad_allreduce", "keep_full_weight", "mla_kv_a_proj", "local_params",
 )  # fmt: skip
+Part = Callable[[torch.Tensor, str, torch.device], torch.Tensor]  # (whole value, its style, device) -> what is held there
 
 
 def style_of(plan: dict[str, str], name: str) -> str:
     """What a plan says of a module, or of a weight by its own name or its module's; "" where it says nothing."""
-    general = re.sub(r"\b\d+\b", "*", name)
+    general = _general(name)
     return plan.get(general) or plan.get(general.rpartition(".")[0], "")
+
+
+def _general(name: str) -> str:
+    """A name as plans have it: "layers.3.mlp" is "layers.*.mlp"."""
+    return re.sub(r"\b\d+\b", "*", name)
 
 
 def cut(value: torch.Tensor, style: str, rank: int, count: int) -> torch.Tensor:
@@ -98,17 +104,19 @@ def empty(config: Any, generation_config: Any = None, dtype: torch.dtype = torch
     return model
 
 
-def split(model: Any, count: int, device: str | torch.device, part: Callable[[torch.Tensor, str, torch.device], torch.Tensor]) -> Any:
-    """The model with parts of its weights on `device`, as `part(value, style, device)` makes them; sums are put where the plan wants them."""
+def split(model: Any, count: int, device: str | torch.device, part: Part) -> Any:
+    """The model with the parts of its weights on `device`; their outputs are summed where the plan says so."""
     plan, device = model.tp_plan if count > 1 else {}, torch.device(device)
     if count > 1:
         check(model, count)
     for name, value, places in _values(model):
-        here = part(value.detach(), style_of(plan, name) if _learned(value) else "", device)
-        for store, key in places:  # tied weights have several
-            store[key] = torch.nn.Parameter(here, requires_grad=False) if _learned(value) else here
+        learned = _learned(value)
+        here = part(value.detach(), style_of(plan, name) if learned else "", device)
+        here = torch.nn.Parameter(here, requires_grad=False) if learned else here
+        for store, key in places:
+            store[key] = here
     for name, module in model.named_modules():
-        if plan.get(re.sub(r"\b\d+\b", "*", name)) in SUMMED:
+        if plan.get(_general(name)) in SUMMED:
             module.register_forward_hook(_sum)
     return model
 
