@@ -6,6 +6,7 @@ functions do.
 
 from __future__ import annotations
 
+import atexit
 import functools
 import itertools
 import multiprocessing
@@ -103,10 +104,17 @@ def open_local(config: ExecutorConfig) -> Iterator[Call]:
     """Direct calls, or one spawned process for each calling thread, replaced after it died or overran its time.
 
     The processes share the cores, and take the machine's GPUs in turn: each sees those of its call, a replacement those of the process
-    before it.
+    before it.  One worker over several GPUs outlasts the context.
     """
     if config.runs_here:
         yield lambda fn, args, kwargs: fn(*args, **kwargs)
+        return
+    if config.workers == 1:
+        try:
+            yield lambda fn, args, kwargs: together(config.gpu, config.timeout_s, fn, args, kwargs)
+        except BaseException:
+            _lasting(config.gpu).stop()  # what it is busy with is wanted no more
+            raise
         return
     thread, everyone, lock, closed, slots = threading.local(), [], threading.Lock(), threading.Event(), itertools.count()
 
@@ -117,7 +125,7 @@ def open_local(config: ExecutorConfig) -> Iterator[Call]:
             if not hasattr(thread, "slot"):
                 thread.slot = next(slots)
             if not (hasattr(thread, "worker") and thread.worker.alive):
-                thread.worker = placed(config.gpu, thread.slot, config.workers)
+                thread.worker = start_worker(config.gpu, thread.slot, config.workers)
                 everyone.append(thread.worker)
         return thread.worker.call(fn, args, kwargs, config.timeout_s)
 
@@ -130,7 +138,7 @@ def open_local(config: ExecutorConfig) -> Iterator[Call]:
             worker.stop()
 
 
-def placed(gpu: str, slot: int = 0, workers: int = 1) -> Worker:
+def start_worker(gpu: str, slot: int = 0, workers: int = 1) -> Worker:
     """One of `workers` workers, with its GPUs and its share of the cores."""
     name, count = hardware.gpus_asked(gpu or "")
     seen = {hardware.VISIBLE: ""} if name == hardware.CPU else hardware.gpus_of_slot(slot, count)
@@ -139,21 +147,19 @@ def placed(gpu: str, slot: int = 0, workers: int = 1) -> Worker:
 
 
 def together(gpu: str, timeout_s: float, fn: Callable, args: tuple, kwargs: dict) -> Any:
-    """What a remote worker runs where one call has several GPUs: the call in a process for each, which stay for the next one."""
-    return _ranks(gpu).call(fn, args, kwargs, timeout_s)
-
-
-def _ranks(gpu: str) -> Worker:
+    """The call in ranks, one for each GPU, which last as long as this process: they hold a model that takes minutes to read."""
     if multiprocessing.current_process().daemon:
         raise UserError(DAEMON)
-    if not _started(gpu).alive:
-        _started.cache_clear()
-    return _started(gpu)
+    if not _lasting(gpu).alive:
+        _lasting.cache_clear()
+    return _lasting(gpu).call(fn, args, kwargs, timeout_s)
 
 
 @functools.cache
-def _started(gpu: str) -> Worker:
-    return placed(gpu)
+def _lasting(gpu: str) -> Worker:
+    worker = start_worker(gpu)
+    atexit.register(worker.stop)
+    return worker
 
 
 class Worker:
@@ -182,8 +188,10 @@ class Worker:
                 pipe.send((fn, args, kwargs))
             answers = self._answers(timeout_s)
         except (EOFError, BrokenPipeError, ConnectionResetError):
-            connection.wait([process.sentinel for process in self.processes])
-            code = next(process.exitcode for process in self.processes if process.exitcode is not None)
+            ended = connection.wait([process.sentinel for process in self.processes])[0]
+            dead = next(process for process in self.processes if process.sentinel == ended)
+            dead.join()
+            code = dead.exitcode
             self.stop()
             raise WorkerDied(f"the worker process ended with exit code {code}", code) from None
         failed = [value for ok, value in answers.values() if not ok]
