@@ -33,3 +33,9 @@ def compared(name):
     (a, told), (b, ours) = said(whole), said(parts)
     held = sum(p.numel() for p in model.parameters())
     return max(float((x - y).abs().max()) for x, y in zip(a, b, strict=True)), told == ours, held, parts.size == whole.size
+
+
+def loaded(given):
+    """Greedy tokens of a folder's model, which every rank holds a part of, and its name."""
+    translator = models.load_translator(*given)
+    return decoding.decode(translator, engine.prefill(translator, IDS), IDS, [6], limits=[24] * 3)[0].tokens, translator.name

@@ -8,13 +8,17 @@ import tensor_parallel_work as work
 import tiny_families
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 from test_rollouts import TASK
 
 from parallax_lib.core.config import dump, load
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.executors import ExecutorConfig, run_map
-from parallax_lib.search import latent_sensitivity, rollouts
-from parallax_lib.translator import tensor_parallel
+from parallax_lib.core.settings import Translator as TranslatorParams
+from parallax_lib.prm import model as prm_model
+from parallax_lib.prm import packed
+from parallax_lib.search import guided_search, latent_sensitivity, program_rows, rollouts
+from parallax_lib.translator import models, tensor_parallel
 from parallax_lib.translator.tensor_parallel import INPUTS, OUTPUTS, PACKED, cut
 
 GPU = "H200:2" if torch.cuda.device_count() > 1 else "cpu:2"
@@ -69,6 +73,38 @@ def test_two_ranks_write_what_one_process_writes():
         assert off < 1e-4 and same and whole, (name, told)
         assert held == tensor_parallel.held(tiny_families.build(name), 2), name
     assert all("has no plan" in told for told in elsewhere(work.compared, UNPLANNED))
+
+
+@pytest.mark.slow
+def test_a_folder_and_its_adapter_are_dealt_out_and_a_damaged_one_is_refused(tmp_path):
+    from peft import LoraConfig, get_peft_model
+    from training_rows import write_lm
+
+    torch.manual_seed(1)
+    base = write_lm(tmp_path / "base", torch.float32, vocab_size=300, num_attention_heads=4, num_key_value_heads=2, initializer_range=0.3)
+    models.byte_tokenizer().save_pretrained(tmp_path / "base")
+    lora = get_peft_model(base, LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False))
+    lora.save_pretrained(tmp_path / "adapter")
+    given = TranslatorParams(model=str(tmp_path / "base"), adapter=str(tmp_path / "adapter"), dtype="float32")
+    told = [work.loaded((each, 1)) for each in (given, given.model_copy(update={"adapter": ""}))]
+    assert told[0][0] != told[1][0] and elsewhere(work.loaded, [(given, 2)]) == told[:1]
+    with pytest.raises(UserError, match="'lm_head.weight' is one; copy the folder again"):
+        file = tmp_path / "base" / "model.safetensors"
+        save_file({k: v for k, v in load_file(file).items() if k != "lm_head.weight"}, file, metadata={"format": "pt"})
+        elsewhere(work.loaded, [(given, 2)])
+
+
+@pytest.mark.slow
+def test_guided_programs_are_the_same_from_two_ranks(tmp_path):
+    params = load("x", translator={"model": "random", "dtype": "float32"}, latent={"steps": 3}, decode={"max_new_tokens": 24},
+                  search={"branches": 4, "samples": 2, "arms": ["unguided", "guided", "random", "redecode"]})  # fmt: skip
+    prm = prm_model.build(prm_model.PRMConfig(latent_width=models.RANDOM_WIDTH, steps=3, width=16, layers=1, heads=2))
+    item = {"params": dump(params), "gpu_share": 1.0, "prms": [packed.pack(prm_model.save(prm, tmp_path / "prm"))], "gpus": 1}
+    item["rows"] = program_rows.plan_rows([TASK], params)
+    one, (two,) = guided_search.translate_item(item), elsewhere(guided_search.translate_item, [item | {"gpus": 2}])
+    columns = ("arm", "code", "picks", "cost")
+    assert any("1" in r["picks"] or "2" in r["picks"] for r in one)
+    assert [[r[c] for c in columns] for r in two] == [[r[c] for c in columns] for r in one]
 
 
 @pytest.mark.slow
