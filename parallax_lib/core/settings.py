@@ -175,7 +175,7 @@ class Executor(Section):
     tls_ca: str = ""  # PEM files of a Dask cluster that speaks TLS: all three or none
     tls_cert: str = ""  # see tls_ca
     tls_key: str = ""  # see tls_ca
-    gpu: str = ""  # as Modal spells it, such as H100 or A100-80GB:2
+    gpu: str = ""  # as Modal spells it, such as H100; A100-80GB:2 lays one translator over two, also here or on Dask
     timeout_s: int = Field(3600, ge=1)  # of one call that does not run in this process
     retries: int = Field(2, ge=0)  # further attempts after a failed call
     backoff_s: float = Field(1.0, ge=0)  # wait before the first of them, doubled before each next one
