@@ -64,27 +64,28 @@ class LM:
         return 2 * c.num_hidden_layers * here * head * self.dtype.itemsize
 
 
-@cache
 def describe(params: TranslatorParams, gpus: int = 1) -> LM:
     """The translator of those parameters without its weights.  Raises UserError in one line, also where so many GPUs cannot share it."""
+    lm = replace(_described(params), gpus=gpus)
+    if gpus > 1:
+        tensor_parallel.check(lm.model, gpus)
+    return lm
+
+
+@cache
+def _described(params: TranslatorParams) -> LM:
     from transformers import AutoModelForCausalLM
 
     dtype = torch.bfloat16 if params.dtype == "auto" else getattr(torch, params.dtype)  # as on a GPU
     if params.model == "random":
-        return shared(LM(*models.random_model(width=models.RANDOM_WIDTH), dtype, params.prompt, gpus))
+        return LM(*models.random_model(width=models.RANDOM_WIDTH), dtype, params.prompt)
     folder = models.folder_of(params)
     with models.one_line(folder), torch.device("meta"):
         model = AutoModelForCausalLM.from_config(shapes.configuration(str(folder)))
-        return shared(LM(model, None if shapes.known(str(folder)) else models.load_tokenizer(params), dtype, params.prompt, gpus))
+        return LM(model, None if shapes.known(str(folder)) else models.load_tokenizer(params), dtype, params.prompt)
 
 
-def shared(lm: LM) -> LM:
-    """The model, if its GPUs can share it."""
-    if lm.gpus > 1:
-        tensor_parallel.check(lm.model, lm.gpus)
-    return lm
-
-
+@cache
 def prm_bytes(params: Params, kind: str, width: int) -> tuple[int, int]:
     """(while it scores, while it is trained) of a PRM of that kind over latents `width` wide."""
     shape = prm_shape(params, kind)
@@ -195,10 +196,10 @@ def refuse(params: Params, stage: str) -> None:
     room = placement.gpu_share(params) * GPU_GIB.get(name, 0)
     if rows is None or needed(rows)[stage] <= room:
         return
-    parts = [f"{gib:.0f} GiB {what.split(',')[0]}" for _, what, gib in rows[rows["stages"].str.contains(stage)].itertuples(index=False)]
+    parts = [f"{gib:.0f} GiB {what.split()[0]}" for _, what, gib in rows[rows["stages"].str.contains(stage)].itertuples(index=False)]
     fitting = [choice for choice in choices(params, [stage]) if choice.split(":")[0] == name] or choices(params, [stage])
     rest = f"{needed(rows)[stage]:.0f} GiB with activations on each GPU; {name} has {GPU_GIB[name]}, {room:.0f} of them for translators"
-    remedy = " or ".join(filter(None, [f"name {', '.join(fitting)}" if fitting else "", "lower decode.batch"]))
+    remedy = " or ".join(filter(None, [f"name {', '.join(fitting)}" if fitting else "", "lower decode.batch or collect.resamples"]))
     raise UserError(f"executor.gpu: {params.executor.gpu}: stage {stage} needs {' + '.join(parts)}, {rest}; {remedy}")
 
 
@@ -212,7 +213,7 @@ def text(params: Params) -> str:
     for stage, size in sums.items():
         whose = f"on each of {count} GPUs" if count > 1 and stage in ("01", "04") else "a process"
         lines.append(f"stage {stage}: {size:.1f} GiB {whose}, {1 - 1 / MOMENT[stage]:.0%} of it for activations")
-    fitting = f"executor.gpu that holds stages 01 and 04: {', '.join(choices(params)) or 'none; lower decode.batch'}"
+    fitting = f"executor.gpu that holds stages 01 and 04: {', '.join(choices(params)) or 'none; lower decode.batch or collect.resamples'}"
     return "\n".join([*lines, *guessed, fitting, *_named(params, sums), _fits(params, sums)])
 
 
