@@ -37,8 +37,9 @@ def translator_of(shape: str, gpus: int) -> Translator:
 
     gpu = torch.cuda.is_available()
     shaped = dict(TINY if shape == "tiny" else shapes.SHAPES[NAMES[shape]])
-    config = AutoConfig.for_model(shaped.pop("model_type"), tie_word_embeddings=False, eos_token_id=None, **shaped)
-    model = tensor_parallel.empty(config, dtype=torch.bfloat16 if gpu else torch.float32)
+    dtype = "bfloat16" if gpu else "float32"
+    config = AutoConfig.for_model(shaped.pop("model_type"), tie_word_embeddings=False, eos_token_id=None, dtype=dtype, **shaped)
+    model = tensor_parallel.empty(config)
     size = tensor_parallel.held(model, 1)
     torch.manual_seed(0)
     model = tensor_parallel.split(model, gpus, "cuda" if gpu else "cpu", lambda *given: drawn(*given, gpus))

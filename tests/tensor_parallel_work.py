@@ -36,6 +36,7 @@ def compared(name):
 
 
 def loaded(given):
-    """Greedy tokens of a folder's model, which every rank holds a part of, and its name."""
+    """Greedy tokens of a folder's model, which every rank holds a part of, its name, and the frequencies of its rotations."""
     translator = models.load_translator(*given)
-    return decoding.decode(translator, engine.prefill(translator, IDS), IDS, [6], limits=[24] * 3)[0].tokens, translator.name
+    answers = decoding.decode(translator, engine.prefill(translator, IDS), IDS, [6], limits=[24] * 3)
+    return answers[0].tokens, translator.name, translator.model.model.rotary_emb.inv_freq.tolist()

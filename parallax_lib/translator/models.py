@@ -43,16 +43,19 @@ def load_translator(params: TranslatorParams, gpus: int = 1) -> Translator:
 
 
 def read_model(params: TranslatorParams, dtype: torch.dtype):
-    """The model named by `params` on the CPU, its adapter merged in.  UserError in one line for weights that did not load."""
+    """The model named by `params` on the CPU, its adapter merged in.  UserError in one line for weights that did not load.
+
+    What transformers keeps in float32, such as the frequencies of rotations, stays so: rounded ones turn a long prompt's tokens elsewhere.
+    """
     from transformers import AutoModelForCausalLM
 
     if params.model == "random":
         model = random_model(width=RANDOM_WIDTH)[0]
+        for value in model.parameters():
+            value.data = value.data.to(dtype)
     else:
         model = weights.read(AutoModelForCausalLM, folder_of(params), dtype)
-    if params.adapter:
-        model = weights.merge_adapter(model, resolve(params.adapter))
-    return model.to(dtype=dtype)
+    return weights.merge_adapter(model, resolve(params.adapter)) if params.adapter else model
 
 
 @cache

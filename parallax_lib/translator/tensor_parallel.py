@@ -87,21 +87,28 @@ def load(read: Callable[[], Any], device: str | torch.device) -> tuple[Any, int]
     """
     first = dist.get_rank() == 0
     model = read() if first else None
-    told = [(model.config, model.generation_config, model.dtype) if first else None]
+    told = [(model.config, model.generation_config, [value.dtype for _, value, _ in _values(model)]) if first else None]
     dist.broadcast_object_list(told, src=0)
-    model = model if first else empty(*told[0])
+    model = model if first else _alike(*told[0])
     size = sum(p.numel() for p in model.parameters())
     return split(model, dist.get_world_size(), device, _dealt), size
 
 
-def empty(config: Any, generation_config: Any = None, dtype: torch.dtype = torch.bfloat16) -> Any:
+def _alike(config: Any, generation_config: Any, dtypes: list[torch.dtype]) -> Any:
+    """On the meta device the model that the first rank has."""
+    model = empty(config)
+    model.generation_config = generation_config
+    for (_, value, places), dtype in zip(_values(model), dtypes, strict=True):
+        _place(value, value.to(dtype), places)
+    return model
+
+
+def empty(config: Any) -> Any:
     """A model of that description on the meta device."""
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, dtype=dtype)
-    model.generation_config = generation_config or model.generation_config
-    return model
+        return AutoModelForCausalLM.from_config(config, dtype=config.dtype)
 
 
 def split(model: Any, count: int, device: str | torch.device, part: Part) -> Any:
@@ -110,15 +117,18 @@ def split(model: Any, count: int, device: str | torch.device, part: Part) -> Any
     if count > 1:
         check(model, count)
     for name, value, places in _values(model):
-        learned = _learned(value)
-        here = part(value.detach(), style_of(plan, name) if learned else "", device)
-        here = torch.nn.Parameter(here, requires_grad=False) if learned else here
-        for store, key in places:
-            store[key] = here
+        _place(value, part(value.detach(), style_of(plan, name) if _learned(value) else "", device), places)
     for name, module in model.named_modules():
         if plan.get(_general(name)) in SUMMED:
             module.register_forward_hook(_sum)
     return model
+
+
+def _place(value: torch.Tensor, other: torch.Tensor, places: list[tuple[dict, str]]) -> None:
+    """Puts another tensor where a value is kept; tied weights stay tied."""
+    other = torch.nn.Parameter(other, requires_grad=False) if _learned(value) else other
+    for store, key in places:
+        store[key] = other
 
 
 def _dealt(value: torch.Tensor, style: str, device: torch.device) -> torch.Tensor:
