@@ -191,14 +191,16 @@ def _splits(params: Params, gpus: int) -> bool:
 
 def refuse(params: Params, stage: str) -> None:
     """UserError where the GPUs that `executor.gpu` names do not hold what a stage needs.  Nothing is loaded."""
-    name, count = hardware.gpus_asked(params.executor.gpu)
-    rows = table(params) if name in GPU_GIB else None
-    room = placement.gpu_share(params) * GPU_GIB.get(name, 0)
-    if rows is None or needed(rows)[stage] <= room:
+    name, _ = hardware.gpus_asked(params.executor.gpu)
+    if name not in GPU_GIB:
+        return
+    rows, room = table(params), placement.gpu_share(params) * GPU_GIB[name]
+    wanted = needed(rows)[stage]
+    if wanted <= room:
         return
     parts = [f"{gib:.0f} GiB {what.split()[0]}" for _, what, gib in rows[rows["stages"].str.contains(stage)].itertuples(index=False)]
     fitting = [choice for choice in choices(params, [stage]) if choice.split(":")[0] == name] or choices(params, [stage])
-    rest = f"{needed(rows)[stage]:.0f} GiB with activations on each GPU; {name} has {GPU_GIB[name]}, {room:.0f} of them for translators"
+    rest = f"{wanted:.0f} GiB with activations on each GPU; {name} has {GPU_GIB[name]}, {room:.0f} of them for translators"
     remedy = " or ".join(filter(None, [f"name {', '.join(fitting)}" if fitting else "", "lower decode.batch or collect.resamples"]))
     raise UserError(f"executor.gpu: {params.executor.gpu}: stage {stage} needs {' + '.join(parts)}, {rest}; {remedy}")
 
