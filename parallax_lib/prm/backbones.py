@@ -42,6 +42,16 @@ class CausalBody(nn.Module):
         out = self.body(inputs_embeds=given, past_key_values=state, use_cache=state is not None)
         return out.last_hidden_state.to(inputs.dtype), state
 
+    def layers(self) -> list[nn.Module]:
+        """Its decoder layers."""
+        from transformers.modeling_layers import GradientCheckpointingLayer
+
+        return [module for module in self.body.modules() if isinstance(module, GradientCheckpointingLayer)]
+
+    def recompute(self) -> None:
+        """From now on training keeps no activations within a layer: the backward pass computes them again."""
+        self.body.gradient_checkpointing_enable({"use_reentrant": False})
+
     def read(self, ids: Tensor) -> Tensor:
         """ids [M, T], padded on the right -> hidden [M, T, H]: the causal mask alone keeps padding out of what stands before it."""
         return self.body(input_ids=ids, use_cache=False).last_hidden_state

@@ -40,7 +40,7 @@ from parallax_lib.translator.models import loaded_translator, pick_device, use_i
 READINGS = "readings"  # folder of what a PRM reads of the run's latents
 
 WHERE = ("save_path", "save_every", "keep")  # where a PRM is kept, not what it is
-LATER = ("lora_rank", "init", "train_jsonl", "valid_jsonl", "vectors", "fields")
+LATER = dict.fromkeys(("lora_rank", "init", "train_jsonl", "valid_jsonl", "vectors", "fields", "recompute"), "") | {"precision": "fp32"}
 
 
 def _fresh_folder(run: Run, kind: str | torch.nn.Module, identity) -> Path:
@@ -81,12 +81,14 @@ def train_config(params: Params, **other) -> train.TrainConfig:
     """The run's training settings, some of them otherwise."""
     p = params.prm
     shared = ("loss", "epochs", "lr", "batch", "device_batch", "unfreeze_step", "backbone_lr_factor", "zeta", "threshold")
-    return train.TrainConfig(**{name: getattr(p, name) for name in shared} | {"seed": params.seed} | other)
+    how = ("precision", "recompute")
+    return train.TrainConfig(**{name: getattr(p, name) for name in (*shared, *how)} | {"seed": params.seed} | other)
 
 
 def prm_settings(run: Run) -> dict:
     """What a trained PRM is known by; what came later only where it is used, so that older trainings keep their names."""
-    return {name: value for name, value in dump(run.params)["prm"].items() if (value or name not in LATER) and name not in WHERE}
+    settings = dump(run.params)["prm"]
+    return {name: value for name, value in settings.items() if (value or "") != LATER.get(name, object) and name not in WHERE}
 
 
 def prm_shape(params: Params, kind: str) -> prm_model.PRMConfig:
