@@ -65,7 +65,7 @@ class PRM(nn.Module):
             inputs = torch.cat([self.embed_context(context)[:, None], inputs], 1)
         hidden, _ = self.backbone.run(inputs)
         raw = self.head(hidden[:, -latents.shape[1] :])[..., 0]
-        return raw if past_end is None else raw.masked_fill(past_end, 0)
+        return raw.clone() if past_end is None else raw.masked_fill(past_end, 0)  # no view: FSDP2 hangs its backward on it
 
     def embed(self, latents: Tensor) -> Tensor:
         check_width(self.config, latents)

@@ -40,7 +40,7 @@ def split(hollow: nn.Module, device: str, precision: str) -> nn.Module:
     compute = {"param_dtype": torch.bfloat16, "reduce_dtype": torch.float32, "cast_forward_inputs": False} if precision == "bf16" else {}
     for layer in hollow.backbone.layers():
         fully_shard(layer, mesh=mesh, mp_policy=MixedPrecisionPolicy(**compute))
-    model = fully_shard(hollow, mesh=mesh).to_empty(device=torchrun.device_of(device))
+    model = fully_shard(hollow, mesh=mesh, reshard_after_forward=True).to_empty(device=torchrun.device_of(device))
     _settle(model, precision)
     return model
 
