@@ -167,7 +167,8 @@ def first_phase(model: PRM, config: TrainConfig) -> torch.optim.AdamW:
     model.backbone.requires_grad_(False)
     ours = [p for p in model.parameters() if p.requires_grad]
     group = {"params": ours, "factor": 1.0, "since": 0}
-    return torch.optim.AdamW([group], lr=config.lr, weight_decay=config.weight_decay)
+    fused = model.mean.is_cuda  # else the step takes a copy of all that is learned for a moment
+    return torch.optim.AdamW([group], lr=config.lr, weight_decay=config.weight_decay, fused=fused)
 
 
 def unfreeze(model: PRM, optimizer: torch.optim.Optimizer, config: TrainConfig) -> None:
