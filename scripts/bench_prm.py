@@ -27,6 +27,7 @@ from parallax_lib.prm import model as prm_model
 from parallax_lib.prm import sharded, train
 from parallax_lib.prm.dataset import Dataset, prepare
 from parallax_lib.prm.train_config import TrainConfig
+from parallax_lib.translator import shapes
 
 GIB = 2**30
 SMALL = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
@@ -36,16 +37,14 @@ WARM = 3  # updates that are not timed
 
 def described(shape: str, lora: int) -> tuple[prm_model.PRM, dict[str, Tensor]]:
     """The PRM of that shape on the meta device, and those of its buffers that follow from its configuration."""
-    from transformers import AutoConfig, Qwen2Config
+    from transformers import Qwen2Config
 
     with tempfile.TemporaryDirectory() as folder:
         name = SHAPES[shape]
         if isinstance(name, dict):
             Qwen2Config(**name, vocab_size=9, dtype="bfloat16").save_pretrained(folder)
             name = folder
-        from parallax_lib.translator import shapes
-
-        config = AutoConfig.from_pretrained(name) if name == folder else shapes.configuration(name)
+        config = shapes.configuration(name)
         with torch.device("meta"):
             model = prm_model.unfilled(prm_model.PRMConfig(backbone=name, latent_width=config.hidden_size, lora_rank=lora))
     rotary = type(model.backbone.body.rotary_emb)(config)
@@ -115,7 +114,8 @@ def measure(args: SimpleNamespace) -> dict:
     count = torchrun.together()
     peaks = torchrun.added(*(peak if rank == torchrun.rank() else 0.0 for rank in range(count)))
     seconds, tokens = statistics.median(np.diff(ends)[WARM - 1 :]), args.rows * args.latents
-    used = (4 if args.lora else 6) * size * tokens / seconds  # forward 2, gradients of activations 2, of weights 2; recomputing is not counted
+    work = 4 if args.lora else 6  # forward 2, gradients of activations 2, of weights 2; what is computed again is not counted
+    used = work * size * tokens / seconds
     return {
         "processes": count, "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu", "torch": torch.__version__,
         **vars(args), "parameters": size, "update_ms": round(1e3 * seconds, 1), "samples_per_s": round(args.rows / seconds, 1),

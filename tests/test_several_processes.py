@@ -1,5 +1,6 @@
 """A language model as PRM, trained by two processes that torchrun starts (gloo, on the CPU), against one process on the same rows."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -33,6 +34,11 @@ def home(tmp_path_factory):
     return folder
 
 
+def launch(processes):
+    many = ["torch.distributed.run", "--standalone", "--nproc_per_node", str(processes), "-m"] if processes > 1 else []
+    return [sys.executable, "-m", *many, "parallax_lib"]
+
+
 def train(home, out, processes, rows="rows", **settings):
     sets = {f"prm.{name}": value for name, value in (SETTINGS | settings).items()}
     words = ["train", "--jsonl", str(home / rows / "dataset.jsonl"), "--out", str(out)]
@@ -40,10 +46,19 @@ def train(home, out, processes, rows="rows", **settings):
     if processes == 1:
         assert main(words) == 0
         return out
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes), "-m", "parallax_lib"]
-    done = subprocess.run([*launch, *words], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([*launch(processes), *words], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     return out
+
+
+def run_stage_02(home, name, processes, **settings):
+    """The folder of a run whose PRM is trained in notebook 02."""
+    sets = {"run": name, "prm.train_jsonl": home / "rows" / "dataset.jsonl", "prm.baselines": "[ridge]", "prm.folds": 0}
+    sets |= {f"prm.{key}": value for key, value in (SETTINGS | settings).items()}
+    words = ["run", "params/tiny.yaml", "--only", "02", *(word for key, value in sets.items() for word in ("--set", f"{key}={value}"))]
+    done = subprocess.run([*launch(processes), *words], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return ROOT / "data" / "runs" / name, done.stdout
 
 
 def same(a, b):
@@ -73,7 +88,7 @@ def test_two_processes_train_as_one_and_continue_each_others_checkpoints(home, t
     names = [sorted(path.name for path in out.glob("*/*")) for out in (one, two)]
     assert names[0] == names[1] and "optimizer.pt" in names[0]
     for step in (5, 10):  # before and after the backbone has joined
-        if step == 10:
+        if step == 10:  # once: starting processes takes longer than they train
             same(one, train(home, stopped_at(step, one, tmp_path / "one-two"), 2, **settings))
         same(one, train(home, stopped_at(step, two, tmp_path / f"two-one-{step}"), 1, **settings))
 
@@ -87,6 +102,22 @@ def test_a_trained_prm_is_trained_on_with_other_rows(home, tmp_path):
     fresh = train(home, tmp_path / "fresh", 1, kind=home / "lm", rows="others")
     first = [pd.read_csv(out / "final" / "history.csv")["train_loss"][0] for out in (two, fresh)]
     assert abs(first[0] - first[1]) > 0.01
+
+
+@pytest.fixture
+def runs():
+    names = [f"test-several-{os.getpid()}-{count}" for count in (1, 2)]
+    yield names
+    for name in names:
+        shutil.rmtree(ROOT / "data" / "runs" / name, ignore_errors=True)
+
+
+@pytest.mark.slow
+def test_the_notebook_trains_over_two_processes_and_a_small_prm_in_the_first_alone(home, runs):
+    folders = [run_stage_02(home, name, count, kind=home / "lm")[0] for count, name in enumerate(runs, 1)]
+    same(*(next(folder.glob("prm-lm-*")) for folder in folders))
+    folder, said = run_stage_02(home, runs[1], 2, kind="gru")
+    assert "2 processes: the first trains the small PRM 'gru' alone" in said and (folder / "prm-gru" / "final").exists()
 
 
 def test_rows_are_dealt_evenly_and_each_counts_once(monkeypatch):

@@ -1,11 +1,14 @@
 """Processes that torchrun started: the first executes the command, the others wait until it calls them to work together.
 
 The first process, or a notebook's kernel that it has started, calls `lead`; the others are in `follow` meanwhile.  Each piece of
-common work has a process group of its own.  Knows torchrun's environment and torch.distributed.  Knows nothing of the work.
+common work has a process group of its own.
+
+Knows torchrun's environment and torch.distributed.  Knows nothing of the work.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +16,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
+from parallax_lib.core import tables
 from parallax_lib.core.errors import UserError
 
 WAIT = timedelta(days=30)  # for the next piece of work
@@ -47,8 +51,9 @@ def lead(work: Callable, given: Sequence, **own: Any) -> Any:
 
     work is importable, and what is given can be pickled.  UserError of `work` must come up in all processes alike.
     """
+    message = pickle.dumps((tables.pack_own(), work, tuple(given)))
     with _group(_announce(b"work")):
-        _broadcast(pickle.dumps((work, tuple(given))))
+        _broadcast(message)
         return work(*given, **own)
 
 
@@ -60,11 +65,14 @@ def follow() -> int:
         if store.get(f"work/{number}") == END:
             return 0
         with _group(number):
-            work, given = pickle.loads(_broadcast(b""))
+            methods, work, given = pickle.loads(_broadcast(b""))
+            tables.enter_own(methods)
             try:
                 work(*given)
             except UserError:
                 pass  # the first process has it too, and says it
+        del given
+        gc.collect()  # a split model holds itself, and a GPU's memory with it
 
 
 def dismiss() -> None:
@@ -108,8 +116,8 @@ def added(*numbers: float) -> tuple[float, ...]:
 
 
 def dealt(items: Sequence) -> list[tuple[Any, int]]:
-    """(item, 1) for the items of this process; with (items[0], 0) at the end where it has one fewer than others, so that all of
-    them compute as often."""
+    """(item, 1) for each item of this process, and (items[0], 0) where it has one fewer than others: all compute as often, and
+    what is multiplied by 0 does not count."""
     count = together()
     mine = range(rank() if count > 1 else 0, -(-len(items) // count) * count, count)
     return [(items[i], 1) if i < len(items) else (items[0], 0) for i in mine]

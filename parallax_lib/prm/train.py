@@ -7,6 +7,7 @@ Letters: n rollouts, K latent steps, D translator width.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import math
@@ -83,6 +84,7 @@ def fit(
         if sharded.worthwhile(model):
             to_masters(model)
             history = torchrun.lead(_take_part, (sharded.outline(model), *given), whole=model, **own)
+            gc.collect()  # the split model holds itself, and a GPU's memory with it
         else:
             history = _alone(model, *given, **own)
         model.to(device)
@@ -196,10 +198,10 @@ def update(model: PRM, optimizer, data: Dataset, micros: list[Tensor], config: T
     others = [torchrun.rank()] if torchrun.together() > 1 else []
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(derive_seed(config.seed, "dropout", step, *others))  # no state to save: resuming draws the same
-        for rows, counts in torchrun.dealt(micros):
+        for rows, once in torchrun.dealt(micros):
             part, weight = _terms(model, data, rows, config)
-            (counts * part).backward()
-            total, count = total + counts * part.item(), count + counts * weight.item()
+            (once * part).backward()
+            total, count = total + once * part.item(), count + once * weight.item()
     total, count = torchrun.added(total, count)
     if not math.isfinite(total):
         raise UserError(f"the {config.loss} loss is {total} at update {step}: lower lr, now {config.lr}")
@@ -216,9 +218,9 @@ def evaluate(model: PRM, data: Dataset, rows: Tensor, config: TrainConfig) -> fl
     """The loss over those rows, sibling groups uncut."""
     model.eval()
     total = count = 0.0
-    for part, counts in torchrun.dealt(data.pack(rows, torchrun.evenly(len(rows), config.device_batch), _whole(config))):
+    for part, once in torchrun.dealt(data.pack(rows, torchrun.evenly(len(rows), config.device_batch), _whole(config))):
         loss, weight = _terms(model, data, part, config)
-        total, count = total + counts * loss.item(), count + counts * weight.item()
+        total, count = total + once * loss.item(), count + once * weight.item()
     total, count = torchrun.added(total, count)
     return total / max(count, 1e-12)
 

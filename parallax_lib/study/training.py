@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from parallax_lib.core import fingerprint
+from parallax_lib.core import fingerprint, torchrun
 from parallax_lib.core.config import dump, resolve
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.settings import SMALL_PRMS, Params
@@ -189,6 +189,17 @@ def fit_rows(
 def init_of(params: Params, kind: str | torch.nn.Module) -> str:
     """The PRM whose weights a training starts from: `prm.init` for the run's own PRM, none for a baseline beside it."""
     return params.prm.init if kind == params.prm.kind else ""
+
+
+def processes_text(params: Params) -> str:
+    """What several processes of torchrun do with the run's own PRM; nothing is said of one."""
+    count, start = torchrun.processes(), params.prm.init
+    kind = prm_model.read_config(resolve(start)).backbone if start else params.prm.kind
+    if count == 1:
+        return ""
+    if kind in SMALL_PRMS:
+        return f"{count} processes: the first trains the small PRM {kind!r} alone, the others wait"
+    return f"{count} processes: the PRM {kind!r} is split over all of them while it is trained; the first does the rest"
 
 
 def trial(params: Params, kind: str, material: Material, split: np.ndarray, **other):
