@@ -78,12 +78,17 @@ def fill_optimizer(optimizer: torch.optim.Optimizer, whole: dict | None) -> None
 
 def _spread(whole: Tensor | None, like: Tensor) -> Tensor:
     """A tensor that the first process has whole, split as `like` is."""
-    local = like.to_local() if isinstance(like, DTensor) else like
-    full = torch.empty(like.shape, dtype=local.dtype, device=local.device) if whole is None else whole.to(local)
+    here = local(like)
+    full = torch.empty(like.shape, dtype=here.dtype, device=here.device) if whole is None else whole.to(here)
     if isinstance(like, DTensor):
         return distribute_tensor(full, like.device_mesh, like.placements)
     torch.distributed.broadcast(full, 0)
     return full
+
+
+def local(value: Tensor) -> Tensor:
+    """This process's part of a tensor, in place."""
+    return value.to_local() if isinstance(value, DTensor) else value
 
 
 def gathered(model: nn.Module) -> dict[str, Tensor]:

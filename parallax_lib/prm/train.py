@@ -205,9 +205,8 @@ def update(model: PRM, optimizer, data: Dataset, micros: list[Tensor], config: T
     total, count = torchrun.added(total, count)
     if not math.isfinite(total):
         raise UserError(f"the {config.loss} loss is {total} at update {step}: lower lr, now {config.lr}")
-    for p in model.parameters():
-        if p.grad is not None:
-            p.grad.div_(max(count, 1e-12) / torchrun.together())  # over processes they come averaged
+    gradients = [sharded.local(p.grad) for p in model.parameters() if p.grad is not None]
+    torch._foreach_div_(gradients, max(count, 1e-12) / torchrun.together())  # over processes they come averaged
     torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
     optimizer.step()
     return total / max(count, 1e-12)
