@@ -12,9 +12,13 @@ from safetensors.torch import load_file
 from training_rows import make_rows, write_lm
 
 from parallax_lib.__main__ import main
-from parallax_lib.core import torchrun
+from parallax_lib.core import config, torchrun
 from parallax_lib.core.config import ROOT
+from parallax_lib.prm import model as prm_model
+from parallax_lib.prm import sharded
+from parallax_lib.prm.shape import PRMConfig
 from parallax_lib.search.published_format import export_layout
+from parallax_lib.study.training import processes_text
 
 TOLERANCE = 1e-4  # relative, of losses; absolute, of weights: sums in another order, and what Adam makes of them
 SETTINGS = {"dropout": 0, "device_batch": 7, "unfreeze_step": 7, "batch": 20, "epochs": 4, "width": 8}  # 90 rows, 5 updates an epoch
@@ -113,11 +117,19 @@ def runs():
 
 
 @pytest.mark.slow
-def test_the_notebook_trains_over_two_processes_and_a_small_prm_in_the_first_alone(home, runs):
-    folders = [run_stage_02(home, name, count, kind=home / "lm")[0] for count, name in enumerate(runs, 1)]
-    same(*(next(folder.glob("prm-lm-*")) for folder in folders))
-    folder, said = run_stage_02(home, runs[1], 2, kind="gru")
-    assert "2 processes: the first trains the small PRM 'gru' alone" in said and (folder / "prm-gru" / "final").exists()
+def test_notebook_02_trains_over_two_processes(home, runs):
+    one, two = (run_stage_02(home, name, count, kind=home / "lm") for count, name in enumerate(runs, 1))
+    same(*(next(folder.glob("prm-lm-*")) for folder, _ in (one, two)))
+    assert "is split over all of them" in two[1] and "processes" not in one[1]
+
+
+def test_small_prms_are_trained_by_the_first_process_alone(home, monkeypatch):
+    monkeypatch.setattr(torchrun, "processes", lambda: 2)
+    for kind, large in (("transformer", False), ("gru", False), (str(home / "lm"), True)):
+        shape = PRMConfig(backbone=kind, latent_width=12, width=16, heads=2)
+        assert sharded.worthwhile(prm_model.build(shape)) == large
+        said = processes_text(config.load("tiny", prm={"kind": kind}))
+        assert ("split over all" in said, "alone" in said) == (large, not large)
 
 
 def test_rows_are_dealt_evenly_and_each_counts_once(monkeypatch):
