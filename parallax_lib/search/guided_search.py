@@ -22,13 +22,13 @@ from parallax_lib.core.tables import find
 from parallax_lib.prm import incremental_scoring, packed
 from parallax_lib.prm import model as prm_model
 from parallax_lib.search import arms, methods, policies
-from parallax_lib.search.program_rows import Row, grouped, slots, thinking_cost, thinking_rows
-from parallax_lib.search.prompt_room import token_limit, weight
+from parallax_lib.search.program_rows import Row, bundled, slots, thinking_cost, thinking_rows
+from parallax_lib.search.prompt_room import token_limit
 from parallax_lib.search.rollouts import ask, write_answers
 from parallax_lib.search.untrained_rule import suits
 from parallax_lib.tasks import prompts
 from parallax_lib.translator import alignment, engine, latent_steps
-from parallax_lib.translator.models import Translator, leave_room, load_translator, loaded_translator, use_idle_cores
+from parallax_lib.translator.models import Translator, in_parts, leave_room, load_translator, loaded_translator, use_idle_cores
 
 
 def recipe(params: Params, sampled: bool = False) -> dict:
@@ -161,8 +161,10 @@ def ask_row(translator: Translator, row: Row) -> list[int]:
 
 
 def translate_item(item: dict, shrink: int = 1) -> list[dict]:
-    """`translate` on plain data, so that it can run in another process or container; `shrink` divides the batch after
-    memory ran out."""
+    """`translate` on plain data, so that it can run in another process or container.
+
+    A batch that does not fit the memory is cut in halves, here on one GPU, and in `shrink` parts after a process died of it.
+    """
     params, rows = check(item["params"], {}, Path("item")), item["rows"]
     tables.enter_own(item.get("own", b""))
     leave_room(item["gpu_share"])
@@ -171,9 +173,11 @@ def translate_item(item: dict, shrink: int = 1) -> list[dict]:
     translator = loaded_translator(params.translator, item.get("gpus", 1))
     use_idle_cores(translator.device)
     models = packed.unpack(item["prms"], translator.device)
-    heavy = thinking_rows(rows, params) * max(weight(row.task, params) for row in rows)
-    groups = grouped(rows, max(1, heavy // shrink), params) if shrink > 1 else [rows]
-    return [result for group in groups for result in translate(translator, models, group, params, inside)]
+
+    def write(bundles: list[list[Row]]) -> list[dict]:
+        return translate(translator, models, [row for bundle in bundles for row in bundle], params, inside)
+
+    return [result for part in in_parts(write, bundled(rows), translator, shrink) for result in part]
 
 
 def _result(row: Row, answer: dict, params: Params, weights: Sequence[float]) -> dict:

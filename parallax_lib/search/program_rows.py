@@ -116,8 +116,7 @@ def grouped(rows: Sequence[Row], size: int, params: Params) -> list[list[Row]]:
     """
     groups: list[list[Row]] = []
     thinking = heaviest = 0
-    for _, same in itertools.groupby(rows, key=lambda r: (r.seed, r.task.id)):
-        bundle = list(same)
+    for bundle in bundled(rows):
         added, heavy = thinking_rows(bundle, params), weight(bundle[0].task, params)
         heaviest = max(heaviest, heavy)
         if not groups or (thinking + added) * heaviest > size:
@@ -126,6 +125,11 @@ def grouped(rows: Sequence[Row], size: int, params: Params) -> list[list[Row]]:
         groups[-1] += bundle
         thinking += added
     return groups
+
+
+def bundled(rows: Sequence[Row]) -> list[list[Row]]:
+    """The rows in order, a task's of one seed together."""
+    return [list(same) for _, same in itertools.groupby(rows, key=lambda r: (r.seed, r.task.id))]
 
 
 def thinking_rows(rows: Sequence[Row], params: Params) -> int:

@@ -30,7 +30,7 @@ from parallax_lib.search.prompt_room import token_limit, weight
 from parallax_lib.tasks import extraction, prompts
 from parallax_lib.tasks.task import Task
 from parallax_lib.translator import alignment, decoding, engine, latent_steps, models
-from parallax_lib.translator.models import Translator, leave_room, loaded_translator, use_idle_cores
+from parallax_lib.translator.models import Translator, in_parts, leave_room, loaded_translator, use_idle_cores
 
 ORIGINAL = -1
 
@@ -196,16 +196,18 @@ def row_of(task: Task, params: Params, v: int, r: int) -> dict:
 
 
 def generate_item(item: dict[str, Any], shrink: int = 1) -> dict[str, Any]:
-    """`generate` on plain data, so that it can run in another process or container; `shrink` divides its tasks after memory
-    ran out."""
-    params, tasks = check(item["params"], {}, Path("item")), item["tasks"]
+    """`generate` on plain data, so that it can run in another process or container.
+
+    Tasks that do not fit the memory are cut in halves, here on one GPU, and in `shrink` parts after a process died of it.
+    """
+    params = check(item["params"], {}, Path("item"))
     tables.enter_own(item.get("own", b""))
     leave_room(item["gpu_share"])
     inside = item.get("inside", unheard)
     inside("load the translator", 0)
-    translator, size = loaded_translator(params.translator, item.get("gpus", 1)), -(-len(tasks) // shrink)
+    translator = loaded_translator(params.translator, item.get("gpus", 1))
     use_idle_cores(translator.device)
-    parts = [generate(translator, tasks[at : at + size], params, inside) for at in range(0, len(tasks), size)]
+    parts = in_parts(lambda tasks: generate(translator, tasks, params, inside), item["tasks"], translator, shrink)
     return {"rows": [row for rows, _ in parts for row in rows], "vectors": np.concatenate([vectors for _, vectors in parts])}
 
 

@@ -5,14 +5,17 @@ Knows names of models, tokenizers, devices.  Knows nothing of tasks or latents; 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from parallax_lib.core import hardware
 from parallax_lib.core.config import id_or_folder, resolve
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.halving import Halving
 from parallax_lib.core.settings import Translator as TranslatorParams
 from parallax_lib.translator import conformance, packaged_models, tensor_parallel, weights
 from parallax_lib.translator.language_model import Translator as Translator
@@ -20,6 +23,7 @@ from parallax_lib.translator.weights import one_line as one_line
 
 RANDOM_WIDTH = 576  # D of the random model: that of the small bundled one, so that it fits the shipped rollouts
 RANDOM_POSITIONS = 8192
+_halving = Halving()
 GPU_SHARE = 0.75  # of its memory for translators while CUDA programs are judged beside them
 
 
@@ -117,6 +121,19 @@ def use_idle_cores(device: torch.device | str) -> None:
     """On a CPU this process computes with as many threads as there are idle cores; looked at again by every call."""
     if torch.device(device).type == "cpu":
         torch.set_num_threads(hardware.idle_cores())
+
+
+def in_parts(act: Callable[[list], Any], items: Sequence, translator: Translator, least: int = 1) -> list:
+    """[`act(part)`] for the parts of `items`: at least `least`, and as many as the memory asks for (`core.halving`).
+
+    Over several GPUs it may run out on one of them alone: then nothing is halved here, the call fails on all and is made again.
+    """
+    return _halving.map(act, items, _give_back, least, halve=translator.gpus == 1)
+
+
+def _give_back() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def leave_room(share: float) -> None:
