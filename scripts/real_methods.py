@@ -49,30 +49,30 @@ def translated(folder: Path) -> pd.DataFrame:
     return pd.concat([results[results["arm"].isin(arms.live())].assign(**ONE), *(pool.assign(**ONE) for pool in pools if len(pool))])
 
 
-def thought(folder: Path, part: str, prompts: pd.Series) -> pd.DataFrame:
+def thought(folder: Path, part: str, lengths: pd.Series) -> pd.DataFrame:
     """Collected rollouts as the programs of a pool, whose unperturbed ones are the unguided method's too.
 
-    prompts: tokens of each task's prompt, as parts that were translated have them; without any the cost leaves it out.
+    lengths: tokens of each task's prompt, as parts that were translated have them; without any the cost leaves it out.
     """
     rows, latents = read_rollouts(str(folder))
     rows = rows.assign(suited=fits(rows)).sort_values(["task", "branch_depth", "resample"], kind="stable", ignore_index=True)
     side = "test" if part == "thoughts" else "train"
     rows = rows[rows["family"].map(lambda family: split_file.side_of(family, SPLIT)) == side]
-    steps, prompt = latents.shape[1], lengths(rows, prompts)
+    steps, prompt = latents.shape[1], prompt_of(rows, lengths)
     rows = rows.assign(sample=rows.groupby("task").cumcount(), seed=0, prefill_tokens=prompt, latent_steps=steps, prm_calls=0, **ONE)
     rows = rows.assign(arm=arms.POOL, decode_tokens=rows["tokens"], cost=prompt + steps + rows["tokens"])
     return pd.concat([rows[rows["sample"] == 0].assign(arm=FLOOR), rows])
 
 
-def lengths(rows: pd.DataFrame, prompts: pd.Series) -> pd.Series:
-    return rows["task"].map(prompts) if len(prompts) else pd.Series(0, index=rows.index)
+def prompt_of(rows: pd.DataFrame, lengths: pd.Series) -> pd.Series:
+    return rows["task"].map(lengths).astype(float) if len(lengths) else pd.Series(0, index=rows.index)
 
 
-def picked(folder: Path, prompts: pd.Series) -> pd.DataFrame:
+def picked(folder: Path, lengths: pd.Series) -> pd.DataFrame:
     """What the run's reward models take among the thoughts, a draw for each training; their own work is not in the cost."""
     rows = read_table(folder, "cross_validation")
     rows = rows[rows["arm"].isin(["guided", "guided_filter"])]
-    prompt = lengths(rows, prompts)
+    prompt = prompt_of(rows, lengths)
     cost = prompt + rows["latent_steps"] + rows["decode_tokens"]
     return rows.assign(sample=0, prefill_tokens=prompt, prm_calls=rows["latent_steps"], cost=cost)
 
@@ -82,19 +82,22 @@ def identity(code: object) -> str | None:
     return (masked.digest_of(code) or hashlib.sha256(code.encode()).hexdigest())[:16] if isinstance(code, str) else None
 
 
-def judged(runs: Path, picks: str) -> dict[str, pd.DataFrame]:
-    """The programs of every part that is here, columns of `registered.COLUMNS`; a part without verdicts is told of."""
+def judged(runs: Path, picks: str, old: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The programs of every part that is here, columns of `registered.COLUMNS`; a part without verdicts is told of.
+
+    old: rows of the file as it is, which know lengths of prompts too.
+    """
     found = {}
     for folder in sorted(runs.glob(f"{PREFIX}*")):
         if (folder / "results.parquet").exists():
             found[folder.name.removeprefix(PREFIX)] = translated(folder)
         elif (folder / "translations.parquet").exists():
             print(f"{folder}: left out, its programs have no verdicts; run its part without --write")
-    prompts = pd.concat([rows.set_index("task")["prefill_tokens"] for rows in found.values()] or [pd.Series(dtype=int)])
-    prompts = prompts.groupby(level=0).first()
-    found |= {part: thought(folder, part, prompts) for part, folder in collected(runs).items() if part not in found}
+    lengths = pd.concat([*found.values(), old[old["prefill_tokens"] > 0]]).drop_duplicates("task").set_index("task")
+    lengths = lengths["prefill_tokens"]
+    found |= {part: thought(folder, part, lengths) for part, folder in collected(runs).items() if part not in found}
     if (runs / picks / "cross_validation.parquet").exists():
-        found[registered.PICKS] = picked(runs / picks, prompts)
+        found[registered.PICKS] = picked(runs / picks, lengths)
     return {part: told(rows, part) for part, rows in found.items()}
 
 
@@ -107,10 +110,9 @@ def told(rows: pd.DataFrame, part: str) -> pd.DataFrame:
 
 def make(runs: Path, out: Path, picks: str) -> None:
     """Write the file; parts that are not here keep the rows that it has."""
-    found = judged(runs, picks)
-    if (out / registered.FILE).exists():
-        old = registered.read(out)
-        found |= {part: rows for part, rows in old.groupby("part") if part not in found}
+    old = registered.read(out) if (out / registered.FILE).exists() else pd.DataFrame(columns=list(registered.COLUMNS))
+    found = judged(runs, picks, old)
+    found |= {part: rows for part, rows in old.groupby("part") if part not in found}
     order = {part: i for i, part in enumerate(registered.PARTS)}
     rows = pd.concat([found[part] for part in sorted(found, key=lambda part: (order.get(part, len(order)), part))], ignore_index=True)
     text = rows.dropna(axis=1, how="all").to_csv(index=False, float_format="%.6g", lineterminator="\n")
