@@ -37,9 +37,9 @@ ONE = {"compiles": 0, "validator_runs": 0, "looked_at": 1}  # of a program that 
 
 def collected(runs: Path) -> dict[str, Path]:
     """Folders of judged rollouts by part: thoughts of the test side, and of the training side; those that ship where none were made."""
-    made = {name: runs / "real" / name for name in ("thoughts", registered.NOISE, registered.HEAT)}
+    made = {name: runs / "real" / name for name in (registered.THOUGHTS, registered.NOISE, registered.HEAT)}
     found = {name: folder for name, folder in made.items() if (folder / "rollouts.jsonl.gz").exists()}
-    return {name: SHIPPED for name in ("thoughts", registered.NOISE)} | found
+    return {name: SHIPPED for name in (registered.THOUGHTS, registered.NOISE)} | found
 
 
 def translated(folder: Path) -> pd.DataFrame:
@@ -56,7 +56,7 @@ def thought(folder: Path, part: str, lengths: pd.Series) -> pd.DataFrame:
     """
     rows, latents = read_rollouts(str(folder))
     rows = rows.assign(suited=fits(rows)).sort_values(["task", "branch_depth", "resample"], kind="stable", ignore_index=True)
-    side = "test" if part == "thoughts" else "train"
+    side = "test" if part == registered.THOUGHTS else "train"
     rows = rows[rows["family"].map(lambda family: split_file.side_of(family, SPLIT)) == side]
     steps, prompt = latents.shape[1], prompt_of(rows, lengths)
     rows = rows.assign(sample=rows.groupby("task").cumcount(), seed=0, prefill_tokens=prompt, latent_steps=steps, prm_calls=0, **ONE)
@@ -93,8 +93,8 @@ def judged(runs: Path, picks: str, old: pd.DataFrame) -> dict[str, pd.DataFrame]
             found[folder.name.removeprefix(PREFIX)] = translated(folder)
         elif (folder / "translations.parquet").exists():
             print(f"{folder}: left out, its programs have no verdicts; run its part without --write")
-    lengths = pd.concat([*found.values(), old[old["prefill_tokens"] > 0]]).drop_duplicates("task").set_index("task")
-    lengths = lengths["prefill_tokens"]
+    known = pd.concat([*found.values(), old[old["prefill_tokens"] > 0]])
+    lengths = known.drop_duplicates("task").set_index("task")["prefill_tokens"]
     found |= {part: thought(folder, part, lengths) for part, folder in collected(runs).items() if part not in found}
     if (runs / picks / "cross_validation.parquet").exists():
         found[registered.PICKS] = picked(runs / picks, lengths)
@@ -121,12 +121,12 @@ def make(runs: Path, out: Path, picks: str) -> None:
 
 
 def show(folder: Path) -> None:
-    """Parts, methods, registered comparisons, shares by direction and suite, and the training side's headroom."""
+    """Parts, methods, registered comparisons, shares by direction, suite and look, and the training side's headroom."""
     programs = registered.read(folder)
     rows = registered.methods(programs)
     compared = registered.planned(rows)
     tables = [registered.parts(programs), registered.table(rows), compared]
-    tables += [registered.shares(rows, by) for by in ("direction", "suite")]
+    tables += [registered.shares(rows, by) for by in ("direction", "suite", "seen")]
     for found in (*tables, registered.headroom(programs)):
         print(as_text(found) if len(found) else "headroom on the training side: not run", end="\n\n")
     print(registered.success(compared))
@@ -136,10 +136,11 @@ def main() -> None:
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ask.add_argument("folder", nargs="?", type=Path, default=SHIPPED, help="where the file lies")
     ask.add_argument("--make", action="store_true", help="write it first")
+    ask.add_argument("--runs", type=Path, default=RUNS, help="where the parts lie")
     ask.add_argument("--picks", default="qwen_picks", help="the run whose reward models choose among thoughts")
     args = ask.parse_args()
     if args.make:
-        make(RUNS, args.folder, args.picks)
+        make(args.runs, args.folder, args.picks)
     show(args.folder)
 
 

@@ -58,6 +58,11 @@ def study():
     return rows
 
 
+@pytest.fixture(scope="module")
+def taken(study):
+    return registered.methods(study)
+
+
 def by_task(programs, part, arm):
     return programs[(programs["part"] == part) & (programs["arm"] == arm)].groupby("task")["validated"].mean()
 
@@ -81,9 +86,8 @@ def naive_first_survivor(pool):
     return pd.DataFrame(found, index=["validated", "looked_at", "compiles", "validator_runs"]).T.astype(float)
 
 
-def test_every_method_is_counted_as_by_hand(study):
-    rows = registered.methods(study)
-    table = registered.table(rows).set_index("arm")
+def test_every_method_is_counted_as_by_hand(study, taken):
+    table = registered.table(taken).set_index("arm")
     for arm, (part, raw) in {"unguided": ("guided", "unguided"), "guided": ("guided", "guided"), "redecode": ("sampled", "redecode"),
                              "t0": ("t0", "unguided"), registered.WHOLE: ("picks", "guided")}.items():  # fmt: skip
         share, plain = by_task(study, part, raw), by_task(study, "guided", "unguided")
@@ -103,17 +107,17 @@ def test_every_method_is_counted_as_by_hand(study):
     assert table.loc["redecode", ["low", "high"]].tolist() == pytest.approx([(middle + s * half) / (1 + z * z / n) for s in (-1, 1)])
 
 
-def test_best_of_the_sampled_programs_has_as_many_as_guided_pays_for(study):
+def test_best_of_the_sampled_programs_has_as_many_as_guided_pays_for(study, taken):
     """A first sampled program costs 156 and each further one 50: three of them 256, guided 270."""
     pool = study[(study["arm"] == "sampled_pool") & (study["sample"] < 3)]
     likeliest = pool.sort_values("mean_logprob").drop_duplicates("task", keep="last").set_index("task")
-    taken = registered.methods(study).query("arm == @registered.AT_COST").set_index("task")
-    assert taken["program"].to_dict() == likeliest["program"].to_dict() and (taken["cost"] == 256).all()
-    assert set(registered.methods(study)["arm"]) & {"sampled:oracle@cost", "oracle@cost"} == set()
+    found = taken[taken["arm"] == registered.AT_COST].set_index("task")
+    assert found["program"].to_dict() == likeliest["program"].to_dict() and (found["cost"] == 256).all()
+    assert not set(taken["arm"]) & {"sampled:oracle@cost", "oracle@cost"}
 
 
-def test_registered_comparisons_against_plain_recomputation(study):
-    found = registered.planned(registered.methods(study)).set_index("comparison")
+def test_registered_comparisons_against_plain_recomputation(study, taken):
+    found = registered.planned(taken).set_index("comparison")
     assert found.index.tolist() == list(registered.REGISTERED)
     assert found.index[found["verdict"] == "not run"].tolist() == ["guided by steps - plan_prm"]
     gain = by_task(study, "guided", "guided") - by_task(study, "guided", "unguided")
@@ -141,6 +145,12 @@ def test_what_was_not_run_is_said_and_breaks_nothing(study):
     assert parts.loc["guided", "programs"] == 0 and parts.loc["thoughts", "programs"] == 40 and parts.loc["thoughts", "same"] == 1
     assert len(registered.costs(few)) and registered.headroom(few).empty
     assert set(registered.planned(registered.methods(few.head(0)))["verdict"]) == {"not run"}
+    changed = few[few["arm"] == "unguided"].assign(part="t2").reset_index(drop=True)
+    changed.loc[0, "program"], changed.loc[1, "validated"] = "another", False
+    assert registered.parts(pd.concat([few, changed])).set_index("part").loc["t2", ["same", "agree"]].tolist() == [7 / 8, 6 / 7]
+    fewer = pd.concat([few[few["task"] != "k0.serial-omp"], changed])
+    apart = registered.shares(registered.methods(fewer), "seen").set_index("arm").loc["t2"]
+    assert apart.to_dict() == {"new": 1.0, "looked at before": 6 / 7}
 
 
 @pytest.mark.parametrize(("gain", "said"), [(0.1, "reached. +10.0"), (0.05, "not reached. +5.0"), (None, "not known")])
@@ -155,7 +165,8 @@ def test_success_is_the_registered_one(gain, said):
 
 
 def test_the_frontier_is_over_tasks_that_all_parts_of_t3_have(study):
-    costs = registered.costs(study[~((study["part"] == "sampled") & (study["task"] == "k0.serial-omp"))]).set_index(["arm", "N"])
+    few = study[study["part"].isin(["guided", "thoughts", "picks", "t0"]) & (study["sample"] < 3)]
+    costs = registered.costs(few[~((few["part"] == "guided") & (few["task"] == "k0.serial-omp"))]).set_index(["arm", "N"])
     assert set(costs["tasks"]) == {7}
     pool = study[(study["arm"] == "pool") & (study["task"] != "k0.serial-omp") & (study["sample"] < 2)]
     twin = naive_first_survivor(pool)

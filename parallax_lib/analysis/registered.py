@@ -33,8 +33,8 @@ PARTS = {
     "rollouts": "training side, T3: thoughts with noise",
     "heat": "training side, T3: programs sampled at 0.8",
 }
-MAIN = ("guided", "sampled", "thoughts")  # parts that T3 wrote with six latent steps: a method is of the first of them that has it
-PICKS, NOISE, HEAT = "picks", "rollouts", "heat"
+THOUGHTS, PICKS, NOISE, HEAT = "thoughts", "picks", "rollouts", "heat"
+MAIN = ("guided", "sampled", THOUGHTS)  # parts that T3 wrote with six latent steps: a method is of the first of them that has it
 WHOLE = "guided, whole thoughts"
 AT_COST = f"sampled:best_of_n{arms.AT_COST}"
 REGISTERED = {  # name -> a, b of the comparison a - b; the first is the primary one
@@ -72,31 +72,35 @@ def parts(programs: pd.DataFrame) -> pd.DataFrame:
     """Every part that the study has, and any other one: how many programs and tasks of it are there, and what it is.
 
     same: share of tasks whose unguided program, of the first draw, is that of the thoughts; small where another translator wrote.
+    agree: share of these programs with the same outcome; below 1 where another version of the harness, or another machine, judged.
     """
     found = programs.groupby("part").agg(programs=("task", "size"), tasks=("task", "nunique"))
     plain = programs[programs["arm"] == FLOOR].drop_duplicates(["part", "task"])
-    both = plain.merge(plain.loc[plain["part"] == "thoughts", ["task", "program"]], on="task", suffixes=("", "_thought"))
-    same = (both["program"].fillna("") == both["program_thought"].fillna("")).groupby(both["part"]).mean()
+    thoughts = plain.loc[plain["part"] == THOUGHTS, ["task", "program", "validated"]]
+    both = plain.merge(thoughts, on="task", suffixes=("", "_thought"))
+    same = both["program"].fillna("") == both["program_thought"].fillna("")
+    agree = (both["validated"] == both["validated_thought"])[same]
     names = [*PARTS, *found.index.difference(list(PARTS))]
-    found = found.reindex(names, fill_value=0).assign(same=same, what=[PARTS.get(name, "") for name in names])
-    return found.reset_index()
+    shares = {"same": same.groupby(both["part"]).mean(), "agree": agree.groupby(both["part"]).mean()}
+    return found.reindex(names, fill_value=0).assign(**shares, what=[PARTS.get(name, "") for name in names]).reset_index()
 
 
 def methods(programs: pd.DataFrame) -> pd.DataFrame:
     """A row for each method, task and draw of the test side: the program that it takes and what that has cost.
 
     T3's methods keep their names.  Other parts go by theirs, `t0` for the unguided program; what reward models take among
-    whole thoughts is `WHOLE`.  A program that nobody could judge is `unjudged`, and counts as not validated.
+    whole thoughts is `WHOLE`.  A program that nobody could judge is `unjudged`, and counts as not validated.  seen: whether the task
+    is one of those that the first run wrote and that were looked at.
     """
     test = programs[programs["side"] == "test"]
     main, picks = _main(test), test[test["part"] == PICKS]
     others = [_named(part, rows) for part, rows in test.groupby("part", sort=False) if part not in (*MAIN, PICKS)]
-    found = [_derived(main), *others, picks.replace({"arm": {GUIDED: WHOLE}}), test.head(0)]
-    rows = pd.concat([rows for rows in found if len(rows)] or found, ignore_index=True)
-    rows = rows[~rows["arm"].str.contains(arms.AT_COST) | rows["arm"].eq(AT_COST)]
+    rows = pd.concat([_derived(main), *others, picks.replace({"arm": {GUIDED: WHOLE}})], ignore_index=True)
+    rows = rows[~rows["arm"].str.contains(arms.AT_COST) | rows["arm"].eq(AT_COST)].reset_index(drop=True)
+    seen = rows["task"].isin(test.loc[test["part"] == THOUGHTS, "task"]).map({True: "looked at before", False: "new"})
     unjudged = rows["reason"].isin(UNKNOWN)
-    rows = rows.assign(unjudged=unjudged, reason=rows["reason"].mask(unjudged, "unjudged"), validated=rows["validated"].eq(True))
-    return rows.reset_index(drop=True)
+    reason = rows["reason"].mask(unjudged, "unjudged")
+    return rows.assign(seen=seen, unjudged=unjudged, reason=reason, validated=rows["validated"].eq(True))
 
 
 def _main(test: pd.DataFrame) -> pd.DataFrame:
@@ -134,7 +138,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def shares(rows: pd.DataFrame, by: str) -> pd.DataFrame:
-    """Validated share of every method within each direction or suite, tasks counting alike."""
+    """Validated share of every method within each direction, suite or whatever column `by` is, tasks counting alike."""
     return rows.pivot_table("validated", "arm", by, aggfunc="mean", sort=False).astype(float).reset_index().rename_axis(columns=None)
 
 
