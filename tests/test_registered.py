@@ -214,7 +214,7 @@ def test_parts_become_one_file_without_text_and_absent_ones_keep_their_rows(tmp_
     monkeypatch.setattr(stages, "run_folder", lambda run: folder)
     monkeypatch.setattr(runs, "run_folder", lambda run: folder)
     sections = {"translator": {"model": "random"}, "latent": {"steps": 1}, "decode": {"max_new_tokens": 3}}
-    search = {"limit": 2, "samples": 1, "sampled": 2, "arms": ["unguided", "sampled", "sampled:oracle"]}
+    search = {"limit": 1, "samples": 1, "sampled": 2, "arms": ["unguided", "sampled"]}
     folder.mkdir()
     stages.translate_to(Params(run="some", suite={"split": "data/splits/handwritten.yaml"}, search=search, **sections), {})
     write_table(tmp_path / "real_t0", "translations", pd.DataFrame({"task": ["a"]}))
@@ -229,7 +229,7 @@ def test_parts_become_one_file_without_text_and_absent_ones_keep_their_rows(tmp_
     real_methods.make(tmp_path, out, "none")
     assert "real_t0: left out, its programs have no verdicts" in capsys.readouterr().out
     made = registered.read(out)
-    assert made[made["part"] == "sampled"]["arm"].value_counts().to_dict() == {"sampled_pool": 4, "unguided": 2}
+    assert made[made["part"] == "sampled"]["arm"].value_counts().to_dict() == {"sampled_pool": 2, "unguided": 1}
     thoughts = made[made["part"] == "thoughts"]
     assert thoughts["arm"].tolist() == ["unguided", "pool", "pool"] and thoughts["latent_steps"].tolist() == [3, 3, 3]
     assert thoughts["program"].tolist()[:2] == [hashlib.sha256(source.encode()).hexdigest()[:16]] * 2
