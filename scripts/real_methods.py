@@ -125,7 +125,8 @@ def show(folder: Path) -> None:
     programs = registered.read(folder)
     rows = registered.methods(programs)
     compared = registered.planned(rows)
-    tables = [registered.parts(programs), registered.table(rows), compared]
+    table = registered.table(rows)
+    tables = [registered.parts(programs), table[list(registered.REACHED)], table[list(registered.PAID)], compared]
     tables += [registered.shares(rows, by) for by in ("direction", "suite", "seen")]
     for found in (*tables, registered.headroom(programs)):
         print(as_text(found) if len(found) else "headroom on the training side: not run", end="\n\n")

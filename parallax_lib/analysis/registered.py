@@ -53,7 +53,8 @@ WHO = ("part", "side", "arm", "seed", "sample", "task", "kernel", "suite", "fami
 SPENT = ("prefill_tokens", "latent_steps", "prm_calls", "decode_tokens", "cost", "looked_at", *CHECKS)
 COLUMNS = (*WHO, "level", "reason", "validated", "mean_logprob", "score", "suited", "agrees", "printed", *READ, *SPENT)
 AGAINST = ("paired", "diff", "diff_low", "diff_high", "mde")
-SHOWN = ("arm", "tasks", "draws", "unjudged", "rate", "low", "high", "looked_at", "decode_tokens", "cost", *CHECKS, *AGAINST)
+REACHED = ("arm", "tasks", "draws", "unjudged", "rate", "low", "high", *AGAINST)
+PAID = ("arm", "looked_at", "decode_tokens", "cost", *CHECKS)
 NEEDED = (*WHO, "level", "reason", "validated", "mean_logprob", *SPENT)
 
 
@@ -125,8 +126,10 @@ def _named(part: str, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Of `methods`, a row each, columns of `SHOWN`: rate has `metrics.clustered`'s interval (Wilson's, draws of a task as one cluster),
-    what was spent is the mean of a task, and diff is minus T3 unguided on the `paired` tasks of both, whole clusters resampled.
+    """Of `methods`, a row each, columns of `REACHED` and `PAID`.
+
+    The interval of rate is `metrics.clustered`'s (Wilson's, draws of a task as one cluster), what was spent is the mean of a task,
+    and diff is minus T3 unguided on the `paired` tasks of both, whole clusters resampled.
     """
     counted = rows.groupby("arm", sort=False).agg(tasks=("task", "nunique"), draws=("seed", "nunique"), unjudged=("unjudged", "sum"))
     found = counted.join(metrics.arm_table(rows.assign(repair=0)).set_index("arm").drop(columns="unjudged"))
@@ -134,7 +137,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     if others:
         against = comparisons.planned(rows, [(arm, FLOOR) for arm in others]).assign(arm=others).set_index("arm")
         found = found.join(against.rename(columns={"tasks": "paired", "low": "diff_low", "high": "diff_high"})[list(AGAINST)])
-    return found.reset_index().reindex(columns=list(SHOWN))
+    return found.reset_index().reindex(columns=[*REACHED, *PAID[1:]])
 
 
 def shares(rows: pd.DataFrame, by: str) -> pd.DataFrame:
@@ -150,8 +153,8 @@ def planned(rows: pd.DataFrame) -> pd.DataFrame:
     run = {name: pair for name, pair in REGISTERED.items() if known.issuperset(pair)}
     found = comparisons.planned(rows, list(run.values())).assign(comparison=list(run)) if run else pd.DataFrame(columns=["comparison"])
     found = found.set_index("comparison").reindex(list(REGISTERED))
-    told = found["verdict"] if run else pd.Series(dtype=object, index=found.index)
-    return found.assign(verdict=told.fillna("not run")).reset_index()
+    told = found["verdict"].str.split(";").str[0].fillna("not run") if run else "not run"
+    return found.assign(verdict=told).reset_index()
 
 
 def success(compared: pd.DataFrame) -> str:
