@@ -32,14 +32,17 @@ from parallax_lib.tasks.hecbench import masked
 SHIPPED = ROOT / "data" / "qwen_rollouts"
 RUNS = ROOT / "data" / "runs"
 PREFIX = "real_"  # of the folders that `translate` makes; collected parts lie in real/
+ROLLOUTS = "rollouts.jsonl.gz"
+UNJUDGED = "{}: left out, its programs have no verdicts; run its part without --write"
 ONE = {"compiles": 0, "validator_runs": 0, "looked_at": 1}  # of a program that nobody chose
 
 
 def collected(runs: Path) -> dict[str, Path]:
     """Folders of judged rollouts by part: thoughts of the test side, and of the training side; those that ship where none were made."""
-    made = {name: runs / "real" / name for name in (registered.THOUGHTS, registered.NOISE, registered.HEAT)}
-    found = {name: folder for name, folder in made.items() if (folder / "rollouts.jsonl.gz").exists()}
-    return {name: SHIPPED for name in (registered.THOUGHTS, registered.NOISE)} | found
+    places = {name: (runs / "real" / name, SHIPPED) for name in (registered.THOUGHTS, registered.NOISE)}
+    places[registered.HEAT] = (runs / "real" / registered.HEAT,)
+    found = {name: [folder for folder in folders if (folder / ROLLOUTS).exists()] for name, folders in places.items()}
+    return {name: folders[0] for name, folders in found.items() if folders}
 
 
 def translated(folder: Path) -> pd.DataFrame:
@@ -49,16 +52,15 @@ def translated(folder: Path) -> pd.DataFrame:
     return pd.concat([results[results["arm"].isin(arms.live())].assign(**ONE), *(pool.assign(**ONE) for pool in pools if len(pool))])
 
 
-def thought(folder: Path, part: str, lengths: pd.Series) -> pd.DataFrame:
+def thought(rows: pd.DataFrame, steps: int, part: str, lengths: pd.Series) -> pd.DataFrame:
     """Collected rollouts as the programs of a pool, whose unperturbed ones are the unguided method's too.
 
-    lengths: tokens of each task's prompt, as parts that were translated have them; without any the cost leaves it out.
+    steps: latents of each.  lengths: tokens of each task's prompt, as parts that were translated have them; without any the cost leaves it out.
     """
-    rows, latents = read_rollouts(str(folder))
     rows = rows.assign(suited=fits(rows)).sort_values(["task", "branch_depth", "resample"], kind="stable", ignore_index=True)
     side = "test" if part == registered.THOUGHTS else "train"
     rows = rows[rows["family"].map(lambda family: split_file.side_of(family, SPLIT)) == side]
-    steps, prompt = latents.shape[1], prompt_of(rows, lengths)
+    prompt = prompt_of(rows, lengths)
     rows = rows.assign(sample=rows.groupby("task").cumcount(), seed=0, prefill_tokens=prompt, latent_steps=steps, prm_calls=0, **ONE)
     rows = rows.assign(arm=arms.POOL, decode_tokens=rows["tokens"], cost=prompt + steps + rows["tokens"])
     return pd.concat([rows[rows["sample"] == 0].assign(arm=FLOOR), rows])
@@ -92,10 +94,15 @@ def judged(runs: Path, picks: str, old: pd.DataFrame) -> dict[str, pd.DataFrame]
         if (folder / "results.parquet").exists():
             found[folder.name.removeprefix(PREFIX)] = translated(folder)
         elif (folder / "translations.parquet").exists():
-            print(f"{folder}: left out, its programs have no verdicts; run its part without --write")
+            print(UNJUDGED.format(folder))
     known = pd.concat([*found.values(), old[old["prefill_tokens"] > 0]])
     lengths = known.drop_duplicates("task").set_index("task")["prefill_tokens"]
-    found |= {part: thought(folder, part, lengths) for part, folder in collected(runs).items() if part not in found}
+    for part, folder in collected(runs).items():
+        rows, latents = read_rollouts(str(folder))
+        if "validated" in rows:
+            found[part] = thought(rows, latents.shape[1], part, lengths)
+        else:
+            print(UNJUDGED.format(folder))
     if (runs / picks / "cross_validation.parquet").exists():
         found[registered.PICKS] = picked(runs / picks, lengths)
     return {part: told(rows, part) for part, rows in found.items()}

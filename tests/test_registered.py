@@ -225,9 +225,11 @@ def test_parts_become_one_file_without_text_and_absent_ones_keep_their_rows(tmp_
                        level=[5, 0], reason=["ok", "no_code"], validated=[True, False], reward=[1.0, 0.0])  # fmt: skip
     for part in ("thoughts", registered.NOISE):
         rollout_files.write_rollouts(tmp_path / "real" / part, rows, np.zeros((2, 3, 4), "float16"), {})
+    rollout_files.write_rollouts(tmp_path / "real" / "heat", rows.drop(columns=["validated", "reward"]), np.zeros((2, 3, 4), "float16"), {})
     out = tmp_path / "out"
     real_methods.make(tmp_path, out, "none")
-    assert "real_t0: left out, its programs have no verdicts" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert all(f"{part}: left out, its programs have no verdicts" in told for part in ("real_t0", "real/heat"))
     made = registered.read(out)
     assert made[made["part"] == "sampled"]["arm"].value_counts().to_dict() == {"sampled_pool": 2, "unguided": 1}
     thoughts = made[made["part"] == "thoughts"]
