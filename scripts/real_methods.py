@@ -55,7 +55,7 @@ def translated(folder: Path) -> pd.DataFrame:
 def thought(rows: pd.DataFrame, steps: int, part: str, lengths: pd.Series) -> pd.DataFrame:
     """Collected rollouts as the programs of a pool, whose unperturbed ones are the unguided method's too.
 
-    steps: latents of each.  lengths: tokens of each task's prompt, as parts that were translated have them; without any the cost leaves it out.
+    steps: latents of each.  lengths: tokens of each task's prompt, as parts that were translated tell; without any the cost leaves it out.
     """
     rows = rows.assign(suited=fits(rows)).sort_values(["task", "branch_depth", "resample"], kind="stable", ignore_index=True)
     side = "test" if part == registered.THOUGHTS else "train"
