@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from parallax_lib import commands
+from parallax_lib.core import torchrun
 from parallax_lib.core.errors import UserError
 from parallax_lib.study import artefact_commands, text_commands
 from parallax_lib.tasks.task import APIS
@@ -17,8 +18,11 @@ from parallax_lib.tasks.task import APIS
 def main(argv: list[str] | None = None) -> int:
     """Exit status 0, 1 when a check that was asked for fails, or 2 after one line that says what to mend."""
     argv = sys.argv[1:] if argv is None else argv
+    if torchrun.rank():
+        return torchrun.follow()
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads sleep while they wait: beside other work spinning ones starve it
     try:
+        torchrun.refuse_others("".join(argv[:1]), ("run", "train"))
         if argv[:1] == ["adapt"]:  # has its own options, one for each field of AdaptConfig
             from parallax_lib.translator import finetune
 
@@ -34,6 +38,8 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("parallax: stopped; what was done is kept: run the same command again to go on", file=sys.stderr)
         return 130
+    finally:
+        torchrun.dismiss()
 
 
 def at_least(least: int) -> Callable[[str], int]:

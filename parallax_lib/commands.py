@@ -48,10 +48,12 @@ def emulate(args) -> int:
 
 def run(args) -> None:
     params = load_file(args.params, _sets(args, "collect.limit", "search.limit"))
-    from parallax_lib.study import pipeline
+    from parallax_lib.study import pipeline, training
     from parallax_lib.study import results as study_results
 
     check_machine(params, {stage.number for stage in pipeline.stages(args.only)})
+    if processes := training.processes_text(params):
+        print(processes, flush=True)
     folder = pipeline.run(params, args.only, args.force, say=partial(print, flush=True))
     print(study_results.summary(folder), flush=True)
 

@@ -102,3 +102,24 @@ class TwoPart(Exception):
 
 def raises_two_part():
     raise TwoPart("this", "that")
+
+
+def number():
+    """Which rank this is, how many there are, and a sum over all of them."""
+    import torch
+    import torch.distributed as dist
+
+    total = torch.tensor([10.0 ** dist.get_rank()])
+    dist.all_reduce(total)
+    return dist.get_rank(), dist.get_world_size(), float(total), os.getpid()
+
+
+def one_fails(how):
+    """The second of two ranks fails so; the first waits for it in vain."""
+    import torch.distributed as dist
+
+    if dist.get_rank() == 1:
+        if how == "dies":
+            os._exit(5)
+        raise MemoryError("out of memory")
+    time.sleep(600)

@@ -22,7 +22,7 @@ import executor_work as work
 import pytest
 from fake_modal import serve
 
-from parallax_lib.core import hardware, remote, settings
+from parallax_lib.core import backends, hardware, remote, settings
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.executors import ExecutorConfig, ItemFailed, WorkerDied, open_executor, run_map
 
@@ -361,6 +361,43 @@ def test_local_workers_take_the_gpus_in_turn_and_share_the_cores(monkeypatch, tm
     assert sorted(s["CUDA_VISIBLE_DEVICES"] for s in seen) == ["2", "2", "5"]
     assert {s["OMP_NUM_THREADS"] for s in seen} == {str(max(1, os.cpu_count() // 3))}
     assert hardware.gpu_memory_share(3, 0.8) == 0.4 and hardware.gpu_memory_share(1, 0.8) == 0.8
+
+
+def test_gpus_are_named_with_their_count(monkeypatch):
+    assert [hardware.gpus_asked(text) for text in ("", "H200", "A100-80GB:4")] == [("", 1), ("H200", 1), ("A100-80GB", 4)]
+    for text in ("H200:", "H200:0", ":2", "H200:two"):
+        with pytest.raises(UserError, match="write H200 or H200:2"):
+            ExecutorConfig(gpu=text)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7,8")
+    assert [hardware.gpus_of_slot(slot, 2)["CUDA_VISIBLE_DEVICES"] for slot in range(3)] == ["4,5", "6,7", "4,5"]
+    assert hardware.gpu_memory_share(2, 0.8, 2) == 0.8 and hardware.gpu_memory_share(3, 0.8, 2) == 0.4
+    with pytest.raises(UserError, match="8 GPUs, but this machine shows 5"):
+        hardware.gpus_of_slot(0, 8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", ["here", "processes", "modal"], indirect=True)
+def test_a_call_of_several_gpus_runs_in_ranks_that_meet(config, monkeypatch):
+    monkeypatch.setattr(backends, "GRACE_S", 0.1)
+    given = config(gpu="cpu:2", retries=0)
+    with open_executor(given) as executor:
+        first, again = (executor.submit(work.number).result() for _ in range(2))
+        assert first[:3] == again[:3] == (0, 2, 11.0)
+        if given.kind == "local":
+            with pytest.raises(MemoryError):
+                executor.submit(work.one_fails, "raises").result()
+            with pytest.raises(WorkerDied) as died:
+                executor.submit(work.one_fails, "dies").result()
+            assert died.value.exit_code == 5 and executor.submit(work.number).result()[:3] == (0, 2, 11.0)
+    if given.kind == "local" and given.workers == 1:
+        lasting = [call(given, work.number)[3] for _ in range(2)]
+        assert lasting[0] == lasting[1] != os.getpid()
+
+
+def test_dask_workers_that_may_start_no_processes_are_told(dask_cluster):
+    given = ExecutorConfig(kind="dask", address=dask_cluster, gpu="cpu:2", retries=0)
+    with pytest.raises(UserError, match="DASK_DISTRIBUTED__WORKER__DAEMON=False"):
+        call(given, work.double, 1)
 
 
 def certificates(folder):

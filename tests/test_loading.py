@@ -159,3 +159,8 @@ def test_a_prm_with_broken_weights_is_refused_by_name(tmp_path):
     (tmp_path / "prm" / "model.safetensors").write_text(POINTER)
     with pytest.raises(UserError, match="is a Git LFS pointer"):
         prm_model.load(tmp_path / "prm")
+
+
+def test_frequencies_of_rotations_are_not_rounded(base):
+    exact, half = (models.load_translator(TranslatorParams(model=str(base), device="cpu", dtype=d)).model for d in ("float32", "bfloat16"))
+    assert half.dtype == torch.bfloat16 and torch.equal(half.model.rotary_emb.inv_freq, exact.model.rotary_emb.inv_freq)

@@ -1,5 +1,6 @@
 """Memory told from descriptions against the bytes of real models, caches and optimisers."""
 
+import copy
 import itertools
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from training_rows import QUICK, make_rows, write_lm
 from parallax_lib import __main__
 from parallax_lib.core import config
 from parallax_lib.core import settings as sections
+from parallax_lib.core.errors import UserError
 from parallax_lib.prm import model as prm_model
 from parallax_lib.prm import train
 from parallax_lib.prm.dataset import prepare
@@ -20,7 +22,7 @@ from parallax_lib.search import prompt_room, rollouts
 from parallax_lib.study import memory
 from parallax_lib.tasks.suites import load_suite
 from parallax_lib.tasks.task import tasks
-from parallax_lib.translator import engine, models
+from parallax_lib.translator import engine, models, tensor_parallel
 from parallax_lib.translator.models import Translator, byte_tokenizer
 
 SHAPE = {"hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 2, "num_hidden_layers": 3, "vocab_size": 260}
@@ -126,6 +128,30 @@ def test_what_does_not_fit_is_told_with_what_would_help(total, rank, said, monke
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda i: types.SimpleNamespace(total_memory=total * memory.GIB))
     told = memory._fits(settings(prm={"kind": "x", "lora_rank": rank}), {"01": 34.0, "02": 14.0 if rank else 98.0, "04": 70.0})
     assert said in told and ("such as 16" in told) == (total == 80 and not rank)
+
+
+def test_a_part_takes_what_a_real_part_takes(lm):
+    """Of a tiny model as `split` leaves it, and of Llama-3.3-70B by hand: matrices in two, norms and both vocabularies whole."""
+    told = memory.describe(sections.Translator(model=str(lm[0])), 2)
+    part = tensor_parallel.split(copy.deepcopy(lm[1]), 2, "cpu", lambda value, style, device: tensor_parallel.cut(value, style, 1, 2))
+    assert told.bytes == held(part.parameters())
+    assert 2 * told.column_bytes == memory.describe(sections.Translator(model=str(lm[0]))).column_bytes
+    width, keys, inner, vocabulary, layers = 8192, 8 * 128, 28672, 128256, 80
+    layer = (2 * width * width + 2 * width * keys + 3 * width * inner) // 2 + 2 * width
+    large = memory.describe(sections.Translator(model="meta-llama/Llama-3.3-70B-Instruct"), 2)
+    assert large.bytes == 2 * (layers * layer + width + 2 * vocabulary * width) and large.column_bytes == 2 * layers * keys * 2 // 2
+
+
+def test_named_gpus_that_are_too_small_are_refused_with_those_that_would_do(lm, monkeypatch):
+    asked = [settings(translator={"model": str(lm[0])}, executor={"gpu": name}) for name in ("H200", "H200:2", "unknown", "")]
+    one, two = (memory.needed(memory.table(each))["01"] for each in asked[:2])
+    assert two < one
+    monkeypatch.setattr(memory, "GPU_GIB", {"H200": (one + two) / 2 / models.GPU_SHARE, "L4": one / 4, "B200": 2 * one})
+    with pytest.raises(UserError, match=r"executor.gpu: H200: stage 01 needs 0 GiB translator .* of them for translators; name H200:2 or"):
+        memory.refuse(asked[0], "01")
+    for each in asked[1:]:
+        memory.refuse(each, "01")
+    assert memory.choices(asked[0], ["01"]) == ["H200:2", "B200"]
 
 
 def test_a_bad_width_is_told_as_such(capsys):

@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from parallax_lib.core import renamed
+from parallax_lib.core import hardware, renamed
 from parallax_lib.core.errors import UserError, nearest, short
 from parallax_lib.core.settings import DIRECTIONS, SMALL_PRMS, Params
 from parallax_lib.core.yaml_files import parse, read_yaml
@@ -81,6 +81,7 @@ def check(values: dict, lines: dict[tuple, int], file: Path) -> Params:
         raise UserError(f"{file.name}: collect.limit: 0 collects nothing; raise it, or name rollouts as collect.shipped")
     if params.validation.max_parallel and not params.validation.gpus:
         raise UserError(f"{file.name}: validation.max_parallel: it counts for each of validation.gpus; name those, such as [0, 1]")
+    hardware.gpus_asked(params.executor.gpu)
     if params.executor.kind == "dask" and not params.executor.address:
         raise UserError(f"{file.name}: executor.address: name the Dask scheduler, tcp://host:8786 or the file of its --scheduler-file")
     if params.search.beam > params.search.branches:

@@ -16,10 +16,11 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from typing import Any
 
-from parallax_lib.core.backends import Call, ExecutorConfig, WorkerDied, open_local
+from parallax_lib.core.backends import Call, ExecutorConfig, WorkerDied, open_local, together
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.remote import open_dask, open_modal
 
@@ -61,8 +62,15 @@ def run_map(
 @contextmanager
 def open_executor(config: ExecutorConfig) -> Iterator[Executor]:
     """An executor whose `submit` and `map` work alike for every kind.  Leaving by an exception cancels what waits."""
-    with OPENERS[config.kind](config) as call, RetryingExecutor(call, config) as executor:
-        yield executor
+    with OPENERS[config.kind](config) as call:
+        here = config.kind == "local" or config.gpus == 1
+        with RetryingExecutor(call if here else partial(_together, call, config), config) as executor:
+            yield executor
+
+
+def _together(call: Call, config: ExecutorConfig, fn: Callable, args: tuple, kwargs: dict) -> Any:
+    """The call on a remote worker that has several GPUs."""
+    return call(together, (config.gpu, config.timeout_s, fn, args, kwargs), {})
 
 
 class RetryingExecutor(Executor):

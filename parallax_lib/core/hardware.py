@@ -14,9 +14,15 @@ from pathlib import Path
 import joblib
 import psutil
 
+from parallax_lib.core.errors import UserError
+
 CGROUPS = Path("/sys/fs/cgroup")
 OURS = Path("/proc/self/cgroup")
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+CPU = "cpu"  # named instead of a GPU: so many processes on processor cores, to try what several GPUs do
+GPU_GIB = {  # memory that torch finds there, rounded down
+    "T4": 14, "L4": 22, "A10": 22, "L40S": 44, "A100": 39, "A100-40GB": 39, "A100-80GB": 79, "H100": 79, "H200": 139, "B200": 178,
+}  # fmt: skip
 _turn = itertools.count()
 
 
@@ -68,18 +74,29 @@ def visible_gpus() -> list[str]:
     return [str(i) for i in range(len(glob.glob("/dev/nvidia[0-9]*")))]
 
 
-def gpu_of_slot(slot: int) -> dict[str, str]:
-    """Environment that shows the GPU of one of several workers; nothing without a GPU."""
+def gpus_asked(text: str) -> tuple[str, int]:
+    """(name, how many for one model) of GPUs as Modal spells them: "H200:2" is ("H200", 2), "" is ("", 1).  UserError for another text."""
+    name, colon, count = text.partition(":")
+    if colon and not (name and count.isdecimal() and int(count)):
+        raise UserError(f"executor.gpu: {text!r} is neither NAME nor NAME:COUNT; write H200 or H200:2")
+    return name, int(count or 1)
+
+
+def gpus_of_slot(slot: int, count: int = 1) -> dict[str, str]:
+    """Environment that shows the `count` GPUs of one of several workers; nothing without a GPU.  UserError if there are fewer."""
     found = visible_gpus()
-    return {VISIBLE: found[slot % len(found)]} if found else {}
+    if found and count > len(found):
+        raise UserError(f"executor.gpu: a model over {count} GPUs, but this machine shows {len(found)}; name as many as there are")
+    first = slot % (len(found) // count) * count if found else 0
+    return {VISIBLE: ",".join(found[first : first + count])} if found else {}
 
 
 def next_gpu() -> dict[str, str]:
     """Environment that shows one GPU, the next one at every call, the first by process: runs spread over all of them."""
-    return gpu_of_slot(os.getpid() + next(_turn))
+    return gpus_of_slot(os.getpid() + next(_turn))
 
 
-def gpu_memory_share(workers: int, whole: float) -> float:
-    """Part of a GPU's memory for each of so many workers, when all that share it may take `whole`."""
-    found = len(visible_gpus()) or 1
-    return whole / -(-workers // found)
+def gpu_memory_share(workers: int, whole: float, count: int = 1) -> float:
+    """Part of a GPU's memory for each of so many workers of `count` GPUs, when all that share it may take `whole`."""
+    groups = len(visible_gpus()) // count or 1
+    return whole / -(-workers // groups)

@@ -116,6 +116,8 @@ class Prm(Section):
     lr: float = Field(1e-3, gt=0)  # of adapter and head
     batch: int = Field(64, ge=1)  # rollouts of one update
     device_batch: int = Field(64, ge=1)  # rollouts of one forward; smaller ones accumulate to the same update
+    precision: Literal["fp32", "bf16"] = "fp32"  # bf16: compute in bfloat16; what is learned stays float32
+    recompute: bool = False  # causal LM only: less memory, as the backward pass computes a layer's activations again
     unfreeze_step: int = Field(50, ge=0)  # updates of adapter and head alone before the backbone joins
     backbone_lr_factor: float = 0.3  # of lr, for the backbone
     zeta: float = 4.0  # margin of the rank loss
@@ -175,7 +177,7 @@ class Executor(Section):
     tls_ca: str = ""  # PEM files of a Dask cluster that speaks TLS: all three or none
     tls_cert: str = ""  # see tls_ca
     tls_key: str = ""  # see tls_ca
-    gpu: str = ""  # as Modal spells it, such as H100 or A100-80GB:2
+    gpu: str = ""  # as Modal spells it, such as H100; A100-80GB:2 lays one translator over two, also here or on Dask
     timeout_s: int = Field(3600, ge=1)  # of one call that does not run in this process
     retries: int = Field(2, ge=0)  # further attempts after a failed call
     backoff_s: float = Field(1.0, ge=0)  # wait before the first of them, doubled before each next one

@@ -9,12 +9,14 @@ Letters: M rows, T positions, H width.
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
 import warnings
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from parallax_lib.core.config import id_or_folder
 from parallax_lib.core.errors import UserError
@@ -41,6 +43,18 @@ class CausalBody(nn.Module):
         given = inputs.to(self.dtype) if self.fixed else inputs
         out = self.body(inputs_embeds=given, past_key_values=state, use_cache=state is not None)
         return out.last_hidden_state.to(inputs.dtype), state
+
+    def layers(self) -> list[nn.Module]:
+        """Its decoder layers."""
+        from transformers.modeling_layers import GradientCheckpointingLayer
+
+        return [module for module in self.body.modules() if isinstance(module, GradientCheckpointingLayer)]
+
+    def recompute(self) -> None:
+        """From now on training keeps no activations within a layer: the backward pass computes them again."""
+        for layer in self.layers():
+            layer.gradient_checkpointing = True
+            layer._gradient_checkpointing_func = functools.partial(checkpoint, use_reentrant=False)
 
     def read(self, ids: Tensor) -> Tensor:
         """ids [M, T], padded on the right -> hidden [M, T, H]: the causal mask alone keeps padding out of what stands before it."""

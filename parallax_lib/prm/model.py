@@ -65,7 +65,7 @@ class PRM(nn.Module):
             inputs = torch.cat([self.embed_context(context)[:, None], inputs], 1)
         hidden, _ = self.backbone.run(inputs)
         raw = self.head(hidden[:, -latents.shape[1] :])[..., 0]
-        return raw if past_end is None else raw.masked_fill(past_end, 0)
+        return raw.clone() if past_end is None else raw.masked_fill(past_end, 0)  # no view: FSDP2 hangs its backward on it
 
     def embed(self, latents: Tensor) -> Tensor:
         check_width(self.config, latents)
@@ -153,7 +153,7 @@ def to_masters(model: PRM) -> None:
     """What is learned becomes float32: a bfloat16 weight does not move at a learning rate of 1e-6, the step is below its resolution."""
     fixed = _fixed(model)
     for name, value in itertools.chain(model.named_parameters(), model.named_buffers()):
-        if name not in fixed:
+        if name not in fixed and value.dtype != torch.float32:
             value.data = value.data.float()
 
 
@@ -169,10 +169,10 @@ def _fixed(model) -> set[str]:
     return {f"backbone.{name}" for name in getattr(getattr(model, "backbone", None), "fixed", ())}
 
 
-def save(model, folder: str | Path, extra: Callable[[Path], None] | None = None) -> Path:
+def save(model, folder: str | Path, extra: Callable[[Path], None] | None = None, values: dict[str, Tensor] | None = None) -> Path:
     """Write prm.json, model.safetensors (`learned`), the backbone's config.json; the folder appears whole or not at all.
 
-    `extra(part)` may add files to the folder before it gets its name.
+    `extra(part)` may add files to the folder before it gets its name.  values: instead of the model's own.
     """
     folder = Path(folder)
     part = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
@@ -180,7 +180,7 @@ def save(model, folder: str | Path, extra: Callable[[Path], None] | None = None)
     part.mkdir(parents=True)
     description = {name: value for name, value in asdict(model.config).items() if value != LEFT_OUT.get(name, object)}
     (part / "prm.json").write_text(json.dumps(description, indent=1) + "\n")
-    save_file({k: v.detach().cpu().contiguous() for k, v in learned(model).items()}, part / "model.safetensors")
+    save_file({k: v.detach().cpu().contiguous() for k, v in (values or learned(model)).items()}, part / "model.safetensors")
     if isinstance(getattr(model, "backbone", None), CausalBody):
         model.backbone.body.config.save_pretrained(part)
     if extra is not None:

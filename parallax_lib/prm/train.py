@@ -7,58 +7,34 @@ Letters: n rollouts, K latent steps, D translator width.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
+from parallax_lib.core import torchrun
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.fingerprint import content
 from parallax_lib.core.source import source_digest
 from parallax_lib.core.storage import derive_seed, digest
 from parallax_lib.core.tables import name_of
-from parallax_lib.prm import checkpoints, warm_start
+from parallax_lib.prm import checkpoints, sharded, warm_start
+from parallax_lib.prm.backbones import CausalBody
 from parallax_lib.prm.checkpoints import TrainState
 from parallax_lib.prm.dataset import Dataset, moments, prepare
 from parallax_lib.prm.linear import RidgeProbe
-from parallax_lib.prm.losses import ACTIVATIONS, LOSSES, LossOptions, activation, find_loss
-from parallax_lib.prm.model import PRM, Own, PRMConfig, build, learned, restore, save, to_masters
+from parallax_lib.prm.losses import ACTIVATIONS, LOSSES, activation, find_loss
+from parallax_lib.prm.model import PRM, Own, PRMConfig, build, restore, save, to_masters
 from parallax_lib.prm.ridge_probe import fit_ridge
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    loss: str | Callable = "mse"  # a name of losses.LOSSES or a function of one's own
-    epochs: int = 20
-    lr: float = 1e-3
-    batch: int = 64  # rows of one update
-    device_batch: int = 64  # rows of one forward; smaller ones accumulate to the same update
-    unfreeze_step: int = 50  # updates of adapter and head alone before the backbone joins
-    backbone_lr_factor: float = 0.3
-    weight_decay: float = 0.01
-    warmup: int = 10  # updates of linear warm-up, for either phase
-    clip: float = 1.0  # gradient norm
-    zeta: float = 4.0  # rank
-    threshold: float = 0.5  # rank: targets at or above it are positive
-    delta: float = LossOptions.delta
-    tau: float = LossOptions.tau
-    tau_target: float = LossOptions.tau_target
-    weighting: str = "rollouts"  # see dataset.prepare
-    precision: str = "fp32"  # "bf16": compute in bfloat16; the weights stay float32
-    seed: int = 0
-    init: str = ""  # folder of a trained PRM whose weights, kind and shape the training starts from
-    eval_every: int = 0  # updates between evaluations; 0: at the end of every epoch
-    patience: int = 5  # evaluations without a better valid loss before stopping; 0: never
-    save_every: int = 0  # updates between checkpoints; 0: none, -1: one at the end of every epoch
-    keep: int = checkpoints.KEPT  # newest checkpoints left on disk; 0: all
+from parallax_lib.prm.train_config import DEFAULTS, TrainConfig, check
 
 
 def fit_model(kind: str | torch.nn.Module, *data, prm: PRMConfig | None = None, **options):
@@ -75,7 +51,7 @@ def fit(
     counts,
     groups,
     split,
-    config: TrainConfig = TrainConfig(),
+    config: TrainConfig = DEFAULTS,
     out_dir: str | Path | None = None,
     *,
     prm: PRMConfig | None = None,
@@ -95,7 +71,7 @@ def fit(
     for bad settings or data.
     """
     config = replace(config, loss=name_of(LOSSES, config.loss, "prm.loss"))
-    _check(config)
+    check(config)
     data = prepare(latents, targets, counts, groups, split, config.weighting, contexts)
     prm = replace(prm or PRMConfig(), loss=config.loss, latent_width=data.latents.shape[2], steps=data.latents.shape[1])
     prm = replace(prm, activation="" if config.loss in ACTIVATIONS else activation(config.loss))
@@ -103,16 +79,47 @@ def fit(
     if prm.backbone == "ridge" and module is None and not config.init:
         model, history = fit_ridge(data, prm)
     else:
-        model = initial_model(data, prm, config, module).to(device)
-        history = _loop(model, data, config, folder, progress or (lambda row: None), resume, extra)
+        model = initial_model(data, prm, config, module)
+        given, own = (data, config, folder, device, resume), {"progress": progress or (lambda row: None), "extra": extra}
+        if sharded.worthwhile(model):
+            to_masters(model)
+            history = torchrun.lead(_take_part, (sharded.outline(model), *given), whole=model, **own)
+            gc.collect()  # the split model holds itself, and a GPU's memory with it
+        else:
+            history = _alone(model, *given, **own)
+        model.to(device)
     if folder is not None:
         save(model, folder / "final", lambda part: (_write_record(part, config, history), extra(part)))
     return model.eval(), history
 
 
-def _loop(model: PRM, data: Dataset, config: TrainConfig, folder: Path | None, progress, resume: bool, extra) -> pd.DataFrame:
-    """Train in place from the newest checkpoint or from the start."""
-    optimizer, run = first_phase(model, config), fingerprint(data, model.config, config) if folder else ""
+def _alone(model: PRM, data: Dataset, config: TrainConfig, folder: Path | None, device: str, resume: bool, progress, extra):
+    """Train the model in this process; its history."""
+    state = loop(model.to(device), data, config, folder, resume, progress, extra)
+    if state.best is not None:
+        restore(model, state.best)
+    return pd.DataFrame(state.history)
+
+
+def _take_part(
+    outline: PRM, data: Dataset, config: TrainConfig, folder: Path | None, device: str, resume: bool, whole: PRM | None = None,
+    progress=lambda row: None, extra=lambda part: None,
+) -> pd.DataFrame:  # fmt: skip
+    """The same over all processes.  `whole`, which the first one has, gives the weights and gets the trained ones."""
+    model = sharded.split(outline, device, config.precision)
+    sharded.fill(sharded.values(model), sharded.values(whole) if torchrun.first() else None)
+    state = loop(model, data, config, folder, resume, progress, extra)
+    last = sharded.gathered(model) if math.isinf(state.best_loss) else state.best
+    if torchrun.first():
+        restore(whole, last)
+    return pd.DataFrame(state.history)
+
+
+def loop(model: PRM, data: Dataset, config: TrainConfig, folder: Path | None, resume: bool, progress, extra) -> TrainState:
+    """Train in place from the newest checkpoint or from the start; in all processes at once where the model is split."""
+    if config.recompute and isinstance(model.backbone, CausalBody):
+        model.backbone.recompute()
+    optimizer, run = first_phase(model, config), fingerprint(data, model.config, config) if folder and torchrun.first() else ""
     state = resumed(model, optimizer, config, folder, run, resume)
     train, valid = (data.rows(name) for name in ("train", "valid"))
     for epoch, part, last, micros in _updates(data, train, config, state.step):
@@ -132,9 +139,7 @@ def _loop(model: PRM, data: Dataset, config: TrainConfig, folder: Path | None, p
         if folder and (last if config.save_every < 0 else config.save_every and state.step % config.save_every == 0):
             checkpoints.write(folder, model, optimizer, state, run, config.keep, extra)
         progress(state.history[-1])
-    if state.best is not None:
-        restore(model, state.best)
-    return pd.DataFrame(state.history)
+    return state
 
 
 def initial_model(data: Dataset, prm: PRMConfig, config: TrainConfig, module: torch.nn.Module | None = None) -> PRM | Own:
@@ -164,7 +169,8 @@ def first_phase(model: PRM, config: TrainConfig) -> torch.optim.AdamW:
     model.backbone.requires_grad_(False)
     ours = [p for p in model.parameters() if p.requires_grad]
     group = {"params": ours, "factor": 1.0, "since": 0}
-    return torch.optim.AdamW([group], lr=config.lr, weight_decay=config.weight_decay)
+    fused = model.mean.is_cuda  # else the step takes a copy of all that is learned for a moment
+    return torch.optim.AdamW([group], lr=config.lr, weight_decay=config.weight_decay, fused=fused)
 
 
 def unfreeze(model: PRM, optimizer: torch.optim.Optimizer, config: TrainConfig) -> None:
@@ -189,17 +195,18 @@ def update(model: PRM, optimizer, data: Dataset, micros: list[Tensor], config: T
     optimizer.zero_grad(set_to_none=True)
     device = model.mean.device
     total = count = 0.0
+    others = [torchrun.rank()] if torchrun.together() > 1 else []
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(derive_seed(config.seed, "dropout", step))  # no state to save: resuming draws the same
-        for rows in micros:
+        torch.manual_seed(derive_seed(config.seed, "dropout", step, *others))  # no state to save: resuming draws the same
+        for rows, once in torchrun.dealt(micros):
             part, weight = _terms(model, data, rows, config)
-            part.backward()
-            total, count = total + part.item(), count + weight.item()
+            (once * part).backward()
+            total, count = total + once * part.item(), count + once * weight.item()
+    total, count = torchrun.added(total, count)
     if not math.isfinite(total):
         raise UserError(f"the {config.loss} loss is {total} at update {step}: lower lr, now {config.lr}")
-    for p in model.parameters():
-        if p.grad is not None:
-            p.grad.div_(max(count, 1e-12))
+    gradients = [sharded.local(p.grad) for p in model.parameters() if p.grad is not None]
+    torch._foreach_div_(gradients, max(count, 1e-12) / torchrun.together())  # over processes they come averaged
     torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
     optimizer.step()
     return total / max(count, 1e-12)
@@ -209,8 +216,12 @@ def update(model: PRM, optimizer, data: Dataset, micros: list[Tensor], config: T
 def evaluate(model: PRM, data: Dataset, rows: Tensor, config: TrainConfig) -> float:
     """The loss over those rows, sibling groups uncut."""
     model.eval()
-    parts = [_terms(model, data, r, config) for r in data.pack(rows, config.device_batch, _whole(config))]
-    return sum(p.item() for p, _ in parts) / max(sum(c.item() for _, c in parts), 1e-12)
+    total = count = 0.0
+    for part, once in torchrun.dealt(data.pack(rows, torchrun.evenly(len(rows), config.device_batch), _whole(config))):
+        loss, weight = _terms(model, data, part, config)
+        total, count = total + once * loss.item(), count + once * weight.item()
+    total, count = torchrun.added(total, count)
+    return total / max(count, 1e-12)
 
 
 def _whole(config: TrainConfig) -> bool:
@@ -228,9 +239,7 @@ def _terms(model: PRM, data: Dataset, rows: Tensor, config: TrainConfig) -> tupl
     return find_loss(config.loss).terms(raw.float(), *given, **options)
 
 
-def _updates(
-    data: Dataset, rows: Tensor, config: TrainConfig, done: int
-) -> Iterator[tuple[int, float, bool, list[Tensor]]]:
+def _updates(data: Dataset, rows: Tensor, config: TrainConfig, done: int) -> Iterator[tuple[int, float, bool, list[Tensor]]]:
     """(epoch, fraction of it done, last of it, micro-batches) of every update after the first `done`."""
     step = 0
     for epoch in range(config.epochs):
@@ -239,7 +248,7 @@ def _updates(
         for i, batch in enumerate(whole):
             step += 1
             if step > done:
-                micros = data.pack(batch, config.device_batch, _whole(config))
+                micros = data.pack(batch, torchrun.evenly(len(batch), config.device_batch), _whole(config))
                 yield epoch, i / len(whole), i + 1 == len(whole), micros
 
 
@@ -247,7 +256,7 @@ def keep_best(state: TrainState, model: PRM, valid_loss: float, config: TrainCon
     """Weights at the lowest valid loss so far, and how many evaluations were no better since."""
     if valid_loss < state.best_loss:
         state.best_loss, state.waited = valid_loss, 0
-        state.best = {k: v.detach().cpu().clone() for k, v in learned(model).items()}
+        state.best = sharded.gathered(model)
     elif not math.isnan(valid_loss) and state.step > config.unfreeze_step:
         state.waited += 1
 
@@ -277,22 +286,10 @@ def fingerprint(data: Dataset, prm: PRMConfig, config: TrainConfig) -> str:
     for part in data.tensors():
         tensors.update(part.contiguous().view(torch.uint8).numpy())
     begun = [content(Path(config.init))] if config.init else []
-    code = source_digest(initial_model, _loop, find_loss(config.loss))
+    code = source_digest(initial_model, loop, find_loss(config.loss))
     return digest([asdict(config), asdict(prm), data.split, tensors.hexdigest(), code, *begun])
 
 
 def _write_record(part: Path, config: TrainConfig, history: pd.DataFrame) -> None:
     (part / "training.json").write_text(json.dumps(asdict(config), indent=1) + "\n")
     history.to_csv(part / "history.csv", index=False)
-
-
-def _check(config: TrainConfig) -> None:
-    find_loss(config.loss)
-    least: dict[str, Any] = {"epochs": 1, "batch": 1, "device_batch": 1, "unfreeze_step": 0, "patience": 0}
-    for name, low in least.items():
-        if getattr(config, name) < low:
-            raise UserError(f"TrainConfig.{name} is {getattr(config, name)}; it must be at least {low}")
-    if config.lr <= 0:
-        raise UserError(f"TrainConfig.lr is {config.lr}; it must be above 0")
-    if config.precision not in ("fp32", "bf16"):
-        raise UserError(f"TrainConfig.precision {config.precision!r}: choose 'fp32' or 'bf16'")

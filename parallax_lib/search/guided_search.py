@@ -136,7 +136,7 @@ def think_rows(
     )
     thinkers = sum(r.policy == "guided" for r in rows)
     final = scores[-1].view(thinkers, -1) if scores else torch.zeros(0, 1)  # a whole trajectory's score each, or the chosen path's
-    best, read = iter(policies.select(final, search.margin).tolist()), iter(final.tolist())
+    best, read = iter(translator.agreed(policies.select(final, search.margin)).tolist()), iter(final.tolist())
     picks = [next(best) if r.policy == "guided" else 0 for r in rows]
     if len(spots) > len(rows):
         trajectory = latent_steps.take(trajectory, [j for j, (i, s) in enumerate(spots) if s == picks[i]])
@@ -168,7 +168,7 @@ def translate_item(item: dict, shrink: int = 1) -> list[dict]:
     leave_room(item["gpu_share"])
     inside = item.get("inside", unheard)
     inside("load the translator", 0)
-    translator = loaded_translator(params.translator)
+    translator = loaded_translator(params.translator, item.get("gpus", 1))
     use_idle_cores(translator.device)
     models = packed.unpack(item["prms"], translator.device)
     heavy = thinking_rows(rows, params) * max(weight(row.task, params) for row in rows)

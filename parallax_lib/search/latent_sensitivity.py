@@ -7,16 +7,19 @@ Run this before training any PRM: where noise changes no outcome, no reward mode
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
+from parallax_lib.core import tables
+from parallax_lib.core.config import check
 from parallax_lib.core.progress import Inside, Meter, unheard
 from parallax_lib.core.settings import Params
 from parallax_lib.core.storage import derive_seed
 from parallax_lib.search.rollouts import ask, weight, write_answers
 from parallax_lib.tasks.task import Task
 from parallax_lib.translator import alignment, engine, latent_steps
-from parallax_lib.translator.models import Translator
+from parallax_lib.translator.models import Translator, leave_room, loaded_translator, use_idle_cores
 
 CONTROL = "re-decode"
 
@@ -43,6 +46,16 @@ def probe(translator: Translator, tasks: Sequence[Task], params: Params, progres
             progress("latent_sensitivity", len(out), len(rows), "programs")
         out += _write(translator, rows[at : at + size], params, progress.inside if isinstance(progress, Meter) else unheard)
     return out
+
+
+def probe_item(item: dict) -> list[dict]:
+    """`probe` on plain data, so that it can run in another process or container."""
+    params = check(item["params"], {}, Path("item"))
+    tables.enter_own(item.get("own", b""))
+    leave_room(item["gpu_share"])
+    translator = loaded_translator(params.translator, item["gpus"])
+    use_idle_cores(translator.device)
+    return probe(translator, item["tasks"], params, item.get("progress"))
 
 
 def _write(translator: Translator, rows: list, params: Params, inside: Inside) -> list[dict]:

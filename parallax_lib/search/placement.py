@@ -12,9 +12,18 @@ from parallax_lib.core.settings import Params
 from parallax_lib.translator.models import GPU_SHARE
 
 
-def gpu_share(params: Params) -> float:
-    """Part of a GPU's memory for a translator: local ones leave each other, and programs judged beside them, room."""
-    return hardware.gpu_memory_share(params.executor.workers, GPU_SHARE) if params.executor.kind == "local" else 1.0
+def gpu_share(params: Params, gpus: int = 0) -> float:
+    """Part of a GPU's memory for a translator: local ones leave each other, and programs judged beside them, room.
+
+    gpus: over which it lies, instead of as many as `executor.gpu` names.
+    """
+    e = params.executor
+    return hardware.gpu_memory_share(e.workers, GPU_SHARE, gpus or hardware.gpus_asked(e.gpu)[1]) if e.kind == "local" else 1.0
+
+
+def gpus(params: Params) -> dict:
+    """What an item carries of the GPUs that it is written on: how many, and the share of each."""
+    return {"gpus": hardware.gpus_asked(params.executor.gpu)[1], "gpu_share": gpu_share(params)}
 
 
 def own_methods(params: Params) -> bytes:

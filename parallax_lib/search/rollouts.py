@@ -203,7 +203,7 @@ def generate_item(item: dict[str, Any], shrink: int = 1) -> dict[str, Any]:
     leave_room(item["gpu_share"])
     inside = item.get("inside", unheard)
     inside("load the translator", 0)
-    translator, size = loaded_translator(params.translator), -(-len(tasks) // shrink)
+    translator, size = loaded_translator(params.translator, item.get("gpus", 1)), -(-len(tasks) // shrink)
     use_idle_cores(translator.device)
     parts = [generate(translator, tasks[at : at + size], params, inside) for at in range(0, len(tasks), size)]
     return {"rows": [row for rows, _ in parts for row in rows], "vectors": np.concatenate([vectors for _, vectors in parts])}
@@ -237,7 +237,7 @@ def collect(
     sizes = [len(chunk) * len(branches(params)) for chunk in chunks]
     left, every = sum(sizes[i] for i in todo), sum(sizes)
     progress("collect", every - left, every, "programs")
-    shared = {"params": dump(params), "gpu_share": placement.gpu_share(params), "own": placement.own_methods(params)}
+    shared = {"params": dump(params), "own": placement.own_methods(params)} | placement.gpus(params)
     items = [shared | placement.heard(params, progress) | {"tasks": chunks[i]} for i in todo]
     for index, result in run_map(generate_item, items, placement.executor_config(params)):
         if isinstance(result, Exception):

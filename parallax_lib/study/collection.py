@@ -17,6 +17,7 @@ import pandas as pd
 from parallax_lib.core import progress
 from parallax_lib.core.config import dump
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.executors import run_map
 from parallax_lib.core.settings import Params
 from parallax_lib.core.source import source_digest
 from parallax_lib.core.storage import (
@@ -30,14 +31,14 @@ from parallax_lib.core.storage import (
     write_vectors,
 )
 from parallax_lib.prm import labels as reward_labels
-from parallax_lib.search import latent_sensitivity, methods, prompt_room, rollouts
+from parallax_lib.search import latent_sensitivity, methods, placement, prompt_room, rollouts
 from parallax_lib.search.rollout_files import read_rollouts, write_rollouts
-from parallax_lib.study import prm_data, remembered
+from parallax_lib.study import memory, prm_data, remembered
 from parallax_lib.study import run as runs
 from parallax_lib.study.run import Run, beside, judge_frame, open_params
 from parallax_lib.tasks.synthetic import generator
 from parallax_lib.tasks.task import Task, split_of, spread
-from parallax_lib.translator.models import loaded_translator, width_of
+from parallax_lib.translator.models import width_of
 from parallax_lib.verdict.assurance import oracle_audit
 
 
@@ -113,6 +114,7 @@ def collect_live(run: Run, chosen: Sequence[Task], judge: bool = True, **own: me
     """
     run = runs.using(run, **own)
     methods.check(run.params, "proposal", "align", "reward")
+    memory.refuse(run.params, "01")
     folder = run.folder / "vectors"
     with beside(run, chosen) if judge else nullcontext(lambda rows: None) as written:
         rollouts.collect(list(chosen), run.params, run.journal, folder, run.progress, written)
@@ -133,9 +135,21 @@ def sensitivity_rows(run: Run, chosen: Sequence[Task]) -> pd.DataFrame:
     key = digest([[rollouts.capture_id(task, run.params, 0, 0) for task in some], asked])
     rows = (run.journal.get("latent_sensitivity", key) or {}).get("rows")
     if rows is None:
-        rows = latent_sensitivity.probe(loaded_translator(run.params.translator), some, run.params, run.progress)
+        rows = _probed(run, some)
         run.journal.put("latent_sensitivity", key, {"rows": rows})
     return judge_frame(run, pd.DataFrame(rows), some, "validate latent sensitivity")
+
+
+def _probed(run: Run, chosen: Sequence[Task]) -> list[dict]:
+    """The probe's rows, written where the run's programs are."""
+    item = {"params": dump(run.params), "own": placement.own_methods(run.params), "tasks": list(chosen)} | placement.gpus(run.params)
+    where = placement.executor_config(run.params)
+    item |= {"progress": run.progress} if where.runs_here else {}
+    run.progress("latent_sensitivity", 0, len(latent_sensitivity.probe_rows(chosen, run.params)), "programs")
+    ((_, rows),) = run_map(latent_sensitivity.probe_item, [item], where)
+    if isinstance(rows, Exception):
+        raise rows
+    return rows
 
 
 def with_shipped(run: Run, live: pd.DataFrame | None, vectors: np.ndarray | None) -> tuple[pd.DataFrame, np.ndarray]:

@@ -22,7 +22,7 @@ from parallax_lib.core.storage import digest
 from parallax_lib.prm import model as prm_model
 from parallax_lib.prm import packed
 from parallax_lib.search import arms, guided_search, methods, placement, program_rows, prompt_room
-from parallax_lib.study import prm_registry
+from parallax_lib.study import memory, prm_registry
 from parallax_lib.study import run as runs
 from parallax_lib.study.collection import all_tasks
 from parallax_lib.study.run import Run, beside, judge_frame
@@ -48,9 +48,10 @@ def held_out_tasks(run: Run) -> list[Task]:
 def loop_parts(run: Run, task: Task) -> tuple[Translator, list]:
     """(the translator, the PRMs that guide a task of this family): what one guided loop needs.
 
-    Of the study that ships, the random translator and an untrained PRM: the loop runs without a download, its choices mean nothing.
+    Of the study that ships, and where the translator lies over several GPUs, which this process does not have, the random translator and
+    an untrained PRM: the loop runs without a download, its choices mean nothing.
     """
-    if run.shipped:
+    if run.shipped or placement.executor_config(run.params).gpus > 1:
         translator = loaded_translator(TranslatorParams(model="random"))
         return translator, [prm_model.build(prm_model.PRMConfig(backbone="gru", latent_width=translator.width, width=16)).eval()]
     translator = loaded_translator(run.params.translator)
@@ -78,7 +79,7 @@ def write_programs(
     methods.check(run.params, "proposal", "align", "policy", "arms")
     params, here = run.params, placement.executor_config(run.params).runs_here
     given = [packed.pack_module(prm, here) for prm in prms]
-    shared = {"params": dump(params), "gpu_share": placement.gpu_share(params), "own": placement.own_methods(params)}
+    shared = {"params": dump(params), "own": placement.own_methods(params)} | placement.gpus(params)
     teams: dict[tuple[bool, bool, tuple[Path, ...]], list[int]] = {}  # sampled, read by PRMs, which PRMs -> rows
     for i, row in enumerate(rows):
         read = guided_search.is_read(row, params)
@@ -96,6 +97,8 @@ def write_programs(
     todo = [i for i, key in enumerate(keys) if run.journal.get("translation", key) is None]
     items = [groups[i][1] for i in todo]
     left = sum(len(item["rows"]) for item in items)
+    if items:
+        memory.refuse(params, "04")
     run.progress(what, len(rows) - left, len(rows), "programs")
     with beside(run, [row.task for row in rows]) if judge else nullcontext(lambda rows: None) as written:
         for at, result in run_map(guided_search.translate_item, items, placement.executor_config(params)):

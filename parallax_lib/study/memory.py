@@ -6,14 +6,18 @@ the rest, which `scripts/bench_scale.py` measures.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import pandas as pd
 import torch
 
+from parallax_lib.core import hardware
 from parallax_lib.core.config import resolve
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.hardware import GPU_GIB
 from parallax_lib.core.settings import Params
 from parallax_lib.core.settings import Translator as TranslatorParams
 from parallax_lib.prm import model as prm_model
@@ -21,7 +25,7 @@ from parallax_lib.search import placement, program_rows, prompt_room, rollouts
 from parallax_lib.study.training import prm_shape
 from parallax_lib.tasks import suites
 from parallax_lib.tasks.task import Task, tasks
-from parallax_lib.translator import models, shapes
+from parallax_lib.translator import models, shapes, tensor_parallel
 from parallax_lib.translator.engine import GROW
 
 GIB = 2**30
@@ -30,6 +34,7 @@ WRITING = "a smaller decode.batch, or fewer executor.workers"
 TRAINED = 16  # bytes a learned value: float32 weight, gradient, Adam's two moments
 MOMENT = {"01": 1.15, "02": 1.25, "03": 1.25, "04": 1.15}  # with activations; 1.10 and 1.24 on an H200 at 7B shapes in stages 04 and 02
 CONTEXT = 0.6 * GIB  # CUDA context and what torch keeps
+COUNTS = (1, 2, 4, 8)  # of GPUs, that are proposed
 
 
 @dataclass(frozen=True)
@@ -40,24 +45,35 @@ class LM:
     tokenizer: Any
     dtype: torch.dtype
     prompt: str = "short"
+    gpus: int = 1  # that hold it together
 
     @property
     def bytes(self) -> int:
-        return sum(p.numel() for p in self.model.parameters()) * self.dtype.itemsize
+        """Weights on each GPU."""
+        return tensor_parallel.held(self.model, self.gpus) * self.dtype.itemsize
 
     @property
     def column_bytes(self) -> int:
-        """Keys and values of one token of one row: 2 layers kv_heads d."""
+        """Keys and values of one token of one row on each GPU: 2 layers kv_heads d."""
         c = self.model.config.get_text_config()
         if rank := getattr(c, "kv_lora_rank", None):  # latent attention keeps one compressed vector and the rotated part of a key
             return c.num_hidden_layers * (rank + c.qk_rope_head_dim) * self.dtype.itemsize
         head = getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads
         heads = getattr(c, "num_key_value_heads", None) or c.num_attention_heads
-        return 2 * c.num_hidden_layers * heads * head * self.dtype.itemsize
+        here = heads // self.gpus if tensor_parallel.cuts_keys(self.model) else heads
+        return 2 * c.num_hidden_layers * here * head * self.dtype.itemsize
 
 
-def describe(params: TranslatorParams) -> LM:
-    """The translator of those parameters without its weights.  Raises UserError in one line."""
+def describe(params: TranslatorParams, gpus: int = 1) -> LM:
+    """The translator of those parameters without its weights.  Raises UserError in one line, also where so many GPUs cannot share it."""
+    lm = replace(_described(params), gpus=gpus)
+    if gpus > 1:
+        tensor_parallel.check(lm.model, gpus)
+    return lm
+
+
+@cache
+def _described(params: TranslatorParams) -> LM:
     from transformers import AutoModelForCausalLM
 
     dtype = torch.bfloat16 if params.dtype == "auto" else getattr(torch, params.dtype)  # as on a GPU
@@ -69,6 +85,7 @@ def describe(params: TranslatorParams) -> LM:
         return LM(model, None if shapes.known(str(folder)) else models.load_tokenizer(params), dtype, params.prompt)
 
 
+@cache
 def prm_bytes(params: Params, kind: str, width: int) -> tuple[int, int]:
     """(while it scores, while it is trained) of a PRM of that kind over latents `width` wide."""
     shape = prm_shape(params, kind)
@@ -114,10 +131,18 @@ def prompt_sizes(lm: LM, pool: list[Task], params: Params) -> dict[str, int]:
     return {task.id: len(ids) for task, ids in zip(kept, rollouts.ask(lm, kept), strict=True)}
 
 
-def table(params: Params) -> pd.DataFrame:
-    """One row for each thing in a GPU's memory: stages, what, gib.  Every row of the batch as long as the longest task."""
-    lm = describe(params.translator)
-    count, asked, new = dearest(lm, params)
+@cache
+def _batch(params: Params) -> tuple[int, int, int]:
+    return dearest(describe(params.translator), params)
+
+
+def table(params: Params, gpus: int = 0) -> pd.DataFrame:
+    """One row for each thing in a GPU's memory: stages, what, gib.  Every row of the batch as long as the longest task.
+
+    gpus: over which the translator lies, instead of as many as `executor.gpu` names.
+    """
+    lm = describe(params.translator, gpus or hardware.gpus_asked(params.executor.gpu)[1])
+    count, asked, new = _batch(params)
     columns = asked + params.latent.steps * max(2, params.search.branches) + new
     cache = count * lm.column_bytes * (columns + max(GROW, columns // 4))
     width = lm.model.config.get_text_config().hidden_size
@@ -128,9 +153,10 @@ def table(params: Params) -> pd.DataFrame:
         guide, guide_bytes, together = given.backbone, bytes_of(given)[0], 1
     chooser = (f"PRM {params.prm.kind} and its optimiser", kinds[params.prm.kind][1]) if params.prm.folds else (f"PRM {guide}", guide_bytes)
     largest = max(kinds, key=lambda kind: kinds[kind][1])
-    size, precision = lm.bytes // lm.dtype.itemsize, str(lm.dtype).removeprefix("torch.")
+    size, precision = tensor_parallel.held(lm.model, 1), str(lm.dtype).removeprefix("torch.")
+    part = f", one of {lm.gpus} parts" if lm.gpus > 1 else ""
     rows = [
-        ("01 04", f"translator {params.translator.model}, {size / 1e9:.2f} B parameters, {precision}", lm.bytes),
+        ("01 04", f"translator {params.translator.model}, {size / 1e9:.2f} B parameters, {precision}{part}", lm.bytes),
         ("01 04", f"cache of {count} rows of {asked:,} + {new:,} tokens, room to grow", cache),
         ("02", f"PRM {largest} and its optimiser", kinds[largest][1]),
         ("03", *chooser),
@@ -147,15 +173,60 @@ def needed(rows: pd.DataFrame) -> dict[str, float]:
     return {stage: more * float(rows.loc[rows["stages"].str.contains(stage), "gib"].sum()) for stage, more in MOMENT.items()}
 
 
+def choices(params: Params, stages: Sequence[str] = ("01", "04")) -> list[str]:
+    """What `executor.gpu` could name: of each GPU the fewest that hold what those stages need."""
+    sums = {n: needed(table(params, n)) for n in COUNTS if _splits(params, n)}
+    most = {n: max(each[stage] for stage in stages) for n, each in sums.items()}
+    found = {gpu: next((n for n, gib in most.items() if gib <= placement.gpu_share(params, n) * has), 0) for gpu, has in GPU_GIB.items()}
+    return [gpu if n == 1 else f"{gpu}:{n}" for gpu, n in found.items() if n]
+
+
+def _splits(params: Params, gpus: int) -> bool:
+    try:
+        describe(params.translator, gpus)
+    except UserError:
+        return gpus == 1
+    return True
+
+
+def refuse(params: Params, stage: str) -> None:
+    """UserError where the GPUs that `executor.gpu` names do not hold what a stage needs.  Nothing is loaded."""
+    name, _ = hardware.gpus_asked(params.executor.gpu)
+    if name not in GPU_GIB:
+        return
+    rows, room = table(params), placement.gpu_share(params) * GPU_GIB[name]
+    wanted = needed(rows)[stage]
+    if wanted <= room:
+        return
+    parts = [f"{gib:.0f} GiB {what.split()[0]}" for _, what, gib in rows[rows["stages"].str.contains(stage)].itertuples(index=False)]
+    fitting = [choice for choice in choices(params, [stage]) if choice.split(":")[0] == name] or choices(params, [stage])
+    rest = f"{wanted:.0f} GiB with activations on each GPU; {name} has {GPU_GIB[name]}, {room:.0f} of them for translators"
+    remedy = " or ".join(filter(None, [f"name {', '.join(fitting)}" if fitting else "", "lower decode.batch or collect.resamples"]))
+    raise UserError(f"executor.gpu: {params.executor.gpu}: stage {stage} needs {' + '.join(parts)}, {rest}; {remedy}")
+
+
 def text(params: Params) -> str:
-    """The table, the stages' sums, and whether they fit this machine's GPUs."""
-    rows = table(params)
+    """The table, the stages' sums, and whether they fit the named GPUs or this machine's."""
+    rows, count = table(params), hardware.gpus_asked(params.executor.gpu)[1]
     guess = "prompts are counted as a token for 3 bytes: the tokenizer is not on this disk"
     guessed = [guess] if shapes.known(params.translator.model) else []
     sums = needed(rows)
     lines = [rows.assign(gib=rows["gib"].round(1)).to_string(index=False), ""]
-    lines += [f"stage {stage}: {size:.1f} GiB a process, {1 - 1 / MOMENT[stage]:.0%} of it for activations" for stage, size in sums.items()]
-    return "\n".join([*lines, *guessed, _fits(params, sums)])
+    for stage, size in sums.items():
+        whose = f"on each of {count} GPUs" if count > 1 and stage in ("01", "04") else "a process"
+        lines.append(f"stage {stage}: {size:.1f} GiB {whose}, {1 - 1 / MOMENT[stage]:.0%} of it for activations")
+    fitting = f"executor.gpu that holds stages 01 and 04: {', '.join(choices(params)) or 'none; lower decode.batch or collect.resamples'}"
+    return "\n".join([*lines, *guessed, fitting, *_named(params, sums), _fits(params, sums)])
+
+
+def _named(params: Params, sums: dict[str, float]) -> list[str]:
+    """Whether the GPUs that `executor.gpu` names hold stages 01 and 04; nothing where it names none whose memory is known."""
+    name, _ = hardware.gpus_asked(params.executor.gpu)
+    if name not in GPU_GIB:
+        return []
+    room = placement.gpu_share(params) * GPU_GIB[name]
+    over = [f"stage {stage} wants {sums[stage]:.0f}" for stage in ("01", "04") if sums[stage] > room]
+    return [f"{params.executor.gpu}: {GPU_GIB[name]} GiB a GPU, {room:.0f} for translators: {', '.join(over) or 'it fits'}"]
 
 
 def _fits(params: Params, sums: dict[str, float]) -> str:

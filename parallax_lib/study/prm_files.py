@@ -49,6 +49,8 @@ def rows_of(params: Params, say: Say) -> tuple[pd.DataFrame, np.ndarray]:
 def train(params: Params, out: Path, say: Say) -> Path:
     """`out`/final, `out`/checkpoint-<step> and figures; a stopped training goes on from its newest checkpoint."""
     readable(params)
+    if processes := training.processes_text(params):
+        say(processes)
     clock = time.monotonic()
     rows, latents = rows_of(params, say)
     training.refuse_foreign_folder(out)

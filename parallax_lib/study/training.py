@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from parallax_lib.core import fingerprint
+from parallax_lib.core import fingerprint, torchrun
 from parallax_lib.core.config import dump, resolve
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.settings import SMALL_PRMS, Params
@@ -40,7 +40,7 @@ from parallax_lib.translator.models import loaded_translator, pick_device, use_i
 READINGS = "readings"  # folder of what a PRM reads of the run's latents
 
 WHERE = ("save_path", "save_every", "keep")  # where a PRM is kept, not what it is
-LATER = ("lora_rank", "init", "train_jsonl", "valid_jsonl", "vectors", "fields")
+LATER = dict.fromkeys(("lora_rank", "init", "train_jsonl", "valid_jsonl", "vectors", "fields", "recompute"), "") | {"precision": "fp32"}
 
 
 def _fresh_folder(run: Run, kind: str | torch.nn.Module, identity) -> Path:
@@ -81,12 +81,14 @@ def train_config(params: Params, **other) -> train.TrainConfig:
     """The run's training settings, some of them otherwise."""
     p = params.prm
     shared = ("loss", "epochs", "lr", "batch", "device_batch", "unfreeze_step", "backbone_lr_factor", "zeta", "threshold")
-    return train.TrainConfig(**{name: getattr(p, name) for name in shared} | {"seed": params.seed} | other)
+    how = ("precision", "recompute")
+    return train.TrainConfig(**{name: getattr(p, name) for name in (*shared, *how)} | {"seed": params.seed} | other)
 
 
 def prm_settings(run: Run) -> dict:
     """What a trained PRM is known by; what came later only where it is used, so that older trainings keep their names."""
-    return {name: value for name, value in dump(run.params)["prm"].items() if (value or name not in LATER) and name not in WHERE}
+    settings = dump(run.params)["prm"]
+    return {name: value for name, value in settings.items() if (value or "") != LATER.get(name, object) and name not in WHERE}
 
 
 def prm_shape(params: Params, kind: str) -> prm_model.PRMConfig:
@@ -187,6 +189,17 @@ def fit_rows(
 def init_of(params: Params, kind: str | torch.nn.Module) -> str:
     """The PRM whose weights a training starts from: `prm.init` for the run's own PRM, none for a baseline beside it."""
     return params.prm.init if kind == params.prm.kind else ""
+
+
+def processes_text(params: Params) -> str:
+    """What several processes of torchrun do with the run's own PRM; nothing is said of one."""
+    count, start = torchrun.processes(), params.prm.init
+    kind = prm_model.read_config(resolve(start)).backbone if start else params.prm.kind
+    if count == 1:
+        return ""
+    if kind in SMALL_PRMS:
+        return f"{count} processes: the first trains the small PRM {kind!r} alone, the others wait"
+    return f"{count} processes: the PRM {kind!r} is split over all of them while it is trained; the first does the rest"
 
 
 def trial(params: Params, kind: str, material: Material, split: np.ndarray, **other):

@@ -182,7 +182,8 @@ class Captured:
                 self._call(slab, graph)
             torch.cuda.current_stream().wait_stream(stream)
             cuda_graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(cuda_graph, pool=self.pool):
+            mode = "thread_local"  # a thread of NCCL asks for events meanwhile
+            with torch.cuda.graph(cuda_graph, pool=self.pool, capture_error_mode=mode):
                 graph.hidden = self._call(slab, graph)
         except RuntimeError:
             self.graphs = False

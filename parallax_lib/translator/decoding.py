@@ -181,7 +181,9 @@ def decode(
 
 def _first(translator: Translator, state: engine.State, answers: list[Answer]) -> list[int]:
     """The likeliest first token of every row, which its answer then holds; a row that would end at once goes on."""
-    chosen, logprobs = translator.logits(state.hidden).float().log_softmax(-1).max(-1)[::-1]
+    said = translator.logits(state.hidden).float().log_softmax(-1)
+    chosen = translator.agreed(said.argmax(-1))
+    logprobs = said.gather(-1, chosen[:, None]).squeeze(-1)
     for answer, token, logprob in zip(answers, chosen.tolist(), logprobs.tolist(), strict=True):
         answer.tokens.append(token)
         answer.logprob += logprob
@@ -241,7 +243,7 @@ def _check(translator, state, last, drafts, temperatures, uniform):
     heat, uniform, live = temperatures.repeat_interleave(counts).to(device), uniform[live].to(device), live.to(device)
     hidden = engine.forward(translator, state, translator.embed(tokens.to(device)), live)
     logits = translator.logits(hidden[live]).float()  # (live columns, V): padding costs no logits
-    chosen = draw(logits, heat, uniform)
+    chosen = translator.agreed(draw(logits, heat, uniform))
     logprobs = logits.gather(-1, chosen[:, None]).squeeze(-1) - logits.logsumexp(-1)
     return _split(chosen.tolist(), sizes), _split(logprobs.tolist(), sizes)
 

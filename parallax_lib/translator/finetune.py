@@ -27,7 +27,7 @@ from parallax_lib.core import hardware
 from parallax_lib.core.errors import UserError, nearest
 from parallax_lib.core.storage import writable_folder, write_json
 from parallax_lib.tasks.synthetic import composed_patterns, finetuning_pairs, generator
-from parallax_lib.translator import models, packaged_models, training_samples
+from parallax_lib.translator import models, packaged_models, training_samples, weights
 from parallax_lib.translator.training_samples import IGNORE, SAMPLES, THINKS
 
 POSITIONS = 8192  # whose logits are in memory at once
@@ -182,9 +182,10 @@ def join(rank: int, world: int, folder: Path) -> None:
 def _train_one(rank: int, world: int, folder: str, plan: list, config: AdaptConfig, out: Path) -> list[dict]:
     """This process's share of the training; rank 0 saves the adapter."""
     from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
 
     device = models.pick_device("auto")
-    model, _ = models.read_pair(folder, models.pick_dtype("auto", device))
+    model = weights.read(AutoModelForCausalLM, folder, models.pick_dtype("auto", device))
     lora = LoraConfig(r=config.rank, lora_alpha=2 * config.rank, target_modules="all-linear", lora_dropout=0.0)
     torch.manual_seed(config.seed)
     model = get_peft_model(model, lora, autocast_adapter_dtype=False).to(device).train()

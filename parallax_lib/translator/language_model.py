@@ -1,6 +1,7 @@
 """A causal language model ready to use: how ids become input embeddings, and how last hidden states become logits.
 
-Knows the model's two ends, each as the architecture defines it.  Knows no cache, no loading and no task.
+Knows the model's two ends, each as the architecture defines it, and whether it is the part of one GPU.  Knows no cache, no
+loading and no task.
 
 D width, V vocabulary.
 """
@@ -15,6 +16,8 @@ from typing import Any
 import torch
 from transformers.modeling_outputs import MoeModelOutputWithPast
 
+from parallax_lib.translator import tensor_parallel
+
 
 @dataclass(frozen=True)
 class Translator:
@@ -24,6 +27,8 @@ class Translator:
     tokenizer: Any
     name: str
     prompt: str = "short"  # style of `tasks.prompts.messages`
+    gpus: int = 1  # that hold the model together, a process each
+    whole: int = 0  # parameters of all of them
 
     @property
     def device(self) -> torch.device:
@@ -35,8 +40,8 @@ class Translator:
 
     @property
     def size(self) -> int:
-        """Parameters, tied ones once."""
-        return sum(p.numel() for p in self.model.parameters())
+        """Parameters, tied ones once, of all GPUs that hold the model together."""
+        return self.whole or sum(p.numel() for p in self.model.parameters())
 
     @property
     def body(self) -> Any:
@@ -46,6 +51,10 @@ class Translator:
     def embed(self, tokens: torch.Tensor) -> torch.Tensor:
         """Input embeddings (..., D) of ids (...)."""
         return self.model.get_input_embeddings()(tokens)
+
+    def agreed(self, chosen: torch.Tensor) -> torch.Tensor:
+        """A choice that all GPUs of the model make alike: the first one's."""
+        return chosen if self.gpus == 1 else tensor_parallel.agreed(chosen.to(self.device))
 
     @property
     def embedding_scale(self) -> torch.Tensor | float:

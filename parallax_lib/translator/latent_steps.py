@@ -68,7 +68,7 @@ def think(
         rivals = propose(state.hidden, candidates, params, [derive_seed(s, t) for s in row_seeds], sigmas, translator)
         ahead = engine.step_candidates(translator, state, align(rivals)) if lookahead and t + 1 < params.steps else None
         choice = choose(t, rivals) if ahead is None else choose(t, rivals, ahead)
-        parents, pick = choice if isinstance(choice, tuple) else (None, choice)
+        parents, pick = (translator.agreed(x) for x in choice) if isinstance(choice, tuple) else (None, translator.agreed(choice))
         if parents is not None:
             state, rivals = engine.select(state, parents), rivals[parents]
             latents, picks = [x[parents] for x in latents], [x[parents] for x in picks]

@@ -5,7 +5,7 @@ Knows names of models, tokenizers, devices.  Knows nothing of tasks or latents; 
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -14,7 +14,7 @@ from parallax_lib.core import hardware
 from parallax_lib.core.config import id_or_folder, resolve
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.settings import Translator as TranslatorParams
-from parallax_lib.translator import conformance, packaged_models, weights
+from parallax_lib.translator import conformance, packaged_models, tensor_parallel, weights
 from parallax_lib.translator.language_model import Translator as Translator
 from parallax_lib.translator.weights import one_line as one_line
 
@@ -23,33 +23,45 @@ RANDOM_POSITIONS = 8192
 GPU_SHARE = 0.75  # of its memory for translators while CUDA programs are judged beside them
 
 
-def load_translator(params: TranslatorParams) -> Translator:
-    """The model named by `params`, its LoRA adapter merged in.
+def load_translator(params: TranslatorParams, gpus: int = 1) -> Translator:
+    """The model named by `params`, its LoRA adapter merged in; over several GPUs the part of it that this rank holds.
 
     `model` is a name of packaged_models, "random" (2 layers, seeded), a folder, or a hub id.  Raises UserError in one line, also where the
     engine does not compute what the model's own forward does.
     """
-    device = pick_device(params.device)
-    dtype = pick_dtype(params.dtype, device)
-    if params.model == "random":
-        model, tokenizer = random_model(width=RANDOM_WIDTH)
+    device, size = pick_device(params.device), 0
+    read = partial(read_model, params, pick_dtype(params.dtype, device))
+    if gpus == 1:
+        model = read().to(device)
     else:
-        model, tokenizer = read_pair(folder_of(params), dtype)
-    name = params.model
-    if params.adapter:
-        model = weights.merge_adapter(model, resolve(params.adapter))
-        name += "+" + Path(params.adapter).name
-    model.to(device=device, dtype=dtype).eval().requires_grad_(False)
-    translator = Translator(model, tokenizer, name, params.prompt)
+        model, size = tensor_parallel.load(read, device)
+    name = "+".join(filter(None, (params.model, Path(params.adapter).name)))
+    translator = Translator(model.eval().requires_grad_(False), load_tokenizer(params), name, params.prompt, gpus, size)
     if params.model != "random":
         conformance.check(translator)
     return translator
 
 
+def read_model(params: TranslatorParams, dtype: torch.dtype):
+    """The model named by `params` on the CPU, its adapter merged in.  UserError in one line for weights that did not load.
+
+    What transformers keeps in float32, such as the frequencies of rotations, stays so: rounded ones turn a long prompt's tokens elsewhere.
+    """
+    from transformers import AutoModelForCausalLM
+
+    if params.model == "random":
+        model = random_model(width=RANDOM_WIDTH)[0]
+        for value in model.parameters():
+            value.data = value.data.to(dtype)
+    else:
+        model = weights.read(AutoModelForCausalLM, folder_of(params), dtype)
+    return weights.merge_adapter(model, resolve(params.adapter)) if params.adapter else model
+
+
 @cache
-def loaded_translator(params: TranslatorParams) -> Translator:
+def loaded_translator(params: TranslatorParams, gpus: int = 1) -> Translator:
     """`load_translator`, once a process."""
-    return load_translator(params)
+    return load_translator(params, gpus)
 
 
 def folder_of(params: TranslatorParams) -> str | Path:
@@ -118,13 +130,6 @@ def pick_dtype(dtype: str, device: str) -> torch.dtype:
     if dtype == "auto":
         return torch.bfloat16 if device.startswith("cuda") else torch.float32
     return getattr(torch, dtype)
-
-
-def read_pair(folder: str | Path, dtype: torch.dtype):
-    """(model, tokenizer) of a folder or hub id.  UserError in one line for weights that did not load."""
-    from transformers import AutoModelForCausalLM
-
-    return weights.read(AutoModelForCausalLM, folder, dtype), read_tokenizer(folder)
 
 
 def read_tokenizer(folder: str | Path):

@@ -16,6 +16,8 @@ SHAPES = {  # published config.json of the presets' models, so that their memory
     | {"hidden_size": 3584, "num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4, "intermediate_size": 18944},
     "Qwen/Qwen2.5-Coder-14B-Instruct": QWEN2
     | {"hidden_size": 5120, "num_hidden_layers": 48, "num_attention_heads": 40, "num_key_value_heads": 8, "intermediate_size": 13824},
+    "Qwen/Qwen2.5-Coder-32B-Instruct": QWEN2
+    | {"hidden_size": 5120, "num_hidden_layers": 64, "num_attention_heads": 40, "num_key_value_heads": 8, "intermediate_size": 27648},
     "Qwen/Qwen3-Coder-30B-A3B-Instruct": {
         "model_type": "qwen3_moe", "vocab_size": 151936, "max_position_embeddings": 262144, "hidden_size": 2048, "num_hidden_layers": 48,
         "num_attention_heads": 32, "num_key_value_heads": 4, "head_dim": 128, "intermediate_size": 5472, "moe_intermediate_size": 768,
