@@ -10,6 +10,7 @@ study: venv  ## the report card on a GPU: collects, trains, searches, compares; 
 
 real-study: venv  ## the real code model's study, in parts that go on where they were; ROOT=~/HeCBench
 	$(PY) scripts/real_study.py --root "$(ROOT)" --part all
+	$(PY) scripts/real_methods.py --make
 
 test: venv  ## style, import layers, tests, and every notebook against its committed outputs
 	$(PY) -m ruff check .

@@ -5,7 +5,8 @@
     python scripts/real_study.py --root ~/HeCBench --part guided --write  # writes programs and judges none, where GPU time counts
     python scripts/real_study.py --root ~/HeCBench --part ship            # rollouts of both sides as one folder, without HeCBench's text
 
-All is written under data/runs/real*.  Until a T3 is made here, parts that need one take the shipped adapter, of the first corpus.
+All is written under data/runs/real*, and scripts/real_methods.py makes tables of it.  Until a T3 is made here, parts that need one take the
+shipped adapter, of the first corpus.
 Knows which commands the study is made of.  Computes nothing itself but `ship`.
 """
 

@@ -18,6 +18,8 @@ METHODS = {
     "majority": "Majority vote", "agreement_filter": "Agreement filter (likelihood)", "first_agreeing": "Agreement filter (first)",
     "guided_agreeing": "Agreement filter (PRM order)", "prior_corrected": "Best-of-N (prior-corrected)", "plan_prm": "Text PRM on plans",
     "program_prm": "Text PRM on programs", "sampled": "Sampled program", "oracle": "Oracle upper bound",
+    "guided, whole thoughts": "PRM-guided (whole thoughts)", "t0": "T0, zero-shot", "t1": "T1, zero-shot with latents",
+    "t2": "T2, no latents", "t4": "T4, pauses", "t5": "T5, plan as text", "k12": "T3, 12 latent steps",
 }  # fmt: skip
 MODELS = {"prm": "PRM", "transformer": "PRM (transformer)", "ridge": "Ridge probe", "gru": "PRM (GRU)"}
 

@@ -36,6 +36,7 @@ ARM_COLOURS = {
     "best_of_n": PURPLE, "compile_filter": SKY, "execution_filter": VERMILLION, "first_survivor": MAROON, "guided_filter": NAVY,
     "untrained_rule": OLIVE, "oracle": GREEN, "majority": "#B8A000", "agreement_filter": "#A8326E", "first_agreeing": "#2F7F7F",
     "guided_agreeing": "#4B3FBF", "sampled": "#A05A2C",
+    "t0": "#7A5195", "t1": "#C49A6C", "t2": "#4D6B8A", "t4": "#9B8F00", "t5": "#5B8C5A", "k12": "#B0413E",
 }  # fmt: skip
 SPARE = ("#7A5195", "#A05A2C", "#2F7F7F", "#B8A000", "#4D6B8A", "#A8326E")  # of methods that have no colour above
 MODEL_COLOURS = {"prm": BLUE, "transformer": BLUE, "ridge": ORANGE, "gru": GREEN}
