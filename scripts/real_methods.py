@@ -30,6 +30,7 @@ from parallax_lib.tasks import split_file
 from parallax_lib.tasks.hecbench import masked
 
 SHIPPED = ROOT / "data" / "qwen_rollouts"
+TEXT_SCORES = SHIPPED / "prm_scores.csv.gz"  # of the shipped thoughts, by PRMs that read text
 RUNS = ROOT / "data" / "runs"
 PREFIX = "real_"  # of the folders that `translate` makes; collected parts lie in real/
 ROLLOUTS = "rollouts.jsonl.gz"
@@ -99,6 +100,8 @@ def judged(runs: Path, picks: str, old: pd.DataFrame) -> dict[str, pd.DataFrame]
     lengths = known.drop_duplicates("task").set_index("task")["prefill_tokens"]
     for part, folder in collected(runs).items():
         rows, latents = read_rollouts(str(folder))
+        if folder == SHIPPED and part == registered.THOUGHTS and TEXT_SCORES.exists():
+            rows = rows.merge(pd.read_csv(TEXT_SCORES)[["capture_id", "score_plan", "score_program"]], on="capture_id", how="left")
         if "validated" in rows:
             found[part] = thought(rows, latents.shape[1], part, lengths)
         else:

@@ -2,6 +2,7 @@
 
     python scripts/real_model.py data/qwen_rollouts [--run qwen_picks]
     python scripts/real_model.py data/qwen_rollouts --against data/qwen_rollouts/second_run.csv
+    python scripts/real_model.py data/qwen_rollouts --scores data/qwen_rollouts/prm_scores.csv.gz
 
 Knows judged rollouts, choosers and the tables of stage 03.  Trains nothing.  A task has an unperturbed thought and noisy ones.
 `--run` adds what the run's reward models choose (`run params/qwen_picks.yaml --only 01-03`).
@@ -76,17 +77,49 @@ def against(rows: pd.DataFrame, file: Path) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True).assign(seed=0, reason="")
 
 
+def picks(rows: pd.DataFrame, scores: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(how each column of scores ranks the programs, the program of each task that it puts first beside the unperturbed one).
+
+    pairwise: share of pairs of a right and a wrong program of one task in which the right one has the higher score, equal ones half.
+    """
+    known = rows.merge(scores, on="capture_id", validate="one_to_one")
+    kinds = [name for name in scores if name.startswith("score_")]
+    taken, table = [known[known["branch_depth"] < 0].assign(arm="unguided")], []
+    for kind in kinds:
+        read = known.dropna(subset=kind)
+        pairs = [(right > wrong) + (right == wrong) / 2 for right, wrong in _pairs(read, kind)]
+        auroc = metrics.auroc(read[kind].to_numpy(), read["validated"].to_numpy(bool))
+        table.append({"reads": kind.removeprefix("score_"), "programs": len(read), "auroc": auroc, "pairs": len(pairs), "pairwise": np.mean(pairs)})
+        best = read.sort_values(kind, ascending=False, kind="stable").drop_duplicates("task")  # of equal ones the first thought
+        taken.append(best.assign(arm=table[-1]["reads"]))
+    return pd.DataFrame(table), pd.concat(taken, ignore_index=True).assign(seed=0)
+
+
+def _pairs(rows: pd.DataFrame, kind: str) -> list[tuple[float, float]]:
+    return [
+        (right, wrong)
+        for _, one in rows.groupby("task")
+        for right in one.loc[one["validated"], kind]
+        for wrong in one.loc[~one["validated"], kind]
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", help="of judged rollouts")
     parser.add_argument("--run", default="", help="whose stage 03 chose among them")
     parser.add_argument("--against", type=Path, help="programs of another run on test tasks: only this comparison is printed")
+    parser.add_argument("--scores", type=Path, help="of reward models, by capture_id: what each would pick; only this is printed")
     parser.add_argument("--params", type=Path, default=Path("params/qwen_picks.yaml"))
     args = parser.parse_args()
     suite = load_file(args.params).suite
     rows, _ = read_rollouts(args.folder)
     rows = rows[rows["family"].map({f: split_of(f, suite) for f in rows["family"].unique()}) == "test"]
-    if args.against:
+    if args.scores:
+        ranked, table = picks(rows, pd.read_csv(args.scores))
+        print(ranked.round(3).to_string(index=False))
+        pairs = [(name, "unguided") for name in ranked["reads"]]
+    elif args.against:
         table, pairs = against(rows, args.against), [("second", "first"), ("second, oracle", "first, oracle"), ("second, oracle", "second")]
     else:
         table, pairs = chosen(rows.reset_index(drop=True)), PAIRS

@@ -76,7 +76,7 @@ PARTS = {
     "prm": Part(
         "the PRM on the latents of the training side",
         f"run {PARAMS} --only 01-02",
-        f"run=real_prm collect.limit=0 collect.shipped={WORK}/rollouts collect.sensitivity_limit=0",
+        f"run=real_prm collect.limit=0 collect.shipped={WORK}/rollouts collect.sensitivity_limit=0 prm.baselines=[]",
     ),
     "thoughts": collected(
         "thoughts",
@@ -103,6 +103,12 @@ PARTS = {
         "the model as it is, asked with rules",
         f"{LIVE} search.arms=[unguided] search.seeds=[0] translator.adapter='' latent.steps=0 translator.prompt=rules decode.opening=free",
     ),
+    "T1": translated(
+        "t1",
+        "T0 with latents, no training",
+        f"{LIVE} search.arms=[unguided] search.seeds=[0] translator.adapter='' translator.prompt=rules decode.opening=free",
+    ),
+    "K12": translated("k12", "T3 with twelve latents", f"{LIVE} search.arms=[unguided] search.seeds=[0] latent.steps=12"),
     "T5": translated("t5", "T3's plan written as tokens", f"{LIVE} search.arms=[unguided] search.seeds=[0] latent.align=token"),
     "T2": adapted("none", "T2", "no latents"),
     "T2-test": translated(
