@@ -89,9 +89,10 @@ def picks(rows: pd.DataFrame, scores: pd.DataFrame) -> tuple[pd.DataFrame, pd.Da
         read = known.dropna(subset=kind)
         pairs = [(right > wrong) + (right == wrong) / 2 for right, wrong in _pairs(read, kind)]
         auroc = metrics.auroc(read[kind].to_numpy(), read["validated"].to_numpy(bool))
-        table.append({"reads": kind.removeprefix("score_"), "programs": len(read), "auroc": auroc, "pairs": len(pairs), "pairwise": np.mean(pairs)})
+        name = kind.removeprefix("score_")
+        table.append({"reads": name, "programs": len(read), "auroc": auroc, "pairs": len(pairs), "pairwise": np.mean(pairs)})
         best = read.sort_values(kind, ascending=False, kind="stable").drop_duplicates("task")  # of equal ones the first thought
-        taken.append(best.assign(arm=table[-1]["reads"]))
+        taken.append(best.assign(arm=name))
     return pd.DataFrame(table), pd.concat(taken, ignore_index=True).assign(seed=0)
 
 

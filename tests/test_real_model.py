@@ -97,3 +97,20 @@ def test_rollouts_that_ship_hold_a_hash_instead_of_hecbench_text(tmp_path, monke
     assert rows["code"][2].startswith(real_study.MASK) and [isinstance(code, str) for code in rows["code"]] == [True, False, True, False]
     assert (rows["log"].str.len() == [300, 0, 0, 300]).all() and rows["accumulates"].all()
     assert latents[:, 0, 0].tolist() == [0, 0, 1, 1]
+
+
+def test_scores_rank_programs_of_a_task_and_pick_one(monkeypatch):
+    """By hand: two tasks of three programs; the pairs of right and wrong ones of a task are (b > a), (b < c) and (f > d), (f = e)."""
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    import real_model
+
+    rows = pd.DataFrame({"capture_id": list("abcdef"), "task": [1, 1, 1, 2, 2, 2], "branch_depth": [-1, 0, 0, -1, 0, 0]})
+    rows["validated"] = [False, True, False, False, False, True]
+    scores = pd.DataFrame({"capture_id": list("fedcba"), "score_plan": [0.5, 0.5, 0.1, 0.9, 0.8, 0.3]})
+    ranked, taken = real_model.picks(rows, scores)
+    assert ranked.loc[0, ["reads", "programs", "pairs"]].tolist() == ["plan", 6, 4]
+    assert ranked["pairwise"][0] == pytest.approx((1 + 0 + 1 + 0.5) / 4)
+    right, wrong = [0.8, 0.5], [0.3, 0.9, 0.1, 0.5]
+    assert ranked["auroc"][0] == pytest.approx(np.mean([(r > w) + (r == w) / 2 for r in right for w in wrong]))
+    assert taken[taken["arm"] == "plan"].set_index("task")["capture_id"].to_dict() == {1: "c", 2: "e"}  # of equal ones the first
+    assert taken[taken["arm"] == "unguided"]["capture_id"].tolist() == ["a", "d"]
