@@ -242,36 +242,64 @@ from parallax_lib.sandbox.sandbox import Level, Limits
 from parallax_lib.verdict import admission, toolchain, validate
 from parallax_lib.verdict.reference import Bench
 admission._shared = lambda: None
-level = sandbox.probe() if sys.argv[1] == "bwrap" else Level("degraded", user=sandbox.NOBODY if os.geteuid() == 0 else None)
 try:
+    level = sandbox.probe() if sys.argv[1] == "bwrap" else Level("degraded", user=sandbox.NOBODY if os.geteuid() == 0 else None)
     print(admission.admit(Bench(toolchain.detect(), level, Limits(memory_mb=1024)), {*sys.argv[2:]}, validate.judged).rows[-1].state)
 except UserError as e:
     print("refused", e)
 """
 
 
-def surroundings(level, before="", parts="OpenMP", **env):
+def surroundings(level, before="", parts="OpenMP", command=(sys.executable,), **env):
     """What a new process says of these parts of this machine after some shell commands, with other variables."""
-    command = f'{before}\nexec "$0" -W ignore -c "$1" {level} {parts}'
+    text = f'{before}\nprobe=$1; shift; exec "$@" -W ignore -c "$probe" {level} {parts}'
     env = {**os.environ, "PYTHONPATH": str(ROOT), **env}
-    done = subprocess.run(["/bin/bash", "-ec", command, sys.executable, PROBE], capture_output=True, text=True, env=env, timeout=600)
+    done = subprocess.run(["/bin/bash", "-ec", text, "bash", PROBE, *command], capture_output=True, text=True, env=env, timeout=600)
     return done.stdout.strip() or done.stderr
 
 
 @pytest.mark.slow
 @lesser
-def test_a_umask_and_a_closed_or_noexec_or_tiny_folder_for_files_change_nothing(tmp_path):
+def test_a_umask_and_a_closed_or_noexec_or_full_folder_for_files_change_nothing(tmp_path):
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     (closed / "tmp").mkdir(mode=0o777)
     cases = [("umask 077", {}), ("", {"TMPDIR": str(closed / "tmp")})]
     if os.geteuid() == 0 and subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode == 0:
         mounted = f"mkdir -p {tmp_path}/m; mount -t tmpfs -o %s none {tmp_path}/m; export TMPDIR={tmp_path}/m"
-        again = '[ -n "$P" ] || P=1 exec unshare -m "$BASH" -ec "$BASH_EXECUTION_STRING" "$0" "$1"'
-        cases += [(f"{again}\n{mounted % how}", {}) for how in ("noexec", "size=1m")]
+        again = '[ -n "$P" ] || P=1 exec unshare -m "$BASH" -ec "$BASH_EXECUTION_STRING" "$0" "$@"'
+        full = f"{mounted % 'size=1m'}; head -c 2M /dev/zero > {tmp_path}/m/full 2>/dev/null || true"
+        cases += [(f"{again}\n{how}", {}) for how in (mounted % "noexec", full, mounted % "nr_inodes=3")]
     for i, (before, env) in enumerate(cases):
         for j, level in enumerate(("bwrap", "degraded")):  # OpenMP, which takes longest, at one of the levels
             assert surroundings(level, before, "OpenMP" if (i + j) % 2 else "serial", **env) == "ok", (level, before, env)
+
+
+USER = "61234"  # no name, no home
+
+
+@pytest.fixture
+def as_user(monkeypatch):
+    """The command of a Python that runs as a user that is not root."""
+    python = (sys.executable, f"/usr/bin/python3.{sys.version_info.minor}")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), *(p for p in sys.path if p.endswith("site-packages"))]))
+    monkeypatch.setenv("HOME", "/nonexistent")
+    for path in python if os.geteuid() == 0 else ():
+        command = ("setpriv", "--reuid", USER, "--regid", USER, "--clear-groups", path)
+        able = "import os, sys, numpy, parallax_lib.core.config; sys.exit(not os.access(sys.executable, os.X_OK))"
+        if subprocess.run([*command, "-c", able], capture_output=True).returncode == 0:
+            return command
+    return pytest.skip("needs root, and a Python and a checkout that others may read")
+
+
+@pytest.mark.slow
+@lesser
+def test_a_user_that_is_not_root_judges_at_both_levels_and_few_processes_are_no_verdict(as_user):
+    path = os.environ["PYTHONPATH"]
+    for level in ("bwrap", "degraded"):
+        assert surroundings(level, "umask 077", "OpenMP", as_user, PYTHONPATH=path) == "ok", level
+        said = surroundings(level, "ulimit -u 9", "OpenMP", as_user, PYTHONPATH=path)
+        assert said == "ok" or (said.startswith("refused") and "process limit of 9" in said and "\n" not in said), said
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from parallax_lib.core.errors import UserError
 
 ELSEWHERE = ("/tmp", "/var/tmp", "/dev/shm")  # where TMPDIR will not do
 NEEDED = 512 << 20  # bytes free: what one compilation may leave, and some
+FILES = 1000  # inodes free
 FOLDERS = 3  # a run with namespaces has three scratch folders of the limit's size
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 ENTRIES = 20_000  # more files than this count as too full
@@ -45,6 +46,8 @@ def unfit(folder: Path, others: bool = True) -> str:
             return "is mounted noexec"
         if disk.f_bavail * disk.f_frsize < NEEDED:
             return f"has {disk.f_bavail * disk.f_frsize >> 20} MiB free of the {NEEDED >> 20} that are needed"
+        if disk.f_files and disk.f_favail < FILES:  # some file systems tell none
+            return f"has room for {disk.f_favail} files of the {FILES} that are needed"
         closed = [path for path in (folder.resolve(), *folder.resolve().parents) if not path.stat().st_mode & stat.S_IXOTH]
     except OSError as e:
         return e.strerror or str(e)
