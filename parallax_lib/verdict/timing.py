@@ -17,11 +17,10 @@ import platform
 import re
 import statistics
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from parallax_lib.core.errors import UserError
 from parallax_lib.sandbox import scratch
 from parallax_lib.tasks.task import Task
 from parallax_lib.verdict import offload, output_comparison
@@ -34,8 +33,7 @@ from parallax_lib.verdict.ways import GPU
 PAIRS = 7
 BEYOND_THREADS, BEYOND_ANY = 1.5, 1000.0
 SLACK, SLACK_S = 1.25, 0.05  # between the supervisor's clock and the marker's
-LOCKS = Path(os.environ.get("TMPDIR") or "/tmp")
-LOCKED = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+LOCKS: Path | None = None  # where its locks lie; None: TMPDIR
 
 
 @dataclass(frozen=True)
@@ -70,21 +68,13 @@ def exclusive() -> Iterator[None]:
 
 @contextmanager
 def _locked(name: str, kind: int) -> Iterator[None]:
-    fd = _lock_file(f"parallax-{name}-{os.getuid()}.lock")
+    fd = scratch.lock_file(f"parallax-{name}-{os.getuid()}.lock", LOCKS)
     try:
         fcntl.flock(fd, kind)
         yield
     finally:
         fcntl.flock(fd, fcntl.LOCK_UN)  # closing is not enough where a forked child still holds the descriptor
         os.close(fd)
-
-
-def _lock_file(name: str) -> int:
-    """A descriptor of the file in the first folder that has it or has room for it: the same one for all processes of this user."""
-    for folder in (LOCKS, *map(Path, scratch.ELSEWHERE)):
-        with suppress(OSError):
-            return os.open(folder / name, LOCKED, 0o600)
-    raise UserError("no folder for temporary files has room for a lock; free space or inodes, or: export TMPDIR=...")
 
 
 def machine(bench: Bench, task: Task) -> list:
