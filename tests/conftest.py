@@ -1,4 +1,4 @@
-"""One torch thread a test process, the longest files first, and the shipped rollouts read once.
+"""One torch thread a test process, the longest files first, and fixtures of many files.
 
 Two processes on two cores that spin at each other's barriers take ten times the CPU.  A file goes to one process as a whole, so that a long
 one that starts last keeps the other processes waiting: run with --no-loadscope-reorder, which keeps the order made here.  Some tests
@@ -9,6 +9,8 @@ import os
 import sys
 
 import pytest
+
+from parallax_lib.verdict import admission, reference, validate
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each process that a test starts compiles the whole library
@@ -44,3 +46,27 @@ def shipped_rollouts_once():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(files, "_own", once)
         yield
+
+
+@pytest.fixture
+def unadmitted(monkeypatch):
+    """Judging without the known programs of test_admission.py: builds are counted, toolchains are made up."""
+    monkeypatch.setattr(admission, "PARTS", ())
+
+
+REFERENCES: dict[str, reference.Reference] = {}
+
+
+@pytest.fixture
+def references_once(monkeypatch):
+    """What a kernel's own programs print is learned once in a test process: it depends on the key alone."""
+    real = validate.make_reference
+
+    def once(kernel, source, bench):
+        key = reference.reference_key(kernel, source, bench)
+        found = REFERENCES.get(key) or real(kernel, source, bench)
+        if not found.failure:
+            REFERENCES[key] = found
+        return found
+
+    monkeypatch.setattr(validate, "make_reference", once)

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from parallax_lib.tasks.task import Kernel, Task
-from parallax_lib.verdict import admission, reference, toolchain, validate
+from parallax_lib.verdict import toolchain
 
 BARE = ["bwrap", "--unshare-user", "--ro-bind", "/", "/", "g++", "--version"]
 ABLE = shutil.which("bwrap") is not None and subprocess.run(BARE, capture_output=True).returncode == 0
@@ -44,30 +44,6 @@ MAIN = "int main(int argc, char **argv) {"
 RACY = OMP.replace(" reduction(+ : s)", "").replace("double s = 0", "volatile double s = 0")
 RACY = RACY.replace("s += x[i]", "for (int k = 0; k < 5; k++) s = s + 0.2 * x[i]")  # long enough for threads to overlap
 needs_nvcc = pytest.mark.skipif(toolchain.cuda_home() is None, reason="nvcc is not installed")
-
-
-@pytest.fixture(autouse=True)
-def unadmitted(monkeypatch):
-    """Whoever imports this judges without the known programs of test_admission.py: builds are counted, toolchains are made up."""
-    monkeypatch.setattr(admission, "PARTS", ())
-
-
-REFERENCES: dict[str, reference.Reference] = {}
-
-
-@pytest.fixture(autouse=True)
-def references_once(monkeypatch):
-    """Whoever imports this learns once in a test process what a kernel's own programs print: that depends on the key alone."""
-    real = validate.make_reference
-
-    def once(kernel, source, bench):
-        key = reference.reference_key(kernel, source, bench)
-        found = REFERENCES.get(key) or real(kernel, source, bench)
-        if not found.failure:
-            REFERENCES[key] = found
-        return found
-
-    monkeypatch.setattr(validate, "make_reference", once)
 
 
 def first(code, inside):

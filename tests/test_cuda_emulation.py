@@ -8,7 +8,7 @@ import os
 from dataclasses import replace
 
 import pytest
-from programs import references_once, sandboxed  # noqa: F401
+from programs import sandboxed
 
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.settings import Suite
@@ -19,6 +19,8 @@ from parallax_lib.tasks.suites import load_suite
 from parallax_lib.tasks.synthetic import generator
 from parallax_lib.tasks.task import Kernel, Task
 from parallax_lib.verdict import build, parallel_evidence, toolchain, validate
+
+pytestmark = pytest.mark.usefixtures("references_once")
 
 LIMITS = Limits(cpu_s=5, wall_s=60, memory_mb=1024)
 HEAD = "#include <cstdio>\n#include <cstdlib>\n#include <cassert>\n#include <vector>\n"

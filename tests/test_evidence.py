@@ -4,7 +4,7 @@ import subprocess
 from dataclasses import replace
 
 import pytest
-from programs import HIDDEN, KERNEL, OMP, SERIAL, TASK, UNISTD, first, references_once, sandboxed, unadmitted  # noqa: F401
+from programs import HIDDEN, KERNEL, OMP, SERIAL, TASK, UNISTD, first, sandboxed
 
 from parallax_lib.core.storage import Journal
 from parallax_lib.sandbox import sandbox
@@ -12,6 +12,8 @@ from parallax_lib.sandbox.sandbox import Limits
 from parallax_lib.sandbox.thread_times import Threads
 from parallax_lib.tasks.task import SEEDS, Kernel, Task, drawn
 from parallax_lib.verdict import build, llvm, own_text, parallel_evidence, reference, timing, toolchain, validate, work_share
+
+pytestmark = pytest.mark.usefixtures("references_once", "unadmitted")
 
 needs_libomp = pytest.mark.skipif(not llvm.detect().libomp, reason="LLVM's OpenMP runtime (libomp) is not installed")
 LIMITS = Limits(cpu_s=4, memory_mb=512)

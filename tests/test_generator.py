@@ -11,7 +11,6 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from programs import references_once  # noqa: F401
 
 from parallax_lib.core.config import ROOT
 from parallax_lib.core.errors import UserError
@@ -23,6 +22,8 @@ from parallax_lib.tasks.synthetic.patterns import WORDS, parse, patterns
 from parallax_lib.tasks.task import Task
 from parallax_lib.verdict import toolchain, validate
 from parallax_lib.verdict.assurance import synthetic_labels
+
+pytestmark = pytest.mark.usefixtures("references_once")
 
 
 @cache

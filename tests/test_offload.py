@@ -10,9 +10,7 @@ from programs import (
     SERIAL,
     TASK,
     first,
-    references_once,  # noqa: F401
     sandboxed,
-    unadmitted,  # noqa: F401
 )
 
 from parallax_lib.sandbox import sandbox
@@ -25,7 +23,7 @@ HOME = toolchain.cuda_home()
 TOOLS = HOME is not None and all(shutil.which(str(HOME / "bin" / name)) for name in ("ptxas", "nvlink"))
 needs_offload = pytest.mark.skipif(not LLVM.offload, reason="clang's x86_64 offload device is not installed")
 needs_toolkit = pytest.mark.skipif(not TOOLS, reason="CUDA's ptxas and nvlink are not installed")
-pytestmark = [sandboxed, needs_offload]
+pytestmark = [sandboxed, needs_offload, pytest.mark.usefixtures("references_once", "unadmitted")]
 LIMITS = Limits(cpu_s=10, memory_mb=4096)
 LOOP = "  for (int i = 0; i < n; i++) s"
 MAPS = "map(to : x[0 : n]) map(tofrom : s)"

@@ -2,6 +2,7 @@
 
 import json
 import math
+import random
 import re
 from dataclasses import asdict
 
@@ -201,6 +202,57 @@ def test_every_character_is_a_token_or_the_line_is_refused():
 )
 def test_numbers_are_read(text, numbers):
     assert [v for line in output_comparison.read(text) if not line.aside for v in line.values] == numbers
+
+
+def plainly(text):
+    """As `read_lines`, one line after another: nothing is remembered, looked for first or cut into stretches."""
+    found = []
+    for line in printed_text.shown_lines(text):
+        line = printed_text.ESCAPE.sub("", line).translate(printed_text.MINUS)
+        if "\x1b" in line or "\b" in line:
+            found.append(printed_text.Line((), unread="it moves the cursor"))
+        elif not re.search(r"\w", line):
+            found.append(printed_text.Line((line.rstrip(),), printed_text.RULER.fullmatch(line) is not None))
+        else:
+            line = printed_times.mask_dates(line)
+            pieces, only = printed_text._pieces(line), False
+            if len(pieces) <= printed_text.MOST_PIECES and printed_times.may_tell(line):
+                pieces = printed_times.mask_fields(pieces)
+                only = printed_times.tells_only(pieces)
+            tokens = tuple(token for piece in pieces for token in printed_text._tokens(*piece))
+            aside = only or printed_times.names_device(line, pieces) or printed_times.tells_memory(line, pieces)
+            found.append(printed_text.Line(tokens or (line.strip(),), aside))
+    return tuple(found)
+
+
+ALPHABETS = (
+    "ab1 .,-+e:x\r%'", "0123456789.,-+'eEdDx ", "01,.'-+()[]  ", "naif1.-+", "12.5 ms s us () : = / GB#\u0131nf",
+    "\xa0\u202f1234,.\u2019 -", "-+)]}1,'.e",
+)  # fmt: skip
+PRINTED = (
+    "time kernel took elapsed over total Max min avg speedup iterations step Jan 12:34:56 2024-01-15 5 100 0 1.5 x1.5 2.5x 1,234 12'345 "
+    "3x4 0x1f 0x7f00aabbccdd 1.5e+3 1.5D+03 0.1234-102 nan inf -inf ms s sec us 5s 5ms (ms) [us] per / GB GFLOP/s GB/s memory used peak "
+    "device gpu NVIDIA A100 PASS failed : = - + % # { } ' , ; ti\x1b[0mme \x1b[1m \b \ue000 \u2212 \u03bcs \u00e9a"
+).split(" ")
+
+
+def test_reading_fast_is_reading_plainly():
+    draw = random.Random(7)
+    texts = [text for row in CASES for text in row[:2]] + [text.replace("|", "\n") for text in (EQUAL, DIFFERENT)]
+    for _ in range(500):
+        letters, gap = draw.choice(ALPHABETS), draw.choice(("", " ", "\n"))
+        texts.append("".join(draw.choices(letters, k=draw.randint(1, 60))))
+        texts.append(gap.join(draw.choices(PRINTED, k=draw.randint(1, 25))))
+        texts.append("".join(word + draw.choice(letters) for word in draw.choices(PRINTED, k=12)))
+    texts += ["".join(draw.choices(letters, k=9000)) for letters in ALPHABETS]  # more pieces than times are looked for in
+    for text in texts:
+        assert repr(printed_text.read_lines(text)) == repr(plainly(text)), text  # NaN is NaN
+
+
+@pytest.mark.parametrize("text, tokens", [("took 5 s #", ("took", printed_times.TIME, "#")), ("\u0131nf 2", ("\u0131nf", 2))])
+def test_what_only_looks_like_a_number_ends_no_reading(text, tokens):
+    """A number sign is no number, and a dotless i no i."""
+    assert printed_text.read_lines(text)[0].tokens == tokens
 
 
 def test_times_are_found_between_runs_of_the_reference():

@@ -20,9 +20,7 @@ from programs import (
     UNISTD,
     first,
     needs_nvcc,
-    references_once,  # noqa: F401
     sandboxed,
-    unadmitted,  # noqa: F401
 )
 
 from parallax_lib.core.config import ROOT
@@ -33,7 +31,7 @@ from parallax_lib.verdict import build, llvm, parallel_evidence, races, referenc
 from parallax_lib.verdict.assurance import redteam
 from parallax_lib.verdict.reasons import REASONS
 
-pytestmark = sandboxed
+pytestmark = [sandboxed, pytest.mark.usefixtures("references_once", "unadmitted")]
 LLVM = llvm.detect()
 needs_libomp = pytest.mark.skipif(not LLVM.libomp, reason="LLVM's OpenMP runtime (libomp) is not installed")
 needs_archer = pytest.mark.skipif(not (LLVM.tsan and LLVM.archer), reason="clang++ with ThreadSanitizer and Archer are not installed")

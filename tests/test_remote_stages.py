@@ -20,22 +20,11 @@ from parallax_lib.tasks.task import tasks
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def modal_server():
     with serve(pythonpath=[ROOT]) as fake:
         yield fake
         assert fake.refused == []
-
-
-@pytest.fixture(params=["modal", "dask"])
-def where(request, tmp_path):
-    """`executor` settings of each kind."""
-    if request.param == "modal":
-        request.getfixturevalue("modal_server")
-        yield {"kind": "modal", "workers": 2, "gpu": "A10G", "volume": "weights"}
-        return
-    with dask_cluster.serve(tmp_path) as address:
-        yield {"kind": "dask", "workers": 2, "address": address}
 
 
 def settings(**executor):
@@ -52,30 +41,26 @@ def collected(where, folder):
     return rollouts.load_rollouts(journal, folder / "vectors")
 
 
-@pytest.fixture(scope="module")
-def collected_here(tmp_path_factory):
-    return collected(settings(), tmp_path_factory.mktemp("here"))
-
-
 @pytest.mark.slow
-def test_rollouts_made_elsewhere_are_those_of_this_process(where, collected_here, request, tmp_path):
-    here, vectors = collected_here
+def test_rollouts_made_through_modal_are_those_of_this_process(modal_server, tmp_path):
+    where = {"kind": "modal", "workers": 2, "gpu": "A10G", "volume": "weights"}
+    here, vectors = collected(settings(), tmp_path / "here")
     there, more = collected(settings(**where), tmp_path / "there")
     assert len(here) == 2 * 4
     pd.testing.assert_frame_equal(here, there)
     np.testing.assert_allclose(vectors, more, rtol=2**-8, atol=2**-10)  # half precision; elsewhere is another number of threads
-    if where["kind"] == "modal":
-        modal_server = request.getfixturevalue("modal_server")
-        assert list(modal_server.functions.values())[-1].definition.resources.gpu_config.gpu_type == "A10G"
+    assert list(modal_server.functions.values())[-1].definition.resources.gpu_config.gpu_type == "A10G"
 
 
 @pytest.mark.slow
-def test_translations_made_elsewhere_are_those_of_this_process(where, tmp_path):
-    asked = settings(**where)
-    folder = prm_model.save(prm_model.build(prm_model.PRMConfig(latent_width=576, steps=3, width=16, layers=1, heads=2)), tmp_path / "prm")
-    item = {"params": config.dump(asked), "gpu_share": 1.0, "prms": [packed.pack(folder)]}
-    item["rows"] = program_rows.plan_rows(CHOSEN[:1], asked)
-    ((_, there),) = run_map(guided_search.translate_item, [item], placement.executor_config(asked))
+def test_translations_made_on_dask_are_those_of_this_process(tmp_path):
+    with dask_cluster.serve(tmp_path) as address:
+        asked = settings(kind="dask", workers=2, address=address)
+        prm = prm_model.build(prm_model.PRMConfig(latent_width=576, steps=3, width=16, layers=1, heads=2))
+        folder = prm_model.save(prm, tmp_path / "prm")
+        item = {"params": config.dump(asked), "gpu_share": 1.0, "prms": [packed.pack(folder)]}
+        item["rows"] = program_rows.plan_rows(CHOSEN[:1], asked)
+        ((_, there),) = run_map(guided_search.translate_item, [item], placement.executor_config(asked))
     here = guided_search.translate_item(item)
     assert {row["arm"] for row in here} == {"unguided", "random", "guided", "redecode", "pool"}
     pd.testing.assert_frame_equal(pd.DataFrame(here), pd.DataFrame(there))

@@ -7,13 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from programs import CUDA, KERNEL, OMP, PRAGMA, RACY, SERIAL, TASK, UNISTD, first, references_once, sandboxed  # noqa: F401
+from programs import CUDA, KERNEL, OMP, PRAGMA, RACY, SERIAL, TASK, UNISTD, first, sandboxed
 
 from parallax_lib.sandbox import sandbox
 from parallax_lib.sandbox.sandbox import Limits
 from parallax_lib.tasks.task import Task
 from parallax_lib.verdict import races, static_checks, toolchain, validate
 from parallax_lib.verdict.reference import Bench
+
+pytestmark = pytest.mark.usefixtures("references_once")
 
 LIMITS = Limits(cpu_s=5, wall_s=40, memory_mb=1024)
 IN_C = OMP.replace("(double *)malloc", "malloc")

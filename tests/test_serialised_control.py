@@ -8,9 +8,7 @@ from programs import (
     OMP,
     SERIAL,
     TASK,
-    references_once,  # noqa: F401
     sandboxed,
-    unadmitted,  # noqa: F401
 )
 
 from parallax_lib.sandbox import sandbox
@@ -19,7 +17,7 @@ from parallax_lib.tasks import suites
 from parallax_lib.tasks.task import Kernel, Task
 from parallax_lib.verdict import build, other_ways, serialised_control, stages, toolchain, validate
 
-pytestmark = sandboxed
+pytestmark = [sandboxed, pytest.mark.usefixtures("references_once", "unadmitted")]
 BODY = "  for (int i = 0; i < n; i++) s += x[i];\n"
 SUM = "  for (int i = 0; i < n; i++) s += y[i];\n"
 COPY = "for (int i = 0; i < n; i++) y[i] = x[i];"

@@ -4,13 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from programs import HIDDEN, KERNEL, OMP, RACY, SERIAL, sandboxed, unadmitted  # noqa: F401
+from programs import HIDDEN, KERNEL, OMP, RACY, SERIAL, sandboxed
 
 from parallax_lib.core.storage import Journal
 from parallax_lib.sandbox import sandbox
 from parallax_lib.sandbox.sandbox import Limits
 from parallax_lib.tasks.task import Task, drawn
 from parallax_lib.verdict import batch, reference, source_output, toolchain
+
+pytestmark = pytest.mark.usefixtures("unadmitted")
 
 DRAW = 5
 VARIED = replace(KERNEL, varies=("size", "seed"))

@@ -6,7 +6,7 @@ import json
 import pyarrow
 import pyarrow.parquet
 import pytest
-from programs import references_once, sandboxed, unadmitted  # noqa: F401  (fixtures that every test here uses)
+from programs import sandboxed
 
 from parallax_lib.__main__ import main
 from parallax_lib.core.errors import UserError
@@ -17,6 +17,8 @@ from parallax_lib.tasks import given, suites, task_file
 from parallax_lib.tasks.task import Task, put_together, tasks
 from parallax_lib.verdict import output_comparison, toolchain
 from parallax_lib.verdict.validate import judge
+
+pytestmark = pytest.mark.usefixtures("references_once", "unadmitted")
 
 HEAD = "#include <cstdio>\n#include <cstdlib>\n"
 SERIAL = (

@@ -24,7 +24,6 @@ from programs import (
     first,
     needs_nvcc,
     sandboxed,
-    unadmitted,  # noqa: F401
 )
 
 from parallax_lib.analysis import validation_stats
@@ -36,7 +35,7 @@ from parallax_lib.tasks.task import Task
 from parallax_lib.verdict import batch as judge_batch
 from parallax_lib.verdict import build, build_ends, reference, toolchain, validate
 
-pytestmark = sandboxed
+pytestmark = [sandboxed, pytest.mark.usefixtures("unadmitted")]
 LIMITS = Limits(cpu_s=2, wall_s=20, memory_mb=512, output_bytes=1 << 18)
 
 @pytest.fixture(scope="session")

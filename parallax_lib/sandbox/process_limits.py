@@ -16,11 +16,12 @@ import itertools
 import os
 import re
 import resource
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from parallax_lib.sandbox import scratch
 
 USERS = range(65000, 65256)  # otherwise unused user ids
 PATIENCE_S = 30.0
@@ -48,8 +49,7 @@ def own_user() -> Iterator[int]:
             time.sleep(0.05)
             if time.monotonic() > until:
                 raise OSError(f"none of the user ids {USERS[0]} to {USERS[-1]} is free")
-        path = Path(tempfile.gettempdir()) / f"parallax-user-{user}.lock"
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        fd = scratch.lock_file(f"parallax-user-{user}.lock")
         try:
             if _taken(fd) or _count(user):
                 continue

@@ -17,14 +17,13 @@ import re
 import shlex
 import shutil
 import tarfile
-import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
 from parallax_lib.core import hardware
 from parallax_lib.core.errors import UserError
-from parallax_lib.sandbox import landlock, launch, machine_limits, process_limits, supervisor
+from parallax_lib.sandbox import landlock, launch, machine_limits, process_limits, scratch, supervisor
 from parallax_lib.sandbox.launch import BASE_ENV, STDIN_BYTES, Job, Level
 from parallax_lib.sandbox.supervisor import Limits
 from parallax_lib.sandbox.thread_times import Threads
@@ -176,13 +175,15 @@ def probe(unsafe: bool = False) -> Level:
         return lesser
     if short := machine_limits.shortages(Limits()):
         raise UserError(f"no sandbox: {short[0]}")
+    if few := process_limits.shortage(lesser.user, Limits().processes):
+        raise UserError(f"no sandbox: {few}; raise it: ulimit -u unlimited")
     raise UserError(f"no sandbox: {broken}; without namespaces: {without}; allow user namespaces, {HOW}")
 
 
 def broken_promise(level: Level) -> str:
     """The first thing the sandbox promises and does not keep here, "" when it keeps all."""
-    with tempfile.NamedTemporaryFile(prefix="parallax-") as host:
-        outcome = run(["/bin/sh", "-c", PROMISES if level.name == "bwrap" else LESSER, "sh", host.name], {}, Limits(), level)
+    with scratch.host_file() as host:
+        outcome = run(["/bin/sh", "-c", PROMISES if level.name == "bwrap" else LESSER, "sh", host], {}, Limits(), level)
     if outcome.status != "ok" or outcome.stdout:
         return (outcome.stdout or outcome.stderr or f"it ends with {outcome.returncode}").splitlines()[0]
     for script, change, expected in LIMIT_CHECKS if level.name == "bwrap" or level.user is not None else LIMIT_CHECKS[:3]:

@@ -18,24 +18,51 @@ from parallax_lib.core.errors import UserError
 
 ELSEWHERE = ("/tmp", "/var/tmp", "/dev/shm")  # where TMPDIR will not do
 NEEDED = 512 << 20  # bytes free: what one compilation may leave, and some
+FILES = 1000  # inodes free
 FOLDERS = 3  # a run with namespaces has three scratch folders of the limit's size
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 ENTRIES = 20_000  # more files than this count as too full
 
 
-def place(others: bool = True) -> Path:
-    """TMPDIR, or the first other folder in which programs (`others`: of another user) can run.  UserError that says what is wrong."""
+def place(others: bool = True, needed: int = NEEDED) -> Path:
+    """TMPDIR, or the first other folder in which programs (`others`: of another user) can run, with `needed` bytes free.
+
+    UserError that says what is wrong.
+    """
+    first = _first()
+    for folder in (first, *map(Path, ELSEWHERE)):
+        if not unfit(folder, others, needed):
+            return folder
+    why = unfit(first, others, needed)
+    raise UserError(f"TMPDIR {first}: {why}; name a folder with room that others may enter: export TMPDIR=/var/tmp")
+
+
+def _first() -> Path:
     try:
-        first = Path(tempfile.gettempdir())
+        return Path(tempfile.gettempdir())
     except FileNotFoundError as e:
         raise UserError(f"no folder for temporary files can be written ({e.strerror}); free space, or: export TMPDIR=...") from None
-    for folder in (first, *map(Path, ELSEWHERE)):
-        if not unfit(folder, others):
-            return folder
-    raise UserError(f"TMPDIR {first}: {unfit(first, others)}; name a folder with room that others may enter: export TMPDIR=/var/tmp")
 
 
-def unfit(folder: Path, others: bool = True) -> str:
+@contextmanager
+def host_file() -> Iterator[str]:
+    """The path of an empty file of the host's, in TMPDIR or where else there is room for one."""
+    with tempfile.NamedTemporaryFile(prefix="parallax-", dir=_first()) as file:
+        yield file.name
+
+
+def lock_file(name: str, first: Path | None = None) -> int:
+    """A descriptor of the file of this name in the first folder, TMPDIR or `first` before others, that has it or room for it.
+
+    Processes with one TMPDIR meet in one file, as long as none of these folders fills up between.  UserError where none has room.
+    """
+    for folder in (first or _first(), *map(Path, ELSEWHERE)):
+        with suppress(OSError):
+            return os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    raise UserError("no folder for temporary files has room for a lock; free space or inodes, or: export TMPDIR=...")
+
+
+def unfit(folder: Path, others: bool = True, needed: int = NEEDED) -> str:
     """Why programs cannot be run beneath the folder, "" when they can."""
     try:
         disk = os.statvfs(folder)
@@ -43,8 +70,10 @@ def unfit(folder: Path, others: bool = True) -> str:
             return "cannot be written"
         if disk.f_flag & os.ST_NOEXEC:
             return "is mounted noexec"
-        if disk.f_bavail * disk.f_frsize < NEEDED:
-            return f"has {disk.f_bavail * disk.f_frsize >> 20} MiB free of the {NEEDED >> 20} that are needed"
+        if disk.f_bavail * disk.f_frsize < needed:
+            return f"has {disk.f_bavail * disk.f_frsize >> 20} MiB free of the {needed >> 20} that are needed"
+        if disk.f_files and disk.f_favail < FILES:  # some file systems tell none
+            return f"has room for {disk.f_favail} files of the {FILES} that are needed"
         closed = [path for path in (folder.resolve(), *folder.resolve().parents) if not path.stat().st_mode & stat.S_IXOTH]
     except OSError as e:
         return e.strerror or str(e)
@@ -52,9 +81,9 @@ def unfit(folder: Path, others: bool = True) -> str:
 
 
 @contextmanager
-def folder(others: bool = True) -> Iterator[Path]:
+def folder(others: bool = True, needed: int = NEEDED) -> Iterator[Path]:
     """A new folder that everyone who gets there may read, whatever the umask; removed with all that is in it."""
-    path = Path(tempfile.mkdtemp(prefix="parallax-", dir=place(others)))
+    path = Path(tempfile.mkdtemp(prefix="parallax-", dir=place(others, needed)))
     try:
         path.chmod(0o755)
         yield path

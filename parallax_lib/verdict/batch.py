@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from itertools import islice
 from multiprocessing import get_context
 from typing import Any
@@ -53,27 +54,31 @@ def judge_many(
     distinct = dict(zip(keys, items, strict=True))
     new = set(distinct) - (journal.known("verdict", distinct) if journal else set())
     needed = {reference_key(t.kernel, t.source, bench): t for code, t in distinct.values() if code}
-    pool, verdicts, total = _pool(min(workers, len(distinct))), {}, len(needed) + len(distinct)
+    verdicts, total = {}, len(needed) + len(distinct)
+    with _judging(min(workers, len(distinct))) as pool:
+        references = _fallen({key: pool.submit(_reference, t, bench) for key, t in needed.items()}, lambda done: progress(done, total))
+        for some in batched(distinct.items(), readmission.EVERY):  # not more than are judged between two looks at the machine
+            start = len(needed) + len(verdicts)
+            futures = _submit(pool, some, references, bench)
+            verdicts |= _watched(pool, futures, new, admitted, bench, lambda done, start=start: progress(start + done, total))
+    return [verdicts[key] for key in keys]
+
+
+def _watched(
+    pool: Executor, futures: dict[str, Future], new: set[str], admitted: set[str], bench: Bench, progress: Callable[[int], None]
+) -> dict[str, Verdict]:
+    """The verdicts to come, with a look at the machine when the `new` ones among them ask for it; `readmission.Broken` forgets these."""
 
     def fallen(key: str, verdict: Verdict) -> None:
         if key in new and readmission.watch(bench).note(key, verdict):
             readmission.look(bench, admitted, validate.judged)
 
     try:
-        references = _fallen({key: pool.submit(_reference, t, bench) for key, t in needed.items()}, lambda done: progress(done, total))
-        for some in batched(distinct.items(), readmission.EVERY):  # not more than are judged between two looks at the machine
-            futures = _submit(pool, some, references, bench)
-            start = len(needed) + len(verdicts)
-            verdicts |= _fallen(futures, lambda done, start=start: progress(start + done, total), fallen)
-    except BrokenProcessPool:
-        raise UserError("validation.workers: a judging process was killed (memory?); run again with fewer, verdicts are kept") from None
+        return _fallen(futures, progress, fallen)
     except readmission.Broken:
         pool.shutdown(cancel_futures=True)  # what is in hand is written before it is forgotten
         readmission.forget(bench, [key for key in futures if key in new])
         raise
-    finally:
-        pool.shutdown(cancel_futures=True)
-    return [verdicts[key] for key in keys]
 
 
 def agree_many(
@@ -97,16 +102,12 @@ def agree_many(
     by_task = {id(task): source_output.name_of(task, bench) for task in {id(task): task for _, task in items}.values()}
     names = [by_task[id(task)] for _, task in items]
     needed, distinct = dict(zip(names, (task for _, task in items), strict=True)), list(dict.fromkeys(zip(codes, names, strict=True)))
-    pool, total = _pool(min(workers, len(distinct))), len(needed) + len(distinct)
-    try:
+    total = len(needed) + len(distinct)
+    with _judging(min(workers, len(distinct))) as pool:
         sources = {name: pool.submit(source_output.settled, task, bench) for name, task in needed.items()}
         settled = _fallen(sources, lambda done: progress(done, total))
         futures = {(code, name): pool.submit(source_output.agreement, code, settled[name], bench) for code, name in distinct}
         found = _fallen(futures, lambda done: progress(len(needed) + done, total))
-    except BrokenProcessPool:
-        raise UserError("validation.workers: a judging process was killed (memory?); run again with fewer, results are kept") from None
-    finally:
-        pool.shutdown(cancel_futures=True)
     return [found[key] for key in zip(codes, names, strict=True)]
 
 
@@ -115,6 +116,18 @@ def batched(items: Iterable, size: int) -> Iterator[list]:
     left = iter(items)
     while some := list(islice(left, size)):
         yield some
+
+
+@contextmanager
+def _judging(workers: int) -> Iterator[Executor]:
+    """Threads or processes that judge.  What is not begun is dropped at the end; UserError when a process is killed."""
+    pool = _pool(workers)
+    try:
+        yield pool
+    except BrokenProcessPool:
+        raise UserError("validation.workers: a judging process was killed (memory?); run again with fewer, verdicts are kept") from None
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _pool(workers: int) -> Executor:

@@ -12,10 +12,12 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from parallax_lib.sandbox import scratch
+
+ROOM = 16 << 20  # bytes free for what is built to see whether it is there
 OFFLOAD = "-fopenmp-targets=x86_64-pc-linux-gnu"
 NVPTX = "nvptx64-nvidia-cuda"
 JIT = "-fopenmp-target-jit"  # code for the GPU is made at the program's start
@@ -120,13 +122,14 @@ def _numbers(path: str) -> list[int]:
 
 def _builds(clang: str, source: str, flags: tuple[str, ...], env: dict[str, str] | None = None) -> bool:
     """Whether it builds and, with `env`, also runs well."""
-    with tempfile.TemporaryDirectory(prefix="parallax-") as folder:
-        path = Path(folder, "main.cpp")
+    with scratch.folder(others=False, needed=ROOM) as folder:
+        path = folder / "main.cpp"
         path.write_text(source)
+        around = {**(os.environ if env is None else env), "TMPDIR": str(folder)}  # the compiler's own files: a full folder is no lack of it
         try:
             command = [clang, str(path), *flags, "-o", str(path.with_suffix(""))]
             commands = [command, [command[-1]]] if env else [command]
-            return all(subprocess.run(c, capture_output=True, timeout=60, cwd=folder, env=env).returncode == 0 for c in commands)
+            return all(subprocess.run(c, capture_output=True, timeout=60, cwd=folder, env=around).returncode == 0 for c in commands)
         except (OSError, subprocess.TimeoutExpired):
             return False
 

@@ -13,6 +13,9 @@ from __future__ import annotations
 import math
 import re
 import time
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from itertools import chain, starmap
 from typing import NamedTuple
 
 from parallax_lib.verdict import printed_times as times
@@ -42,23 +45,37 @@ FORMS = {  # kind -> (what it takes and never gives back, what has to follow)
     ),
     "whole": (rf"{SIGN}[0-9]++", r"(?:(?!\w)|(?=[^\W\d_]++(?!\w)))"),
     "raw": (rf"{SIGN}[0-9]\w*+", ""),
-    "special": (rf"{SIGN}(?<!\w)(?i:nan|inf(?:inity)?+)", r"(?!\w)"),
+    "special": (rf"{SIGN}(?<!\w)(?ai:nan|inf(?:inity)?+)", r"(?!\w)"),
     "label": (r"[^\W\d]++", r"(?=[0-9]++\.[0-9])"),
     "word": (r"\w++", ""),
     "mark": (r"(?P<same>.)(?P=same)*+", ""),
 }  # fmt: skip
-TOKEN = re.compile("|".join(f"(?P<{kind}>{body}{tail})" for kind, (body, tail) in FORMS.items()), re.S)
+NAMED = {kind: f"(?P<{kind}>{body}{tail})" for kind, (body, tail) in FORMS.items()}
+NUMERIC = "|".join(NAMED[kind] for kind in ("hex", "glued", "real", "grouped", "whole", "raw"))
+STARTS = r"(?=[.0-9]|(?<![\w.)\]}])[-+])"  # where one of these can start
+REST = "|".join(NAMED[kind] for kind in ("special", "label", "word", "mark"))
+TOKEN = re.compile(f"{NAMED['space']}|{STARTS}(?:{NUMERIC})|{REST}", re.S)
+ALONE = (  # marks between two tokens that are part of neither: a sign behind a number, a comma that separates no thousands
+    r"(?<=[0-9)\]}])[-+](?![-+]|[0-9]{3}(?![\w.]))|(?<![,'\u2019])(?<![,'\u2019][0-9]{3})[,'\u2019](?![,'\u2019]|[0-9]{3}(?![0-9])"
+    r"|[0-9]{1,3}[,'\u2019][0-9]{3}(?![0-9]))|(?<![)\]}])[)\]}](?![-+)\]}])"
+)
+STRETCH = re.compile(  # is cut alike wherever it stands
+    rf"\s++|{ALONE}|(?:[\w.]++|(?!{ALONE})[-+,'\u2019)\]}}])++|[^\w\s.+\-,'\u2019)\]}}]++"
+)
+ODD_SPACE = re.compile("[\u00a0\u202f\u2009]")  # may separate thousands
+SIMPLE = re.compile(r"-?+(?:0|[1-9][0-9]{0,17}+)(?:\.[0-9]{1,40}+(?:[eE][-+]?+[0-9]{1,2}+)?+)?+")
+SAYS = re.compile(r"\w")
 MINUS = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2212\ufe63\uff0d", "-") | {"\ufeff": " "})
 LAYOUT = frozenset(":=,;\"'()[]{}.|`")
 RULER = re.compile(r"[-=_~\u2500\u2501\u2550\s]{3,}+")
 ESCAPE = re.compile(r"\x1b(?:\[[0-9;:]*+[mK]|\[\?[0-9]++[hl]|\(B|[=>])")  # colours, erased lines, a hidden cursor
-PLAIN = re.compile(  # only numbers between blanks: most of a long output
-    r"(?:[ \t]*+-?+(?:0|[1-9][0-9]{0,17}+)(?:\.[0-9]{1,40}+(?:[eE][-+]?+[0-9]{1,2}+)?+)?+(?=[ \t]|\Z))++[ \t]*+"
-)
+PLAIN = re.compile(rf"(?:[ \t]*+{SIMPLE.pattern}(?=[ \t]|\Z))++[ \t]*+")  # only numbers between blanks: most of a long output
+KNOWN = 1 << 14  # so many stretches are remembered
 ADDRESS = re.compile(r"0x0{0,4}(?:7f|5[56])[0-9a-f]{10}", re.I)  # stack, shared objects and heap of Linux processes
 BY = re.compile(r"[1-9][0-9]{0,17}(?:[xX][1-9][0-9]{0,17})++")
 UNDERSCORED = re.compile(r"[-+]?[1-9][0-9]{0,2}(?:_[0-9]{3})++")
 Token = str | int | float
+Said = Callable[[str, str], Iterable[Token]]
 
 
 class Line(NamedTuple):
@@ -80,10 +97,13 @@ class Line(NamedTuple):
 def read_lines(text: str) -> tuple[Line, ...]:
     """Every line of `text` that is not blank."""
     known: dict[str, Line] = {}
+    said = lru_cache(KNOWN)(_tokens)
+    tokens = lru_cache(KNOWN)(lambda stretch: _tokens_of(stretch, said))
+    hinted = "\x1b" in text or bool(times.hints(text))
     lines, stop = [], time.monotonic() + READ_SECONDS
     for i, line in enumerate(shown_lines(text)):
         if line not in known:
-            known[line] = _read(line)
+            known[line] = _read(line, hinted, tokens, said)
         lines.append(known[line])
         if i % 256 == 0 and time.monotonic() > stop:
             return (*lines, Line((), unread=TOO_SLOW))
@@ -133,42 +153,66 @@ def _without_progress(parts: list[str]) -> list[str]:
     return kept
 
 
-def _read(line: str) -> Line:
+def _read(line: str, hinted: bool, tokens: Callable[[str], tuple[Token, ...]], said: Said) -> Line:
+    """hinted: a field may be in it; tokens, said: `_tokens_of` and `_tokens`, which may remember."""
     if PLAIN.fullmatch(line):
-        return Line(tuple(float(t) if "." in t else int(t) for t in line.split()))
+        return Line(tuple(map(_simple, line.split())))
     text = ESCAPE.sub("", line) if "\x1b" in line else line
     if "\x1b" in text or "\b" in text:
         return Line((), unread="it moves the cursor")
     text = text if text.isascii() else text.translate(MINUS)
-    if not re.search(r"\w", text):  # drawings: where the marks stand is what they say
+    if not SAYS.search(text):  # drawings: where the marks stand is what they say
         return Line((text.rstrip(),), aside=RULER.fullmatch(text) is not None)
-    text = times.mask_dates(text)
-    pieces = [("word" if m.lastgroup == "label" else m.lastgroup, m.group()) for m in TOKEN.finditer(text)]
+    hints = times.hints(text) if hinted else ()
+    text = times.mask_dates(text) if "date" in hints else text
+    hints = hints if len(text) <= MOST_PIECES or len(_stretches(text)) <= MOST_PIECES else {"device", "memory"}.intersection(hints)
+    if hints:
+        return _with_fields(text, hints, said)
+    return Line(tuple(chain.from_iterable(map(tokens, _stretches(text)))) or (text.strip(),))
+
+
+def _stretches(text: str) -> list[str]:
+    return [text] if ODD_SPACE.search(text) else STRETCH.findall(text)
+
+
+def _with_fields(text: str, hints: set[str], said: Said) -> Line:
+    pieces, only = _pieces(text), False
     timed = len(pieces) <= MOST_PIECES and times.may_tell(text)
-    pieces = times.mask_fields(pieces) if timed else pieces
-    found: list[Token] = []
-    for kind, piece in pieces:
-        if kind == "whole" and piece[0] in "123456789" and len(piece) < 19:
-            found.append(int(piece))
-        elif kind != "space" and piece not in LAYOUT:
-            found += _tokens(kind, piece)
-    aside = (timed and times.tells_only(pieces)) or times.names_device(text, pieces) or times.tells_memory(text, pieces)
-    return Line(tuple(found) or (text.strip(),), aside=aside)
+    if timed:
+        pieces, only = times.masked(pieces)
+    found = tuple(chain.from_iterable(starmap(said, pieces)))
+    aside = only or ("device" in hints and times.names_device(text, pieces)) or ("memory" in hints and times.tells_memory(text, pieces))
+    return Line(found or (text.strip(),), aside=aside)
 
 
-def _tokens(kind: str, text: str) -> list[Token]:
-    if kind == "mark" and not text.strip("."):
-        return []
+def _tokens_of(stretch: str, said: Said) -> tuple[Token, ...]:
+    return (_simple(stretch),) if SIMPLE.fullmatch(stretch) else tuple(chain.from_iterable(starmap(said, _pieces(stretch))))
+
+
+def _simple(text: str) -> int | float:
+    return float(text) if "." in text else int(text)
+
+
+def _pieces(text: str) -> list[times.Piece]:
+    """What every character of `text` is part of: (kind, text)."""
+    return [("word" if m.lastgroup == "label" else m.lastgroup, m.group()) for m in TOKEN.finditer(text)]
+
+
+def _tokens(kind: str, text: str) -> Iterable[Token]:
+    if kind == "space" or text in LAYOUT or (kind == "mark" and not text.strip(".")):
+        return ()
+    if kind == "whole" and text[0] in "123456789" and len(text) < 19:
+        return (int(text),)
     if kind == "word":
-        return [_folded(text)]
+        return (_folded(text),)
     if kind in ("mark", "field"):
-        return [text]
+        return (text,)
     if kind == "glued":
         return _fixed(text)
     if kind == "raw" and BY.fullmatch(text):
         return _by(text)
     value = _value(kind, text)
-    return [_folded(text.lstrip("+")) if value is None else value]
+    return (_folded(text.lstrip("+")) if value is None else value,)
 
 
 def _by(text: str) -> list[Token]:
@@ -204,11 +248,11 @@ def _value(kind: str, text: str) -> int | float | None:
 
 def _finite(text: str) -> float | None:
     """Also with the exponents of Fortran: 1.5D+03, 0.1234-102."""
-    plain = re.sub("[dDqQ]", "e", text)
-    if "e" not in plain.lower():
+    plain = text.lower().replace("d", "e").replace("q", "e")
+    if "e" not in plain:
         plain = re.sub(r"(?<=[0-9])(?=[-+][0-9]{3}$)", "e", plain)
     value = float(plain)
-    lost = value == 0 and re.search("[1-9]", plain.lower().split("e")[0])
+    lost = value == 0 and re.search("[1-9]", plain.split("e")[0])
     return None if math.isinf(value) or lost else value
 
 

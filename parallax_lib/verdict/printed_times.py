@@ -9,10 +9,12 @@ A piece is (kind, text) as `printed_text` cuts a line: numbers are of the kinds 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 Piece = tuple[str, str]
 NUMBERS = frozenset({"hex", "real", "grouped", "whole", "special"})
 TIME, RATE, DATE, ADDRESS = "<time>", "<rate>", "<date>", "<address>"
+NUMBER = "<number>"
 FIELDS = frozenset({TIME, RATE, DATE, ADDRESS})
 STAMP = "\ue000"  # stands for a date until the line is cut
 SECONDS = frozenset("s sec secs second seconds".split())
@@ -58,6 +60,30 @@ BYTES = re.compile(r"[kmgt]?i?b|bytes?|[kmg]bytes?")
 ABOUT_DEVICES = frozenset("capability memory mem clock mhz ghz gb gib mb mib sm sms cores core bits bit driver version cuda r tm".split())
 
 
+HINTS = {  # words in small letters: one of them stands in whatever DATES, HINT, DEVICE_HINT and MEMORY_USED find, or a form of FORMS does
+    "date": ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"),
+    "time": ("sec", "minute", "hour", "speed", "flop", "time", "elapsed", "took", "taken", "latency", "duration", "bandwidth", "throughput",
+             "performance"),
+    "device": ("device", "gpu", "cpu", "processor", "platform", "card", "accelerator", "using", "running", "selected"),
+    "memory": ("memory",),
+}  # fmt: skip
+FORMS = {"date": re.compile(r":[0-9][0-9]:|[0-9]m\s?[0-9]|[0-9]{4}[-/][0-9]"), "time": re.compile(r"s\b")}
+
+
+def hints(text: str) -> set[str]:
+    """Which fields can be in a text, a line or many, by a cheap look: those of HINTS."""
+    if not text.isascii():
+        return set(HINTS)
+    low = text.lower()
+    found = {kind for kind, form in FORMS.items() if form.search(low)}
+    for kind, words in HINTS.items():
+        for word in words if kind not in found else ():
+            if word in low:
+                found.add(kind)
+                break
+    return found
+
+
 def mask_dates(text: str) -> str:
     """Dates and times of day become STAMP."""
     return DATES.sub(STAMP, text) if DATED.search(text) else text
@@ -72,6 +98,20 @@ HINT = re.compile(
 def may_tell(text: str) -> bool:
     """Whether a line can hold a field at all: the rest need not be looked at."""
     return STAMP in text or HINT.search(text) is not None
+
+
+def masked(pieces: list[Piece]) -> tuple[list[Piece], bool]:
+    """(`mask_fields` of the pieces, `tells_only` of what comes out): whatever its numbers are, a line of one wording is treated alike."""
+    numbers = [text for kind, text in pieces if kind in NUMBERS]
+    count = map(str, range(len(numbers)))
+    found, only = _masked(tuple((kind, next(count)) if kind in NUMBERS else (kind, text) for kind, text in pieces))
+    return [(kind, numbers[int(text)]) if kind in NUMBERS else (kind, text) for kind, text in found], only
+
+
+@lru_cache(1 << 8)
+def _masked(wording: tuple[Piece, ...]) -> tuple[list[Piece], bool]:
+    pieces = mask_fields(list(wording))
+    return pieces, tells_only(pieces)
 
 
 def mask_fields(pieces: list[Piece]) -> list[Piece]:
@@ -117,17 +157,17 @@ def _unit_behind(pieces: list[Piece], i: int, look: bool = True) -> tuple[str, i
         return "", i
     if beyond and (beyond[0] in ("=", "^", "*") or (beyond[0] == ":" and unit == "s")):
         return "", i
-    if look and beyond and beyond[0] == "#" and not _unit_behind(pieces, _index_of_number(pieces, at), False)[0]:
+    if look and beyond and beyond[0] == NUMBER and not _unit_behind(pieces, _index_of_number(pieces, at), False)[0]:
         return "", i
     return TIME, at
 
 
 def _beyond(pieces: list[Piece], at: int) -> list[str]:
-    """The next pieces behind `at`, white space and closing brackets left out; a number is "#"."""
+    """The next pieces behind `at`, white space and closing brackets left out; a number is NUMBER."""
     found = []
     for kind, text in pieces[at + 1 : at + 6]:
         if kind != "space" and text not in (")", "]"):
-            found.append("#" if kind in NUMBERS else text.lower())
+            found.append(NUMBER if kind in NUMBERS else text.lower())
     return found
 
 

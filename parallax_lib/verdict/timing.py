@@ -16,12 +16,12 @@ import os
 import platform
 import re
 import statistics
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from parallax_lib.sandbox import scratch
 from parallax_lib.tasks.task import Task
 from parallax_lib.verdict import offload, output_comparison
 from parallax_lib.verdict.build import Built, Ran, build
@@ -33,7 +33,7 @@ from parallax_lib.verdict.ways import GPU
 PAIRS = 7
 BEYOND_THREADS, BEYOND_ANY = 1.5, 1000.0
 SLACK, SLACK_S = 1.25, 0.05  # between the supervisor's clock and the marker's
-LOCKS = Path(tempfile.gettempdir())
+LOCKS: Path | None = None  # where its locks lie; None: TMPDIR
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,7 @@ def exclusive() -> Iterator[None]:
 
 @contextmanager
 def _locked(name: str, kind: int) -> Iterator[None]:
-    path = LOCKS / f"parallax-{name}-{os.getuid()}.lock"
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    fd = scratch.lock_file(f"parallax-{name}-{os.getuid()}.lock", LOCKS)
     try:
         fcntl.flock(fd, kind)
         yield
