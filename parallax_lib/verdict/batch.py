@@ -118,14 +118,20 @@ def batched(items: Iterable, size: int) -> Iterator[list]:
         yield some
 
 
+KILLED = (
+    "verdicts are kept: run again, with fewer where memory ran out; a script of your own that judges begins its work "
+    'under `if __name__ == "__main__":`'
+)
+
+
 @contextmanager
 def _judging(workers: int) -> Iterator[Executor]:
-    """Threads or processes that judge.  What is not begun is dropped at the end; UserError when a process is killed."""
+    """Threads or processes that judge.  What is not begun is dropped at the end; UserError when a process is killed or cannot start."""
     pool = _pool(workers)
     try:
         yield pool
     except BrokenProcessPool:
-        raise UserError("validation.workers: a judging process was killed (memory?); run again with fewer, verdicts are kept") from None
+        raise UserError(f"validation.workers: a judging process was killed or could not start; {KILLED}") from None
     finally:
         pool.shutdown(cancel_futures=True)
 
