@@ -173,6 +173,9 @@ def test_the_frontier_is_over_tasks_that_all_parts_of_t3_have(study):
     row = costs.loc[("first_survivor", 2)]
     assert row[["rate", "looked_at"]].tolist() == pytest.approx(twin[["validated", "looked_at"]].mean().tolist())
     assert costs.loc[(registered.WHOLE, 1), "prm"] and not costs.loc[("t0", 1), "prm"]
+    cut = study[(study["part"] == "sampled") & (study["task"] == "k0.serial-omp")]
+    short = registered.costs(pd.concat([few, cut])).set_index(["arm", "N"])
+    assert set(short["tasks"]) == {8} and not [arm for arm, _ in short.index if arm.startswith("sampled")]
 
 
 def test_headroom_is_of_training_tasks_that_both_draws_have(study):

@@ -175,12 +175,15 @@ def success(compared: pd.DataFrame) -> str:
 def costs(programs: pd.DataFrame) -> pd.DataFrame:
     """`frontier.table` of all methods, with every number of programs that those which choose from T3's pools may have written.
 
-    Over the tasks that all of `MAIN` that are there have.
+    Over the tasks that all of `MAIN` have, parts with fewer than half of the most tasks left out: they were cut short.
     """
     main = _main(programs[programs["side"] == "test"])
-    tasks = set.intersection(*(set(rows["task"]) for _, rows in main.groupby("part")))
+    known = {part: set(rows["task"]) for part, rows in main.groupby("part")}
+    most = max(map(len, known.values()))
+    known = {part: tasks for part, tasks in known.items() if 2 * len(tasks) >= most}
+    main, tasks = main[main["part"].isin(known)], set.intersection(*known.values())
     pools = [main[(main["arm"] == name) & main["task"].isin(tasks)] for name in (arms.POOL, arms.SAMPLED)]
-    rows = methods(programs)
+    rows = methods(programs[~programs["part"].isin(MAIN) | programs["part"].isin(known)])
     return frontier.table(frontier.rows(rows[rows["task"].isin(tasks)], *pools))
 
 
