@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from parallax_lib.analysis import registered
 from parallax_lib.analysis.readable import METHODS, as_text, heading, method, versus
 from parallax_lib.search.arms import ARMS
 
@@ -24,4 +25,4 @@ def test_figures_name_methods_in_words_and_every_method_has_words_of_its_own():
     assert method("sampled:oracle") == "Oracle upper bound, sampled pool" and method("mine") == "mine"
     assert versus("guided - unguided") == "PRM-guided − Unguided"
     assert {name for name in ARMS if method(name) == name} == set() and len({*map(method, ARMS)}) == len(ARMS)
-    assert set(METHODS) - {"guided_mean"} <= set(ARMS)
+    assert set(METHODS) - {"guided_mean"} <= {*ARMS, *registered.PARTS, registered.WHOLE}
