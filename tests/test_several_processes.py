@@ -91,8 +91,8 @@ def test_two_processes_train_as_one_and_continue_each_others_checkpoints(home, t
     assert updates >= 15 and pd.read_csv(one / "final" / "history.csv")["phase"].max() == 2
     names = [sorted(path.name for path in out.glob("*/*")) for out in (one, two)]
     assert names[0] == names[1] and "optimizer.pt" in names[0]
-    for step in (5, 10):  # before and after the backbone has joined
-        if step == 10:  # once: starting processes takes longer than they train
+    for step in (5, 10) if "lora_rank" in more else ():  # before and after the backbone has joined
+        if step == 10:
             same(one, train(home, stopped_at(step, one, tmp_path / "one-two"), 2, **settings))
         same(one, train(home, stopped_at(step, two, tmp_path / f"two-one-{step}"), 1, **settings))
 
@@ -109,18 +109,17 @@ def test_a_trained_prm_is_trained_on_with_other_rows(home, tmp_path):
 
 
 @pytest.fixture
-def runs():
-    names = [f"test-several-{os.getpid()}-{count}" for count in (1, 2)]
-    yield names
-    for name in names:
-        shutil.rmtree(ROOT / "data" / "runs" / name, ignore_errors=True)
+def name():
+    yield (named := f"test-several-{os.getpid()}")
+    shutil.rmtree(ROOT / "data" / "runs" / named, ignore_errors=True)
 
 
 @pytest.mark.slow
-def test_notebook_02_trains_over_two_processes(home, runs):
-    one, two = (run_stage_02(home, name, count, kind=home / "lm") for count, name in enumerate(runs, 1))
-    same(*(next(folder.glob("prm-lm-*")) for folder, _ in (one, two)))
-    assert "is split over all of them" in two[1] and "processes" not in one[1]
+def test_notebook_02_trains_over_two_processes(home, name):
+    folder, said = run_stage_02(home, name, 2, kind=home / "lm")
+    history = pd.read_csv(next(folder.glob("prm-lm-*")) / "final" / "history.csv")
+    assert len(history) >= 10 and history["phase"].max() == 2 and history["train_loss"].iloc[-1] < history["train_loss"].iloc[0]
+    assert "is split over all of them" in said
 
 
 def test_small_prms_are_trained_by_the_first_process_alone(home, monkeypatch):
