@@ -142,6 +142,7 @@ def test_programs_are_short_and_speak_their_own_api():
             assert len(text(name, api)) <= limit, f"{name}-{api} has {len(text(name, api))} characters"
 
 
+@pytest.mark.slow
 def test_openmp_prints_what_serial_prints(program, reference):
     """On four threads for every input, and on one and three for the first."""
     for name in KERNELS:

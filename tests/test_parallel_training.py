@@ -56,6 +56,7 @@ def whose(material, job):
     return os.getpid()
 
 
+@pytest.mark.slow
 def test_processes_make_the_same_models(material, tmp_path, two, monkeypatch):
     heard = []
     there = dict(parallel_training.each(train, material, [3, 4, 5], tmp_path, updates=heard.append))

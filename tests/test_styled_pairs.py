@@ -126,5 +126,5 @@ def test_the_check_sees_a_wrong_pair(monkeypatch):
 
 @pytest.mark.slow
 @able
-def test_twenty_styled_pairs():
-    assert styled_pairs.main(["--pairs", "20", "--seed", "3000"]) == 0
+def test_twelve_styled_pairs():
+    assert styled_pairs.main(["--pairs", "12", "--seed", "3000"]) == 0
