@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.stats import t as student
+import scipy
 
 from parallax_lib.analysis import metrics
 
@@ -36,7 +36,7 @@ def mde(a, b, clusters, alpha: float = 0.05, power: float = 0.8) -> float:
         return metrics.NAN
     off = sums["sum"] - sums["sum"].sum() / n * sums["size"]
     error = math.sqrt(m / (m - 1) * float((off**2).sum())) / n
-    return float((student.ppf(1 - alpha / 2, m - 1) + student.ppf(power, m - 1)) * error)
+    return float((scipy.stats.t.ppf(1 - alpha / 2, m - 1) + scipy.stats.t.ppf(power, m - 1)) * error)
 
 
 def holm(p_values) -> np.ndarray:

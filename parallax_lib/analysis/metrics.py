@@ -12,8 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import brentq
-from scipy.stats import binomtest, norm, rankdata
+import scipy  # its parts are read when they are used: the page of `view` opens sooner
 
 from parallax_lib.core.errors import UserError
 from parallax_lib.verdict.reasons import UNKNOWN
@@ -35,7 +34,7 @@ def wilson(successes: float, trials: float, confidence: float = 0.95) -> tuple[f
     """Wilson score interval of a rate (Wilson 1927); trials must be independent."""
     if trials <= 0:
         return NAN, NAN
-    z, rate = norm.ppf(0.5 + confidence / 2), successes / trials
+    z, rate = scipy.stats.norm.ppf(0.5 + confidence / 2), successes / trials
     middle = (rate + z * z / (2 * trials)) / (1 + z * z / trials)
     half = z / (1 + z * z / trials) * math.sqrt(rate * (1 - rate) / trials + z * z / (4 * trials * trials))
     return max(0.0, middle - half), min(1.0, middle + half)
@@ -106,7 +105,7 @@ def resamples(n: int, draws: int, seed: int) -> np.ndarray:
 
 def sign_test(wins: int, losses: int) -> float:
     """Exact two-sided p-value of that many wins and losses, ties left out; 1 if there is neither."""
-    return float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
+    return float(scipy.stats.binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
 
 
 def mde(tasks: int, discordance: float, alpha: float = 0.05, power: float = 0.8) -> float:
@@ -115,13 +114,13 @@ def mde(tasks: int, discordance: float, alpha: float = 0.05, power: float = 0.8)
     `discordance`: share of tasks on which the methods differ, raised to the difference where it is smaller.  Solves
     sqrt(n) d = z_a sqrt(c) + z_b sqrt(c - d^2).  NaN where no difference up to 1 suffices.
     """
-    z_alpha, z_beta = norm.ppf(1 - alpha / 2), norm.ppf(power)
+    z_alpha, z_beta = scipy.stats.norm.ppf(1 - alpha / 2), scipy.stats.norm.ppf(power)
 
     def short(d: float) -> float:
         c = max(discordance, d)
         return z_alpha * math.sqrt(c) + z_beta * math.sqrt(max(c - d * d, 0)) - math.sqrt(tasks) * d
 
-    return NAN if tasks < 1 or short(1.0) > 0 else float(brentq(short, 1e-12, 1.0))
+    return NAN if tasks < 1 or short(1.0) > 0 else float(scipy.optimize.brentq(short, 1e-12, 1.0))
 
 
 # scores against outcomes
@@ -133,13 +132,13 @@ def auroc(scores, labels) -> float:
     positive, negative = int(labels.sum()), int((~labels).sum())
     if not positive or not negative:
         return NAN
-    above = rankdata(scores)[labels].sum() - positive * (positive + 1) / 2
+    above = scipy.stats.rankdata(scores)[labels].sum() - positive * (positive + 1) / 2
     return float(above / (positive * negative))
 
 
 def spearman(a, b) -> float:
     """Rank correlation, ties averaged; NaN where either side is constant."""
-    a, b = (rankdata(x) - (len(x) + 1) / 2 for x in (np.asarray(a, float), np.asarray(b, float)))
+    a, b = (scipy.stats.rankdata(x) - (len(x) + 1) / 2 for x in (np.asarray(a, float), np.asarray(b, float)))
     size = math.sqrt((a @ a) * (b @ b)) if len(a) else 0.0
     return float(a @ b / size) if size else NAN
 
@@ -153,7 +152,7 @@ def brier(scores, targets) -> float:
 def calibration_table(scores, targets, bins: int = 10) -> pd.DataFrame:
     """Equal-mass bins: bin, count, score (mean), target (mean), low, high (scores).  Equal scores share a bin."""
     frame = pd.DataFrame({"score": np.asarray(scores, float), "target": np.asarray(targets, float)})
-    middle = (rankdata(frame["score"]) - 0.5) / max(len(frame), 1)
+    middle = (scipy.stats.rankdata(frame["score"]) - 0.5) / max(len(frame), 1)
     groups = frame.assign(bin=np.floor(middle * bins).astype(int)).groupby("bin")
     means = {"count": ("score", "size"), "score": ("score", "mean"), "target": ("target", "mean")}
     return groups.agg(**means, low=("score", "min"), high=("score", "max")).reset_index()
