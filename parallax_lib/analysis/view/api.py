@@ -27,6 +27,9 @@ from parallax_lib.verdict.reasons import REASONS
 Given = Mapping[str, str]
 
 
+FIRST_PAGE_S = 1.5
+
+
 class View:
     """A dataset ready to be asked.  other: a second one to compare with.  workshop: makes what running a program again takes."""
 
@@ -72,10 +75,12 @@ class View:
             return self.desks[programs.name]
 
     def warm(self) -> None:
-        """Make the indexes of the first table beside what is asked meanwhile; once."""
+        """Make the indexes of the first table, once, when the first page stands: beside it they would slow it."""
         if not self.warmed:
             self.warmed = True
-            threading.Thread(target=self.programs({}).warm, daemon=True).start()
+            later = threading.Timer(FIRST_PAGE_S, self.programs({}).warm)
+            later.daemon = True
+            later.start()
 
 
 def _open(view: View, given: Given) -> dict:
