@@ -25,9 +25,7 @@ from parallax_lib.tasks.hecbench import masked
 from parallax_lib.verdict.reasons import REASONS
 
 Given = Mapping[str, str]
-
-
-FIRST_PAGE_S = 1.5
+FIRST_PAGE_S = 1.5  # after its rows are asked for the first page stands
 
 
 class View:
