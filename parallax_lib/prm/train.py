@@ -80,17 +80,21 @@ def fit(
         model, history = fit_ridge(data, prm)
     else:
         model = initial_model(data, prm, config, module)
-        given, own = (data, config, folder, device, resume), {"progress": progress or (lambda row: None), "extra": extra}
-        if sharded.worthwhile(model):
-            to_masters(model)
-            history = torchrun.lead(_take_part, (sharded.outline(model), *given), whole=model, **own)
-            gc.collect()  # the split model holds itself, and a GPU's memory with it
-        else:
-            history = _alone(model, *given, **own)
+        history = _trained(model, (data, config, folder, device, resume), progress=progress or (lambda row: None), extra=extra)
         model.to(device)
     if folder is not None:
         save(model, folder / "final", lambda part: (_write_record(part, config, history), extra(part)))
     return model.eval(), history
+
+
+def _trained(model: PRM, given: tuple, **own) -> pd.DataFrame:
+    """Train the model over all processes where that is worth it, else here; its history.  own: what only this process does."""
+    if not sharded.worthwhile(model):
+        return _alone(model, *given, **own)
+    to_masters(model)
+    history = torchrun.lead(_take_part, (sharded.outline(model), *given), whole=model, **own)
+    gc.collect()  # the split model holds itself, and a GPU's memory with it
+    return history
 
 
 def _alone(model: PRM, data: Dataset, config: TrainConfig, folder: Path | None, device: str, resume: bool, progress, extra):
