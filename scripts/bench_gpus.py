@@ -80,7 +80,10 @@ def decoded(translator: Translator, rows: int, prompt: int, tokens: int) -> dict
 def guided(translator: Translator, prompt: int) -> float:
     """Milliseconds of a latent step whose candidates are all looked ahead; no PRM scores them."""
     asked = {"candidates": BRANCHES, "row_seeds": list(range(ROWS)), "lookahead": True}
-    choose = lambda t, rivals, ahead=None: torch.zeros(ROWS, dtype=torch.long, device=translator.device)  # noqa: E731
+
+    def choose(t, rivals, ahead=None):
+        return torch.zeros(ROWS, dtype=torch.long, device=translator.device)
+
     for _ in range(3):
         state, start = prompted(translator, ROWS, prompt), wait()
         latent_steps.think(translator, state, alignment.identity(translator, THINK), THINK, choose=choose, **asked)
