@@ -21,6 +21,7 @@ from parallax_lib.prm import labels as reward_labels
 from parallax_lib.prm import model as prm_model
 from parallax_lib.prm import parallel_training
 from parallax_lib.study import collection, cross_validation
+from parallax_lib.study import readings as prm_readings
 from parallax_lib.study import run as runs
 from parallax_lib.study import training as prm_training
 
@@ -40,7 +41,7 @@ def ordered(rows: pd.DataFrame, score: np.ndarray) -> tuple[int, int]:
 
 def measure(run: runs.Run, rows: pd.DataFrame, vectors: np.ndarray, seed: int) -> dict:
     targets, _ = reward_labels.label(rows, vectors.shape[1])
-    contexts, split = prm_training.prompt_states(run, rows), rows["split"].to_numpy()
+    contexts, split = prm_readings.prompt_states(run, rows), rows["split"].to_numpy()
     model = prm_training.trial(run.params, run.params.prm.kind, parallel_training.Material(rows, vectors, contexts), split, seed=seed)
     valid = split == "valid"
     read = prm_model.scores(model, vectors[valid].astype(np.float32), None if contexts is None else contexts[valid]).numpy()
@@ -64,7 +65,7 @@ def main() -> None:
         given = dict(item.split("=", 1) for item in text.split(",") if item)
         values = base.params.prm.model_dump() | {name: yaml.safe_load(value) for name, value in given.items()}
         run = runs.open_run(args.run, overrides={"prm": Prm(**values).model_dump()})
-        readings = prm_training.readings(run, latents[rows.index])
+        readings = prm_readings.readings(run, latents[rows.index])
         means = pd.DataFrame([measure(run, rows, readings, seed) for seed in range(args.seeds)]).mean()
         print(f"{text or 'as it is':28}", means.round(3).to_dict(), flush=True)
 

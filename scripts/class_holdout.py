@@ -21,7 +21,7 @@ from parallax_lib.prm import model as prm_model
 from parallax_lib.prm.parallel_training import Material
 from parallax_lib.search.rollout_files import read_rollouts
 from parallax_lib.search.untrained_rule import accumulating
-from parallax_lib.study import cross_validation, training
+from parallax_lib.study import cross_validation, readings, training
 from parallax_lib.study import run as runs
 from parallax_lib.tasks.synthetic.generator import SEEN_FAMILIES
 
@@ -66,7 +66,7 @@ def main() -> None:
     params = load_file(ROOT / "params" / "study.yaml", ("run=class_holdout", *args.set))
     rows, vectors = read_rollouts("data/rollouts")
     rows, held_out = rows.reset_index(drop=True), families_that_accumulate(rows)
-    material = Material(rows, training.readings(runs.open_params(params), vectors))
+    material = Material(rows, readings.readings(runs.open_params(params), vectors))
     split = class_split(rows, held_out)
     tasks = rows.loc[split == "train", "task"].nunique()
     for name, splits in (("class", [split]), ("control", control_splits(rows, held_out, tasks))):

@@ -13,8 +13,8 @@ TESTS = Path(__file__).parent
 
 @contextmanager
 def serve(folder: Path, workers: int = 2, threads: int = 1, more: tuple[str, ...] = (), tls: tuple[str, ...] = ()):
-    """Its address.  `tls`: options of both commands.  A call whose worker died is not run again by the cluster: `allowed-failures` is 0."""
-    env = {**os.environ, "PYTHONPATH": f"{TESTS}:{TESTS.parent}", "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0"}
+    """Its address.  `tls`: options of both commands."""
+    env = {**os.environ, "PYTHONPATH": f"{TESTS}:{TESTS.parent}"}
     file, begun = folder / "scheduler.json", []
 
     def start(*words):

@@ -1,8 +1,12 @@
 """Plain functions for the executor tests to run; small, because every spawned worker imports this file."""
 
+import hashlib
 import os
+import signal
 import time
 from pathlib import Path
+
+from parallax_lib.core import parcels
 
 
 def double(x):
@@ -65,6 +69,19 @@ def dies_once(file):
     if count_try(file) == 1:
         os._exit(3)
     return "alive"
+
+
+def killed_unless_halved(file, size, shrink=1):
+    """The kernel kills the process as it does one that takes too much memory, until half of the size is asked for."""
+    if shrink < 2:
+        count_try(file)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return size // shrink
+
+
+def reads(item):
+    """sha256 of a parcel's bytes, and who read them."""
+    return hashlib.sha256(parcels.bytes_of(item["files"]["weights"])).hexdigest(), os.getpid()
 
 
 def sleeps(seconds):

@@ -52,6 +52,7 @@ class Function:
 
     app_id: str
     definition: api.Function
+    ranked: list[api.Function] = field(default_factory=list)  # one for each kind of GPU that was named
     waiting: asyncio.Queue = field(default_factory=asyncio.Queue)
     process: subprocess.Popen | None = None
     serving: str = ""  # id of the input in its hands
@@ -66,6 +67,7 @@ class FakeModal(api_grpc.ModalClientBase):
         self.functions: dict[str, Function] = {}
         self.images: dict[str, api.Image] = {}
         self.volumes: dict[str, str] = {}  # name -> id
+        self.secrets: dict[str, str] = {"hub": "st-1"}  # name -> id
         self.layouts: dict[str, api.AppLayout] = {}
         self.calls: dict[str, Call] = {}
         self.outputs: dict[str, list] = defaultdict(list)
@@ -160,6 +162,12 @@ class FakeModal(api_grpc.ModalClientBase):
         metadata = api.VolumeMetadata(version=1, name=name)
         await stream.send_message(api.VolumeGetOrCreateResponse(volume_id=volume, version=1, metadata=metadata))
 
+    async def SecretGetOrCreate(self, stream):
+        request = await stream.recv_message()
+        if request.deployment_name not in self.secrets:
+            raise GRPCError(Status.NOT_FOUND, f"Secret '{request.deployment_name}' not found")
+        await stream.send_message(api.SecretGetOrCreateResponse(secret_id=self.secrets[request.deployment_name]))
+
     async def VolumeCommit(self, stream):
         await stream.recv_message()
         await stream.send_message(api.VolumeCommitResponse(skip_reload=True))
@@ -189,14 +197,16 @@ class FakeModal(api_grpc.ModalClientBase):
 
     async def FunctionCreate(self, stream):
         request = await stream.recv_message()
-        function_id, definition = request.existing_function_id, request.function
-        self.functions[function_id].definition = definition
+        ranked = [each.function for each in request.function_data.ranked_functions] or [request.function]  # several: a list of GPUs
+        function_id, definition = request.existing_function_id, ranked[0]
+        self.functions[function_id].definition, self.functions[function_id].ranked = definition, ranked
         data = api.FunctionData(
             function_name=definition.function_name,
             function_type=definition.function_type,
             timeout_secs=definition.timeout_secs,
         )
-        data.ranked_functions.add(rank=0, function=definition)
+        for rank, each in enumerate(ranked):
+            data.ranked_functions.add(rank=rank, function=each)
         handle = self._handle(function_id)
         await stream.send_message(
             api.FunctionCreateResponse(function_id=function_id, handle_metadata=handle, function_data=data)

@@ -7,6 +7,7 @@ import asyncio
 import itertools
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import threading
 import time
 import types
 from concurrent.futures import CancelledError
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +24,7 @@ import executor_work as work
 import pytest
 from fake_modal import serve
 
-from parallax_lib.core import backends, hardware, remote, settings
+from parallax_lib.core import backends, dask_workers, hardware, modal_containers, parcels, settings
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.executors import ExecutorConfig, ItemFailed, WorkerDied, open_executor, run_map
 
@@ -138,6 +140,41 @@ def test_a_dead_worker_is_replaced(config, tmp_path):
 
 
 @elsewhere
+def test_a_worker_killed_for_memory_halves_its_group_and_those_after_it_in_one_line(config, tmp_path):
+    said, items = [], [40, 60, 80, 100, 120]
+    found = dict(run_map(partial(work.killed_unless_halved, tmp_path / "kills"), items, config(retries=1), say=said.append))
+    assert found == {i: size // 2 for i, size in enumerate(items)}
+    kills = len((tmp_path / "kills").read_text())
+    assert 1 <= kills <= config().workers == 2 and len(said) == kills  # no cluster ran one again on its own
+    assert all(line.startswith("out of memory (WorkerDied: ") and line.endswith("2 parts, and so are those after it") for line in said)
+
+
+@pytest.mark.parametrize("config", ["dask", "modal"], indirect=True)
+def test_a_file_is_sent_once_to_a_worker_and_not_inside_every_call(config, tmp_path, monkeypatch):
+    sent, pieces = [], parcels.pieces
+
+    def counted(parcel):
+        for at, piece in pieces(parcel):
+            sent.append(len(piece))
+            yield at, piece
+
+    monkeypatch.setattr(parcels, "pieces", counted)
+    monkeypatch.setattr(parcels, "PIECE", 1 << 20)
+    (tmp_path / "weights").write_bytes(os.urandom(3_000_000))
+    parcel = parcels.of(tmp_path / "weights")
+    items = [{"files": {"weights": parcel}, "number": i} for i in range(12)]
+    assert len(pickle.dumps(items[0])) < 1000
+    found = dict(run_map(work.reads, items, config()))
+    workers = {pid for _, pid in found.values()}
+    assert len(found) == 12 and {sha for sha, _ in found.values()} == {parcel.sha256} != {""}
+    assert sum(sent) == 3_000_000 * len(workers) if config().kind == "dask" else 3_000_000 <= sum(sent) <= 6_000_000
+    before = sum(sent)
+    with open_executor(config()) as executor:  # another run of the same driver
+        assert executor.submit(work.reads, items[0]).result()[0] == parcel.sha256
+    assert sum(sent) == before or config().kind == "modal"  # whose containers are new ones
+
+
+@elsewhere
 def test_a_call_past_its_time_is_ended_and_its_worker_replaced(config, tmp_path):
     assert call(config(timeout_s=2, retries=9), work.hangs_once, tmp_path / "a") == "awake"
     with pytest.raises(TimeoutError):
@@ -191,14 +228,27 @@ def test_waits_double(tmp_path):
 @modal_only
 def test_what_is_asked_of_modal(config, modal_server):
     asked = config(
-        gpu="A100-80GB:2", timeout_s=900, volume="weights", max_containers=3, packages=("pot",), folders=("tests",)
-    )
+        gpu="A100-80GB:2", timeout_s=900, volume="weights", max_containers=3, packages=("pot",), folders=("tests",),
+        gpu_else=("H100", "H200"), memory_gib=12.5, secrets=("hub",), start_s=120,
+    )  # fmt: skip
+    assert call(replace(asked, gpu="A100-80GB:2", gpu_else=()), work.double, 1)["double"] == 2
+    assert list(modal_server.functions.values())[-1].definition.resources.gpu_config.gpu_type == "A100-80GB"
     assert call(asked, work.double, 1)["double"] == 2
-    function = list(modal_server.functions.values())[-1].definition
-    assert (function.resources.gpu_config.gpu_type, function.resources.gpu_config.count) == ("A100-80GB", 2)
+    ranked = list(modal_server.functions.values())[-1].ranked
+    gpus = [each.resources.gpu_config for each in ranked]
+    assert [(gpu.gpu_type, gpu.count) for gpu in gpus] == [("A100-80GB", 2), ("H100", 2), ("H200", 2)]
+    function = ranked[0]
     assert (function.timeout_secs, function.autoscaler_settings.max_containers) == (900, 3)
+    assert (function.startup_timeout_secs, function.resources.memory_mb, list(function.secret_ids)) == (120, 12_800, ["st-1"])
     (volume,) = function.volume_mounts
     assert (volume.mount_path, volume.volume_id) == ("/weights", modal_server.volumes["weights"])
+
+
+@modal_only
+def test_a_secret_that_modal_does_not_have_is_told_in_one_line(config):
+    with pytest.raises(UserError, match="modal: Secret 'nobody' not found") as caught:
+        call(config(secrets=("nobody",)), work.double, 1)
+    assert "\n" not in str(caught.value)
 
 
 @modal_only
@@ -225,7 +275,7 @@ except ValueError as error:
     env = {k: v for k, v in os.environ.items() if not k.startswith("MODAL_")}
     env |= {"HOME": str(tmp_path), "PYTHONPATH": str(TESTS.parent)}
     done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, timeout=120)
-    assert done.stdout == remote.NO_TOKEN + "\n", done.stderr
+    assert done.stdout == modal_containers.NO_TOKEN + "\n", done.stderr
 
 
 @pytest.mark.parametrize("kind, package", [("modal", "modal"), ("dask", "distributed")])
@@ -233,7 +283,7 @@ def test_without_the_package_one_line_says_what_to_do(kind, package, monkeypatch
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(UserError) as caught:
         call(ExecutorConfig(kind=kind), work.double, 1)
-    assert str(caught.value) == remote.NO_PACKAGE.format(kind) and f".[{kind}]" in str(caught.value)
+    assert str(caught.value) == backends.NO_PACKAGE.format(kind) and f".[{kind}]" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -242,7 +292,7 @@ def test_without_the_package_one_line_says_what_to_do(kind, package, monkeypatch
      ("nowhere", "no Dask scheduler answers at nowhere"), ("ftp://x:1", "no Dask scheduler answers at ftp://x:1")],
 )  # fmt: skip
 def test_a_scheduler_that_is_not_there_is_told_in_one_line(address, said, monkeypatch):
-    monkeypatch.setattr(remote, "CONNECT_S", 1)
+    monkeypatch.setattr(dask_workers, "CONNECT_S", 1)
     with pytest.raises(UserError, match=said) as caught:
         call(ExecutorConfig(kind="dask", address=address), work.double, 1)
     assert "\n" not in str(caught.value)
@@ -250,7 +300,7 @@ def test_a_scheduler_that_is_not_there_is_told_in_one_line(address, said, monkey
 
 @pytest.mark.parametrize("file", ["{}", "not json"])
 def test_a_scheduler_file_is_read(dask_cluster, tmp_path, file, monkeypatch):
-    monkeypatch.setattr(remote, "CONNECT_S", 5)
+    monkeypatch.setattr(dask_workers, "CONNECT_S", 5)
     named = tmp_path / "scheduler.json"
     named.write_text(json.dumps({"address": dask_cluster}))
     assert call(ExecutorConfig(kind="dask", address=str(named)), work.double, 2)["double"] == 4
@@ -260,7 +310,7 @@ def test_a_scheduler_file_is_read(dask_cluster, tmp_path, file, monkeypatch):
 
 
 def test_a_cluster_without_workers_is_told_in_one_line(monkeypatch, tmp_path):
-    monkeypatch.setattr(remote, "CONNECT_S", 1)
+    monkeypatch.setattr(dask_workers, "CONNECT_S", 1)
     with dask_nodes.serve(tmp_path, workers=0) as address, pytest.raises(UserError, match="has no worker; start some"):
         call(ExecutorConfig(kind="dask", address=address), work.double, 1)
 
@@ -316,7 +366,7 @@ def test_code_that_cannot_be_read_there_is_told_in_one_line(dask_cluster, monkey
 
 
 def test_a_worker_with_other_code_is_refused(dask_cluster, monkeypatch):
-    monkeypatch.setattr(remote, "code", lambda: "of another commit")
+    monkeypatch.setattr(dask_workers, "code", lambda: "of another commit")
     with pytest.raises(UserError, match="another parallax_lib than this process"):
         call(ExecutorConfig(kind="dask", address=dask_cluster), work.double, 1)
 
@@ -327,6 +377,10 @@ def test_a_worker_with_other_code_is_refused(dask_cluster, monkeypatch):
         ({"kind": "slurm"}, "executor.kind: 'slurm' is not one of local, dask, modal"),
         ({"workers": 0}, "executor.workers: 0 must be at least 1"),
         ({"retries": -1}, "executor.retries: -1 must be at least 0"),
+        ({"memory_gib": -1}, "executor.memory_gib: -1 must be at least 0"),
+        ({"gpu": "H100", "gpu_else": ("A100:2",)},
+         "executor.gpu_else: 'A100:2': write NAME alone, and the first choice with its count in executor.gpu"),
+        ({"gpu_else": ("A100",)}, "executor.gpu_else: 'A100': write NAME alone, and the first choice with its count in executor.gpu"),
     ],
 )
 def test_bad_settings_are_refused_before_anything_starts(change, message):
@@ -361,6 +415,36 @@ def test_local_workers_take_the_gpus_in_turn_and_share_the_cores(monkeypatch, tm
     assert sorted(s["CUDA_VISIBLE_DEVICES"] for s in seen) == ["2", "2", "5"]
     assert {s["OMP_NUM_THREADS"] for s in seen} == {str(max(1, os.cpu_count() // 3))}
     assert hardware.gpu_memory_share(3, 0.8) == 0.4 and hardware.gpu_memory_share(1, 0.8) == 0.8
+
+
+def test_dask_workers_that_see_the_same_gpus_agree_who_takes_which(monkeypatch, tmp_path):
+    for name, value in {"CUDA_VISIBLE_DEVICES": "4,7", "TEST_MEET": str(tmp_path / "met"), "TMPDIR": str(tmp_path)}.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "met").mkdir()
+    with dask_nodes.serve(tmp_path, workers=3) as address:
+        given = ExecutorConfig("dask", workers=3, address=address, retries=0)
+        with open_executor(given) as executor:
+            done = [executor.submit(work.lent, ("CUDA_VISIBLE_DEVICES",), 2) for _ in range(3)]
+            errors = [future.exception() for future in done]
+        assert sorted(f.result()["CUDA_VISIBLE_DEVICES"] for f in done if not f.exception()) == ["4", "7"]
+        (refused,) = filter(None, errors)
+        assert isinstance(refused, UserError) and "\n" not in str(refused)
+        assert "0 of its 2 GPUs are free of other workers, 1 needed; start a worker less" in str(refused)
+
+
+def test_a_gpu_is_free_again_once_its_process_has_died(tmp_path):
+    code = f"from parallax_lib.core import hardware; hardware.claim_gpus(2, {str(tmp_path)!r}); print(hardware.visible_gpus(), flush=True)"
+    env = os.environ | {"CUDA_VISIBLE_DEVICES": "0,1,GPU-3f"}
+    run = partial(subprocess.Popen, env=env, stdout=subprocess.PIPE, text=True)
+    holding = run([sys.executable, "-c", f"{code}; input()"], stdin=subprocess.PIPE)
+    assert holding.stdout.readline() == "['0', '1']\n"
+    second = run([sys.executable, "-c", code], stderr=subprocess.PIPE)
+    assert "1 of its 3 GPUs are free" in second.communicate()[1]
+    holding.kill()
+    holding.wait()
+    assert run([sys.executable, "-c", code]).communicate()[0] == "['0', '1']\n"
+    as_told = subprocess.run([sys.executable, "-c", code], env=env | {"CUDA_VISIBLE_DEVICES": "GPU-3f"}, capture_output=True, text=True)
+    assert as_told.stdout == "['GPU-3f']\n"  # one alone was named: as the user says
 
 
 def test_gpus_are_named_with_their_count(monkeypatch):

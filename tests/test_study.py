@@ -17,7 +17,7 @@ from parallax_lib.core.errors import UserError
 from parallax_lib.core.storage import read_table, write_json
 from parallax_lib.prm import model as prm_model
 from parallax_lib.search import arms, guided_search, program_rows, rollout_files
-from parallax_lib.study import collection, cross_validation, inference, prm_registry, source_runs, stages
+from parallax_lib.study import collection, cross_validation, inference, prm_registry, readings, source_runs, stages
 from parallax_lib.study import results as study_results
 from parallax_lib.study import run as runs
 from parallax_lib.study import training as prm_training
@@ -159,7 +159,7 @@ def test_a_prm_that_reads_the_prompt_is_trained_scored_and_searched_with_it(open
     rows = known[known["split"] != "test"].groupby("root").head(2).head(24).reset_index(drop=True)
     rows["source_code"] = rows["source_code"].str[:200]
     model, _ = prm_training.train_prm(run, "gru", rows, vectors[:24, :2])
-    contexts = prm_training.prompt_states(run, rows)
+    contexts = readings.prompt_states(run, rows)
     assert contexts.shape == (24, 576)
     assert len(np.unique(contexts.round(4), axis=0)) == len(rows[["direction", "source_code"]].drop_duplicates())
     table = prm_training.score_table({"gru": model}, rows, vectors[:24, :2], contexts)
@@ -173,7 +173,7 @@ def test_a_prm_that_reads_words_is_trained_scored_and_searched_with_them(open_ru
     rollouts, vectors = rollout_files.read_rollouts("data/rollouts", 576)
     known = collection.with_splits(run, rollouts)
     rows = known[known["split"] != "test"].groupby("root").head(2).head(24).reset_index(drop=True)
-    seen = prm_training.readings(run, vectors[:24, :2])
+    seen = readings.readings(run, vectors[:24, :2])
     words = loaded_translator(run.params.translator).model.get_input_embeddings().weight.numpy()
     state = vectors[0, 0].astype(np.float32)
     logits = words @ state / run.params.latent.tau  # tied embeddings

@@ -1,7 +1,7 @@
 """Where one call runs, and how hard to try: this process, or processes of this machine.
 
-A place is a blocking `Call`, safe to use from many threads; `remote` has those on other machines.  Knows nothing of what the
-functions do.
+A place is a blocking `Call`, safe to use from many threads; `dask_workers` and `modal_containers` have those on other machines.
+Knows nothing of what the functions do.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from parallax_lib.core.ranks import Rank, meet, ranks
 
 Call = Callable[[Callable, tuple, dict], Any]  # (function, args, kwargs) -> result
 KINDS = ("local", "dask", "modal")
+NO_PACKAGE = "{0}: not installed; run `pip install -c constraints.txt -e .[{0}]` or set executor.kind: local"
+LEAST = {"workers": 1, "timeout_s": 1} | dict.fromkeys(("retries", "backoff_s", "max_containers", "memory_gib", "start_s"), 0)
 TLS = ("tls_ca", "tls_cert", "tls_key")
 GRACE_S = 10  # for the other ranks once one has failed: they may wait for it in vain
 DAEMON = "dask: its workers may start no processes, which several GPUs need; start them with DASK_DISTRIBUTED__WORKER__DAEMON=False"
@@ -37,7 +39,7 @@ DAEMON = "dask: its workers may start no processes, which several GPUs need; sta
 
 @dataclass(frozen=True)
 class ExecutorConfig:
-    """Where to run and how hard to try.  Fields from `volume` on matter on Modal only."""
+    """Where to run and how hard to try.  Fields from `gpu_else` on matter on Modal only."""
 
     kind: str = "local"  # local | dask | modal
     workers: int = 1  # calls in flight; local: 1 is this process, more are processes; dask: at most as many as its workers
@@ -50,6 +52,10 @@ class ExecutorConfig:
     tls_cert: str = ""
     tls_key: str = ""
     gpu: str = ""  # as Modal spells it: "A100-80GB"; "H100:2": each call runs in two processes, a GPU each, which hold one model together
+    gpu_else: tuple[str, ...] = ()  # names of GPUs to take where none of `gpu` is free, in this order; of each as many
+    memory_gib: float = 0  # of a container; 0: what Modal gives
+    secrets: tuple[str, ...] = ()  # Modal Secrets whose variables a container sees, such as one that holds HF_TOKEN
+    start_s: float = 0  # for a container to be there, its image included; 0: timeout_s, as Modal has it
     volume: str = ""  # a Modal Volume, made if missing, that keeps downloaded weights
     mount: str = "/weights"  # where it appears; the model hub's cache points there
     packages: tuple[str, ...] = ()  # Python packages beyond the project's own
@@ -59,15 +65,27 @@ class ExecutorConfig:
     def __post_init__(self):
         if self.kind not in KINDS:
             raise UserError(f"executor.kind: {self.kind!r} is not one of {', '.join(KINDS)}")
-        for name, least in (("workers", 1), ("timeout_s", 1), ("retries", 0), ("backoff_s", 0), ("max_containers", 0)):
+        for name, least in LEAST.items():
             if getattr(self, name) < least:
                 raise UserError(f"executor.{name}: {getattr(self, name)} must be at least {least}")
 
-        hardware.gpus_asked(self.gpu or "")
+        self._check_gpus()
         for name in TLS if any(getattr(self, name) for name in TLS) else ():
             file = Path(getattr(self, name)).expanduser()
             if not file.is_file():
                 raise UserError(f"executor.{name}: {getattr(self, name) or 'empty'} is no file; TLS takes all of {', '.join(TLS)}")
+
+    def _check_gpus(self) -> None:
+        hardware.gpus_asked(self.gpu or "")
+        for name in self.gpu_else:
+            if not self.gpu or not name or ":" in name:
+                raise UserError(f"executor.gpu_else: {name!r}: write NAME alone, and the first choice with its count in executor.gpu")
+
+    @property
+    def gpu_choices(self) -> list[str]:
+        """`gpu` and what is taken instead of it, as Modal spells them."""
+        count = f":{self.gpus}" if self.gpus > 1 else ""
+        return [self.gpu, *(name + count for name in self.gpu_else)] if self.gpu else []
 
     @property
     def runs_here(self) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import inspect
 import reprlib
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
@@ -21,10 +22,12 @@ from itertools import islice
 from typing import Any
 
 from parallax_lib.core.backends import Call, ExecutorConfig, WorkerDied, open_local, together
+from parallax_lib.core.dask_workers import open_dask
 from parallax_lib.core.errors import UserError
-from parallax_lib.core.remote import open_dask, open_modal
+from parallax_lib.core.modal_containers import open_modal
 
 __all__ = ["ExecutorConfig", "ItemFailed", "WorkerDied", "open_executor", "run_map"]
+HALVED = "out of memory ({}): the call is made again in {} parts, and so are those after it"
 OPENERS = {"local": open_local, "dask": open_dask, "modal": open_modal}
 
 
@@ -36,17 +39,26 @@ class ItemFailed(Exception):
         self.index, self.item, self.__cause__ = index, item, error
 
 
+def to_stderr(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
 def run_map(
-    fn: Callable, items: Iterable, config: ExecutorConfig, progress: Callable[[int, int], None] | None = None
+    fn: Callable,
+    items: Iterable,
+    config: ExecutorConfig,
+    progress: Callable[[int, int], None] | None = None,
+    say: Callable[[str], None] = to_stderr,
 ) -> Iterator[tuple[int, Any]]:
     """Yield `(index, fn(item))` as they complete; a failed item yields `(index, ItemFailed)` and stops nothing else.
 
-    `progress(done, total)` is called in the caller's thread.  A UserError is raised: every item would meet the same.
+    `progress(done, total)` is called in the caller's thread, `say(line)` in any when memory ran out and an item is made smaller.
+    A UserError is raised: every item would meet the same.
     """
     items = list(items)
     waiting, running, done = enumerate(items), {}, 0
     ahead = 1 if config.workers == 1 else 2 * config.workers
-    with open_executor(config) as executor:
+    with open_executor(config, say) as executor:
         while done < len(items):
             for index, item in islice(waiting, ahead - len(running)):
                 running[executor.submit(fn, item)] = index
@@ -60,11 +72,11 @@ def run_map(
 
 
 @contextmanager
-def open_executor(config: ExecutorConfig) -> Iterator[Executor]:
+def open_executor(config: ExecutorConfig, say: Callable[[str], None] = to_stderr) -> Iterator[Executor]:
     """An executor whose `submit` and `map` work alike for every kind.  Leaving by an exception cancels what waits."""
     with OPENERS[config.kind](config) as call:
         here = config.kind == "local" or config.gpus == 1
-        with RetryingExecutor(call if here else partial(_together, call, config), config) as executor:
+        with RetryingExecutor(call if here else partial(_together, call, config), config, say) as executor:
             yield executor
 
 
@@ -76,8 +88,9 @@ def _together(call: Call, config: ExecutorConfig, fn: Callable, args: tuple, kwa
 class RetryingExecutor(Executor):
     """Threads that retry one blocking call at a time; calls of this process run inside `submit`: Ctrl-C stops them."""
 
-    def __init__(self, call: Call, config: ExecutorConfig):
-        self._call, self._config = call, config
+    def __init__(self, call: Call, config: ExecutorConfig, say: Callable[[str], None]):
+        self._call, self._config, self._say = call, config, say
+        self._shrink = 1  # what the latest call that ran out of memory needed; those after it start with that
         self._threads = None if config.runs_here else ThreadPoolExecutor(config.workers)
         self._closing = threading.Event()
 
@@ -102,19 +115,27 @@ class RetryingExecutor(Executor):
 
     def _attempts(self, fn: Callable, args: tuple, kwargs: dict) -> Any:
         """Call until it succeeds.  Out of memory: the next attempt gets `shrink=2`, then 4, if `fn` takes `shrink`."""
-        shrink = 1
+        shrink = self._shrink if _takes_shrink(fn) else 1
         for attempt in range(self._config.retries + 1):
-            hint = {"shrink": shrink} if shrink > 1 and _takes_shrink(fn) else {}
+            hint = {"shrink": shrink} if shrink > 1 else {}
             try:
                 return self._call(fn, args, kwargs | hint)
             except Exception as error:
                 if attempt == self._config.retries or isinstance(error, UserError):  # bad input stays bad
                     raise
-                if is_out_of_memory(error) or getattr(error, "exit_code", None) == self._config.oom_exit_code:
+                if self._ran_out(error) and _takes_shrink(fn):
                     shrink *= 2
-                    traceback.clear_frames(error.__traceback__)  # they hold the tensors that left no room
+                    self._shrink = max(self._shrink, shrink)
+                    self._say(HALVED.format(f"{type(error).__name__}: {error}".splitlines()[0][:120], shrink))
+                traceback.clear_frames(error.__traceback__)  # they hold the tensors that left no room
             if self._closing.wait(self._config.backoff_s * 2**attempt):
                 raise CancelledError
+
+    def _ran_out(self, error: Exception) -> bool:
+        """Of memory, as far as can be known: where nobody tells how a worker ended, it most likely was killed for it."""
+        if isinstance(error, WorkerDied):
+            return error.exit_code in (None, self._config.oom_exit_code)
+        return is_out_of_memory(error)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

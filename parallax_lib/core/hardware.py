@@ -6,10 +6,16 @@ GPUs are named as CUDA_VISIBLE_DEVICES takes them.
 
 from __future__ import annotations
 
+import fcntl
 import glob
 import itertools
 import os
+import re
+import socket
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
 import joblib
 import psutil
@@ -23,7 +29,9 @@ CPU = "cpu"  # named instead of a GPU: so many processes on processor cores, to 
 GPU_GIB = {  # memory that torch finds there, rounded down
     "T4": 14, "L4": 22, "A10": 22, "L40S": 44, "A100": 39, "A100-40GB": 39, "A100-80GB": 79, "H100": 79, "H200": 139, "B200": 178,
 }  # fmt: skip
+TAKEN = "{}: {} of its {} GPUs are free of other workers, {} needed; start a worker less, or give each its own in " + VISIBLE
 _turn = itertools.count()
+_claimed: list[TextIO] = []  # lock files of this process's GPUs, open while it lives
 
 
 def cores() -> int:
@@ -100,3 +108,43 @@ def gpu_memory_share(workers: int, whole: float, count: int = 1) -> float:
     """Part of a GPU's memory for each of so many workers of `count` GPUs, when all that share it may take `whole`."""
     groups = len(visible_gpus()) // count or 1
     return whole / -(-workers // groups)
+
+
+def claim_gpus(count: int = 1, folder: str | Path = "") -> None:
+    """Narrow the GPUs that this process sees to `count` that no other process of this user on this machine has claimed.
+
+    The claim is a lock that ends with the process, however that ends.  Once is for all: later calls change nothing.  Where the
+    environment names no more than `count` it is obeyed.  To be called before torch asks for GPUs.  UserError where fewer are free.
+    """
+    found = visible_gpus()
+    if _claimed or not found:
+        return
+    home = Path(folder or Path(tempfile.gettempdir()) / f"parallax-gpus-{os.getuid()}")
+    home.mkdir(mode=0o700, exist_ok=True)
+    with (home / "claiming").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)  # so that two which want several do not each take one of the other's
+        free = _locked(home, found, count)
+    named = os.environ.get(VISIBLE) is not None and len(found) <= count
+    if len(free) < count and not named:
+        for file in free.values():
+            file.close()
+        raise UserError(TAKEN.format(socket.gethostname(), len(free), len(found), count))
+    _claimed.extend(free.values())
+    if not named:
+        os.environ[VISIBLE] = ",".join(free)
+
+
+def _locked(home: Path, names: Sequence[str], most: int) -> dict[str, TextIO]:
+    """The first `most` of the GPUs that nobody has locked -> their lock files, open and now locked."""
+    free: dict[str, TextIO] = {}
+    for name in names:
+        file = (home / re.sub(r"\W", "-", name)).open("a")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            continue
+        free[name] = file
+        if len(free) == most:
+            break
+    return free

@@ -182,6 +182,10 @@ class Executor(Section):
     retries: int = Field(2, ge=0)  # further attempts after a failed call
     backoff_s: float = Field(1.0, ge=0)  # wait before the first of them, doubled before each next one
     oom_exit_code: int = -9  # a worker process that ends so ran out of memory: the next attempt has half of the batch
+    gpu_else: Annotated[tuple[str, ...], ONE_OR_MORE] = ()  # Modal: GPUs taken where none of `gpu` is free, in this order; as many of each
+    memory_gib: float = Field(0, ge=0)  # Modal: of a container; 0: what Modal gives
+    secrets: Annotated[tuple[str, ...], ONE_OR_MORE] = ()  # Modal: Secrets whose variables a container sees, such as one with HF_TOKEN
+    start_s: int = Field(0, ge=0)  # Modal: for a container to be there, its image included; 0: timeout_s
     volume: str = ""  # a Modal Volume that keeps downloaded weights
 
 

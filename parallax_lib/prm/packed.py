@@ -1,36 +1,37 @@
-"""PRMs on their way to the processes that score with them: told by the hashes of their files, loaded once a process.
+"""PRMs on their way to the processes that score with them: told by the hashes of their files, sent and loaded once a process.
 
 Knows the files of a PRM's folder.  Knows nothing of tasks, and trains nothing.
 """
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from parallax_lib.core import tables
+from parallax_lib.core import parcels, tables
 from parallax_lib.core.source import source_digest
 from parallax_lib.core.storage import digest
 from parallax_lib.prm import model as prm_model
 
+SUFFIXES = (".json", ".safetensors", ".bin", ".yaml")  # of the files that a PRM is loaded from
 _LOADED: dict[tuple[str, str], Any] = {}  # (hash of its files, device) -> model
 
 
 def pack(folder: Path, shared_disk: bool = False) -> dict[str, Any]:
-    """A PRM as plain data: name -> sha256 of its files, and the files themselves, or on a shared disk where they are."""
-    files = sorted(path for path in folder.iterdir() if path.suffix in (".json", ".safetensors", ".bin", ".yaml"))
-    rest = {"folder": str(folder.resolve())} if shared_disk else {"files": {path.name: path.read_bytes() for path in files}}
-    return {"sha256": {path.name: _sha256(path) for path in files}} | rest
+    """A PRM as plain data: name -> sha256 of its files, and parcels of them, or on a shared disk where they are."""
+    files = {path.name: parcels.of(path) for path in sorted(folder.iterdir()) if path.suffix in SUFFIXES}
+    rest = {"folder": str(folder.resolve())} if shared_disk else {"files": files}
+    return {"sha256": {name: parcel.sha256 for name, parcel in files.items()}} | rest
 
 
-def pack_module(model, here: bool = False) -> dict[str, Any]:
+def pack_module(model, here: bool = False, shared_disk: bool = False) -> dict[str, Any]:
     """A PRM that is in memory, such as a module of one's own, known by its code and weights; as plain data unless it stays here."""
     model = prm_model.as_prm(model)
-    return {"sha256": {"module": source_digest(model)}, "module": model if here else tables.pack(model, "the PRM")}
+    data = model if here else tables.pack(model, "the PRM")
+    return {"sha256": {"module": source_digest(model)}, "module": data if here or shared_disk else parcels.of(data)}
 
 
 def unpack(packs: Sequence[dict], device) -> list:
@@ -47,15 +48,11 @@ def unpack(packs: Sequence[dict], device) -> list:
 def _load(packed: dict, device):
     if "module" in packed:
         model = packed["module"]
+        model = parcels.bytes_of(model) if isinstance(model, parcels.Parcel) else model
         return (pickle.loads(model) if isinstance(model, bytes) else model).to(device).eval()
     if "folder" in packed:
         return prm_model.load(packed["folder"], device=device)
     with tempfile.TemporaryDirectory() as folder:
-        for name, data in packed["files"].items():
-            (Path(folder) / name).write_bytes(data)
+        for name, parcel in packed["files"].items():
+            (Path(folder) / name).symlink_to(parcels.file_of(parcel).resolve())
         return prm_model.load(folder, device=device)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -5,8 +5,10 @@ Knows the settings of `executor`.  Knows nothing of what is written.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from parallax_lib.core import hardware, tables
-from parallax_lib.core.executors import ExecutorConfig
+from parallax_lib.core.executors import ExecutorConfig, to_stderr
 from parallax_lib.core.progress import Meter
 from parallax_lib.core.settings import Params
 from parallax_lib.translator.models import GPU_SHARE
@@ -36,6 +38,11 @@ def heard(params: Params, meter: Meter) -> dict:
     return {"inside": meter.inside} if executor_config(params).runs_here and isinstance(meter, Meter) else {}
 
 
+def said(meter: Meter) -> Callable[[str], None]:
+    """What `run_map` says of work that is made smaller: a line of the work's own progress, else of the terminal."""
+    return (lambda text: meter.inside(text, 0)) if isinstance(meter, Meter) else to_stderr
+
+
 def executor_config(params: Params) -> ExecutorConfig:
     """Where generation runs; a Modal container gets the adapter's folder along."""
     e, adapter, basis = params.executor, params.translator.adapter, params.latent.pca if params.latent.proposal == "pca" else ""
@@ -51,6 +58,10 @@ def executor_config(params: Params) -> ExecutorConfig:
         retries=e.retries,
         backoff_s=e.backoff_s,
         oom_exit_code=e.oom_exit_code,
+        gpu_else=e.gpu_else,
+        memory_gib=e.memory_gib,
+        secrets=e.secrets,
+        start_s=e.start_s,
         volume=e.volume or None,
         folders=tuple(filter(None, (adapter, basis))) if e.kind == "modal" else (),
     )

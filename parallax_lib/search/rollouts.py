@@ -211,6 +211,15 @@ def generate_item(item: dict[str, Any], shrink: int = 1) -> dict[str, Any]:
     return {"rows": [row for rows, _ in parts for row in rows], "vectors": np.concatenate([vectors for _, vectors in parts])}
 
 
+def generate_one(task: Task, params: Params) -> list[dict]:
+    """Rollout rows of one task, written where programs are written; nothing is kept."""
+    item = {"params": dump(params), "own": placement.own_methods(params), "tasks": [task]} | placement.gpus(params)
+    ((_, made),) = run_map(generate_item, [item], placement.executor_config(params))
+    if isinstance(made, Exception):
+        raise made
+    return made["rows"]
+
+
 def collect(
     tasks: list[Task],
     params: Params,
@@ -241,7 +250,7 @@ def collect(
     progress("collect", every - left, every, "programs")
     shared = {"params": dump(params), "own": placement.own_methods(params)} | placement.gpus(params)
     items = [shared | placement.heard(params, progress) | {"tasks": chunks[i]} for i in todo]
-    for index, result in run_map(generate_item, items, placement.executor_config(params)):
+    for index, result in run_map(generate_item, items, placement.executor_config(params), say=placement.said(progress)):
         if isinstance(result, Exception):
             raise result
         key = keys[todo[index]]

@@ -146,7 +146,7 @@ def _probed(run: Run, chosen: Sequence[Task]) -> list[dict]:
     where = placement.executor_config(run.params)
     item |= {"progress": run.progress} if where.runs_here else {}
     run.progress("latent_sensitivity", 0, len(latent_sensitivity.probe_rows(chosen, run.params)), "programs")
-    ((_, rows),) = run_map(latent_sensitivity.probe_item, [item], where)
+    ((_, rows),) = run_map(latent_sensitivity.probe_item, [item], where, say=placement.said(run.progress))
     if isinstance(rows, Exception):
         raise rows
     return rows

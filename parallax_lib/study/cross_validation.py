@@ -30,8 +30,9 @@ from parallax_lib.search import methods
 from parallax_lib.search.choosers import CHECKS, CHOOSERS, FILTERS, READ, Chooser, by_count, choose, named
 from parallax_lib.search.untrained_rule import suited
 from parallax_lib.study.prm_registry import INDEX, folder_of, write_families
+from parallax_lib.study.readings import prompt_states, read_by
 from parallax_lib.study.run import Run
-from parallax_lib.study.training import alone, most_updates, prm_settings, prompt_states, read_by, trial
+from parallax_lib.study.training import alone, most_updates, prm_settings, trial
 from parallax_lib.tasks.synthetic import generator
 from parallax_lib.tasks.task import split_of
 from parallax_lib.translator.models import pick_device

@@ -48,10 +48,10 @@ def held_out_tasks(run: Run) -> list[Task]:
 def loop_parts(run: Run, task: Task) -> tuple[Translator, list]:
     """(the translator, the PRMs that guide a task of this family): what one guided loop needs.
 
-    Of the study that ships, and where the translator lies over several GPUs, which this process does not have, the random translator and
-    an untrained PRM: the loop runs without a download, its choices mean nothing.
+    Of the study that ships, and where the translator is on other machines or lies over several GPUs, the random translator and an
+    untrained PRM: the loop runs without a download, its choices mean nothing.
     """
-    if run.shipped or placement.executor_config(run.params).gpus > 1:
+    if run.shipped or run.params.executor.kind != "local" or placement.executor_config(run.params).gpus > 1:
         translator = loaded_translator(TranslatorParams(model="random"))
         return translator, [prm_model.build(prm_model.PRMConfig(backbone="gru", latent_width=translator.width, width=16)).eval()]
     translator = loaded_translator(run.params.translator)
@@ -78,7 +78,7 @@ def write_programs(
     """
     methods.check(run.params, "proposal", "align", "policy", "arms")
     params, here = run.params, placement.executor_config(run.params).runs_here
-    given = [packed.pack_module(prm, here) for prm in prms]
+    given = [packed.pack_module(prm, here, params.executor.kind == "local") for prm in prms]
     shared = {"params": dump(params), "own": placement.own_methods(params)} | placement.gpus(params)
     teams: dict[tuple[bool, bool, tuple[Path, ...]], list[int]] = {}  # sampled, read by PRMs, which PRMs -> rows
     for i, row in enumerate(rows):
@@ -101,7 +101,8 @@ def write_programs(
         memory.refuse(params, "04")
     run.progress(what, len(rows) - left, len(rows), "programs")
     with beside(run, [row.task for row in rows]) if judge else nullcontext(lambda rows: None) as written:
-        for at, result in run_map(guided_search.translate_item, items, placement.executor_config(params)):
+        where = placement.executor_config(params)
+        for at, result in run_map(guided_search.translate_item, items, where, say=placement.said(run.progress)):
             if isinstance(result, Exception):
                 raise result
             run.journal.put("translation", keys[todo[at]], {"rows": result})

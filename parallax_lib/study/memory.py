@@ -163,7 +163,8 @@ def table(params: Params, gpus: int = 0) -> pd.DataFrame:
         ("04", f"PRM {guide}" + (f", {together} of them" if together > 1 else ""), together * guide_bytes),
         ("01 02 03 04", "CUDA itself", CONTEXT),
     ]
-    if params.prm.reads != "states" or params.prm.context != "none":  # stage 02 asks the translator what the PRM reads
+    here = placement.executor_config(params).runs_here  # else the translator is asked where it is
+    if here and (params.prm.reads != "states" or params.prm.context != "none"):  # stage 02 asks the translator what the PRM reads
         rows[0] = ("01 02 03 04" if params.prm.folds else "01 02 04", *rows[0][1:])
     return pd.DataFrame([(stages, what, size / GIB) for stages, what, size in rows], columns=["stages", "what", "gib"])
 
@@ -190,10 +191,11 @@ def _splits(params: Params, gpus: int) -> bool:
 
 
 def refuse(params: Params, stage: str) -> None:
-    """UserError where the GPUs that `executor.gpu` names do not hold what a stage needs.  Nothing is loaded."""
-    name, _ = hardware.gpus_asked(params.executor.gpu)
-    if name not in GPU_GIB:
+    """UserError where the GPUs that `executor.gpu` names, or `gpu_else`, do not hold what a stage needs.  Nothing is loaded."""
+    names = [name for name in (hardware.gpus_asked(params.executor.gpu)[0], *params.executor.gpu_else) if name in GPU_GIB]
+    if not names:
         return
+    name = min(names, key=GPU_GIB.get)
     rows, room = table(params), placement.gpu_share(params) * GPU_GIB[name]
     wanted = needed(rows)[stage]
     if wanted <= room:

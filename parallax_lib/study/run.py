@@ -143,10 +143,10 @@ def judge_frame(run: Run, frame: pd.DataFrame, chosen: Sequence[Task], what: str
 def beside(run: Run, chosen: Sequence[Task]) -> Iterator[Callable[[list[dict]], None]]:
     """judge(rows): programs just written are compiled and run while a GPU writes the next ones; their verdicts are kept.
 
-    Nothing is judged early where a CPU writes: the two would only slow each other.  Whoever wants the verdicts judges all
+    Nothing is judged early where this machine's CPU writes: the two would only slow each other.  Whoever wants the verdicts judges all
     rows afterwards and finds those that are there in the journal.
     """
-    if pick_device(run.params.translator.device) == "cpu":
+    if run.params.executor.kind == "local" and pick_device(run.params.translator.device) == "cpu":
         yield lambda rows: None
         return
     v = run.params.validation

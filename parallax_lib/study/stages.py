@@ -29,6 +29,7 @@ from parallax_lib.study import (
     inference_files,
     prm_data,
     prm_registry,
+    readings,
     source_runs,
     training,
     training_ablations,
@@ -36,7 +37,6 @@ from parallax_lib.study import (
 from parallax_lib.study.pipeline import MANIFEST
 from parallax_lib.study.run import Run, judge_frame, open_params
 from parallax_lib.tasks.task import Task
-from parallax_lib.translator.models import loaded_translator
 
 
 def tour(run: Run) -> tuple[Task, pd.DataFrame]:
@@ -46,8 +46,7 @@ def tour(run: Run) -> tuple[Task, pd.DataFrame]:
         task = collection.tour_task(run, found)
         return task, found[found["task"] == task.id].sort_values(["branch_depth", "resample"], ignore_index=True)
     task = collection.tour_task(run)
-    rows, _ = rollouts.generate(loaded_translator(run.params.translator), [task], run.params)
-    return task, judge_frame(run, pd.DataFrame(rows), [task])
+    return task, judge_frame(run, pd.DataFrame(rollouts.generate_one(task, run.params)), [task])
 
 
 def collect(run: Run, chosen: Sequence[Task]) -> tuple[pd.DataFrame, np.ndarray]:
@@ -62,12 +61,12 @@ def collect(run: Run, chosen: Sequence[Task]) -> tuple[pd.DataFrame, np.ndarray]
 def training_rows(run: Run) -> tuple[pd.DataFrame, np.ndarray, pd.DataFrame]:
     """(rollouts that a PRM may use, what a PRM reads of their latents [n, K, .], what was removed and why).
 
-    Of the study that ships the latents are as they are: `prm.reads` asks the translator, which is not loaded.
+    Of the study that ships the latents are as they are: `prm.reads` would ask the translator.
     """
     found, latents = collection.load_rollouts(run)
     rows, removed = labels.filter_training(found)
     labels.check_leakage(rows)
-    return rows, (latents if run.shipped else training.readings(run, latents))[rows.index], removed
+    return rows, (latents if run.shipped else readings.readings(run, latents))[rows.index], removed
 
 
 def train(run: Run, rows: pd.DataFrame, vectors: np.ndarray) -> pd.DataFrame:
@@ -80,7 +79,7 @@ def train(run: Run, rows: pd.DataFrame, vectors: np.ndarray) -> pd.DataFrame:
     model, history = training.train_prm(run, kind, rows, vectors)
     run.keep("history", history)
     models = {kind: model} | {other: training.train_prm(run, other, rows, vectors)[0] for other in run.params.prm.baselines}
-    scores = run.keep("scores", training.score_table(models, rows, vectors, training.prompt_states(run, rows)))
+    scores = run.keep("scores", training.score_table(models, rows, vectors, readings.prompt_states(run, rows)))
     test = scores[scores["split"] == "test"]
     run.keep("calibration", metrics.calibration_by(test))
     return run.keep("scores_by_depth", metrics.scores_by_depth(test))
@@ -95,8 +94,8 @@ def select_branches(run: Run) -> pd.DataFrame:
     folder = prm_registry.prm_folder(run)
     prm_registry.refuse_leaks(folder, test["family"], listed=not run.params.prm.checkpoint)
     model = prm_registry.load_prm(run, latents.shape[2])
-    read = training.readings(run, latents)[test.index]
-    branches = run.keep("branches", training.branch_table(model, test, read, training.prompt_states(run, test)))
+    read = readings.readings(run, latents)[test.index]
+    branches = run.keep("branches", training.branch_table(model, test, read, readings.prompt_states(run, test)))
     return run.keep("selection", branch_selection.branch_selection(branches, tol=run.params.selection.tolerance))
 
 

@@ -5,7 +5,6 @@ Knows the run's rollouts and parameters.  The models, losses and metrics are els
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -21,23 +20,20 @@ from parallax_lib.core.config import dump, resolve
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.settings import SMALL_PRMS, Params
 from parallax_lib.core.source import source_digest
-from parallax_lib.core.storage import digest, read_vectors, whole, write_vectors
-from parallax_lib.core.vector_format import narrow
+from parallax_lib.core.storage import digest
 from parallax_lib.prm import labels as reward_labels
 from parallax_lib.prm import model as prm_model
 from parallax_lib.prm import train
 from parallax_lib.prm.parallel_training import Material
-from parallax_lib.search import methods, rollouts
+from parallax_lib.search import methods
 from parallax_lib.study import prm_data
 from parallax_lib.study import run as runs
 from parallax_lib.study.prm_registry import read_families, trained_folder, write_families
+from parallax_lib.study.readings import prompt_states, read_by
 from parallax_lib.study.run import Run
 from parallax_lib.tasks.synthetic import generator
 from parallax_lib.tasks.task import split_of
-from parallax_lib.translator import alignment
-from parallax_lib.translator.models import loaded_translator, pick_device, use_idle_cores
-
-READINGS = "readings"  # folder of what a PRM reads of the run's latents
+from parallax_lib.translator.models import pick_device
 
 WHERE = ("save_path", "save_every", "keep")  # where a PRM is kept, not what it is
 LATER = dict.fromkeys(("lora_rank", "init", "train_jsonl", "valid_jsonl", "vectors", "fields", "recompute"), "") | {"precision": "fp32"}
@@ -96,41 +92,6 @@ def prm_shape(params: Params, kind: str) -> prm_model.PRMConfig:
     p = params.prm
     shared = {name: getattr(p, name) for name in ("width", "layers", "heads", "dropout", "context", "reads")}
     return prm_model.PRMConfig(**shared, lora_rank=p.lora_rank if kind == p.kind and kind not in SMALL_PRMS else 0)
-
-
-def readings(run: Run, vectors: np.ndarray) -> np.ndarray:
-    """What the PRM reads of latents float16 [n, K, D]: with `prm.reads: both` [n, K, 2 D]; kept in the run's folder for later stages."""
-    p = run.params
-    if p.prm.reads == "states":
-        return vectors
-    settings = {name: dump(p)["latent"][name] for name in ("align", "tau", "ridge")} | {"reads": p.prm.reads}
-    code = source_digest(read_states, *methods.members(p, "align"))
-    made_of = [hashlib.sha256(np.ascontiguousarray(vectors)).hexdigest(), dump(p)["translator"], fingerprint.weights(p), settings, code]
-    kept = run.folder / READINGS / f"{digest(made_of)[:16]}.safetensors"
-    if not whole(kept):
-        shutil.rmtree(kept.parent, ignore_errors=True)  # those of other latents
-        write_vectors(kept, read_states(run, vectors))
-    return read_vectors(kept)
-
-
-@torch.inference_mode()
-def read_states(run: Run, vectors: np.ndarray, batch: int = 256) -> np.ndarray:
-    """`readings`, worked out.  A soft alignment multiplies each latent by the whole vocabulary twice: minutes on a CPU."""
-    translator, parts = loaded_translator(run.params.translator), []
-    use_idle_cores(translator.device)
-    read = alignment.reader(alignment.aligner(translator, run.params.latent), run.params.prm.reads)
-    for at in range(0, len(vectors), batch):
-        run.progress("align latents", at * vectors.shape[1], vectors.shape[0] * vectors.shape[1], "latents")
-        part = torch.from_numpy(vectors[at : at + batch]).to(translator.device, translator.model.dtype)
-        parts.append(narrow(read(part).float().cpu().numpy()))
-    run.progress("align latents", vectors.shape[0] * vectors.shape[1], vectors.shape[0] * vectors.shape[1], "latents")
-    return np.concatenate(parts)
-
-
-def read_by(run: Run, vectors: np.ndarray) -> list:
-    """Identity of what a PRM reads: the vectors by their bytes, prompts' states (where it is given them) by the model they are of."""
-    of = [] if run.params.prm.context == "none" else [dump(run.params)["translator"], fingerprint.weights(run.params)]
-    return [hashlib.sha256(np.ascontiguousarray(vectors)).hexdigest(), *of]
 
 
 def train_prm(run: Run, kind: str | torch.nn.Module, rows: pd.DataFrame, vectors: np.ndarray, loss: methods.Given = None):
@@ -232,13 +193,6 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def prompt_states(run: Run, rows: pd.DataFrame) -> np.ndarray | None:
-    """What a PRM with `prm.context: pooled` reads besides latents, float32 [n, D]; None without."""
-    if run.params.prm.context == "none":
-        return None
-    return rollouts.prompt_states(loaded_translator(run.params.translator), rows)
 
 
 def score_table(models: dict, rows: pd.DataFrame, vectors: np.ndarray, contexts: np.ndarray | None = None) -> pd.DataFrame:

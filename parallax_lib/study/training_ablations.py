@@ -20,8 +20,9 @@ from parallax_lib.prm import labels as reward_labels
 from parallax_lib.prm import model as prm_model
 from parallax_lib.prm.losses import find_loss
 from parallax_lib.prm.parallel_training import Material, each
+from parallax_lib.study.readings import prompt_states, read_by
 from parallax_lib.study.run import Run
-from parallax_lib.study.training import alone, prompt_states, read_by, refuse_leaks, trial
+from parallax_lib.study.training import alone, refuse_leaks, trial
 
 LEAKING = "rows (leaks)"  # siblings of one task stand on both sides
 FAMILIES = "families"

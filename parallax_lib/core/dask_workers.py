@@ -1,6 +1,6 @@
-"""Where one call runs on other machines: the workers of a Dask cluster, or Modal's containers.
+"""Where one call runs on other machines that have a Dask cluster: its workers, each a call at a time.
 
-Knows their clients.  Knows nothing of what the functions do, and retries nothing.
+Knows Dask's client and worker.  Knows nothing of what the functions do, and retries nothing.
 """
 
 from __future__ import annotations
@@ -11,25 +11,23 @@ import hashlib
 import json
 import os
 import socket
-import sys
 import threading
-import tomllib
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import partial
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from parallax_lib.core.backends import Call, ExecutorConfig, WorkerDied, invoke
+from parallax_lib.core import hardware, parcels
+from parallax_lib.core.backends import NO_PACKAGE, Call, ExecutorConfig, WorkerDied, invoke, together
 from parallax_lib.core.config import ROOT
 from parallax_lib.core.errors import UserError
 
-NO_TOKEN = "modal: no token; run `modal token new` or set executor.kind: local"
-NO_PACKAGE = "{0}: not installed; run `pip install -c constraints.txt -e .[{0}]` or set executor.kind: local"
 NO_ADDRESS = "executor.address: empty; name a Dask scheduler (tcp://host:8786, or the file of its --scheduler-file)"
 CONNECT_S = 30  # for the scheduler to answer, and again for a first worker
 SIGN_OFF_S = 10  # for the scheduler to let a worker go
+ANSWER_S = 60  # for the scheduler to answer a worker
 THREADS = "dask: the worker on {} runs {} calls in one process; start workers with --nthreads 1, one a GPU"
 NO_NANNY = "dask: the worker on {} has no nanny, so a call past its time could not be ended; start it without --no-nanny"
 OTHER_CODE = "dask: {} another parallax_lib than this process; install the same commit there and start it again"
@@ -39,7 +37,7 @@ LOST = "dask: the scheduler at {} is gone; start it and its workers again, then 
 @contextmanager
 def open_dask(config: ExecutorConfig) -> Iterator[Call]:
     """A running Dask cluster, one call at a time on each worker.  A call past its time, or that nobody waits for any more, ends
-    with its worker, which its nanny starts anew.  The cluster runs a call again whose worker died, as often as it allows."""
+    with its worker, which its nanny starts anew.  A call whose worker died is not run again by the cluster: it is a WorkerDied here."""
     try:
         from distributed import Client
     except ImportError:
@@ -52,13 +50,13 @@ def open_dask(config: ExecutorConfig) -> Iterator[Call]:
         client = Client(address, timeout=CONNECT_S, set_as_default=False, security=security)
     except (OSError, ValueError, LookupError, TypeError, RuntimeError) as error:  # time-outs, and plain text where TLS is wanted
         raise UserError(f"executor.address: no Dask scheduler answers at {config.address}: {error}") from None
-    running, lock, closed = set(), threading.Lock(), threading.Event()
+    running, lock, closed, delivery = set(), threading.Lock(), threading.Event(), threading.Lock()
 
-    def call(fn: Callable, args: tuple, kwargs: dict) -> Any:
+    def submit(fn: Callable, args: tuple, kwargs: dict) -> Any:
         with lock:
             if closed.is_set():
                 raise CancelledError
-            future = client.submit(_invoke, code(), fn, args, kwargs, pure=False)
+            future = client.submit(_invoke, code(), f"begun-{uuid.uuid4()}", fn, args, kwargs, pure=False)
             running.add(future)
         try:
             return _dask_result(client, future, config.timeout_s)
@@ -68,6 +66,12 @@ def open_dask(config: ExecutorConfig) -> Iterator[Call]:
             raise UserError(LOST.format(config.address)) from None
         finally:
             running.discard(future)
+
+    def call(fn: Callable, args: tuple, kwargs: dict) -> Any:
+        while isinstance(answer := submit(fn, args, kwargs), parcels.Lacking):
+            with delivery:
+                _deliver(client, answer, parcels.inside((args, kwargs)))
+        return answer
 
     with client:
         try:
@@ -138,8 +142,27 @@ def _dask_result(client: Any, future: Any, timeout_s: float) -> Any:
         raise
 
 
-def _invoke(expected: str, fn: Callable, args: tuple, kwargs: dict) -> Any:
-    """What a Dask worker runs; refused where the library's source is not this process's.  Models and adapters are not compared."""
+def _deliver(client: Any, answer: parcels.Lacking, sent: list[parcels.Parcel]) -> None:
+    """Send a worker what it lacks, past its queue: what it has in hand does not hold this up."""
+    on = {"workers": [answer.worker]}
+    try:
+        missing = client.run(parcels.lacking, answer.hashes, **on)[answer.worker]  # another call's delivery may have brought them
+        for parcel in (parcel for parcel in sent if parcel.sha256 in missing):
+            for at, piece in parcels.pieces(parcel):
+                client.run(_keep, parcel.sha256, parcel.size, at, piece, **on)
+    except (OSError, KeyError) as error:  # it has died meanwhile
+        raise WorkerDied(f"the worker at {answer.worker} was lost while it was sent {len(answer.hashes)} files: {error}") from None
+
+
+def _keep(sha256: str, size: int, at: int, piece: bytes, dask_worker: Any) -> None:
+    parcels.put(sha256, size, at, piece, dask_worker.local_directory)
+
+
+def _invoke(expected: str, begun: str, fn: Callable, args: tuple, kwargs: dict) -> Any:
+    """What a Dask worker runs; refused where the library's source is not this process's.  Models and adapters are not compared.
+
+    begun: name of an event that is the call's own.
+    """
     from distributed import get_worker
 
     worker, done = get_worker(), threading.Event()
@@ -149,11 +172,36 @@ def _invoke(expected: str, fn: Callable, args: tuple, kwargs: dict) -> Any:
         raise UserError(OTHER_CODE.format(f"the worker on {socket.gethostname()} has"))
     if not worker.nanny:
         raise UserError(NO_NANNY.format(socket.gethostname()))
+    if missing := parcels.lacking(parcel.sha256 for parcel in parcels.inside((args, kwargs))):
+        return parcels.Lacking(worker.address, missing)
+    _refuse_again(worker, begun)
+    _claim_gpus(fn, args)
     threading.Thread(target=_leave_when_unwanted, args=(worker, worker.get_current_task(), done), daemon=True).start()
     try:
         return invoke(fn, args, kwargs)
     finally:
         done.set()
+        with suppress(Exception):  # it is then a name that the scheduler keeps
+            _at_scheduler(worker, "event_clear", begun)
+
+
+def _claim_gpus(fn: Callable, args: tuple) -> None:
+    """The GPUs of this process, for as long as it lives: one, or as many as `together` is told by its first argument."""
+    name, count = hardware.gpus_asked((args[0] or "") if fn is together else "")
+    if name != hardware.CPU:
+        hardware.claim_gpus(count)
+
+
+def _refuse_again(worker: Any, begun: str) -> None:
+    """WorkerDied where the cluster runs a call again whose worker died: who asked for it makes it smaller, and this worker lives."""
+    if _at_scheduler(worker, "event_is_set", begun):
+        _at_scheduler(worker, "event_clear", begun)
+        raise WorkerDied("the Dask worker that ran it died")
+    _at_scheduler(worker, "event_set", begun)
+
+
+def _at_scheduler(worker: Any, what: str, name: str) -> Any:
+    return asyncio.run_coroutine_threadsafe(getattr(worker.scheduler, what)(name=name), worker.loop.asyncio_loop).result(ANSWER_S)
 
 
 def _leave_when_unwanted(worker: Any, key: str, done: threading.Event) -> None:
@@ -180,62 +228,3 @@ def code() -> str:
     library = Path(__file__).parents[1]
     files = sorted(library.rglob("*.py"))
     return hashlib.sha256(b"".join(f"{file.relative_to(library)}\0".encode() + file.read_bytes() for file in files)).hexdigest()
-
-
-@contextmanager
-def open_modal(config: ExecutorConfig) -> Iterator[Call]:
-    """A Modal app for as long as the context lasts.  Modal is called only from threads other than the caller's: a
-    notebook runs a loop in its own, where Modal warns, and raises from `map`; and the app would swallow Ctrl-C."""
-    try:
-        import modal
-    except ImportError:
-        raise UserError(NO_PACKAGE.format("modal")) from None
-    app = modal.App("parallax", image=modal_image(config), include_source=False)
-    volumes = {config.mount: modal.Volume.from_name(config.volume, create_if_missing=True)} if config.volume else {}
-    function = app.function(
-        name="invoke",
-        serialized=True,  # the app is made inside a function: there is no module the container could import it from
-        gpu=config.gpu or None,
-        timeout=int(config.timeout_s),
-        max_containers=config.max_containers or config.workers,
-        volumes=volumes,
-    )(invoke)
-    running = app.run()
-    with ThreadPoolExecutor(1) as aside:
-        try:
-            aside.submit(running.__enter__).result()
-        except modal.exception.Error as error:
-            raise UserError(NO_TOKEN if isinstance(error, modal.exception.AuthError) else f"modal: {error}") from None
-        try:
-            yield partial(_modal_call, function)
-        finally:
-            aside.submit(running.__exit__, None, None, None).result()
-
-
-def _modal_call(function: Any, fn: Callable, args: tuple, kwargs: dict) -> Any:
-    """One remote call; Modal's names for a lost container and a passed time limit become those of the local kind."""
-    from modal import exception
-
-    try:
-        return function.remote(fn, args, kwargs)
-    except exception.FunctionTimeoutError as error:
-        raise TimeoutError(str(error)) from None
-    except (exception.RemoteError, exception.InternalFailure) as error:
-        raise WorkerDied(str(error)) from None
-
-
-def modal_image(config: ExecutorConfig) -> Any:
-    """The project's dependencies at the lock's versions, on this Python (pickled functions need the same one)."""
-    import modal
-
-    lock = ROOT / "constraints.txt"
-    if not lock.exists():
-        raise UserError(f"modal: there is no {lock}; install the project from a checkout with `pip install -e`")
-    dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    image = modal.Image.debian_slim(python_version="{}.{}".format(*sys.version_info))
-    image = image.add_local_file(lock, f"/lock/{lock.name}", copy=True)
-    image = image.uv_pip_install(*dependencies, *config.packages, extra_options=f"--constraints /lock/{lock.name}")
-    image = image.env({"HF_HOME": config.mount} if config.volume else {}).add_local_python_source("parallax_lib")
-    for folder in config.folders:
-        image = image.add_local_dir(ROOT / folder, f"/root/{folder}")  # /root holds parallax_lib, so ROOT is /root
-    return image
