@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from parallax_lib import commands
-from parallax_lib.core import torchrun
+from parallax_lib.core import hardware, torchrun
 from parallax_lib.core.errors import UserError
 from parallax_lib.study import artefact_commands, text_commands
 from parallax_lib.tasks.task import APIS
@@ -20,7 +20,7 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     if torchrun.rank():
         return torchrun.follow()
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads sleep while they wait: beside other work spinning ones starve it
+    os.environ.update(hardware.passive_waiting())
     try:
         torchrun.refuse_others("".join(argv[:1]), ("run", "train"))
         if argv[:1] == ["adapt"]:  # has its own options, one for each field of AdaptConfig

@@ -396,10 +396,11 @@ def test_the_run_parameters_are_settings_of_the_executor():
 def test_threads_are_as_many_as_cores_are_idle(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(hardware, "cores", lambda: 4)
-    monkeypatch.setattr(hardware.psutil, "cpu_count", lambda: 8)
-    for busy, threads in ((0, 4), (70, 2), (100, 1)):  # percent of eight cores, of which four are ours
-        monkeypatch.setattr(hardware.psutil, "cpu_percent", lambda seconds, busy=busy: busy)
-        assert hardware.idle_cores() == threads
+    for physical, expected in ((8, (4, 2, 1)), (None, (4, 2, 1)), (4, (4, 1, 1))):  # of eight logical cores, of which four are ours
+        monkeypatch.setattr(hardware.psutil, "cpu_count", lambda logical=True, physical=physical: 8 if logical else physical)
+        for busy, threads in zip((0, 70, 100), expected, strict=True):  # percent of all
+            monkeypatch.setattr(hardware.psutil, "cpu_percent", lambda seconds, busy=busy: busy)
+            assert hardware.idle_cores() == threads
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     monkeypatch.setattr(hardware.psutil, "cpu_percent", lambda seconds: 0)
     assert hardware.idle_cores() == 2
@@ -408,12 +409,14 @@ def test_threads_are_as_many_as_cores_are_idle(monkeypatch):
 def test_local_workers_take_the_gpus_in_turn_and_share_the_cores(monkeypatch, tmp_path):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
     monkeypatch.setenv("TEST_MEET", str(tmp_path))
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
     with open_executor(ExecutorConfig(workers=3)) as executor:
-        names = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
+        names = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "OMP_WAIT_POLICY")
         seen = [f.result() for f in [executor.submit(work.lent, names, 3) for _ in range(3)]]
     assert sorted(s["CUDA_VISIBLE_DEVICES"] for s in seen) == ["2", "2", "5"]
     assert {s["OMP_NUM_THREADS"] for s in seen} == {str(max(1, os.cpu_count() // 3))}
+    assert {s["OMP_WAIT_POLICY"] for s in seen} == {"PASSIVE"}
     assert hardware.gpu_memory_share(3, 0.8) == 0.4 and hardware.gpu_memory_share(1, 0.8) == 0.8
 
 

@@ -1,4 +1,4 @@
-"""Stages 01 and 04 on a Dask cluster and through Modal's own client: what comes back is what this process makes itself."""
+"""Stages 01, 02 and 04 on a Dask cluster and through Modal's own client: what comes back is what this process makes itself."""
 
 from pathlib import Path
 
@@ -10,12 +10,16 @@ from fake_modal import serve
 
 from parallax_lib.core import config
 from parallax_lib.core.executors import run_map
+from parallax_lib.core.progress import Meter
 from parallax_lib.core.storage import Journal
 from parallax_lib.prm import model as prm_model
 from parallax_lib.prm import packed
 from parallax_lib.search import guided_search, placement, program_rows, rollouts
+from parallax_lib.study import collection, readings, stages
+from parallax_lib.study.run import Run
 from parallax_lib.tasks.suites import load_suite
 from parallax_lib.tasks.task import tasks
+from parallax_lib.translator import models
 
 ROOT = Path(__file__).parents[1]
 
@@ -39,6 +43,39 @@ def collected(where, folder):
     journal = Journal(folder / "journal.sqlite")
     rollouts.collect(CHOSEN, where, journal, folder / "vectors", lambda *counts: None)
     return rollouts.load_rollouts(journal, folder / "vectors")
+
+
+def opened(folder, **executor):
+    """A run whose PRM reads words and prompts, on few rows."""
+    small = {"decode": {"max_new_tokens": 6}, "collect": {"limit": 2, "shipped_limit": 8, "sensitivity_branches": 1}}
+    prm = {"reads": "both", "context": "pooled", "kind": "gru", "width": 16, "epochs": 1, "folds": 0, "baselines": ["ridge"]}
+    params = config.load("tiny", **small, prm=prm, executor=executor)
+    return Run(params, folder, Journal(folder / "journal.sqlite"), Meter(lambda levels: None))
+
+
+@pytest.mark.slow
+def test_a_driver_that_can_load_no_translator_completes_stages_01_and_02_on_dask(tmp_path, monkeypatch):
+    def refused(*asked):
+        raise AssertionError("a translator on the machine that only drives")
+
+    monkeypatch.setattr(models, "load_translator", refused)
+    models.loaded_translator.cache_clear()
+    with dask_cluster.serve(tmp_path) as address:
+        run = opened(tmp_path / "there", kind="dask", workers=2, address=address)
+        chosen = collection.chosen_tasks(run, collection.all_tasks(run))
+        written, _ = stages.collect(run, chosen)
+        probe = collection.sensitivity_rows(run, chosen)
+        rows, vectors, _ = stages.training_rows(run)
+        scores = stages.train(run, rows, vectors)
+        picked = stages.select_branches(run)
+    assert (written["origin"] == "live").sum() == 2 * 4 and set(probe["kind"]) == {"unperturbed", "noise", "re-decode"}
+    assert set(scores["model"]) == {"gru", "ridge"} and len(picked) and vectors.shape[2] == 2 * 576
+    monkeypatch.undo()
+    here = opened(tmp_path / "here")
+    np.testing.assert_allclose(readings.readings(here, vectors[:20, :, :576]), vectors[:20], rtol=2**-8, atol=2**-8)
+    kept = readings.prompt_states(run, rows)  # the cluster is gone: these lie in the run's folder
+    some = rows["source_code"].str.len() < 2000
+    np.testing.assert_allclose(readings.prompt_states(here, rows[some]), kept[some], atol=1e-3)
 
 
 @pytest.mark.slow

@@ -161,7 +161,7 @@ def start_worker(gpu: str, slot: int = 0, workers: int = 1) -> Worker:
     name, count = hardware.gpus_asked(gpu or "")
     seen = {hardware.VISIBLE: ""} if name == hardware.CPU else hardware.gpus_of_slot(slot, count)
     threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, hardware.cores() // (workers * count)))
-    return Worker(seen | {"OMP_NUM_THREADS": threads}, ranks(count))
+    return Worker(hardware.passive_waiting() | seen | {"OMP_NUM_THREADS": threads}, ranks(count))
 
 
 def together(gpu: str, timeout_s: float, fn: Callable, args: tuple, kwargs: dict) -> Any:

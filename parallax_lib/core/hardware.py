@@ -40,14 +40,24 @@ def cores() -> int:
 
 
 def idle_cores(seconds: float = 0.3) -> int:
-    """Of `cores` those that nobody used for a moment, at least one; OMP_NUM_THREADS is the most.
+    """Physical cores, of `cores`, that nobody used for a moment, at least one; OMP_NUM_THREADS is the most.
 
     Threads that meet at barriers wait for the slowest: beside other work one thread is faster than two (39 minutes against some
-    three were measured for the same programs).
+    three were measured for the same programs).  Two threads of one physical core multiply matrices no faster than one.
     """
-    idle = psutil.cpu_count() * (1 - psutil.cpu_percent(seconds) / 100)
+    physical = psutil.cpu_count(logical=False) or psutil.cpu_count()
+    idle = physical - psutil.cpu_count() * psutil.cpu_percent(seconds) / 100  # a busy thread has a physical core of its own where it can
     most = os.environ.get("OMP_NUM_THREADS", "")
     return max(1, min(round(idle), cores(), int(most) if most.isdecimal() else cores()))
+
+
+def passive_waiting() -> dict[str, str]:
+    """Environment of a process in which waiting threads sleep, where nothing else is said: beside other work spinning ones starve it.
+
+    OpenMP reads it when torch is loaded.
+    """
+    name = "OMP_WAIT_POLICY"
+    return {name: os.environ.get(name, "PASSIVE")}
 
 
 def free_memory() -> int:

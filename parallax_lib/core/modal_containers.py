@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from parallax_lib.core import parcels
+from parallax_lib.core import hardware, parcels
 from parallax_lib.core.backends import NO_PACKAGE, Call, ExecutorConfig, WorkerDied, invoke
 from parallax_lib.core.config import ROOT
 from parallax_lib.core.errors import UserError
@@ -101,7 +101,8 @@ def modal_image(config: ExecutorConfig) -> Any:
     image = modal.Image.debian_slim(python_version="{}.{}".format(*sys.version_info))
     image = image.add_local_file(lock, f"/lock/{lock.name}", copy=True)
     image = image.uv_pip_install(*dependencies, *config.packages, extra_options=f"--constraints /lock/{lock.name}")
-    image = image.env({"HF_HOME": config.mount} if config.volume else {}).add_local_python_source("parallax_lib")
+    image = image.env(hardware.passive_waiting() | ({"HF_HOME": config.mount} if config.volume else {}))
+    image = image.add_local_python_source("parallax_lib")
     for folder in config.folders:
         image = image.add_local_dir(ROOT / folder, f"/root/{folder}")  # /root holds parallax_lib, so ROOT is /root
     return image

@@ -246,7 +246,7 @@ def collect(
     todo = [i for i, done in enumerate(stored) if not done]
     journal.forget("chunk", [keys[i] for i in todo])  # a lost shard's is done again only when all of it is
     sizes = [len(chunk) * len(branches(params)) for chunk in chunks]
-    left, every = sum(sizes[i] for i in todo), sum(sizes)
+    left, every, tokens = sum(sizes[i] for i in todo), sum(sizes), 0
     progress("collect", every - left, every, "programs")
     shared = {"params": dump(params), "own": placement.own_methods(params)} | placement.gpus(params)
     items = [shared | placement.heard(params, progress) | {"tasks": chunks[i]} for i in todo]
@@ -260,7 +260,8 @@ def collect(
         journal.put("chunk", key, {"rollouts": len(rows)})
         written(result["rows"])
         left -= sizes[todo[index]]
-        progress("collect", every - left, every, "programs")
+        tokens += sum(row["tokens"] for row in result["rows"])
+        progress("collect", every - left, every, "programs", f"{tokens:,} tokens")
     return params
 
 

@@ -96,7 +96,7 @@ def write_programs(
     keys = [key for key, _ in groups]
     todo = [i for i, key in enumerate(keys) if run.journal.get("translation", key) is None]
     items = [groups[i][1] for i in todo]
-    left = sum(len(item["rows"]) for item in items)
+    left, tokens = sum(len(item["rows"]) for item in items), 0
     if items:
         memory.refuse(params, "04")
     run.progress(what, len(rows) - left, len(rows), "programs")
@@ -107,8 +107,8 @@ def write_programs(
                 raise result
             run.journal.put("translation", keys[todo[at]], {"rows": result})
             written(result)
-            left -= len(result)
-            run.progress(what, len(rows) - left, len(rows), "programs")
+            left, tokens = left - len(result), tokens + sum(row["decode_tokens"] for row in result)
+            run.progress(what, len(rows) - left, len(rows), "programs", f"{tokens:,} tokens")
     made = [row for key in keys for row in run.journal.get("translation", key)["rows"]]
     return pd.DataFrame(made, index=every).sort_index()
 
