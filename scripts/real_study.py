@@ -87,7 +87,8 @@ PARTS = {
     "guided": translated(
         "guided",
         "guided by steps, random and unguided, three draws, T3",
-        f"{LIVE} search.arms=[unguided,random,guided] search.seeds=[0,1,2] prm.checkpoint={run_folder('real_prm')}/prm-transformer/final {REPAIR}",
+        f"{LIVE} search.arms=[unguided,random,guided] search.seeds=[0,1,2] {REPAIR} "
+        f"prm.checkpoint={run_folder('real_prm')}/prm-transformer/final",
     ),
     "sampled": translated(
         "sampled",
@@ -111,7 +112,9 @@ PARTS = {
     ),
     "K12": translated("k12", "T3 with twelve latents", f"{LIVE} search.arms=[unguided] search.seeds=[0] latent.steps=12"),
     "T5": translated("t5", "T3's plan written as tokens", f"{LIVE} search.arms=[unguided] search.seeds=[0] latent.align=token"),
-    "own": Part("T3's own validated programs of training tasks", f"pairs --params {PARAMS} --rollouts {WORK}/rollouts --out {WORK}/own.jsonl"),
+    "own": Part(
+        "T3's own validated programs of training tasks", f"pairs --params {PARAMS} --rollouts {WORK}/rollouts --out {WORK}/own.jsonl"
+    ),
     "RS": Part(
         "RS: T3's training with these beside the others",
         f"adapt {CORPUS} --pairs {WORK}/others.jsonl,{WORK}/own.jsonl --thinks plan --out {WORK}/RS",
