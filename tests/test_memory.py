@@ -152,6 +152,9 @@ def test_named_gpus_that_are_too_small_are_refused_with_those_that_would_do(lm, 
     for each in asked[1:]:
         memory.refuse(each, "01")
     assert memory.choices(asked[0], ["01"]) == ["H200:2", "B200"]
+    instead = {"gpu": "B200", "gpu_else": ["L4"]}
+    with pytest.raises(UserError, match="executor.gpu_else: L4: stage 01 needs .*; leave it out"):
+        memory.refuse(settings(translator={"model": str(lm[0])}, executor=instead), "01")
 
 
 def test_a_bad_width_is_told_as_such(capsys):

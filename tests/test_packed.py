@@ -1,5 +1,7 @@
 """PRMs that travel to other processes: the same model from its folder and from its files, read once a process."""
 
+import pickle
+
 import pytest
 import torch
 
@@ -28,7 +30,7 @@ def reads(monkeypatch):
 def test_what_arrives_is_the_model_that_was_packed(shared_disk, tmp_path):
     folder = saved(tmp_path / "prm")
     told = packed.pack(folder, shared_disk)
-    assert ("files" in told) != shared_disk
+    assert ("files" in told) != shared_disk and len(pickle.dumps(told)) < 2000 < (folder / "model.safetensors").stat().st_size
     (model,) = packed.unpack([told], "cpu")
     assert torch.equal(prm_model.scores(model, LATENTS), prm_model.scores(prm_model.load(folder), LATENTS))
 

@@ -142,14 +142,16 @@ def test_shipped_rollouts_are_named_as_their_parameters_say():
 
 def test_a_chunk_whose_shard_is_lost_is_collected_anew(tmp_path):
     params = load("x", translator={"model": "random"}, latent={"steps": 3}, decode={"max_new_tokens": 3})
-    journal, made = Journal(tmp_path / "journal.sqlite"), []
+    journal, made, told = Journal(tmp_path / "journal.sqlite"), [], []
     for _ in range(3):
-        rollouts.collect([TASK], params, journal, tmp_path, lambda *told: None, made.append)
+        rollouts.collect([TASK], params, journal, tmp_path, lambda *counts: told.append(counts), made.append)
         frame, vectors = rollouts.load_rollouts(journal, tmp_path)
         assert vectors.shape[:2] == (4, 3) and len(frame) == 4
         if len(made) == 1:
             next(tmp_path.glob("*.safetensors")).unlink()
     assert len(made) == 2
+    tokens = sum(row["tokens"] for row in made[0])
+    assert told[:2] == [("collect", 0, 4, "programs"), ("collect", 4, 4, "programs", f"{tokens:,} tokens")] and tokens > 4
 
 
 def test_a_lost_chunk_is_not_done_before_all_of_it_is_there_again(tmp_path, monkeypatch):

@@ -204,6 +204,8 @@ def refuse(params: Params, stage: str) -> None:
     fitting = [choice for choice in choices(params, [stage]) if choice.split(":")[0] == name] or choices(params, [stage])
     rest = f"{wanted:.0f} GiB with activations on each GPU; {name} has {GPU_GIB[name]}, {room:.0f} of them for translators"
     remedy = " or ".join(filter(None, [f"name {', '.join(fitting)}" if fitting else "", "lower decode.batch or collect.resamples"]))
+    if name in params.executor.gpu_else:
+        raise UserError(f"executor.gpu_else: {name}: stage {stage} needs {' + '.join(parts)}, {rest}; leave it out")
     raise UserError(f"executor.gpu: {params.executor.gpu}: stage {stage} needs {' + '.join(parts)}, {rest}; {remedy}")
 
 
