@@ -24,7 +24,7 @@ from parallax_lib.core.settings import Params
 from parallax_lib.core.vector_format import narrow
 from parallax_lib.search import placement, rollouts
 from parallax_lib.translator import alignment
-from parallax_lib.translator.models import Translator, in_parts, leave_room, loaded_translator, use_idle_cores
+from parallax_lib.translator.models import Translator, in_parts, loaded_translator, use_idle_cores
 
 ROLLOUTS, PROMPTS = 256, 16  # of one call, at most
 PIECE = 8 << 20  # bytes of latents in one call, at most
@@ -70,9 +70,9 @@ def _align(translator: Translator, read: Callable, vectors: Sequence[np.ndarray]
 
 
 def _opened(item: dict[str, Any]) -> tuple[Params, Translator]:
+    """No part of the GPU is left to judged programs: none run beside a PRM's training, which needs the rest here."""
     params = check(item["params"], {}, Path("item"))
     tables.enter_own(item["own"])
-    leave_room(item["gpu_share"])
     translator = loaded_translator(params.translator, item["gpus"])
     use_idle_cores(translator.device)
     return params, translator
