@@ -9,16 +9,14 @@ and kept: by the process, and in a folder of this user's that its other processe
 from __future__ import annotations
 
 import functools
-import os
 import shlex
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from parallax_lib.core.errors import UserError
-from parallax_lib.core.storage import digest, write_atomic
-from parallax_lib.sandbox import sandbox, scratch
+from parallax_lib.core.storage import digest
+from parallax_lib.sandbox import sandbox
 from parallax_lib.sandbox.sandbox import JOB, Level, Limits
+from parallax_lib.verdict import kept_files
 from parallax_lib.verdict.llvm import REGISTER
 from parallax_lib.verdict.toolchain import BASE, Toolchain
 
@@ -27,7 +25,6 @@ PROBES = Path(__file__).parent / "probes"
 PROOFS = {"omp": ("ompt.cpp",), "cuda": ("seen.cpp", "launches.cpp", "poison.cpp")}  # one text each
 MARKER = ("marker.cpp", "results.cpp")
 OFFLOADED = ("seen.cpp", "offloaded.cpp")
-FOLDER, KEPT = "parallax-objects", 100  # files
 MADE: dict[str, dict[str, bytes]] = {}  # by all that they were made from
 
 
@@ -80,39 +77,14 @@ def made(
 
     Only successes are kept; a compiler that is replaced makes them anew.
     """
-    facts = [[compiler, *_stamp(compiler)], script, {name: digest(data.hex()) for name, data in files.items()}, env, asdict(level)]
+    facts = [kept_files.stamp(compiler), script, {name: digest(data.hex()) for name, data in files.items()}, env, asdict(level)]
     key = digest(facts)
-    if found := MADE.get(key) or _read(key, outputs):
+    if found := MADE.get(key) or kept_files.read(key, outputs):
         MADE[key] = found
         return found, ""
     out = sandbox.run(["/bin/sh", "-ec", script], files, BUILD_LIMITS, level, env=env, outputs=outputs, roots=roots)
     if not all(out.files.get(name) for name in outputs):
         return {}, out.stderr.replace(f"{JOB}/", "").strip() or out.status
     MADE[key] = {name: out.files[name] for name in outputs}
-    _keep(key, MADE[key])
+    kept_files.keep(key, MADE[key])
     return MADE[key], ""
-
-
-def _stamp(compiler: str) -> tuple[int, ...]:
-    try:
-        stat = os.stat(compiler)
-    except OSError:
-        return ()
-    return stat.st_mtime_ns, stat.st_size
-
-
-def _read(key: str, outputs: tuple[str, ...]) -> dict[str, bytes]:
-    folder = scratch.private(FOLDER)
-    with suppress(OSError):
-        return {name: (folder / f"{key}-{name}").read_bytes() for name in outputs} if folder else {}
-    return {}
-
-
-def _keep(key: str, found: dict[str, bytes]) -> None:
-    """In the folder of this user's, where there is room; the oldest go."""
-    with suppress(OSError, UserError):
-        if folder := scratch.private(FOLDER):
-            for name, data in found.items():
-                write_atomic(folder / f"{key}-{name}", data)
-            for old in sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime)[:-KEPT]:
-                old.unlink()
