@@ -80,6 +80,7 @@ class Decode(Section):
     max_prompt: int = Field(8192, ge=1)  # tokens, or fewer where the model has too few positions; tasks with more are left out, and told
     batch: int = Field(30, ge=1)  # rows at once; one of a task that takes more than 4,096 tokens, prompt and answer, counts as several
     draft: int = Field(24, ge=0)  # prompt-lookup tokens checked in one forward; 0: plain decoding
+    engine: Literal["own", "vllm"] = "own"  # what decodes answers; vllm: where it is installed, on one GPU or a CPU, without drafts
     opening: Literal["fence", "plan", "free"] = "fence"  # what an answer starts with: a code fence, a plan as text, or what the model says
     sample_temperature: float = Field(0.8, gt=0)  # of the programs of `search.sampled`
 

@@ -27,7 +27,7 @@ from parallax_lib.search.prompt_room import token_limit
 from parallax_lib.search.rollouts import ask, write_answers
 from parallax_lib.search.untrained_rule import suits
 from parallax_lib.tasks import prompts
-from parallax_lib.translator import alignment, engine, latent_steps
+from parallax_lib.translator import alignment, engine, latent_steps, vllm_decoder
 from parallax_lib.translator.models import Translator, in_parts, leave_room, load_translator, loaded_translator, use_idle_cores
 
 
@@ -37,6 +37,8 @@ def recipe(params: Params, sampled: bool = False) -> dict:
     heat = {"sample_temperature": values["decode"].pop("sample_temperature")}
     choice = {name: values["search"][name] for name in ("branches", "choose", "margin", "lookahead", "beam")}
     values["decode"].pop("max_prompt")  # which tasks, not how
+    if params.decode.engine == "own":
+        values["decode"].pop("engine")  # what was written before there was another
     drawn = {"draws": "by trajectory"} if params.decode.temperature else {}  # they were all one stream once
     marks = {"weights": found} if (found := fingerprint.weights(params)) else {}
     marks |= {"pool": "scored"} if scores_pool(params) else {}  # it was not once
@@ -168,6 +170,7 @@ def translate_item(item: dict, shrink: int = 1) -> list[dict]:
     params, rows = check(item["params"], {}, Path("item")), item["rows"]
     tables.enter_own(item.get("own", b""))
     leave_room(item["gpu_share"])
+    vllm_decoder.refuse(params.decode.engine, item.get("gpus", 1))
     inside = item.get("inside", unheard)
     inside("load the translator", 0)
     translator = loaded_translator(params.translator, item.get("gpus", 1))

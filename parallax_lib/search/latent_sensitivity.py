@@ -18,7 +18,7 @@ from parallax_lib.core.settings import Params
 from parallax_lib.core.storage import derive_seed
 from parallax_lib.search.rollouts import ask, weight, write_answers
 from parallax_lib.tasks.task import Task
-from parallax_lib.translator import alignment, engine, latent_steps
+from parallax_lib.translator import alignment, engine, latent_steps, vllm_decoder
 from parallax_lib.translator.models import Translator, leave_room, loaded_translator, use_idle_cores
 
 CONTROL = "re-decode"
@@ -52,6 +52,7 @@ def probe_item(item: dict) -> list[dict]:
     """`probe` on plain data, so that it can run in another process or container."""
     params = check(item["params"], {}, Path("item"))
     tables.enter_own(item.get("own", b""))
+    vllm_decoder.refuse(params.decode.engine, item["gpus"])
     leave_room(item["gpu_share"])
     translator = loaded_translator(params.translator, item["gpus"])
     use_idle_cores(translator.device)

@@ -31,6 +31,11 @@ def longest_prompt(params: Params) -> int:
     return max(0, min(params.decode.max_prompt, most))
 
 
+def longest_row(params: Params) -> int:
+    """Tokens that a prompt and its answer may have together, also in a repair round, whose prompt holds a program and its feedback."""
+    return min(positions_of(params.translator), longest_prompt(params) + params.latent.steps + 2 * params.decode.max_new_tokens + 2048)
+
+
 def too_long(tasks: list[Task], params: Params) -> dict[str, int]:
     """Prompt tokens of the tasks that have more than `longest_prompt`, by task id."""
     out, most = {}, longest_prompt(params)

@@ -26,10 +26,10 @@ from parallax_lib.core.source import source_digest
 from parallax_lib.core.storage import Journal, derive_seed, digest, read_vectors, slug, write_vectors
 from parallax_lib.core.vector_format import narrow
 from parallax_lib.search import methods, placement
-from parallax_lib.search.prompt_room import token_limit, weight
+from parallax_lib.search.prompt_room import longest_row, token_limit, weight
 from parallax_lib.tasks import extraction, prompts
 from parallax_lib.tasks.task import Task
-from parallax_lib.translator import alignment, decoding, engine, latent_steps, models
+from parallax_lib.translator import alignment, decoding, engine, latent_steps, models, vllm_decoder
 from parallax_lib.translator.models import Translator, in_parts, leave_room, loaded_translator, use_idle_cores
 
 ORIGINAL = -1
@@ -66,7 +66,7 @@ def chunk_keys(tasks: list[Task], params: Params) -> list[str]:
 
 def _unusual(params: Params) -> list:
     """Settings of decoding that can change a program, where they are not the defaults: names are the old ones where they are."""
-    said = [(params.decode, name) for name in ("temperature", "max_new_tokens", "opening")]
+    said = [(params.decode, name) for name in ("temperature", "max_new_tokens", "opening", "engine")]
     said += [(params.translator, name) for name in ("dtype", "prompt")]
     return [[name, getattr(part, name)] for part, name in said if getattr(part, name) != type(part).model_fields[name].default]
 
@@ -124,18 +124,13 @@ def write_answers(
 
     opening = prompts.STARTS[params.decode.opening]
     limits = limits or [token_limit(len(row), params) for row in ids]
-    answers = decoding.decode(
-        translator,
-        trajectory.state,
-        ids,
-        prompts.tokens(translator.tokenizer, opening) if opening else [],
-        limits=limits,
-        temperatures=temperatures,
-        seeds=seeds,
-        draft=params.decode.draft,
-        progress=decoded,
-        opened=params.decode.opening == "fence",
-    )
+    start = prompts.tokens(translator.tokenizer, opening) if opening else []
+    how = {"limits": limits, "temperatures": temperatures, "seeds": seeds, "opened": params.decode.opening == "fence"}
+    if params.decode.engine == "vllm":
+        latents = alignment.aligner(translator, params.latent)(trajectory.latents) if params.latent.steps else trajectory.latents
+        answers = vllm_decoder.decode(translator, ids, latents, start, most=longest_row(params), **how)
+    else:
+        answers = decoding.decode(translator, trajectory.state, ids, start, draft=params.decode.draft, progress=decoded, **how)
     whole = [not task.asks_function for task in tasks] or [True] * len(answers)
     thought = [[] for _ in ids] if opening else latent_steps.nearest(translator, trajectory.latents)
     said = [[*words, *answer.tokens] for words, answer in zip(thought, answers, strict=True)]
@@ -206,6 +201,7 @@ def generate_item(item: dict[str, Any], shrink: int = 1) -> dict[str, Any]:
     params = check(item["params"], {}, Path("item"))
     tables.enter_own(item.get("own", b""))
     leave_room(item["gpu_share"])
+    vllm_decoder.refuse(params.decode.engine, item.get("gpus", 1))
     inside = item.get("inside", unheard)
     inside("load the translator", 0)
     translator = loaded_translator(params.translator, item.get("gpus", 1))
