@@ -1,7 +1,7 @@
 """How much GPU memory a run's models take at most, from their descriptions alone; no weight is read.
 
 Knows parameters, bytes and rows in flight.  Measures nothing: for what one forward needs for a moment there is a share of
-the rest, which `scripts/bench_scale.py` measures.
+the rest, which `bench prm` holds against what it measures.
 """
 
 from __future__ import annotations
