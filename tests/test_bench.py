@@ -11,7 +11,7 @@ from parallax_lib.study.bench import engine_bench, random_models
 from parallax_lib.study.bench.report import Ceilings, Report
 from parallax_lib.translator import engine
 
-TINY = engine_bench.Engine("small", batches=(2,), prompt=8, tokens=3, reading=(2, 8), guided=(8, 2, 2))
+TINY = engine_bench.Engine("small", batches=(2,), prompt=8, tokens=3, reading=(2, 8), guided=(8, 2, 2), translations=(3, 40))
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +62,8 @@ def test_a_bench_of_the_engine_measures_all_and_compares_with_transformers():
     assert all(row["measured"] > 0 for row in report.rows)
     step = told["decoding step, 2 rows behind 8 tokens"]
     assert step["fraction"] == pytest.approx(step["ceiling"] / step["measured"]) and step["transformers_static"] > 0
+    (drafted,) = [row for what, row in told.items() if what.startswith("3 translations")]
+    assert float(drafted["what"].split()[-4]) > 3 and drafted["without"] > 0  # a row and forward writes more than a token
     assert told["guided search P=8 K=2 N=2, with a PRM"]["naive"] > 0
 
 

@@ -14,11 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from parallax_lib.core.settings import Latent
+from parallax_lib.core.settings import Decode, Latent, Suite
 from parallax_lib.prm import incremental_scoring
 from parallax_lib.prm import model as prm_model
+from parallax_lib.search import rollouts
 from parallax_lib.study.bench import random_models
 from parallax_lib.study.bench.report import Ceilings, Report, ceilings, clock, device_name, ms, peak_gib
+from parallax_lib.tasks import prompts, suites
+from parallax_lib.tasks.task import spread, tasks
 from parallax_lib.translator import alignment, decoding, engine, latent_steps
 from parallax_lib.translator.language_model import Translator
 
@@ -34,13 +37,14 @@ class Engine:
     tokens: int = 64  # decoded
     reading: tuple[int, int] = (8, 522)  # prompts, tokens of each
     guided: tuple[int, int, int] = (2048, 6, 8)  # P, K, N
+    translations: tuple[int, int] = (64, 1024)  # rows that are decoded with drafts, at most so many tokens of each
     beside: bool = True  # measure transformers too
     tokenizer: str = ""
 
 
 LORA = 16  # rank of the PRM's adapters
 WIDTHS = (1, 4, 16)  # columns of a row
-SMALL = {"batches": (1, 4), "prompt": 64, "tokens": 24, "reading": (4, 64), "guided": (128, 3, 4)}
+SMALL = {"batches": (1, 4), "prompt": 64, "tokens": 24, "reading": (4, 64), "guided": (128, 3, 4), "translations": (8, 48)}
 
 
 def of_rank(asked: Engine) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -60,6 +64,7 @@ def measure(asked: Engine, report: Report) -> dict[str, Any]:
     for rows in asked.batches:
         steps(translator, rows, asked, limits, report, beside)
     columns(translator, asked, limits, report)
+    translating(translator, asked, limits, report)
     thinking(translator, None, asked, limits, report, naive=beside)
     if asked.gpus == 1:
         thinking(translator, random_models.prm(asked.shape, LORA), asked, limits, report, naive=beside)
@@ -97,6 +102,30 @@ def steps(translator: Translator, rows: int, asked: Engine, limits: Ceilings, re
     columns = asked.prompt + asked.tokens // 2
     floor = limits.ms(_read(translator) + rows * columns * _column(translator))
     report.add(f"decoding step, {rows} rows behind {asked.prompt} tokens", each, "ms", floor, **others)
+
+
+def translating(translator: Translator, asked: Engine, limits: Ceilings, report: Report) -> None:
+    """Programs of the bundled suite as answers to the prompts that ask for them, with drafts and without.
+
+    The tokens are given, so that random weights write real programs: drafts are right as often as for a translator that writes these.
+    """
+    rows, most = asked.translations
+    pool = spread(tasks(suites.load_suite(Suite()), Suite().directions), rows, 0)
+    read = translator.tokenizer
+    ids = [prompt[-2 * most :] for prompt in rollouts.ask(translator, pool)]
+    given = [prompts.tokens(read, task.kernel.sources[task.target])[:most] for task in pool]
+    taken, forwards = {}, 0
+    for draft in (0, Decode().draft) * 2:  # the first pass captures its graphs
+        looks: list[tuple[int, int, int]] = []  # the host looks after every forward that checks drafts
+        ask = {"limits": [len(g) for g in given], "draft": draft, "given": given}
+        state, start = engine.prefill(translator, ids), clock()
+        answers = decoding.decode(translator, state, ids, [1], **ask, progress=lambda *counts, to=looks: to.append(counts))
+        taken[bool(draft)], forwards = clock() - start, len(looks)
+        assert [a.tokens for a in answers] == given
+    tokens, columns = sum(map(len, given)), sum(len(i) + len(g) // 2 for i, g in zip(ids, given, strict=True))
+    floor = forwards * limits.ms(_read(translator) + columns * _column(translator)) / 1e3
+    what = f"{len(pool)} translations with drafts, {tokens / forwards:.1f} tokens a forward"
+    report.add(what, tokens / taken[True], "tokens/s", tokens / floor, without=tokens / taken[False])
 
 
 def columns(translator: Translator, asked: Engine, limits: Ceilings, report: Report) -> None:
