@@ -34,6 +34,7 @@ class TrainConfig:
     weighting: str = "rollouts"  # see dataset.prepare
     precision: str = "fp32"  # "bf16": compute in bfloat16; the weights stay float32
     recompute: bool = False  # a language model keeps no activations within its layers; the backward pass computes them again
+    pack: int = 256  # a language model reads at most so many latents in one row, beginnings that siblings share once; 0: one row each
     seed: int = 0
     init: str = ""  # folder of a trained PRM whose weights, kind and shape the training starts from
     eval_every: int = 0  # updates between evaluations; 0: at the end of every epoch
@@ -48,7 +49,7 @@ DEFAULTS = TrainConfig()
 def check(config: TrainConfig) -> None:
     """UserError for a setting out of its bounds."""
     find_loss(config.loss)
-    least: dict[str, Any] = {"epochs": 1, "batch": 1, "device_batch": 1, "unfreeze_step": 0, "patience": 0}
+    least: dict[str, Any] = {"epochs": 1, "batch": 1, "device_batch": 1, "unfreeze_step": 0, "patience": 0, "pack": 0}
     for name, low in least.items():
         if getattr(config, name) < low:
             raise UserError(f"TrainConfig.{name} is {getattr(config, name)}; it must be at least {low}")
