@@ -7,8 +7,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from parallax_lib.__main__ import main
+from parallax_lib.analysis.figures import speed
+from parallax_lib.core.errors import UserError
 from parallax_lib.study.bench import engine_bench, random_models
-from parallax_lib.study.bench.report import Ceilings, Report
+from parallax_lib.study.bench.report import Ceilings, Report, read
 from parallax_lib.translator import engine
 
 TINY = engine_bench.Engine("small", batches=(2,), prompt=8, tokens=3, reading=(2, 8), guided=(8, 2, 2), translations=(3, 40))
@@ -28,6 +30,23 @@ def test_a_fraction_is_1_at_the_ceiling_and_less_below_it_for_rates_and_for_time
     assert [row.get("fraction") for row in report.rows] == [0.25, 0.25, None]
     assert len(heard) == 3 and "25%" in heard[0] and "transformers 16 (2.00 x)" in heard[1]
     assert json.loads(report.as_json(bench="x"))["measurements"] == report.rows
+
+
+def test_files_of_benches_are_read_as_one_table_and_drawn(tmp_path):
+    for name, gpus, step in (("one", 1, 8.0), ("two", 2, 5.0)):
+        report = Report()
+        report.add("weights", 3.0, "GiB")
+        report.add("step", step, "ms", 2.0, transformers=16.0)
+        (tmp_path / f"{name}.json").write_text(report.as_json(bench="engine", shape="7b", gpus=gpus, device="H200"))
+    table = read(tmp_path)
+    assert table["machine"].tolist() == ["H200, 7b, 1"] * 2 + ["H200, 7b, 2"] * 2
+    assert table["beside"].tolist() == ["", "transformers 16 (2.00 x)", "", "transformers 16 (3.20 x)"]
+    figure = speed.fractions(table)
+    assert [list(bar.x) for bar in figure.data] == [[0.4], [0.25]] and "5 ms" in figure.data[0].customdata[0]
+    (tmp_path / "other.json").write_text("{}")
+    with pytest.raises(UserError, match="other.json: not what"):
+        read(tmp_path)
+    assert not speed.fractions(table.iloc[:0]).data
 
 
 def test_the_least_time_is_that_of_the_slower_of_reading_and_computing():

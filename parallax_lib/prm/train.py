@@ -27,7 +27,7 @@ from parallax_lib.core.halving import Shrinking
 from parallax_lib.core.source import source_digest
 from parallax_lib.core.storage import derive_seed, digest
 from parallax_lib.core.tables import name_of
-from parallax_lib.prm import checkpoints, sharded, warm_start
+from parallax_lib.prm import checkpoints, optimizer, sharded, warm_start
 from parallax_lib.prm.backbones import CausalBody
 from parallax_lib.prm.checkpoints import TrainState
 from parallax_lib.prm.dataset import Dataset, moments, prepare
@@ -74,6 +74,7 @@ def fit(
     """
     config = replace(config, loss=name_of(LOSSES, config.loss, "prm.loss"))
     check(config)
+    optimizer.check(config.precision, torchrun.processes())
     data = prepare(latents, targets, counts, groups, split, config.weighting, contexts)
     prm = replace(prm or PRMConfig(), loss=config.loss, latent_width=data.latents.shape[2], steps=data.latents.shape[1])
     prm = replace(prm, activation="" if config.loss in ACTIVATIONS else activation(config.loss))
@@ -125,25 +126,25 @@ def loop(model: PRM, data: Dataset, config: TrainConfig, folder: Path | None, re
     """Train in place from the newest checkpoint or from the start; in all processes at once where the model is split."""
     if config.recompute and isinstance(model.backbone, CausalBody):
         model.backbone.recompute()
-    optimizer, run = first_phase(model, config), fingerprint(data, model.config, config) if folder and torchrun.first() else ""
-    state = resumed(model, optimizer, config, folder, run, resume)
+    adamw, run = first_phase(model, config), fingerprint(data, model.config, config) if folder and torchrun.first() else ""
+    state = resumed(model, adamw, config, folder, run, resume)
     (train, valid), forward = (data.rows(name) for name in ("train", "valid")), Shrinking(config.device_batch)
     for epoch, part, last, rows in _updates(data, train, config, state.step):
         if finished(state, config):
             break
         if state.step == config.unfreeze_step:
-            unfreeze(model, optimizer, config)
-        lr = set_lr(optimizer, state.step, (epoch + part) / config.epochs, config)
-        loss = update(model, optimizer, data, rows, config, state.step, forward)
+            unfreeze(model, adamw, config)
+        lr = set_lr(adamw, state.step, (epoch + part) / config.epochs, config)
+        loss = update(model, adamw, data, rows, config, state.step, forward)
         state.step += 1
         due = last if config.eval_every == 0 else state.step % config.eval_every == 0
         valid_loss = evaluate(model, data, valid, config, forward) if due and len(valid) else math.nan
         keep_best(state, model, valid_loss, config)
-        phase = 1 + (len(optimizer.param_groups) > 1)
+        phase = 1 + (len(adamw.param_groups) > 1)
         row = {"step": state.step, "epoch": epoch, "phase": phase, "train_loss": loss, "valid_loss": valid_loss}
-        state.history.append(row | {"lr": lr, "backbone_lr": optimizer.param_groups[-1]["lr"] if phase == 2 else 0.0})
+        state.history.append(row | {"lr": lr, "backbone_lr": adamw.param_groups[-1]["lr"] if phase == 2 else 0.0})
         if folder and (last if config.save_every < 0 else config.save_every and state.step % config.save_every == 0):
-            checkpoints.write(folder, model, optimizer, state, run, config.keep, extra)
+            checkpoints.write(folder, model, adamw, state, run, config.keep, extra)
         progress(state.history[-1])
     return state
 
@@ -169,14 +170,17 @@ def initial_model(data: Dataset, prm: PRMConfig, config: TrainConfig, module: to
     return model
 
 
-def first_phase(model: PRM, config: TrainConfig) -> torch.optim.AdamW:
-    """An optimiser of everything but the backbone, which is frozen.  What is learned becomes float32."""
+def first_phase(model: PRM, config: TrainConfig) -> torch.optim.Optimizer:
+    """An optimiser of everything but the backbone, which is frozen.  What is learned becomes float32, or as `precision` says."""
     to_masters(model)
+    precision = getattr(config, "precision", "")
+    if precision == optimizer.KAHAN:
+        optimizer.to_bfloat16(model.backbone)
     model.backbone.requires_grad_(False)
     ours = [p for p in model.parameters() if p.requires_grad]
     group = {"params": ours, "factor": 1.0, "since": 0}
     fused = model.mean.is_cuda  # else the step takes a copy of all that is learned for a moment
-    return torch.optim.AdamW([group], lr=config.lr, weight_decay=config.weight_decay, fused=fused)
+    return optimizer.adamw(group, config.lr, config.weight_decay, precision, fused)
 
 
 def unfreeze(model: PRM, optimizer: torch.optim.Optimizer, config: TrainConfig) -> None:

@@ -90,7 +90,7 @@ def whole_groups(config: TrainConfig) -> bool:
 def _terms(model: PRM, data: Dataset, rows: Tensor, config: TrainConfig) -> tuple[Tensor, Tensor]:
     device = model.mean.device
     context = None if data.contexts is None else data.contexts[rows].to(device)
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.precision == "bf16"):
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.precision != "fp32"):
         packed = {"packing": pack(data.keys[rows], config.pack)} if packs(model, config) else {}
         raw = model(data.latents[rows].to(device), context=context, **packed)
     given = (x[rows].to(device) for x in (data.targets, data.weights, data.groups))

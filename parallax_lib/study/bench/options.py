@@ -32,6 +32,7 @@ def add(sub: Any) -> None:
     prm.add_argument("--device-rows", type=int, default=None, help="at most so many in one forward")
     prm.add_argument("--latents", type=int, default=None, help="of one trajectory: a token each")
     prm.add_argument("--recompute", action=argparse.BooleanOptionalAction, default=True, help="gradient checkpointing")
+    prm.add_argument("--kahan", action="store_true", help="weights in bfloat16, too: prm.precision bf16-weights")
     store = what.add_parser("store", help="journal, tables and latents, beside plain files")
     store.add_argument("--rows", type=int, default=None)
     store.add_argument("--folder", type=Path, default=Path("."), help="on the disk that is measured")
@@ -80,7 +81,7 @@ def _engine(args: argparse.Namespace, report: Any) -> dict[str, Any]:
 def _prm(args: argparse.Namespace, report: Any) -> dict[str, Any]:
     from parallax_lib.study.bench import prm_bench
 
-    given = _given(args, prm_bench.SMALL, "lora", "rows", "device_rows", "latents", "recompute")
+    given = _given(args, prm_bench.SMALL, "lora", "rows", "device_rows", "latents", "recompute", "kahan")
     return prm_bench.run(prm_bench.Training(args.shape, **given), report)
 
 

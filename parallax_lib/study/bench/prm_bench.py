@@ -17,7 +17,7 @@ import torch
 
 from parallax_lib.core import torchrun
 from parallax_lib.prm import model as prm_model
-from parallax_lib.prm import train
+from parallax_lib.prm import optimizer, train
 from parallax_lib.prm.dataset import Dataset, prepare
 from parallax_lib.prm.train_config import TrainConfig
 from parallax_lib.study import memory
@@ -38,6 +38,7 @@ class Training:
     latents: int = 6
     updates: int = 8  # timed ones
     recompute: bool = True
+    kahan: bool = False  # the weights are bfloat16, too
 
 
 SMALL = {"rows": 64, "device_rows": 64, "updates": 4}
@@ -54,11 +55,12 @@ def measure(asked: Training, report: Report | None = None) -> dict[str, Any]:
     """In every process: a few updates, then scores where there is one process."""
     report, count = report or Report(), torchrun.together()
     limits = ceilings(report, torch.bfloat16 if device().type == "cuda" else torch.float32)
-    precision = "bf16" if device().type == "cuda" else "fp32"
+    precision = optimizer.KAHAN if asked.kahan else "bf16" if device().type == "cuda" else "fp32"
+    optimizer.check(precision, count)
     model, data = random_models.prm(asked.shape, asked.lora, precision), rows(asked)
     peak_gib()
     seconds, losses = _updates(model, data, asked, precision)
-    _memory(model, report, count)
+    _memory(model, report, count, precision)
     size, tokens = prm_model.size(model), asked.rows * asked.latents
     work = 4 if asked.lora else 6  # forward 2, gradients of activations 2, of weights 2; what is computed again is not counted
     reached = work * size * tokens / seconds / count
@@ -96,13 +98,13 @@ def _updates(model: prm_model.PRM, data: Dataset, asked: Training, precision: st
     return statistics.median(np.diff(ends)[WARM - 1 :]), losses
 
 
-def _memory(model: prm_model.PRM, report: Report, count: int) -> None:
+def _memory(model: prm_model.PRM, report: Report, count: int, precision: str) -> None:
     """What the GPU of each process held at most, against what `size` plans for stage 02."""
     peak = peak_gib()
     if peak is None:
         return
     peaks = torchrun.added(*(peak if rank == torchrun.rank() else 0.0 for rank in range(count)))
-    planned = memory.MOMENT["02"] * (memory.bytes_of(model.config)[1] / count + memory.CONTEXT) / GIB
+    planned = memory.MOMENT["02"] * (memory.bytes_of(model.config, precision)[1] / count + memory.CONTEXT) / GIB
     report.add("memory of a GPU at most", max(peaks), "GiB", planned)
 
 

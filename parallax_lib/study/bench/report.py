@@ -10,11 +10,16 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 
+from parallax_lib.core.errors import UserError
+
 GIB = 2**30
+OWN = ("what", "measured", "unit", "ceiling", "fraction")  # of a row; what else it has are others' measurements
 TIMES = ("ms", "s")  # units of which less is better
 
 
@@ -47,16 +52,35 @@ class Report:
         return json.dumps(about | {"measurements": rows})
 
 
+def read(folder: Path) -> pd.DataFrame:
+    """The measurements of all files that `bench --out` wrote there: machine, what, measured, unit, ceiling, fraction, beside.
+
+    UserError for a file that holds none.
+    """
+    found = []
+    for file in sorted(folder.glob("*.json")):
+        try:
+            told = json.loads(file.read_text())
+            machine = f"{told.get('device', 'disk')}, {told['shape']}, {max(told.get('gpus', 1), told.get('processes', 1))}"
+            found += [{"machine": machine, **row, "beside": beside(row)} for row in told["measurements"]]
+        except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as e:
+            raise UserError(f"{file}: not what `bench --out` writes ({type(e).__name__}: {e}); remove it or measure again") from None
+    return pd.DataFrame(found, columns=["machine", "what", "measured", "unit", "ceiling", "fraction", "beside"])
+
+
 def line(row: dict[str, Any]) -> str:
     """A row as text."""
     parts = [f"{row['what']:58} {_text(row['measured']):>9} {row['unit']}"]
     if "ceiling" in row:
         parts.append(f"of {_text(row['ceiling'])} = {row['fraction']:.0%}")
-    known = ("what", "measured", "unit", "ceiling", "fraction")
-    for name, value in ((name, value) for name, value in row.items() if name not in known):
-        ratio = value / row["measured"] if row["unit"] in TIMES else row["measured"] / value
-        parts.append(f"{name.replace('_', ' ')} {_text(value)} ({ratio:.2f} x)")
-    return "   ".join(parts)
+    return "   ".join(filter(None, [*parts, beside(row)]))
+
+
+def beside(row: dict[str, Any]) -> str:
+    """What others take for the same, and how many times as fast this is."""
+    others = {name: value for name, value in row.items() if name not in OWN}
+    ratios = {name: value / row["measured"] if row["unit"] in TIMES else row["measured"] / value for name, value in others.items()}
+    return ", ".join(f"{name.replace('_', ' ')} {_text(value)} ({ratios[name]:.2f} x)" for name, value in others.items())
 
 
 def _text(value: float) -> str:
