@@ -30,6 +30,7 @@ PARTS = {
     "t2": "T2: LoRA without latents",
     "t4": "T4: pauses instead of plans",
     "t5": "T5: T3's plan written as tokens",
+    "rs": "T3 trained on its own validated programs too",
     "rollouts": "training side, T3: thoughts with noise",
     "heat": "training side, T3: programs sampled at 0.8",
 }
@@ -37,6 +38,7 @@ THOUGHTS, PICKS, NOISE, HEAT = "thoughts", "picks", "rollouts", "heat"
 MAIN = ("guided", "sampled", THOUGHTS)  # parts that T3 wrote with six latent steps: a method is of the first of them that has it
 WHOLE = "guided, whole thoughts"
 AT_COST = f"sampled:best_of_n{arms.AT_COST}"
+REPAIR = "+repair"  # after a method's name: the round
 REGISTERED = {  # name -> a, b of the comparison a - b; the first is the primary one
     "guided by steps - unguided": (GUIDED, FLOOR),
     "guided by steps - redecode": (GUIDED, "redecode"),
@@ -114,10 +116,10 @@ def _main(test: pd.DataFrame) -> pd.DataFrame:
 
 
 def _derived(rows: pd.DataFrame) -> pd.DataFrame:
-    """The live methods that the rows have, and those that choose from the pools that they have."""
-    have = set(rows["arm"])
+    """The live methods that the rows have, those that choose from the pools that they have, and what repair rounds made of them."""
+    have, repaired = set(rows["arm"]), rows["arm"].str.contains(REPAIR, regex=False)
     names = [name for name, arm in arms.ARMS.items() if (name if isinstance(arm, arms.Live) else arms.pool_of(name)) in have]
-    return arms.derive(rows, names) if names else rows
+    return pd.concat([arms.derive(rows[~repaired], names), rows[repaired]], ignore_index=True) if names else rows
 
 
 def _named(part: str, rows: pd.DataFrame) -> pd.DataFrame:
