@@ -30,5 +30,5 @@ def fractions(table: pd.DataFrame) -> go.Figure:
         )  # fmt: skip
     fig.update_xaxes(tickformat=".0%", rangemode="tozero", title_text="share of the ceiling")
     fig.add_vline(x=1, line_color=theme.GREY, line_dash="dot")
-    sub = "a step: one read of weights and cache; prefill and training: the products of their matrices; files: a plain file"
+    sub = "ceilings: a copy, a product of matrices, a plain file"
     return finish(fig, title, sub, height=140 + 28 * len(rows), legend=dict(orientation="h", yanchor="top", y=-0.12, x=0))

@@ -147,7 +147,8 @@ def columns(translator: Translator, asked: Engine, limits: Ceilings, report: Rep
         least = limits.ms(read, 2 * _layers(translator) * rows * width / asked.gpus)
         report.add(f"a forward of {rows} rows x {width} columns", taken[-1], "ms", least)
     column, fixed = np.polyfit([rows * width for width in WIDTHS], taken, 1)
-    report.add("a forward costs, besides its columns, so many", fixed / column, "columns", assumed=decoding.overhead(translator))
+    if column > 0 and fixed > 0:  # on a busy machine a line through the three may fall
+        report.add("a forward costs, besides its columns, so many", fixed / column, "columns", assumed=decoding.overhead(translator))
 
 
 def static_step(translator: Translator, rows: int, asked: Engine) -> float:

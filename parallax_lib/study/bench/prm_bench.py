@@ -65,7 +65,7 @@ def measure(asked: Training, report: Report | None = None) -> dict[str, Any]:
     work = 4 if asked.lora else 6  # forward 2, gradients of activations 2, of weights 2; what is computed again is not counted
     reached = work * size * tokens / seconds / count
     what = f"training, {f'LoRA {asked.lora}' if asked.lora else 'the whole model'}, updates of {tokens:,} tokens"
-    report.add(f"{what}, a GPU", reached / 1e12, "TFLOP/s", limits.product / 1e12)
+    report.add(f"{what}, a process", reached / 1e12, "TFLOP/s", limits.product / 1e12)
     report.add("trajectories", asked.rows / seconds, "a second")
     if count == 1:
         scoring(model, data, asked, limits, report)

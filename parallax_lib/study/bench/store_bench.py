@@ -47,7 +47,7 @@ def measure(asked: Store, report: Report, folder: Path) -> dict[str, Any]:
         journal(inside / "journal.db", asked, disk, report)
         table(inside, asked, disk, report)
         vectors(inside, asked, disk, report)
-    return asdict(asked) | {"folder": str(folder)}
+    return asdict(asked)
 
 
 def plain(path: Path, report: Report) -> tuple[float, float]:
