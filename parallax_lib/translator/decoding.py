@@ -117,12 +117,12 @@ def _check(translator, state, rows: Rows, drafts, counts, drafted: np.ndarray, d
     live = (torch.arange(Q, device=tokens.device) <= counts[:, None]) & ~rows.done[:, None]
     hidden = engine.forward(translator, state, translator.embed(tokens), live).flatten(0, 1)
     asked = np.flatnonzero((np.arange(Q) <= drafted[:, None]) & rows.open[:, None])
-    here = torch.from_numpy(asked)
-    at = here.to(tokens.device)
-    logits = translator.logits(hidden if len(asked) == B * Q else hidden[at]).float()  # (live columns, V): padding costs no logits
+    here, every = torch.from_numpy(asked), len(asked) == B * Q
+    at = None if every else here.to(tokens.device, non_blocking=True)  # else the host waits for all that the GPU was given
+    logits = translator.logits(hidden if every else hidden[at]).float()  # (live columns, V): padding costs no logits
     chosen = drawing(logits, torch.from_numpy(rows.index), rows.written, here, Q)
     logprobs = logits.gather(-1, chosen[:, None]).squeeze(-1) - logits.logsumexp(-1)
-    return tuple(x.new_zeros(B * Q).index_copy_(0, at, x).view(B, Q) for x in (chosen, logprobs))
+    return tuple((x if every else x.new_zeros(B * Q).index_copy_(0, at, x)).view(B, Q) for x in (chosen, logprobs))
 
 
 def _settle(state: engine.State, drafted: int, taken: torch.Tensor) -> None:

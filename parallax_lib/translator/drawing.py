@@ -17,7 +17,7 @@ def draw(logits: torch.Tensor, temperatures: torch.Tensor, uniform: torch.Tensor
     chosen = logits.argmax(-1)
     warm = temperatures.nonzero()[:, 0]
     if len(warm):
-        heat, warm = temperatures[warm, None].to(logits.device), warm.to(logits.device)
+        heat, warm = (x.to(logits.device, non_blocking=True) for x in (temperatures[warm, None], warm))
         cumulative = (logits[warm].double() / heat).softmax(-1).cumsum(-1)
         at = torch.searchsorted(cumulative, uniform[warm, None].double(), right=True).squeeze(-1)  # u = 0: the first that can be
         chosen[warm] = at.clamp(max=logits.shape[-1] - 1)
@@ -57,7 +57,7 @@ class Drawing:
         answer, place = index[live // Q], None
         heat = self.heat[answer]
         if self.noise is not None or self.given is not None:
-            where, answer = live.to(logits.device), answer.to(logits.device)
+            where, answer = (x.to(logits.device, non_blocking=True) for x in (live, answer))
             place = written[where // Q] + where % Q
         chosen = draw(logits, heat, None if self.noise is None else self.noise[answer, place])
         if self.given is not None:
