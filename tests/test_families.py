@@ -6,7 +6,7 @@ The twins recompute everything: no cache, one row at a time, the model's own mas
 import pytest
 import tiny_families as tiny
 import torch
-from transformers import AttentionInterface
+import transformers
 
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.settings import Latent
@@ -157,7 +157,7 @@ def test_the_check_refuses_an_engine_that_leaves_out_what_a_layer_asks_for(monke
         conformance.check(translator)
         with monkeypatch.context() as patch:
             broken = lambda *a, dropped=dropped, **k: real(*a, **{key: v for key, v in k.items() if key != dropped})  # noqa: E731
-            patch.setitem(AttentionInterface._global_mapping, engine.attention_name(), broken)
+            patch.setitem(transformers.AttentionInterface._global_mapping, engine.attention_name(), broken)
             with pytest.raises(UserError, match="differ from the model's own by .*% of their spread"):
                 conformance.check(translator)
     with monkeypatch.context() as patch:

@@ -178,6 +178,14 @@ def test_the_frontier_is_over_tasks_that_all_parts_of_t3_have(study):
     assert set(short["tasks"]) == {8} and not [arm for arm, _ in short.index if arm.startswith("sampled")]
 
 
+def test_a_pool_of_one_program_is_a_sampled_program_and_no_choice(study, taken):
+    one = registered.methods(study[(study["arm"] != "sampled_pool") | (study["sample"] == 0)])
+    gone = set(taken["arm"]) - set(one["arm"])
+    assert gone == {name for name in taken["arm"] if name.startswith("sampled:")} - {registered.AT_COST}
+    first, cost = (one[one["arm"] == name].set_index("task")["program"] for name in ("sampled", registered.AT_COST))
+    assert first.to_dict() == cost.to_dict()
+
+
 def test_repair_rounds_are_methods_of_their_own(tmp_path, study, taken, real_methods):
     """Two rounds of a method: what the run's table says after each, whatever the choosers make of the pools."""
     rows = study[(study["part"] == "guided") & (study["arm"] == "guided") & (study["seed"] == 0)].assign(repair=0)
