@@ -12,7 +12,7 @@ from parallax_lib.core.errors import UserError
 from parallax_lib.core.settings import Latent
 from parallax_lib.core.settings import Translator as TranslatorParams
 from parallax_lib.study import memory
-from parallax_lib.translator import alignment, conformance, decoding, engine, latent_steps, models, proposals
+from parallax_lib.translator import alignment, conformance, decoding, engine, latent_steps, models, proposals, stopping
 
 CLOSE = {"atol": 2e-4, "rtol": 2e-3}
 PROMPTS = [tiny.WINDOW + 24, 5]  # tokens: the first passes a window, the second is padded
@@ -61,7 +61,7 @@ def agrees_with_its_own_forward(translator):
 def decodes_like_its_own_forward(translator):
     """Greedy and sampled, with and without drafts, over rows of other lengths and limits."""
     ids, heat, limits, seeds = prompts_for(translator), [0.0, 0.9], [12, 15], [3, 4]
-    stops = decoding.stops_of(translator)
+    stops = stopping.stops_of(translator)
     wanted = []
     for tokens, warm, limit, seed in zip(ids, heat, limits, seeds, strict=True):
         draws, out = torch.rand(limit, generator=torch.Generator().manual_seed(seed)).tolist(), []
