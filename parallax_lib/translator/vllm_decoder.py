@@ -18,8 +18,9 @@ from typing import Any
 import torch
 
 from parallax_lib.core.errors import UserError
-from parallax_lib.translator.decoding import Answer, Stops, stops_of
+from parallax_lib.translator.answer_rows import Answer
 from parallax_lib.translator.language_model import Translator
+from parallax_lib.translator.stopping import Stops, stops_of
 
 ABSENT = "decode.engine: vllm is not installed where programs are written; install it there or set decode.engine: own"
 WHOLE = "decode.engine: vllm decodes on one GPU; executor.gpu asks for {}, set decode.engine: own"
