@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ import yaml
 
 from parallax_lib.core.errors import UserError
 from parallax_lib.tasks.given import Given
-from parallax_lib.tasks.hecbench import makefile
+from parallax_lib.tasks.hecbench import constants, makefile
 from parallax_lib.tasks.hecbench import sources as hecbench_sources
 from parallax_lib.tasks.task import Kernel
 
@@ -55,7 +56,10 @@ class Program:
 
 @dataclass(frozen=True)
 class Entry:
-    """One name of the checkout.  inputs: name -> bytes of the files its arguments name; why: why it is not a kernel."""
+    """One name of the checkout.  inputs: name -> bytes of the files its arguments name; why: why it is not a kernel.
+
+    written: API -> fingerprint of the program as the checkout has it.
+    """
 
     name: str
     programs: dict[str, Program]
@@ -63,6 +67,7 @@ class Entry:
     inputs: dict[str, bytes]
     facts: dict
     why: str = ""
+    written: dict[str, str] = field(default_factory=dict)
 
 
 def kernels(root: Path, names: tuple[str, ...] = ()) -> list[Kernel]:
@@ -73,13 +78,16 @@ def kernels(root: Path, names: tuple[str, ...] = ()) -> list[Kernel]:
     return found
 
 
-def entries(root: Path, names: tuple[str, ...] = (), manifest: Path | None = None) -> list[Entry]:
-    """What is known of each name, or of `names`, in alphabetical order.  Reads only; a few seconds for all 530."""
+def entries(root: Path, names: tuple[str, ...] = (), facts: Mapping[str, dict] | None = None) -> list[Entry]:
+    """What is known of each name, or of `names`, in alphabetical order.  Reads only; a few seconds for all 530.
+
+    `facts`: rows to go by in place of the manifest's.
+    """
     src, known = root.expanduser() / "src", listed(root)
     unknown = [n for n in names if n not in known]
     if unknown:
         raise UserError(f"{src}: no kernel {unknown[0]!r}")
-    facts = read_manifest(manifest or MANIFEST)
+    facts = read_manifest(MANIFEST) if facts is None else facts
     return [_entry(src, name, facts.get(name, {})) for name in (names or known)]
 
 
@@ -140,11 +148,12 @@ def fingerprint(text: str) -> str:
 
 def _entry(src: Path, name: str, facts: dict) -> Entry:
     programs = {api: _program(src, name, api) for api in MAKEFILES if (src / f"{name}-{api}").is_dir()}
-    omp = programs.get("omp")
-    for api in MAKEFILES:
-        if api in facts and api in programs and programs[api].text and facts[api] != fingerprint(programs[api].text):
+    written = {api: fingerprint(program.text) for api, program in programs.items() if program.text}
+    for api, mark in written.items():
+        if facts.get(api, mark) != mark:
             facts = {"note": f"the {api} program is not the one the manifest was made from: its arguments and labels are not used"}
-    if omp:
+    programs = {api: _smaller(program, facts.get("constants", {})) for api, program in programs.items()}
+    if omp := programs.get("omp"):
         programs = {"serial": _serial(omp, facts), **programs}
     own = next((programs[api].runs for api in MAKEFILES if api in programs and programs[api].runs), ((),))
     runs, inputs, why = _resolve(src, name, own)
@@ -153,7 +162,18 @@ def _entry(src: Path, name: str, facts: dict) -> Entry:
     if not why and fixed:
         why = _fixed(src, name, fixed[0])
     why = why or facts.get("left_out", "") or _unmeasured(programs, facts)
-    return Entry(name, programs, reduced or runs[:MAX_RUNS], inputs, facts, why)
+    return Entry(name, programs, reduced or runs[:MAX_RUNS], inputs, facts, why, written)
+
+
+def _smaller(program: Program, values: Mapping[str, float]) -> Program:
+    """The program with other values of the sizes that are written in it; without text where one is not."""
+    if not values or not program.text:
+        return program
+    text, absent = constants.with_values(program.text, values)
+    if absent:
+        return replace(program, text="", short="", why=f"{absent}, a size that the manifest makes smaller, is no number in it")
+    whole = {name: constants.with_values(part, values)[0] for name, part in program.beside.items()}
+    return replace(program, text=text, short=constants.with_values(program.short, values)[0], beside=whole)
 
 
 def _unmeasured(programs: dict[str, Program], facts: dict) -> str:
@@ -185,7 +205,7 @@ def _program(src: Path, name: str, api: str) -> Program:
 def units_of(src: Path, name: str, api: str, rules: makefile.Makefile) -> tuple[str, ...]:
     """The units of a program, as its Makefile names them, by its object files, or all of its folder; relative to its folder."""
     folder, twin = src / f"{name}-{api}", src / f"{name}-cuda"
-    compiled = [unit for stem in rules.objects if (unit := _compiled(folder, twin, stem))]
+    compiled = [unit for stem in rules.objects if (unit := _compiled(folder, twin, stem) or _by_rule(folder, rules.compiled.get(stem, "")))]
     units = rules.sources or tuple(compiled) or tuple(sorted(p.name for p in folder.iterdir() if p.suffix in makefile.UNIT))
     return tuple(_found(folder, twin, unit) for unit in units)
 
@@ -194,6 +214,11 @@ def _compiled(folder: Path, twin: Path, stem: str) -> str:
     """The unit of an object file: in its folder, else its twin's."""
     names = [stem + suffix for suffix in makefile.UNIT]
     return next((name for place in (folder, twin) for name in names if (place / name).exists()), "")
+
+
+def _by_rule(folder: Path, unit: str) -> str:
+    """The unit that the rule of an object file names, where it is in the checkout."""
+    return unit if unit and (folder / unit).is_file() else ""
 
 
 def read_makefile(src: Path, name: str, api: str) -> makefile.Makefile | None:
