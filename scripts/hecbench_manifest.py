@@ -6,8 +6,8 @@ Per kernel it builds the OpenMP program, or the CUDA program where the OpenMP on
 in the sandbox under CPU_S seconds until the program ends
 well and does not fail its own check, then judges it as a translation of its derived serial program; while its output does
 not depend on its parallel work, larger arguments are tried; then another size, so that hidden
-inputs are not the visible one alone.  A row of the manifest that holds `constants` (size -> smaller value) or `args` by hand is
-measured with these.  One program at a time; what is done is kept in the state
+inputs are not the visible one alone.  A row of the manifest that holds `constants` (size -> smaller value), `made`
+(input file -> recipe) or `args` by hand is measured with these.  One program at a time; what is done is kept in the state
 file, so that a stopped call goes on; kernels that are not measured keep their rows.  The manifest holds facts only.
 """
 
@@ -39,7 +39,8 @@ REPEAT = ("repeat", "iter", "repetition", "times", "runs")
 SMALL = 32  # smaller numbers are dimensions, options or block sizes and stay
 REPEATS = (1, 8, 64, 4096, 1 << 20)  # of what is or looks like a repeat count, not above the Makefile's
 START = {"omp": 4, "cuda": 1}  # threads, or the emulator's schedule
-FIELDS = ("constants", "args", "omp", "cuda", "serial", "strength", "cpu_s", "left_out", "note")
+BY_HAND = ("constants", "made")
+FIELDS = (*BY_HAND, "args", "omp", "cuda", "serial", "strength", "cpu_s", "left_out", "note")
 
 
 def main() -> None:
@@ -55,7 +56,7 @@ def main() -> None:
     until = time.monotonic() + 60 * args.minutes
     names = tuple(n for n in args.names.split(",") if n)
     known = hecbench.read_manifest(hecbench.MANIFEST)
-    written = {name: {"constants": row["constants"]} for name, row in known.items() if "constants" in row}
+    written = {name: {field: row[field] for field in BY_HAND if field in row} for name, row in known.items()}
     for entry in hecbench.entries(args.root, names, written):
         blocked = entry.why if not entry.why.endswith(hecbench.MEASURE) else ""
         if not speaker(entry) or blocked or (entry.name in state and not names):
@@ -92,7 +93,7 @@ def measure(entry: Entry, bench: Bench, first: Sequence[Sequence] = ()) -> dict:
     """The manifest's row of one kernel.  `first`: the command lines that are tried before others."""
     api = speaker(entry)
     program = entry.programs[api]
-    row = {"constants": entry.facts["constants"]} if "constants" in entry.facts else {}
+    row = {field: entry.facts[field] for field in BY_HAND if field in entry.facts}
     row |= {api: entry.written[api]}
     built = build(program.text, bench.toolchains[api], (*program.flags, *program.defines) if api == "cuda" else program.flags, bench.level)
     if built.reason != "ok":

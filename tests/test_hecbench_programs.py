@@ -1,5 +1,6 @@
 """Programs of a checkout as one text: smaller sizes, units kept apart, sources where rules of a Makefile say."""
 
+import io
 import json
 import re
 import subprocess
@@ -9,7 +10,7 @@ import pytest
 from parallax_lib.core.errors import UserError
 from parallax_lib.tasks import task_file
 from parallax_lib.tasks.hecbench import checkout as hecbench
-from parallax_lib.tasks.hecbench import constants, makefile
+from parallax_lib.tasks.hecbench import constants, made_inputs, makefile
 from parallax_lib.tasks.hecbench import sources as hecbench_sources
 
 SIZES = """#include <cstdio>
@@ -146,3 +147,32 @@ def test_a_program_of_one_unit_is_as_it_was(tmp_path):
     (folder / "api.h").write_text("#pragma omp declare target\n#include <cmath>\nstatic int g(int);\n#pragma omp end declare target\n")
     whole = hecbench_sources.flatten(tmp_path, folder, ("main.cpp",), (folder,), ())
     assert whole.text == text.replace('#include "api.h"', (folder / "api.h").read_text())
+
+
+def test_a_file_that_the_checkout_only_names_is_made_as_the_row_says_and_is_there(checkout):
+    make = "source = main.cpp\nrun: main\n\t./main ../far-sycl/points.csv 3\n"
+    for path, text in (("far-omp/Makefile", make), ("far-omp/main.cpp", "int main() {}\n")):
+        (checkout / "src" / path).parent.mkdir(exist_ok=True)
+        (checkout / "src" / path).write_text(text)
+    assert hecbench.entries(checkout, ("far",), {})[0].why == "missing input: ../far-sycl/points.csv"
+    facts = {"made": {"points.csv": {"table": [4, 0, 9, -1.0, 1.0], "first": "4", "between": ","}}}
+    first, again = (hecbench.entries(checkout, ("far",), {"far": facts})[0] for _ in range(2))
+    assert not first.why and first.runs == ((f"{hecbench.SHOWN}points.csv", "3"),) and first.inputs == again.inputs
+    lines = first.inputs["points.csv"].decode().splitlines()
+    rows = [line.split(",") for line in lines[1:]]
+    assert lines[0] == "4" and len(rows) == 4 and all(0 <= int(a) <= 9 and -1 <= float(b) <= 1 for a, b in rows)
+    (checkout / "src" / "far-omp" / "points.csv").write_text("1,2\n")  # beside the program, where the path is mistaken
+    (entry,) = hecbench.entries(checkout, ("far",), {})
+    assert not entry.why and [*entry.inputs.values()] == [b"1,2\n"]
+
+
+def test_made_images_are_what_an_image_library_reads():
+    image = pytest.importorskip("PIL.Image")
+    for kind in ("ppm", "bmp"):
+        data = made_inputs.made({kind: [16, 8]})
+        with image.open(io.BytesIO(data)) as read:
+            assert (read.format, read.size, read.mode) == (kind.upper(), (16, 8), "RGB")
+            assert len(read.getcolors(128)) > 32
+    assert len(made_inputs.made({"bytes": 100})) == 100
+    with pytest.raises(ValueError, match="one of table"):
+        made_inputs.made({"table": [1, 0, 1], "bytes": 3})

@@ -20,7 +20,7 @@ import yaml
 
 from parallax_lib.core.errors import UserError
 from parallax_lib.tasks.given import Given
-from parallax_lib.tasks.hecbench import constants, makefile
+from parallax_lib.tasks.hecbench import constants, made_inputs, makefile
 from parallax_lib.tasks.hecbench import sources as hecbench_sources
 from parallax_lib.tasks.task import Kernel
 
@@ -29,11 +29,12 @@ GIVEN = {"DEVICE": "cpu", "OPTIMIZE": "yes", "DEBUG": "no", "LAUNCHER": "", "VER
 MAKEFILES = {"omp": ("Makefile.aomp", "Makefile"), "cuda": ("Makefile",)}
 MAX_RUNS = 3
 MAX_INPUT = 4 << 20  # bytes of input files shown to one program, together
-INPUT_SUFFIX = ("", ".bin", ".bmp", ".csv", ".dat", ".egr", ".fa", ".fasta", ".gr", ".in", ".json", ".mtx", ".pgm", ".ppm", ".raw", ".txt")
+NO_INPUT = (*makefile.UNIT, ".a", ".cuh", ".h", ".hpp", ".o", ".py", ".sh", ".so")
 OUTPUT_NAME = re.compile(r"out|result|\.m8$", re.I)
 NUMBER = re.compile(r"[-+]?[\d.]+(?:e[-+]?\d+)?f?", re.I)
 MEASURE = "not measured: only its CUDA program can say what is right; scripts/hecbench_manifest.py finds arguments with which it ends"
 INDEXED = "its OpenMP program is SIMT-style: thread and team numbers stand for CUDA indices"
+NONE: Mapping[str, Mapping] = {}
 SHOWN = "../job/inputs/"  # where the sandbox has the input files
 
 
@@ -156,7 +157,7 @@ def _entry(src: Path, name: str, facts: dict) -> Entry:
     if omp := programs.get("omp"):
         programs = {"serial": _serial(omp, facts), **programs}
     own = next((programs[api].runs for api in MAKEFILES if api in programs and programs[api].runs), ((),))
-    runs, inputs, why = _resolve(src, name, own)
+    runs, inputs, why = _resolve(src, name, own, facts.get("made", {}))
     reduced = tuple(tuple(map(str, run)) for run in facts.get("args", ()))
     fixed = sorted({f for p in programs.values() for f in hecbench_sources.fixed_inputs(p.text)})
     if not why and fixed:
@@ -191,7 +192,7 @@ def _program(src: Path, name: str, api: str) -> Program:
     units = units_of(src, name, api, rules)
     if not units:
         return Program(api, "", why="no source file in its folder")
-    search = (folder, *(folder / f[2:] for f in rules.flags if f.startswith("-I")))
+    search = (folder, *(folder / f[2:] for f in rules.flags if f.startswith("-I")), src / f"{name}-cuda")
     defines = tuple(f for f in rules.flags if f.startswith("-D"))
     flat = hecbench_sources.flatten(src.parent, folder, units, search, defines)
     flags = tuple(f for f in rules.flags if not f.startswith(("-I", "-D")))
@@ -242,13 +243,17 @@ def _serial(omp: Program, facts: dict) -> Program:
     return replace(omp, api="serial", text=hecbench_sources.strip_omp(omp.text), short=hecbench_sources.strip_omp(omp.short))
 
 
-def _resolve(src: Path, name: str, runs) -> tuple[tuple[tuple[str, ...], ...], dict[str, bytes], str]:
+def _resolve(src: Path, name: str, runs, made: Mapping[str, Mapping] = NONE) -> tuple[tuple[tuple[str, ...], ...], dict[str, bytes], str]:
     """(arguments with input files where the sandbox shows them, those files, why the program cannot run)."""
     inputs: dict[str, bytes] = {}
     resolved = []
     for run in runs:
         args = []
         for i, arg in enumerate(run):
+            if recipe := made.get(Path(arg).name):
+                inputs[Path(arg).name] = made_inputs.made(recipe)
+                args.append(SHOWN + Path(arg).name)
+                continue
             place, why = _input(src, name, arg, run[i - 1] if i else "", inputs)
             if why:
                 return runs, {}, why
@@ -263,20 +268,27 @@ def _input(src: Path, name: str, arg: str, before: str, inputs: dict[str, bytes]
     """(the argument for the sandboxed run, why it cannot be had); a file it names is added to `inputs`."""
     if NUMBER.fullmatch(arg) or arg.startswith("-"):
         return arg, ""
-    path = next((p for api in MAKEFILES if (p := (src / f"{name}-{api}" / arg).resolve()).exists()), None)
+    path = _file(src, name, arg)
     if path is None:
         is_file = ("/" in arg or re.search(r"\.[a-z]\w{1,4}$", arg, re.I)) and before != "-o" and not OUTPUT_NAME.search(Path(arg).name)
         return arg, f"missing input: {arg}" if is_file else ""
     if not path.is_relative_to(src.parent.resolve()):
         return arg, f"input outside the checkout: {arg}"
-    if path.is_dir() or path.suffix.lower() not in INPUT_SUFFIX:
-        return arg, f"input is a folder or of no known kind: {arg}"
+    if path.is_dir() or path.suffix.lower() in NO_INPUT:
+        return arg, f"input is a folder or a program's text: {arg}"
     if path.stat().st_size > MAX_INPUT:
         return arg, f"input file over {MAX_INPUT >> 20} MiB: {arg}"
     shown, data = "-".join(path.relative_to(src.resolve()).parts), path.read_bytes()
     while inputs.setdefault(shown, data) != data:  # a-b/c and a/b-c
         shown = f"other-{shown}"
     return SHOWN + shown, ""
+
+
+def _file(src: Path, name: str, arg: str) -> Path | None:
+    """The file that an argument names from a program's folder; else the one of that name in the folder, where the path is mistaken."""
+    folders = [src / f"{name}-{api}" for api in MAKEFILES]
+    paths = [folder / arg for folder in folders] + [folder / Path(arg).name for folder in folders if "/" in arg]
+    return next((path.resolve() for path in paths if path.exists()), None)
 
 
 def _fixed(src: Path, name: str, file: str) -> str:
