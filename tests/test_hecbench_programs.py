@@ -109,6 +109,7 @@ def test_units_are_found_where_the_rules_of_object_files_say_as_make_finds_them(
 
 
 FIRST = """#include <cstdio>
+#define WARP 32
 #define max(a, b) ((a) > (b) ? (a) : (b))
 static int limit(int x) { return max(x, 3); }
 const double scale = 2.0;
@@ -121,7 +122,8 @@ int first(int x);
 static int limit(int x) { return x + 100; }
 const double scale = 0.5;
 static int unused(int limit) { return limit; }
-int second(int x) { return limit(x) + (int)(scale * 10) + (int)std::chrono::seconds::max().count() * 0 + first(x); }
+const int WARP = 0;
+int second(int x) { return limit(x) + (int)(scale * 10) + (int)std::chrono::seconds::max().count() * 0 + WARP + first(x); }
 """
 MAIN = '#include <cstdio>\nint second(int);\nint main() { printf("%d %s\\n", second(1), "limit"); }\n'
 

@@ -20,6 +20,7 @@ DEFINED = re.compile(rf"^[ \t]*(?=(?:[\w:<>,*&]+\s+)*?(?:{PRIVATE})\b)(?!.*\b(?:
 BLOCK = re.compile(r"\{[^{}]*\}")
 SYSTEM = re.compile(r"^[ \t]*#[ \t]*include[ \t]*<[a-z_]+>", re.M)  # of C++; those of C stand such macros
 LOWER = re.compile(r"^[ \t]*#[ \t]*define[ \t]+([a-z][a-z0-9]{0,4})\(", re.M)  # max, u, strx
+MACRO = re.compile(r"^[ \t]*#[ \t]*define[ \t]+([A-Za-z_]\w*)", re.M)
 GUARD = re.compile(r"^[ \t]*#[ \t]*ifndef[ \t]+(\w+)[ \t]*\n(?:[ \t]*\n)*[ \t]*#[ \t]*define[ \t]+\1\b", re.M)
 CONDITION = re.compile(r"^[ \t]*#[ \t]*(if|endif)", re.M)
 
@@ -46,15 +47,23 @@ def renamed(text: str, names: dict[str, str]) -> str:
 def joined(units: Sequence[str], own: Sequence[str]) -> str:
     """The units as one text, `own` without what they include.
 
-    A macro in small letters ends with its unit; the system headers of the units after it, which one of a header would reach, come first.
+    A macro in small letters ends with its unit, as does one whose name a later unit gives to a variable.  The system headers of later
+    units, which a macro of a header would reach, come first.
     """
-    macros = [dict.fromkeys(found[1] for found in LOWER.finditer(text)) for text in own[:-1]]
+    macros = [_ending(text, "\n".join(units[number:])) for number, text in enumerate(own[:-1], 1)]
     ends = ["".join(f"\n#undef {name}" for name in names) for names in macros]
     begun = next((number + 1 for number, text in enumerate(units) if LOWER.search(text)), len(units))
     places = [found for text in units[begun:] for found in SYSTEM.finditer(text) if not _conditional(text, found.start())]
     there = {found[0].strip() for text in units[:begun] for found in SYSTEM.finditer(text)}
     headers = [header for header in dict.fromkeys(found[0].strip() for found in places) if header not in there]
     return "\n".join([*headers, *map("".join, zip(units, [*ends, ""], strict=True))])
+
+
+def _ending(unit: str, later: str) -> list[str]:
+    """Macros of a unit that would change what is after it."""
+    small = [found[1] for found in LOWER.finditer(unit)]
+    given = [found[1] for found in MACRO.finditer(unit) if re.search(rf"\w\s+{found[1]}\s*=[^=]", later)]
+    return [*dict.fromkeys(small + given)]
 
 
 def _conditional(text: str, place: int) -> bool:
