@@ -56,7 +56,7 @@ MAKER = re.compile(
 DEVICE = frozenset("device devices gpu gpus cpu cpus processor platform card accelerator using running selected".split())
 DEVICE_HINT = re.compile("device|[gc]pu|processor|platform|card|accelerator|using|running|selected", re.I)
 MEMORY_USED = re.compile(r"\bmemory\b.{0,20}\b(?:usage|used|footprint|consumption)\b|\b(?:peak|resident)\b.{0,20}\bmemory\b", re.I)
-MEMORY_ENDS = re.compile(r"\bmemory\s{1,3}(?:usage|used|footprint|consumption)\s{0,3}[=:]\s{0,9}[\d.]{1,24}(?:e[+-]?\d{1,3})?\s{0,3}$", re.I)
+MEMORY_ENDS = re.compile(r"\bmemory\s{1,3}(?:usage|used|footprint|consumption)\s{0,3}[=:]\s{0,9}[\d.]{1,24}\s{0,3}$", re.I)
 BYTES = re.compile(r"[kmgt]?i?b|bytes?|[kmg]bytes?")
 ABOUT_DEVICES = frozenset("capability memory mem clock mhz ghz gb gib mb mib sm sms cores core bits bit driver version cuda r tm".split())
 
