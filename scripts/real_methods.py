@@ -47,10 +47,17 @@ def collected(runs: Path) -> dict[str, Path]:
 
 
 def translated(folder: Path) -> pd.DataFrame:
-    """All judged programs of a `translate` run: those of live methods, and both pools."""
+    """All judged programs of a `translate` run: those of live methods, both pools, and where methods stood after each repair round."""
     results = read_table(folder, "results")
     pools = [read_table(folder, name) for name in ("pool", "sampled_pool") if (folder / f"{name}.parquet").exists()]
-    return pd.concat([results[results["arm"].isin(arms.live())].assign(**ONE), *(pool.assign(**ONE) for pool in pools if len(pool))])
+    found = [results[results["arm"].isin(arms.live())].assign(**ONE), *(pool.assign(**ONE) for pool in pools if len(pool))]
+    return pd.concat([*found, *([repaired(read_table(folder, "rounds"))] if (folder / "rounds.parquet").exists() else [])])
+
+
+def repaired(rounds: pd.DataFrame) -> pd.DataFrame:
+    """Methods after repair rounds, under names such as `guided+repair1`."""
+    later = rounds[(rounds["repair"] > 0) & ~rounds["arm"].str.contains(arms.AT_COST)]
+    return later.assign(arm=later["arm"] + registered.REPAIR + later["repair"].astype(str))
 
 
 def thought(rows: pd.DataFrame, steps: int, part: str, lengths: pd.Series) -> pd.DataFrame:

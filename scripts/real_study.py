@@ -41,6 +41,7 @@ CORPUS = (
 )
 PEOPLE = "suite.kinds=[minibench,hecbench]"
 LIVE = f"{PEOPLE} search.samples=1 search.sampled=0"
+REPAIR = "search.repair=2 search.repair_limit=1000"  # of all tasks, in the first draw
 SAMPLED = "unguided,redecode,sampled," + ",".join(
     f"sampled:{name}" for name in ("best_of_n", "compile_filter", "execution_filter", "first_survivor", "oracle")
 )
@@ -86,12 +87,13 @@ PARTS = {
     "guided": translated(
         "guided",
         "guided by steps, random and unguided, three draws, T3",
-        f"{LIVE} search.arms=[unguided,random,guided] search.seeds=[0,1,2] prm.checkpoint={run_folder('real_prm')}/prm-transformer/final",
+        f"{LIVE} search.arms=[unguided,random,guided] search.seeds=[0,1,2] {REPAIR} "
+        f"prm.checkpoint={run_folder('real_prm')}/prm-transformer/final",
     ),
     "sampled": translated(
         "sampled",
         "eight programs sampled at 0.8, and decoded again at 0.7, T3",
-        f"{PEOPLE} search.samples=1 search.sampled=8 search.arms=[{SAMPLED}] search.seeds=[0]",
+        f"{PEOPLE} search.samples=1 search.sampled=8 search.arms=[{SAMPLED}] search.seeds=[0] {REPAIR}",
     ),
     "heat": collected(
         "heat",
@@ -110,6 +112,14 @@ PARTS = {
     ),
     "K12": translated("k12", "T3 with twelve latents", f"{LIVE} search.arms=[unguided] search.seeds=[0] latent.steps=12"),
     "T5": translated("t5", "T3's plan written as tokens", f"{LIVE} search.arms=[unguided] search.seeds=[0] latent.align=token"),
+    "own": Part(
+        "T3's own validated programs of training tasks", f"pairs --params {PARAMS} --rollouts {WORK}/rollouts --out {WORK}/own.jsonl"
+    ),
+    "RS": Part(
+        "RS: T3's training with these beside the others",
+        f"adapt {CORPUS} --pairs {WORK}/others.jsonl,{WORK}/own.jsonl --thinks plan --out {WORK}/RS",
+    ),
+    "RS-test": translated("rs", "RS on test tasks", f"{LIVE} search.arms=[unguided] search.seeds=[0] translator.adapter={WORK}/RS"),
     "T2": adapted("none", "T2", "no latents"),
     "T2-test": translated(
         "t2", "T2 on test tasks", f"{LIVE} search.arms=[unguided] search.seeds=[0] translator.adapter={WORK}/T2 latent.steps=0"

@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import torch
+import transformers
 from programs import OMP, SERIAL
-from transformers import Qwen2Config, Qwen2ForCausalLM
 
 STEPS = 6
 DIRECTIONS = ("cuda:omp", "serial:cuda")
@@ -48,7 +48,7 @@ def write_checkpoint(folder, width, hidden=32):
     """A trainer's checkpoint: a Qwen2 body, a value head and an adapter, in one .bin file; (adapter, norm, body, head)."""
     torch.manual_seed(0)
     sizes = {"hidden_size": hidden, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
-    model = Qwen2ForCausalLM(Qwen2Config(vocab_size=30, **sizes)).eval()
+    model = transformers.Qwen2ForCausalLM(transformers.Qwen2Config(vocab_size=30, **sizes)).eval()
     adapter, norm, head = torch.nn.Linear(width, hidden), torch.nn.LayerNorm(hidden), torch.nn.Linear(hidden, 1)
     model.config.save_pretrained(folder)
     parts = {"latent_proj": adapter, "latent_norm": norm, "v_head.summary": head}

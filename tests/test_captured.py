@@ -107,3 +107,26 @@ def test_a_captured_forward_is_the_eager_one(ids):
         answers = [decoding.decode(who, engine.prefill(who, ids), ids, ids[2][:1], **settings) for who in (eager, translator)]
         assert [a.tokens for a in answers[0]] == [a.tokens for a in answers[1]]
     assert any(g.graph is not None for b in translator.captured.buffers for g in b.graphs.values())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="a CPU waits for nothing")
+def test_between_two_looks_the_host_waits_for_nothing(ids, monkeypatch):
+    """Forwards 17 to 22 of plain decoding, sampled rows among them: torch raises at whatever waits for the GPU."""
+    model, tokenizer = models.random_model()
+    translator = models.Translator(model.eval().requires_grad_(False).cuda(), tokenizer, "random")
+    ask = {"limits": [40] * 3, "temperatures": [0.8, 0.0, 1.2], "seeds": [1, 2, 3], "draft": 0}
+    first = decoding.decode(translator, engine.prefill(translator, ids), ids, [65], **ask)  # captures its graphs
+    check, calls = decoding._check, []
+
+    def watched(*given):
+        calls.append(len(calls))
+        torch.cuda.set_sync_debug_mode("error" if 17 <= calls[-1] < 23 else "default")
+        return check(*given)
+
+    monkeypatch.setattr(decoding, "_check", watched)
+    try:
+        again = decoding.decode(translator, engine.prefill(translator, ids), ids, [65], **ask)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert decoding.looks_apart(translator) == 8 and len(calls) > 23
+    assert [a.tokens for a in again] == [a.tokens for a in first]

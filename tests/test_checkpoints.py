@@ -13,6 +13,7 @@ import torch
 from training_rows import GRU, SHORT, make_rows, noise, same, weights_of, write_lm
 
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.halving import Shrinking
 from parallax_lib.prm import train
 from parallax_lib.prm.dataset import prepare
 from parallax_lib.prm.model import PRMConfig, load, scores
@@ -52,7 +53,7 @@ def test_the_model_with_the_best_valid_loss_is_returned_and_patience_stops():
     valid = history["valid_loss"].dropna()
     assert len(valid) < 100 and valid.idxmin() == valid.index[-4]  # three evaluations after the best one
     data = prepare(*noise())
-    assert train.evaluate(model, data, data.rows("valid"), HASTY) == pytest.approx(valid.min(), rel=1e-6)
+    assert train.evaluate(model, data, data.rows("valid"), HASTY, Shrinking(HASTY.device_batch)) == pytest.approx(valid.min(), rel=1e-6)
 
 
 def test_patience_begins_when_the_backbone_has_joined():

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from parallax_lib.verdict import build, cuda_link, result_buffers
+from parallax_lib.verdict import cuda_link, harness, result_buffers
 
 DRIVER = """#include <dlfcn.h>
 extern "C" int cuPointerGetAttribute(void *kind, int, unsigned long p) {
@@ -94,8 +94,8 @@ CALLS = ("cudaMalloc", "cudaFree", "cudaLaunchKernel", "cudaMemcpy", "cudaMemcpy
 def given_back(tmp_path_factory):
     folder = tmp_path_factory.mktemp("copies")
     texts = {"driver": DRIVER, "runtime": RUNTIME, "main": PROGRAM}
-    texts["marker"] = "".join((build.PROBES / name).read_text() for name in build.MARKER)
-    texts["proof"] = "".join((build.PROBES / name).read_text() for name in (*build.PROOFS["cuda"], "copies.cpp"))
+    texts["marker"] = "".join((harness.PROBES / name).read_text() for name in harness.MARKER)
+    texts["proof"] = "".join((harness.PROBES / name).read_text() for name in (*harness.PROOFS["cuda"], "copies.cpp"))
     for name, text in texts.items():
         (folder / f"{name}.cpp").write_text(text)
     assert set(CALLS) <= {*cuda_link.WRAPPED, *cuda_link.COPIED}

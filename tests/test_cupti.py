@@ -13,7 +13,7 @@ from programs import needs_nvcc, sandboxed
 from parallax_lib.core.config import ROOT
 from parallax_lib.sandbox import landlock, sandbox
 from parallax_lib.sandbox.sandbox import Level, Limits
-from parallax_lib.verdict import build, cuda_link, cupti, parallel_evidence, toolchain
+from parallax_lib.verdict import build, cuda_link, cupti, harness, parallel_evidence, toolchain
 
 pytestmark = sandboxed
 HOME = toolchain.cuda_home()
@@ -146,8 +146,8 @@ CALLS = ("cudaMalloc", "cudaMallocAsync", "cudaHostAlloc", "cudaLaunchKernel", "
 @pytest.fixture(scope="module")
 def stand_in(tmp_path_factory):
     folder = tmp_path_factory.mktemp("stand_in")
-    texts = {"driver": DRIVER, "runtime": RUNTIME, "watcher": WATCHER, "main": PROGRAM, "marker": (build.PROBES / "marker.cpp").read_text()}
-    texts["proof"] = "".join((build.PROBES / name).read_text() for name in build.PROOFS["cuda"])
+    texts = {"driver": DRIVER, "runtime": RUNTIME, "watcher": WATCHER, "main": PROGRAM, "marker": harness.text("marker.cpp").decode()}
+    texts["proof"] = "".join((harness.PROBES / name).read_text() for name in harness.PROOFS["cuda"])
     for name, text in texts.items():
         (folder / f"{name}.cpp").write_text(text)
     wraps = [f"-Wl,--wrap={name}" for name in CALLS]

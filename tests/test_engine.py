@@ -3,11 +3,16 @@
 import random
 from types import SimpleNamespace
 
+import naive_lookup
+import numpy as np
 import pytest
 import torch
 
 from parallax_lib.tasks import prompts
 from parallax_lib.translator import decoding, engine, models
+from parallax_lib.translator.drawing import draw
+from parallax_lib.translator.lookup import Lookups
+from parallax_lib.translator.stopping import Stops, stops_of
 
 TEXTS = ["int main() { return 0; }", "#pragma omp parallel for\nfor (int i = 0; i < n; i++) a[i] = b[i] + b[i];", "x"]
 
@@ -119,7 +124,7 @@ def naive_decode(translator, tokens, count, stops):
 
 @pytest.mark.parametrize("draft", [0, 1, 7])
 def test_greedy_decoding_equals_the_recomputing_twin(translator, ids, draft):
-    start, stops = translator.tokenizer(prompts.OPENING).input_ids, decoding.stops_of(translator)
+    start, stops = translator.tokenizer(prompts.OPENING).input_ids, stops_of(translator)
     answers = decoding.decode(translator, engine.prefill(translator, ids), ids, start, limits=[40, 12, 25], draft=draft)
     for tokens, limit, answer in zip(ids, [40, 12, 25], answers, strict=True):
         assert answer.tokens == naive_decode(translator, tokens + start, limit, stops)
@@ -141,7 +146,7 @@ def test_decoding_counts_its_tokens_after_every_forward(translator, ids, draft):
 @pytest.mark.parametrize("draft", [0, 5])
 def test_sampled_decoding_takes_each_position_s_own_draw(translator, ids, draft):
     """The twin recomputes everything and looks each row's n-th draw up in the cumulated softmax."""
-    start, stops, heat, seeds = [65], decoding.stops_of(translator), [0.8, 0.0, 1.2], [5, 6, 7]
+    start, stops, heat, seeds = [65], stops_of(translator), [0.8, 0.0, 1.2], [5, 6, 7]
     state = engine.prefill(translator, ids)
     answers = decoding.decode(translator, state, ids, start, limits=[30] * 3, temperatures=heat, seeds=seeds, draft=draft)
     for tokens, warm, seed, answer in zip(ids, heat, seeds, answers, strict=True):
@@ -160,10 +165,9 @@ def test_sampled_decoding_takes_each_position_s_own_draw(translator, ids, draft)
 def test_drafts_are_cut_where_a_column_promises_most_tokens(overhead):
     rng = random.Random(overhead)
     for _ in range(50):
-        drafts = [list(range(rng.choice([0, 0, 1, 2, 5, 9]))) for _ in range(rng.randint(1, 6))]
-        worth = [sum(1 + len(d[:q]) for d in drafts) / (overhead + len(drafts) * (1 + q)) for q in range(max(map(len, drafts)) + 1)]
-        best = max(q for q, value in enumerate(worth) if value == max(worth))
-        assert decoding.trim(drafts, overhead) == [d[:best] for d in drafts]
+        counts = [rng.choice([0, 0, 1, 2, 5, 9]) for _ in range(rng.randint(1, 6))]
+        worth = [sum(1 + min(n, q) for n in counts) / (overhead + len(counts) * (1 + q)) for q in range(max(counts) + 1)]
+        assert decoding.best_width(np.array(counts), overhead) == max(q for q, value in enumerate(worth) if value == max(worth))
 
 
 def test_drafts_change_neither_sampled_tokens_nor_log_probabilities(translator, ids):
@@ -184,34 +188,100 @@ def test_right_drafts_save_forwards_and_wrong_ones_cost_none(translator, monkeyp
     truth = decoding.decode(translator, engine.prefill(translator, ids), ids, [65], limits=[65], draft=0)[0].tokens
     calls, real = [], engine.forward
 
-    def draft(lookup, length):
-        written = len(lookup.tokens) - len(ids[0]) - 1
-        return [t if right else t + 1 for t in truth[written : written + min(4, length)]]
+    def draft(lookups, most, columns, width):
+        written = int(lookups.size[0]) - len(ids[0]) - 1
+        drafts = [t if right else t + 1 for t in truth[written : written + min(4, int(most[0]))]]
+        return torch.tensor([drafts + [0] * (columns - len(drafts))]), torch.tensor([len(drafts)])
 
     state = engine.prefill(translator, ids)
-    monkeypatch.setattr(decoding.Lookup, "draft", draft)
+    monkeypatch.setattr(Lookups, "draft", draft)
     monkeypatch.setattr(engine, "forward", lambda *a, **k: (calls.append(1), real(*a, **k))[1])
     assert decoding.decode(translator, state, ids, [65], limits=[65], draft=4)[0].tokens == truth
     assert len(calls) == forwards
 
 
+def drafted(lookup, length):
+    """What a table of one row drafts."""
+    tokens, count = lookup.draft(torch.tensor([length]), length)
+    return tokens[0, : int(count[0])].tolist()
+
+
+def extended(lookup, tokens, fed):
+    lookup.extend(torch.tensor([tokens]), torch.tensor([len(tokens)]), torch.tensor([fed]))
+
+
 def test_lookup_copies_what_followed_the_same_words_next_after_the_last_copy():
-    lookup = decoding.Lookup([1, 2, 3, 40, 41, 1, 2, 3, 50, 51, 1, 2, 3])
-    assert lookup.draft(2) == [40, 41]  # nothing was copied yet: the first place
-    lookup.extend([40, 41, 1])  # all right, and one more token
-    lookup.extend([2, 3])
-    assert lookup.draft(2) == [50, 51]  # the next place, not the first again
-    lookup.extend([9])
-    assert lookup.draft(3) == []
+    lookup = Lookups([[1, 2, 3, 40, 41, 1, 2, 3, 50, 51, 1, 2, 3]], 20, torch.device("cpu"))
+    assert drafted(lookup, 2) == [40, 41]  # nothing was copied yet: the first place
+    extended(lookup, [40, 41, 1], 2)  # all right, and one more token
+    assert drafted(lookup, 2) == [2, 3]
+    extended(lookup, [2, 3], 2)
+    assert drafted(lookup, 2) == [50, 51]  # the next place, not the first again
+    extended(lookup, [9], 2)
+    assert drafted(lookup, 3) == []
 
 
 def test_a_draft_that_fails_is_followed_by_a_shorter_one():
-    lookup = decoding.Lookup([1, 2, *range(10, 40), 1, 2])
-    assert len(lookup.draft(20)) == 4
-    lookup.extend([10, 11, 12, 13, 14])
-    assert len(lookup.draft(20)) == 8
-    lookup.extend([99, 1, 2])
-    assert len(lookup.draft(20)) <= 3
+    lookup = Lookups([[1, 2, *range(10, 40), 1, 2]], 60, torch.device("cpu"))
+    assert len(drafted(lookup, 20)) == 4
+    extended(lookup, [10, 11, 12, 13, 14], 4)
+    assert len(drafted(lookup, 20)) == 8
+    extended(lookup, [99, 1, 2], 8)
+    assert len(drafted(lookup, 20)) <= 3
+
+
+@pytest.mark.parametrize("letters", [2, 4, 12])
+def test_drafts_of_many_rows_are_those_of_each_row_alone(letters):
+    """Against dictionaries of one row, over random texts, widths, agreements and rows that are dropped."""
+    rng = random.Random(letters)
+    texts = [[rng.randrange(letters) for _ in range(rng.choice([0, 1, 2, 3, 9, 30]))] for _ in range(12)]
+    table, alone = Lookups(texts, 300, torch.device("cpu")), [naive_lookup.Lookup(text) for text in texts]
+    for _ in range(25):
+        most = [rng.randint(0, 9) for _ in alone]
+        drafts, counts = table.draft(torch.tensor(most), 9, max(len(twin.tokens) for twin in alone))
+        assert [row[:n] for row, n in zip(drafts.tolist(), counts.tolist(), strict=True)] == [
+            twin.draft(m) for twin, m in zip(alone, most, strict=True)
+        ]
+        fed = [rng.randint(0, n) for n in counts.tolist()]
+        new = [
+            row[: rng.randint(0, n)] + [rng.randrange(letters)] for row, n in zip(drafts.tolist(), fed, strict=True)
+        ]
+        padded = torch.tensor([[*row, *[0] * (10 - len(row))] for row in new])
+        table.extend(padded, torch.tensor([len(row) for row in new]), torch.tensor(fed))
+        for twin, row, n in zip(alone, new, fed, strict=True):
+            twin.extend(row, n)
+        if len(alone) > 4 and rng.random() < 0.3:
+            stay = sorted(rng.sample(range(len(alone)), len(alone) - 1))
+            table.keep(torch.tensor(stay))
+            alone = [alone[i] for i in stay]
+
+
+@pytest.mark.parametrize("apart", [2, 5, 64])
+def test_a_host_that_looks_rarely_gets_the_same_answers(translator, ids, apart, monkeypatch):
+    """Rows that have ended go on for nobody until the host looks."""
+    stops = Stops(frozenset(range(0, 512, 17)), frozenset(), translator.tokenizer.decode)
+    monkeypatch.setattr(decoding, "stops_of", lambda translator, opened: stops)
+    ask = {"limits": [40, 12, 25], "temperatures": [0.9, 0.0, 1.1], "seeds": [1, 2, 3], "draft": 0}
+    often = decoding.decode(translator, engine.prefill(translator, ids), ids, [65], **ask)
+    monkeypatch.setattr(decoding, "looks_apart", lambda translator: apart)
+    rarely = decoding.decode(translator, engine.prefill(translator, ids), ids, [65], **ask)
+    assert [a.tokens for a in rarely] == [a.tokens for a in often] and [a.finished for a in rarely] == [a.finished for a in often]
+    assert any(a.finished and len(a.tokens) < 40 for a in often)
+    assert [a.logprob for a in rarely] == pytest.approx([a.logprob for a in often], rel=1e-4)
+
+
+@pytest.mark.parametrize("draft", [0, 6])
+def test_given_tokens_begin_an_answer_and_have_the_model_s_log_probability(translator, ids, draft):
+    """As in forced decoding; after them the answer is the likeliest continuation."""
+    given = [[7, 8, 9, 7, 8, 9, 7, 8], [], [11] * 5]
+    state = engine.prefill(translator, ids)
+    answers = decoding.decode(translator, state, ids, [65], limits=[9, 3, 5], draft=draft, given=given)
+    for tokens, known, answer, limit in zip(ids, given, answers, [9, 3, 5], strict=True):
+        assert answer.tokens[: len(known)] == known and len(answer.tokens) == limit
+        hidden = naive_hidden(translator, embed(translator, tokens + [65] + answer.tokens))
+        said = translator.model.get_output_embeddings()(hidden).log_softmax(-1)[len(tokens) : len(tokens) + limit]
+        assert answer.logprob == pytest.approx(float(said.gather(1, torch.tensor(answer.tokens)[:, None]).sum()), rel=1e-4)
+        assert answer.tokens[len(known) :] == said.argmax(-1).tolist()[len(known) :]
 
 
 @pytest.mark.parametrize("layers, width", [(2, 64), (6, 64), (2, 512)])
@@ -236,7 +306,7 @@ def test_compacting_changes_nothing(translator, ids):
 def test_inverse_cdf_draws_follow_the_softmax():
     logits = torch.tensor([0.0, 1.0, 2.0])
     u = (torch.arange(6000) + 0.5) / 6000
-    drawn = decoding.draw(logits.expand(6000, 3), torch.full((6000,), 2.0), u)
+    drawn = draw(logits.expand(6000, 3), torch.full((6000,), 2.0), u)
     expected = (logits / 2.0).softmax(0) * 6000
     assert torch.bincount(drawn, minlength=3).tolist() == pytest.approx(expected.tolist(), abs=1.5)
 
@@ -244,12 +314,12 @@ def test_inverse_cdf_draws_follow_the_softmax():
 @pytest.mark.parametrize("u, token", [(0.0, 1), (0.5, 2), (1 - 2**-24, 2)])
 def test_a_token_of_probability_zero_is_never_drawn(u, token):
     logits = torch.tensor([[-2000.0, 0.0, 0.0, -2000.0]])
-    assert decoding.draw(logits, torch.tensor([1.0]), torch.tensor([u])).tolist() == [token]
+    assert draw(logits, torch.tensor([1.0]), torch.tensor([u])).tolist() == [token]
 
 
 def test_a_fence_ends_an_answer_only_at_the_start_of_a_line():
     pieces = ["x = 1;\n", "```", "   ", 'puts("', "<end>", "\n```", "*/ ", "` `"]
-    stops = decoding.Stops(frozenset({4}), frozenset({1, 5}), lambda tokens: "".join(pieces[t] for t in tokens))
+    stops = Stops(frozenset({4}), frozenset({1, 5}), lambda tokens: "".join(pieces[t] for t in tokens))
     ends = {(0, 1), (1,), (0, 2, 1), (3, 5), (4,)}
     for tokens in ends | {(0, 3, 1), (0,), (0, 6, 1), (7,)}:
         assert stops(list(tokens)) == (tokens in ends), tokens

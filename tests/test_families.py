@@ -6,13 +6,13 @@ The twins recompute everything: no cache, one row at a time, the model's own mas
 import pytest
 import tiny_families as tiny
 import torch
-from transformers import AttentionInterface
+import transformers
 
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.settings import Latent
 from parallax_lib.core.settings import Translator as TranslatorParams
 from parallax_lib.study import memory
-from parallax_lib.translator import alignment, conformance, decoding, engine, latent_steps, models, proposals
+from parallax_lib.translator import alignment, conformance, decoding, engine, latent_steps, models, proposals, stopping
 
 CLOSE = {"atol": 2e-4, "rtol": 2e-3}
 PROMPTS = [tiny.WINDOW + 24, 5]  # tokens: the first passes a window, the second is padded
@@ -61,7 +61,7 @@ def agrees_with_its_own_forward(translator):
 def decodes_like_its_own_forward(translator):
     """Greedy and sampled, with and without drafts, over rows of other lengths and limits."""
     ids, heat, limits, seeds = prompts_for(translator), [0.0, 0.9], [12, 15], [3, 4]
-    stops = decoding.stops_of(translator)
+    stops = stopping.stops_of(translator)
     wanted = []
     for tokens, warm, limit, seed in zip(ids, heat, limits, seeds, strict=True):
         draws, out = torch.rand(limit, generator=torch.Generator().manual_seed(seed)).tolist(), []
@@ -157,7 +157,7 @@ def test_the_check_refuses_an_engine_that_leaves_out_what_a_layer_asks_for(monke
         conformance.check(translator)
         with monkeypatch.context() as patch:
             broken = lambda *a, dropped=dropped, **k: real(*a, **{key: v for key, v in k.items() if key != dropped})  # noqa: E731
-            patch.setitem(AttentionInterface._global_mapping, engine.attention_name(), broken)
+            patch.setitem(transformers.AttentionInterface._global_mapping, engine.attention_name(), broken)
             with pytest.raises(UserError, match="differ from the model's own by .*% of their spread"):
                 conformance.check(translator)
     with monkeypatch.context() as patch:

@@ -2,7 +2,6 @@
 
 import json
 
-import peft
 import pytest
 import tiny_families as tiny
 import torch
@@ -104,6 +103,8 @@ def test_code_beside_the_weights_is_neither_run_nor_asked_for(base, monkeypatch)
 @pytest.fixture
 def adapter(tmp_path):
     """A folder with a LoRA adapter of rank 2 that changes the weights of `base`."""
+    import peft  # takes a second
+
     model = peft.get_peft_model(tiny.build("llama 3"), peft.LoraConfig(r=2, target_modules="all-linear"))
     torch.manual_seed(0)
     for name, value in model.named_parameters():

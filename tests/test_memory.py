@@ -15,6 +15,7 @@ from parallax_lib import __main__
 from parallax_lib.core import config
 from parallax_lib.core import settings as sections
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.halving import Shrinking
 from parallax_lib.prm import model as prm_model
 from parallax_lib.prm import train
 from parallax_lib.prm.dataset import prepare
@@ -69,7 +70,7 @@ def test_a_training_takes_weights_gradients_and_two_moments(lm, kind, rank):
     scoring = held(model.state_dict().values())
     optimizer = train.first_phase(model, config)
     train.unfreeze(model, optimizer, config)
-    train.update(model, optimizer, data, [data.rows("train")], config, 0)
+    train.update(model, optimizer, data, data.rows("train"), config, 0, Shrinking(config.device_batch))
     gradients = held(p.grad for p in model.parameters() if p.grad is not None)
     moments = held(s[name] for s in optimizer.state.values() for name in ("exp_avg", "exp_avg_sq"))
     assert told_scoring == scoring

@@ -10,7 +10,7 @@ import torch
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.settings import Latent
 from parallax_lib.tasks import plans, prompts, suites
-from parallax_lib.translator import alignment, decoding, engine, finetune, latent_steps, models, training_samples
+from parallax_lib.translator import alignment, decoding, engine, finetune, latent_steps, models, stopping, training_samples
 from parallax_lib.translator.language_model import Translator
 
 OPENMP = """
@@ -169,7 +169,7 @@ def test_the_first_fence_opens_a_block_where_none_was_opened():
     text = "Plan: parallel\n```cpp\nint a;\n```"
     tokens = list(range(len(text)))
     for opened, ends in ((False, [len(text)]), (True, [len("Plan: parallel\n```"), len(text)])):
-        stops = decoding.Stops(frozenset(), frozenset(tokens), lambda ids: "".join(text[i] for i in ids), opened)
+        stops = stopping.Stops(frozenset(), frozenset(tokens), lambda ids: "".join(text[i] for i in ids), opened)
         whole = [n for n in range(1, len(text) + 1) if text[:n].endswith("```") and stops(tokens[:n])]
         assert whole == ends
 

@@ -5,8 +5,8 @@ import math
 
 import pytest
 import torch
+import transformers
 from training_rows import write_lm
-from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from parallax_lib.core.errors import UserError
 from parallax_lib.prm.incremental_scoring import start
@@ -22,7 +22,7 @@ def causal_lm(tmp_path_factory):
     torch.manual_seed(7)
     sizes = {"hidden_size": 40, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
     folder = tmp_path_factory.mktemp("lm")
-    Qwen2ForCausalLM(Qwen2Config(**sizes, num_key_value_heads=2, vocab_size=99)).save_pretrained(folder)
+    transformers.Qwen2ForCausalLM(transformers.Qwen2Config(**sizes, num_key_value_heads=2, vocab_size=99)).save_pretrained(folder)
     return folder
 
 
@@ -180,7 +180,7 @@ def test_scores_take_float16_arrays_in_batches(kind):
 
 def test_head_sits_on_the_final_hidden_state_of_the_causal_lm_and_its_vocabulary_is_gone(causal_lm):
     model, latents = make(causal_lm), draw(19, B, K, D)
-    lm = Qwen2ForCausalLM.from_pretrained(causal_lm)
+    lm = transformers.Qwen2ForCausalLM.from_pretrained(causal_lm)
     weights = model.backbone.body.state_dict()
     lm.model.load_state_dict(weights, strict=False)
     hidden = lm(inputs_embeds=model.embed(latents), output_hidden_states=True).hidden_states[-1]

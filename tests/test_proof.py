@@ -27,7 +27,7 @@ from parallax_lib.core.config import ROOT
 from parallax_lib.sandbox import sandbox
 from parallax_lib.sandbox.sandbox import Limits
 from parallax_lib.tasks.task import Task
-from parallax_lib.verdict import build, llvm, parallel_evidence, races, reference, static_checks, timing, toolchain, validate, ways
+from parallax_lib.verdict import build, harness, llvm, parallel_evidence, races, reference, static_checks, timing, toolchain, validate, ways
 from parallax_lib.verdict.assurance import redteam
 from parallax_lib.verdict.reasons import REASONS
 
@@ -427,7 +427,7 @@ def test_stages_are_part_of_the_key(tools):
 
 
 def test_serial_tasks_have_no_proof(tools):
-    assert build.proof_source(tools["serial"]) == b"" and Task(KERNEL, "omp", "serial").target == "serial" and MAIN in SERIAL
+    assert harness.proof_source(tools["serial"]) == b"" and Task(KERNEL, "omp", "serial").target == "serial" and MAIN in SERIAL
 
 
 # ---- the page --------------------------------------------------------------------------------------------------------

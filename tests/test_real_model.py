@@ -75,6 +75,19 @@ def test_an_answer_whose_plan_is_text_begins_with_it(opened, monkeypatch):
     assert "print the same output" in tokenizer.decode(heard["asked"][0]) and rows[0]["code"].strip() == "int main() { return 0; }"
 
 
+def test_words_that_latents_stand_for_begin_an_answer_that_nothing_opens(opened, monkeypatch):
+    """Fed as tokens they are what the model would have written: the whole answer is that without latents, letter for letter."""
+    model, tokenizer = models.random_model()
+    translator, task = Translator(model.eval(), tokenizer, "random", "rules"), runs.all_tasks(opened())[0]
+    monkeypatch.setattr(rollouts.extraction, "extract", lambda text, needs_main: text)
+    said = {}
+    for steps in (0, 5):
+        decode = {"opening": "free", "max_new_tokens": 16 - steps}
+        params = load("tiny", decode=decode, latent={"steps": steps, "align": "token"}, collect={"resamples": 0})
+        said[steps] = rollouts.generate(translator, [task], params)[0][0]
+    assert said[0]["tokens"] == 16 and said[5]["tokens"] == 11 and said[5]["code"] == said[0]["code"]
+
+
 def test_rollouts_that_ship_hold_a_hash_instead_of_hecbench_text(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "scripts")
     import real_study

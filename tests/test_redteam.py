@@ -19,7 +19,7 @@ BARE = ["bwrap", "--unshare-user", "--ro-bind", "/", "/", "g++", "--version"]
 ABLE = shutil.which("bwrap") is not None and subprocess.run(BARE, capture_output=True).returncode == 0
 needs_sandbox = pytest.mark.skipif(not ABLE, reason="needs g++, bubblewrap and user namespaces")
 PROGRAMS = redteam.read_corpus()
-OPENMP_SAMPLE = 16  # one in so many of each kind and need, and the first; `python -m parallax_lib redteam` judges all
+OPENMP_SAMPLE = 24  # one in so many of each kind and need, and the first; `python -m parallax_lib redteam` judges all
 CUDA_SAMPLE = 4  # of each kind: nvcc is slow
 
 

@@ -178,6 +178,29 @@ def test_the_frontier_is_over_tasks_that_all_parts_of_t3_have(study):
     assert set(short["tasks"]) == {8} and not [arm for arm, _ in short.index if arm.startswith("sampled")]
 
 
+def test_a_pool_of_one_program_is_a_sampled_program_and_no_choice(study, taken):
+    one = registered.methods(study[(study["arm"] != "sampled_pool") | (study["sample"] == 0)])
+    gone = set(taken["arm"]) - set(one["arm"])
+    assert gone == {name for name in taken["arm"] if name.startswith("sampled:")} - {registered.AT_COST}
+    first, cost = (one[one["arm"] == name].set_index("task")["program"] for name in ("sampled", registered.AT_COST))
+    assert first.to_dict() == cost.to_dict()
+
+
+def test_repair_rounds_are_methods_of_their_own(tmp_path, study, taken, real_methods):
+    """Two rounds of a method: what the run's table says after each, whatever the choosers make of the pools."""
+    rows = study[(study["part"] == "guided") & (study["arm"] == "guided") & (study["seed"] == 0)].assign(repair=0)
+    later = [rows.assign(repair=r, validated=rows["task"].str[1].astype(int) < 3 * r, reason="ok") for r in (1, 2)]
+    write_table(tmp_path, "results", rows)
+    write_table(tmp_path, "rounds", pd.concat([rows, *later, rows.assign(repair=1, arm="sampled:best_of_n@cost")]))
+    found = real_methods.translated(tmp_path)
+    assert found["arm"].value_counts().to_dict() == {"guided": 8, "guided+repair1": 8, "guided+repair2": 8}
+    whole = registered.methods(pd.concat([study, found[found["arm"].str.contains("repair")]]))
+    rates = whole.groupby("arm")["validated"].mean()
+    assert rates[["guided+repair1", "guided+repair2"]].tolist() == [3 / 8, 6 / 8]
+    assert rates.drop(["guided+repair1", "guided+repair2"]).equals(taken.groupby("arm")["validated"].mean())
+    assert ("guided+repair2", 1) in registered.costs(pd.concat([study, found[found["repair"] == 2]])).set_index(["arm", "N"]).index
+
+
 def test_headroom_is_of_training_tasks_that_both_draws_have(study):
     train = study[study["arm"] == "pool"].assign(side="train", part=registered.NOISE)
     heat = study[study["arm"] == "sampled_pool"].assign(side="train", part=registered.HEAT, arm="pool")

@@ -104,15 +104,9 @@ def test_repair_rounds_try_again_what_failed_and_nothing_else(open_run):
     assert (wrong["attempt"] == wrong["repair"]).all() and not wrong["validated"].any()
     fed = wrong.groupby(["arm", "repair"])["prefill_tokens"].first().unstack()
     assert (fed[1] > 2 * fed[0]).all() and (fed[2] > fed[1] + fed[0]).all()
-
-
-def test_a_repair_round_with_nothing_to_mend_changes_nothing(open_run):
-    run = open_run(search={"repair": 1, "arms": ["unguided"]})
-    tasks = inference.held_out_tasks(run)[:1]
-    written = inference.translate_all(run, tasks).assign(code=tasks[0].kernel.sources[tasks[0].target])
-    results = arms.derive(runs.judge_frame(run, written, tasks), run.params.search.arms)
-    table = inference.repair_rounds(run, results, tasks)
-    assert table["validated"].tolist() == [True, True] and table["repair"].tolist() == [0, 1] and (table["attempt"] == 0).all()
+    well = results[(results["task"] == tasks[0].id) & (results["arm"] == "unguided")].reset_index(drop=True)
+    table = inference.repair_rounds(run, well, tasks[:1])  # nothing to mend
+    assert table["validated"].tolist() == [True] * 3 and table["repair"].tolist() == [0, 1, 2] and (table["attempt"] == 0).all()
 
 
 def test_a_failed_program_without_room_for_another_answer_stays_as_it_is(open_run, monkeypatch):

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import transformers
 from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from parallax_lib.__main__ import main
 from parallax_lib.core.errors import UserError
@@ -33,10 +33,11 @@ def backbone(tmp_path_factory):
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     learn = BpeTrainer(vocab_size=400, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), special_tokens=["<end>"], show_progress=False)
     raw.train_from_iterator([" ".join([*WORDS, prompts.SYSTEM, "Translate to", *prompts.NAMES.values()])] * 9, learn)
-    PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<end>", pad_token="<end>").save_pretrained(folder)
+    transformers.PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<end>", pad_token="<end>").save_pretrained(folder)
     sizes = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2}
     torch.manual_seed(0)
-    model = Qwen2ForCausalLM(Qwen2Config(vocab_size=400, **sizes, tie_word_embeddings=True, initializer_range=0.05))
+    config = transformers.Qwen2Config(vocab_size=400, **sizes, tie_word_embeddings=True, initializer_range=0.05)
+    model = transformers.Qwen2ForCausalLM(config)
     model.save_pretrained(folder)
     return str(folder)
 

@@ -8,11 +8,17 @@ import pytest
 import torch
 from training_rows import GRU, QUICK, SHORT, auroc, make_rows, pairs_right, same, weights_of, write_lm
 
+from parallax_lib.core.halving import Shrinking
 from parallax_lib.prm import train
 from parallax_lib.prm.dataset import prepare
 from parallax_lib.prm.losses import LOSSES
 from parallax_lib.prm.model import PRMConfig, learned, scores
 from parallax_lib.prm.train import TrainConfig, fit, fit_model
+
+
+def update(model, optimizer, data, config, step, most=64):
+    """One update on all training rows, at most `most` in one forward."""
+    return train.update(model, optimizer, data, data.rows("train"), config, step, Shrinking(most))
 
 
 @pytest.mark.parametrize("kind", ["transformer", "gru"])
@@ -75,14 +81,14 @@ def test_unfreezing_keeps_the_first_groups_moments():
     data = prepare(*make_rows())
     model = train.initial_model(data, replace(GRU, latent_width=12), SHORT)
     optimizer = train.first_phase(model, SHORT)
-    train.update(model, optimizer, data, [data.rows("train")], SHORT, 0)
+    update(model, optimizer, data, SHORT, 0)
     first = {p: dict(optimizer.state[p]) for p in optimizer.param_groups[0]["params"]}
     values = {p: s["exp_avg"].clone() for p, s in first.items()}
     train.unfreeze(model, optimizer, SHORT)
     for p, state in first.items():
         assert optimizer.state[p]["exp_avg"] is state["exp_avg"] and torch.equal(state["exp_avg"], values[p])
         assert optimizer.state[p]["step"] is state["step"] and state["step"] == 1
-    train.update(model, optimizer, data, [data.rows("train")], SHORT, 1)
+    update(model, optimizer, data, SHORT, 1)
     assert {int(optimizer.state[p]["step"]) for p in first} == {2}
     assert {int(optimizer.state[p]["step"]) for p in model.backbone.parameters()} == {1}
     assert sum(len(g["params"]) for g in optimizer.param_groups) == len(list(model.parameters()))
@@ -115,18 +121,53 @@ def test_accumulated_gradients_equal_those_of_one_batch(loss, kind):
     data, config = prepare(latents, targets, counts, groups, split), replace(SHORT, loss=loss)
     prm = PRMConfig(backbone=kind, width=16, heads=2, layers=1, latent_width=12, loss=loss)
     one = train.initial_model(data, prm, config)
-    many, rows = copy.deepcopy(one), data.rows("train")
-    micros = data.pack(rows, 7, loss == "listwise")
-    assert len(micros) > 3
-    results = []
-    for model, parts in ((one, [rows]), (many, micros)):
+    many, results = copy.deepcopy(one), []
+    assert len(data.rows("train")) > 3 * 7
+    for model, most in ((one, 100), (many, 7)):
         optimizer = train.first_phase(model, config)
         train.unfreeze(model, optimizer, config)
-        results.append(train.update(model, optimizer, data, parts, config, 0))
+        results.append(update(model, optimizer, data, config, 0, most))
     assert results[0] == pytest.approx(results[1], rel=1e-5)
     size = max(p.grad.abs().max() for p in one.parameters())
     for (name, a), b in zip(one.named_parameters(), many.parameters(), strict=True):
         assert torch.allclose(a.grad, b.grad, rtol=1e-4, atol=1e-6 * size), name
+
+
+@pytest.mark.parametrize("loss, most", [("bce", 7), ("listwise", 7), ("bce", 30)])
+def test_an_update_that_runs_out_of_memory_is_made_again_with_half_of_the_rows(loss, most):
+    """Forwards of more than 8 rows fail in the backward pass, when a part of the gradients is there; the update is the same."""
+    data, config = prepare(*make_rows(40, seed=6)), replace(SHORT, loss=loss, device_batch=most)
+    fresh = train.initial_model(data, replace(GRU, latent_width=12, loss=loss), config)
+    models, sizes = [fresh, copy.deepcopy(fresh)], []
+
+    def limited(module, given, out):
+        if sizes[-1] > 8:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
+
+    models[1].head.register_full_backward_hook(limited)
+    models[1].register_forward_hook(lambda module, given, out: sizes.append(len(out)))
+    optimizers = [train.first_phase(model, config) for model in models]
+    forward, losses = Shrinking(most), []
+    for step in range(2):
+        losses.append([update(models[0], optimizers[0], data, config, step, 100)])
+        losses[-1].append(train.update(models[1], optimizers[1], data, data.rows("train"), config, step, forward))
+    assert forward.most == 7 and (max(sizes) > 8) == (most > 8)
+    assert [a for a, _ in losses] == pytest.approx([b for _, b in losses], rel=1e-5)
+    whole, parts = ([p.grad for p in model.parameters() if p.grad is not None] for model in models)
+    size = max(g.abs().max() for g in whole)
+    assert all(torch.allclose(a, b, rtol=1e-3, atol=1e-4 * size) for a, b in zip(whole, parts, strict=True))
+
+
+def test_other_errors_of_an_update_are_raised():
+    data = prepare(*make_rows(40, seed=6))
+    model = train.initial_model(data, replace(GRU, latent_width=12), SHORT)
+    forward, optimizer = Shrinking(64), train.first_phase(model, SHORT)
+    for error in (RuntimeError("shapes differ"), torch.OutOfMemoryError("CUDA out of memory")):
+        hook = model.register_forward_hook(lambda *_, error=error: (_ for _ in ()).throw(error))
+        with pytest.raises(type(error)):
+            train.update(model, optimizer, data, data.rows("train"), SHORT, 0, forward)
+        hook.remove()
+        assert forward.most == (64 if type(error) is RuntimeError else 1)
 
 
 def test_an_epoch_visits_every_labelled_row_once_in_a_new_order():
@@ -134,12 +175,12 @@ def test_an_epoch_visits_every_labelled_row_once_in_a_new_order():
     counts[7] = 0
     data = prepare(latents, targets, counts, groups, split)
     rows, config = data.rows("train"), replace(SHORT, batch=8, device_batch=3, epochs=2)
-    steps = [(e, last, torch.cat(m)) for e, _, last, m in train._updates(data, rows, config, 0)]
+    steps = [(e, last, m) for e, _, last, m in train._updates(data, rows, config, 0)]
     orders = [torch.cat([r for e, _, r in steps if e == epoch]).tolist() for epoch in (0, 1)]
     want = [i for i in range(60) if split[i] == "train" and i != 7]
     assert [sorted(o) for o in orders] == [want, want] and orders[0] != orders[1] != want
     assert all(len(r) == 8 or last for _, last, r in steps) and sum(last for _, last, _ in steps) == 2
-    later = [torch.cat(m) for *_, m in train._updates(data, rows, config, 3)]
+    later = [m for *_, m in train._updates(data, rows, config, 3)]
     assert all(torch.equal(a, b[2]) for a, b in zip(later, steps[3:], strict=True))
 
 
@@ -157,7 +198,7 @@ def test_bfloat16_weights_do_not_move_at_a_small_rate_but_ours_do(tmp_path):
         weight = model.backbone.body.layers[0].self_attn.q_proj.weight
         start = weight.detach().clone()
         for step in range(3):
-            train.update(model, optimizer, data, [data.rows("train")], config, step)
+            update(model, optimizer, data, config, step)
         moved[dtype] = (weight != start).float().mean().item()
     assert moved[torch.bfloat16] < 0.05 and moved[torch.float32] > 0.95
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+import transformers
 
 from parallax_lib.prm.model import PRMConfig, scores
 from parallax_lib.prm.train import TrainConfig
@@ -30,7 +30,7 @@ def write_lm(folder, dtype=torch.bfloat16, **sizes):
     """A random Llama in `folder`, as a download would lie there; the model."""
     shape = {"vocab_size": 9, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     torch.manual_seed(0)
-    model = LlamaForCausalLM(LlamaConfig(**shape | sizes)).to(dtype)
+    model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**shape | sizes)).to(dtype)
     model.save_pretrained(folder)
     return model
 

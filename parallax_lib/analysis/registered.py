@@ -22,6 +22,8 @@ FILE = "methods.csv.gz"
 PARTS = {
     "guided": "T3: guided by steps, random and unguided, three draws",
     "sampled": "T3: programs sampled at 0.8, and decoded again at 0.7",
+    "random": "T3: a noisy thought by chance and unguided, three draws of an earlier run",
+    "eight": "T3: eight programs sampled at 0.8 of a few tasks, an earlier run",
     "thoughts": "T3: eight whole thoughts with noise",
     "picks": "what reward models on latents take among the thoughts, three trainings",
     "k12": "T3 with 12 latent steps",
@@ -30,13 +32,15 @@ PARTS = {
     "t2": "T2: LoRA without latents",
     "t4": "T4: pauses instead of plans",
     "t5": "T5: T3's plan written as tokens",
+    "rs": "T3 trained on its own validated programs too",
     "rollouts": "training side, T3: thoughts with noise",
     "heat": "training side, T3: programs sampled at 0.8",
 }
 THOUGHTS, PICKS, NOISE, HEAT = "thoughts", "picks", "rollouts", "heat"
-MAIN = ("guided", "sampled", THOUGHTS)  # parts that T3 wrote with six latent steps: a method is of the first of them that has it
+MAIN = ("guided", "sampled", "random", THOUGHTS)  # parts that T3 wrote with six latent steps: a method is of the first of them that has it
 WHOLE = "guided, whole thoughts"
 AT_COST = f"sampled:best_of_n{arms.AT_COST}"
+REPAIR = "+repair"  # after a method's name: the round
 REGISTERED = {  # name -> a, b of the comparison a - b; the first is the primary one
     "guided by steps - unguided": (GUIDED, FLOOR),
     "guided by steps - redecode": (GUIDED, "redecode"),
@@ -114,10 +118,15 @@ def _main(test: pd.DataFrame) -> pd.DataFrame:
 
 
 def _derived(rows: pd.DataFrame) -> pd.DataFrame:
-    """The live methods that the rows have, and those that choose from the pools that they have."""
-    have = set(rows["arm"])
+    """The live methods that the rows have, those that choose from the pools that they have, and what repair rounds made of them."""
+    have, repaired = set(rows["arm"]), rows["arm"].str.contains(REPAIR, regex=False)
     names = [name for name, arm in arms.ARMS.items() if (name if isinstance(arm, arms.Live) else arms.pool_of(name)) in have]
-    return arms.derive(rows, names) if names else rows
+    if not names:
+        return rows
+    most, found = rows.groupby("arm")["sample"].max(), arms.derive(rows[~repaired], names)
+    kept = {*arms.live(), arms.OF_SAMPLED, AT_COST}  # the others choose, and of one program a task there is nothing to choose
+    idle = [name for name in found["arm"].unique() if name not in kept and most.get(arms.pool_of(name)) == 0]
+    return pd.concat([found[~found["arm"].isin(idle)], rows[repaired]], ignore_index=True)
 
 
 def _named(part: str, rows: pd.DataFrame) -> pd.DataFrame:

@@ -41,5 +41,28 @@ class Halving:
         return done
 
 
+class Shrinking:
+    """How much one call takes at most, which only falls: half as much from where memory ran out."""
+
+    def __init__(self, most: int):
+        self.most = most
+
+    def tried(self, work: Callable[[], Any], release: Callable[[], None], least: int = 1, able: bool = True) -> Any:
+        """`work()`, which reads `most` and begins anew at every call; again with half of it where memory runs out.
+
+        release: gives back what the failed call held.  Every other error is raised, and memory that runs out where `most` is not
+        above `least`, or not `able`: in one of several processes it cannot be mended alone.
+        """
+        while True:
+            try:
+                return work()
+            except Exception as error:
+                if not able or self.most <= least or not is_out_of_memory(error):
+                    raise
+                traceback.clear_frames(error.__traceback__)  # they hold the tensors that left no room
+            self.most //= 2
+            release()
+
+
 def _even(items: Sequence, size: int) -> list[list]:
     return [list(items[at : at + size]) for at in range(0, len(items), max(1, size))]

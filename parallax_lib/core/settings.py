@@ -116,8 +116,9 @@ class Prm(Section):
     lr: float = Field(1e-3, gt=0)  # of adapter and head
     batch: int = Field(64, ge=1)  # rollouts of one update
     device_batch: int = Field(64, ge=1)  # rollouts of one forward; smaller ones accumulate to the same update
-    precision: Literal["fp32", "bf16"] = "fp32"  # bf16: compute in bfloat16; what is learned stays float32
+    precision: Literal["fp32", "bf16", "bf16-weights"] = "fp32"  # bf16: computes in it, learns float32; bf16-weights: learns it, too
     recompute: bool = False  # causal LM only: less memory, as the backward pass computes a layer's activations again
+    pack: int = Field(256, ge=0)  # causal LM only: latents that it reads in one row, beginnings that siblings share once; 0: one row each
     unfreeze_step: int = Field(50, ge=0)  # updates of adapter and head alone before the backbone joins
     backbone_lr_factor: float = 0.3  # of lr, for the backbone
     zeta: float = 4.0  # margin of the rank loss

@@ -38,10 +38,17 @@ class CausalBody(nn.Module):
         self.body = _with_lora(body, lora_rank) if lora_rank else body
         self.fixed = {name for name, _ in self.named_parameters() if "lora_" not in name} if lora_rank else set()
 
-    def run(self, inputs: Tensor, state=None):
-        """inputs [M, T, H] after `state` -> hidden [M, T, H] and the state, grown in place."""
-        given = inputs.to(self.dtype) if self.fixed else inputs
-        out = self.body(inputs_embeds=given, past_key_values=state, use_cache=state is not None)
+    def run(self, inputs: Tensor, state=None, positions: Tensor | None = None, sees: Tensor | None = None):
+        """inputs [M, T, H] after `state` -> hidden [M, T, H] and the state, grown in place.
+
+        positions [M, T] and sees [M, 1, T, T], bool: of packed rows; else each token sees those before it.
+        """
+        given, packed = inputs.to(self.dtype) if self.fixed else inputs, {}
+        if sees is not None:
+            if self.body.config._attn_implementation != "sdpa":  # others add the mask to the scores
+                sees = torch.zeros_like(sees, dtype=given.dtype).masked_fill(~sees, torch.finfo(given.dtype).min)
+            packed = {"position_ids": positions, "attention_mask": sees}
+        out = self.body(inputs_embeds=given, past_key_values=state, use_cache=state is not None, **packed)
         return out.last_hidden_state.to(inputs.dtype), state
 
     def layers(self) -> list[nn.Module]:

@@ -8,12 +8,14 @@ Letters: n rollouts, K latent steps, D translator width.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from parallax_lib.core.errors import UserError
+from parallax_lib.prm.prefix_trees import keys_of
 
 CHUNK = 2048  # rows converted to float64 at once
 
@@ -31,6 +33,12 @@ class Dataset:
         """Indices of the labelled rows of a split."""
         here = torch.tensor([s == name for s in self.split], dtype=torch.bool)
         return (here & (self.weights > 0).any(1)).nonzero()[:, 0]
+
+    @cached_property
+    def keys(self) -> np.ndarray:
+        """[n, K] a number for every latent, or [n, 1 + K] with the prompt's state before them: equal ones have the same."""
+        latents = keys_of(self.latents)
+        return latents if self.contexts is None else np.concatenate([keys_of(self.contexts)[:, None], latents], 1)
 
     def tensors(self) -> list[Tensor]:
         return [t for t in (self.latents, self.targets, self.weights, self.groups, self.contexts) if t is not None]

@@ -31,6 +31,7 @@ from parallax_lib.prm.backbones import CausalBody, Recurrent, described, from_sa
 from parallax_lib.prm.linear import RidgeProbe
 from parallax_lib.prm.losses import find_loss, to_probability
 from parallax_lib.prm.own_module import Own, as_prm
+from parallax_lib.prm.prefix_trees import Packing
 from parallax_lib.prm.shape import OWN, PRMConfig, check_width, match_width, read_description
 from parallax_lib.translator import weights
 
@@ -54,8 +55,15 @@ class PRM(nn.Module):
             self.register_buffer("context_std", torch.ones(config.state_width))
             self.context_adapter = _adapter(config.state_width, self.config.width)
 
-    def forward(self, latents: Tensor, lengths: Tensor | None = None, context: Tensor | None = None) -> Tensor:
-        """latents [B, K, D] -> raw scores [B, K]; positions at or past `lengths` [B] are not read and score 0."""
+    def forward(
+        self, latents: Tensor, lengths: Tensor | None = None, context: Tensor | None = None, packing: Packing | None = None
+    ) -> Tensor:
+        """latents [B, K, D] -> raw scores [B, K]; positions at or past `lengths` [B] are not read and score 0.
+
+        packing: of the rows' tokens, a pooled context before the latents; the scores are the same.
+        """
+        if packing is not None:
+            return self._packed(latents, context, packing)
         inputs = self.embed(latents)  # (B, K, H)
         past_end = None
         if lengths is not None:
@@ -66,6 +74,21 @@ class PRM(nn.Module):
         hidden, _ = self.backbone.run(inputs)
         raw = self.head(hidden[:, -latents.shape[1] :])[..., 0]
         return raw.clone() if past_end is None else raw.masked_fill(past_end, 0)  # no view: FSDP2 hangs its backward on it
+
+    def _packed(self, latents: Tensor, context: Tensor | None, packing: Packing) -> Tensor:
+        """`forward` of the distinct beginnings of rows, several rows in one row of the backbone."""
+        where, lead = latents.device, int(self.config.context == "pooled")
+        row, place = torch.from_numpy(packing.first).to(where).unbind(1)
+        own = (place >= lead).nonzero()[:, 0]
+        nodes = self.embed(latents[row[own], place[own] - lead])  # (M, H)
+        if lead:
+            roots = (place < lead).nonzero()[:, 0]
+            order = torch.cat([roots, own]).argsort()
+            nodes = torch.cat([self.embed_context(context[row[roots]]), nodes])[order]
+        given = (torch.from_numpy(x).to(where) for x in (packing.positions, packing.mask()))
+        hidden, _ = self.backbone.run(packing.spread(nodes), None, *given)
+        spots = torch.from_numpy(np.stack(packing.spots)[:, lead:]).to(where)  # (B, K)
+        return self.head(hidden.flatten(0, 1)[spots])[..., 0].clone()
 
     def embed(self, latents: Tensor) -> Tensor:
         check_width(self.config, latents)

@@ -1,7 +1,7 @@
 """A PRM whose weights, gradients and optimiser state are split over several processes by FSDP2, one a GPU.
 
 What is gathered for files is whole tensors, as one process has them.  Knows modules, tensors and `core.torchrun`.  Knows no
-data and no losses.
+data and no losses.  FSDP2 is imported where it is used: one process has no need of it, and it takes a second.
 """
 
 from __future__ import annotations
@@ -11,9 +11,6 @@ import itertools
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.utils import _pytree as trees
 
 from parallax_lib.core import torchrun
@@ -36,6 +33,9 @@ def outline(model: nn.Module) -> nn.Module:
 
 def split(hollow: nn.Module, device: str, precision: str) -> nn.Module:
     """The outline's layers over all processes, a part of every weight in each; no values yet."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
     mesh = init_device_mesh(torch.device(device).type, (torchrun.together(),))
     compute = {"param_dtype": torch.bfloat16, "reduce_dtype": torch.float32, "cast_forward_inputs": False} if precision == "bf16" else {}
     for layer in hollow.backbone.layers():
@@ -80,7 +80,9 @@ def _spread(whole: Tensor | None, like: Tensor) -> Tensor:
     """A tensor that the first process has whole, split as `like` is."""
     here = local(like)
     full = torch.empty(like.shape, dtype=here.dtype, device=here.device) if whole is None else whole.to(here)
-    if isinstance(like, DTensor):
+    if _is_split(like):
+        from torch.distributed.tensor import distribute_tensor
+
         return distribute_tensor(full, like.device_mesh, like.placements)
     torch.distributed.broadcast(full, 0)
     return full
@@ -88,7 +90,12 @@ def _spread(whole: Tensor | None, like: Tensor) -> Tensor:
 
 def local(value: Tensor) -> Tensor:
     """This process's part of a tensor, in place."""
-    return value.to_local() if isinstance(value, DTensor) else value
+    return value.to_local() if _is_split(value) else value
+
+
+def _is_split(value: Tensor) -> bool:
+    """Whether it is a DTensor."""
+    return hasattr(value, "full_tensor")
 
 
 def gathered(model: nn.Module) -> dict[str, Tensor]:
@@ -105,7 +112,7 @@ def _whole(tree: dict) -> dict:
     """Tensors of a tree, one after another, so that a GPU holds one of them whole at a time."""
 
     def one(value: Tensor) -> Tensor | None:
-        full = value.full_tensor() if isinstance(value, DTensor) else value
+        full = value.full_tensor() if _is_split(value) else value
         return full.detach().cpu().clone() if torchrun.first() else None
 
     return trees.tree_map_only(Tensor, one, tree)

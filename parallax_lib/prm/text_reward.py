@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.halving import Shrinking
 from parallax_lib.core.progress import Inside, unheard
 from parallax_lib.prm import model as prm_model
 from parallax_lib.prm.backbones import CausalBody, pretrained
@@ -115,27 +116,24 @@ def chunk_size(device: str | torch.device, asked: int = 0) -> int:
     return asked or (CPU_TOKENS if torch.device(device).type == "cpu" else GPU_TOKENS)
 
 
-class Chunks:
+class Chunks(Shrinking):
     """Forwards of at most so many tokens, half as many from where memory ran out."""
 
-    def __init__(self, tokens: int):
-        self.tokens = tokens
-
     def cut(self, lengths: np.ndarray) -> list[np.ndarray]:
-        return list(chunks(lengths, self.tokens))
+        return list(chunks(lengths, self.most))
 
-    def tried(self, work: Callable[[], Any], least: int, start_over: Callable[[], None] = lambda: None) -> Any:
+    def fitted(self, work: Callable[[], Any], least: int, start_over: Callable[[], None] = lambda: None) -> Any:
         """`work()`; where memory runs out, after `start_over()` again with half of the tokens.  UserError if one row of `least`
         tokens is too much."""
-        while True:
-            try:
-                return work()
-            except torch.OutOfMemoryError:
-                if self.tokens < least:
-                    raise UserError(f"one text of {least} tokens does not fit into the GPU's memory; lower --max-tokens") from None
-            self.tokens //= 2
+
+        def release() -> None:
             start_over()
             torch.cuda.empty_cache()
+
+        try:
+            return self.tried(work, release, least - 1)
+        except torch.OutOfMemoryError:
+            raise UserError(f"one text of {least} tokens does not fit into the GPU's memory; lower --max-tokens") from None
 
 
 @torch.no_grad()
@@ -159,8 +157,8 @@ def score(model: TextPRM, texts: Texts, tokens: int = 0, inside: Inside = unhear
             raw = model(collate([texts.ids[i] for i in some]).to(device), ends)
             out[some] = to_probability(model.config.loss, raw).cpu().numpy()
 
-    for part in chunks(lengths, limit.tokens):
-        limit.tried(lambda rows=todo[part]: read(rows), int(lengths[part].max()))
+    for part in chunks(lengths, limit.most):
+        limit.fitted(lambda rows=todo[part]: read(rows), int(lengths[part].max()))
         done += int(lengths[part].sum())
         inside("score", done, int(lengths.sum()), "tokens")
     return np.where(texts.ends >= 0, out[of], np.nan).astype(np.float32)

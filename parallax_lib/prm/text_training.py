@@ -103,7 +103,7 @@ def begin_at_base_rate(model: TextPRM, data: TextData, training: TextTraining, l
         parts = [some[part] for part in limit.cut(lengths)]
         return torch.cat([model.states(*_batch(model, data, rows)).cpu()[data.weights[rows] > 0] for rows in parts])
 
-    values = limit.tried(work, int(lengths.max())).double()
+    values = limit.fitted(work, int(lengths.max())).double()
     model.mean.copy_(values.mean(0))
     model.std.copy_(values.std(0, correction=0).clamp_min(1e-3))
     middle = float((data.weights[rows] * data.targets[rows]).sum() / data.weights[rows].sum())
@@ -156,7 +156,7 @@ def update(model: TextPRM, optimizer, data: TextData, rows: np.ndarray, training
                 p.grad.div_(count.clamp_min(1e-12))
         return float(total / count.clamp_min(1e-12))
 
-    loss = limit.tried(work, int(lengths.max()), lambda: optimizer.zero_grad(set_to_none=True))
+    loss = limit.fitted(work, int(lengths.max()), lambda: optimizer.zero_grad(set_to_none=True))
     if not math.isfinite(loss):
         raise UserError(f"the {model.config.loss} loss is {loss} at update {step}: lower lr, now {training.lr}")
     torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], training.clip)
@@ -174,7 +174,7 @@ def evaluate(model: TextPRM, data: TextData, rows: np.ndarray, limit: Chunks) ->
         parts = [_terms(model, data, rows[part]) for part in limit.cut(lengths)]
         return float(sum(loss for loss, _ in parts) / sum(count for _, count in parts).clamp_min(1e-12))
 
-    return limit.tried(work, int(lengths.max()))
+    return limit.fitted(work, int(lengths.max()))
 
 
 def _terms(model: TextPRM, data: TextData, rows: np.ndarray) -> tuple[Tensor, Tensor]:

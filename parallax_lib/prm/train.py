@@ -23,10 +23,11 @@ from torch import Tensor
 from parallax_lib.core import torchrun
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.fingerprint import content
+from parallax_lib.core.halving import Shrinking
 from parallax_lib.core.source import source_digest
 from parallax_lib.core.storage import derive_seed, digest
 from parallax_lib.core.tables import name_of
-from parallax_lib.prm import checkpoints, sharded, warm_start
+from parallax_lib.prm import checkpoints, optimizer, sharded, warm_start
 from parallax_lib.prm.backbones import CausalBody
 from parallax_lib.prm.checkpoints import TrainState
 from parallax_lib.prm.dataset import Dataset, moments, prepare
@@ -35,6 +36,7 @@ from parallax_lib.prm.losses import ACTIVATIONS, LOSSES, activation, find_loss
 from parallax_lib.prm.model import PRM, Own, PRMConfig, build, restore, save, to_masters
 from parallax_lib.prm.ridge_probe import fit_ridge
 from parallax_lib.prm.train_config import DEFAULTS, TrainConfig, check
+from parallax_lib.prm.update import evaluate, update, whole_groups
 
 
 def fit_model(kind: str | torch.nn.Module, *data, prm: PRMConfig | None = None, **options):
@@ -72,6 +74,7 @@ def fit(
     """
     config = replace(config, loss=name_of(LOSSES, config.loss, "prm.loss"))
     check(config)
+    optimizer.check(config.precision, torchrun.processes())
     data = prepare(latents, targets, counts, groups, split, config.weighting, contexts)
     prm = replace(prm or PRMConfig(), loss=config.loss, latent_width=data.latents.shape[2], steps=data.latents.shape[1])
     prm = replace(prm, activation="" if config.loss in ACTIVATIONS else activation(config.loss))
@@ -123,25 +126,25 @@ def loop(model: PRM, data: Dataset, config: TrainConfig, folder: Path | None, re
     """Train in place from the newest checkpoint or from the start; in all processes at once where the model is split."""
     if config.recompute and isinstance(model.backbone, CausalBody):
         model.backbone.recompute()
-    optimizer, run = first_phase(model, config), fingerprint(data, model.config, config) if folder and torchrun.first() else ""
-    state = resumed(model, optimizer, config, folder, run, resume)
-    train, valid = (data.rows(name) for name in ("train", "valid"))
-    for epoch, part, last, micros in _updates(data, train, config, state.step):
+    adamw, run = first_phase(model, config), fingerprint(data, model.config, config) if folder and torchrun.first() else ""
+    state = resumed(model, adamw, config, folder, run, resume)
+    (train, valid), forward = (data.rows(name) for name in ("train", "valid")), Shrinking(config.device_batch)
+    for epoch, part, last, rows in _updates(data, train, config, state.step):
         if finished(state, config):
             break
         if state.step == config.unfreeze_step:
-            unfreeze(model, optimizer, config)
-        lr = set_lr(optimizer, state.step, (epoch + part) / config.epochs, config)
-        loss = update(model, optimizer, data, micros, config, state.step)
+            unfreeze(model, adamw, config)
+        lr = set_lr(adamw, state.step, (epoch + part) / config.epochs, config)
+        loss = update(model, adamw, data, rows, config, state.step, forward)
         state.step += 1
         due = last if config.eval_every == 0 else state.step % config.eval_every == 0
-        valid_loss = evaluate(model, data, valid, config) if due and len(valid) else math.nan
+        valid_loss = evaluate(model, data, valid, config, forward) if due and len(valid) else math.nan
         keep_best(state, model, valid_loss, config)
-        phase = 1 + (len(optimizer.param_groups) > 1)
+        phase = 1 + (len(adamw.param_groups) > 1)
         row = {"step": state.step, "epoch": epoch, "phase": phase, "train_loss": loss, "valid_loss": valid_loss}
-        state.history.append(row | {"lr": lr, "backbone_lr": optimizer.param_groups[-1]["lr"] if phase == 2 else 0.0})
+        state.history.append(row | {"lr": lr, "backbone_lr": adamw.param_groups[-1]["lr"] if phase == 2 else 0.0})
         if folder and (last if config.save_every < 0 else config.save_every and state.step % config.save_every == 0):
-            checkpoints.write(folder, model, optimizer, state, run, config.keep, extra)
+            checkpoints.write(folder, model, adamw, state, run, config.keep, extra)
         progress(state.history[-1])
     return state
 
@@ -167,14 +170,17 @@ def initial_model(data: Dataset, prm: PRMConfig, config: TrainConfig, module: to
     return model
 
 
-def first_phase(model: PRM, config: TrainConfig) -> torch.optim.AdamW:
-    """An optimiser of everything but the backbone, which is frozen.  What is learned becomes float32."""
+def first_phase(model: PRM, config: TrainConfig) -> torch.optim.Optimizer:
+    """An optimiser of everything but the backbone, which is frozen.  What is learned becomes float32, or as `precision` says."""
     to_masters(model)
+    precision = getattr(config, "precision", "")
+    if precision == optimizer.KAHAN:
+        optimizer.to_bfloat16(model.backbone)
     model.backbone.requires_grad_(False)
     ours = [p for p in model.parameters() if p.requires_grad]
     group = {"params": ours, "factor": 1.0, "since": 0}
     fused = model.mean.is_cuda  # else the step takes a copy of all that is learned for a moment
-    return torch.optim.AdamW([group], lr=config.lr, weight_decay=config.weight_decay, fused=fused)
+    return optimizer.adamw(group, config.lr, config.weight_decay, precision, fused)
 
 
 def unfreeze(model: PRM, optimizer: torch.optim.Optimizer, config: TrainConfig) -> None:
@@ -193,67 +199,16 @@ def set_lr(optimizer: torch.optim.Optimizer, step: int, done: float, config: Tra
     return optimizer.param_groups[0]["lr"]
 
 
-def update(model: PRM, optimizer, data: Dataset, micros: list[Tensor], config: TrainConfig, step: int) -> float:
-    """One optimiser step on the rows of all micro-batches, as if they were one batch; the loss before it."""
-    model.train()
-    optimizer.zero_grad(set_to_none=True)
-    device = model.mean.device
-    total = count = 0.0
-    others = [torchrun.rank()] if torchrun.together() > 1 else []
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(derive_seed(config.seed, "dropout", step, *others))  # no state to save: resuming draws the same
-        for rows, once in torchrun.dealt(micros):
-            part, weight = _terms(model, data, rows, config)
-            (once * part).backward()
-            total, count = total + once * part.item(), count + once * weight.item()
-    total, count = torchrun.added(total, count)
-    if not math.isfinite(total):
-        raise UserError(f"the {config.loss} loss is {total} at update {step}: lower lr, now {config.lr}")
-    gradients = [sharded.local(p.grad) for p in model.parameters() if p.grad is not None]
-    torch._foreach_div_(gradients, max(count, 1e-12) / torchrun.together())  # over processes they come averaged
-    torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
-    optimizer.step()
-    return total / max(count, 1e-12)
-
-
-@torch.no_grad()
-def evaluate(model: PRM, data: Dataset, rows: Tensor, config: TrainConfig) -> float:
-    """The loss over those rows, sibling groups uncut."""
-    model.eval()
-    total = count = 0.0
-    for part, once in torchrun.dealt(data.pack(rows, torchrun.evenly(len(rows), config.device_batch), _whole(config))):
-        loss, weight = _terms(model, data, part, config)
-        total, count = total + once * loss.item(), count + once * weight.item()
-    total, count = torchrun.added(total, count)
-    return total / max(count, 1e-12)
-
-
-def _whole(config: TrainConfig) -> bool:
-    """Whether the loss compares siblings, so that none of a group may be missing from its batch."""
-    return getattr(find_loss(config.loss), "whole_groups", False)
-
-
-def _terms(model: PRM, data: Dataset, rows: Tensor, config: TrainConfig) -> tuple[Tensor, Tensor]:
-    device = model.mean.device
-    context = None if data.contexts is None else data.contexts[rows].to(device)
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.precision == "bf16"):
-        raw = model(data.latents[rows].to(device), context=context)
-    given = (x[rows].to(device) for x in (data.targets, data.weights, data.groups))
-    options = {k: getattr(config, k) for k in ("threshold", "zeta", "delta", "tau", "tau_target")}
-    return find_loss(config.loss).terms(raw.float(), *given, **options)
-
-
-def _updates(data: Dataset, rows: Tensor, config: TrainConfig, done: int) -> Iterator[tuple[int, float, bool, list[Tensor]]]:
-    """(epoch, fraction of it done, last of it, micro-batches) of every update after the first `done`."""
+def _updates(data: Dataset, rows: Tensor, config: TrainConfig, done: int) -> Iterator[tuple[int, float, bool, Tensor]]:
+    """(epoch, fraction of it done, last of it, rows) of every update after the first `done`."""
     step = 0
     for epoch in range(config.epochs):
         rng = np.random.default_rng(derive_seed(config.seed, "order", epoch))
-        whole = data.pack(rows, config.batch, _whole(config), rng)
+        whole = data.pack(rows, config.batch, whole_groups(config), rng)
         for i, batch in enumerate(whole):
             step += 1
             if step > done:
-                micros = data.pack(batch, torchrun.evenly(len(batch), config.device_batch), _whole(config))
-                yield epoch, i / len(whole), i + 1 == len(whole), micros
+                yield epoch, i / len(whole), i + 1 == len(whole), batch
 
 
 def keep_best(state: TrainState, model: PRM, valid_loss: float, config: TrainConfig) -> None:

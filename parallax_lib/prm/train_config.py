@@ -12,6 +12,7 @@ from typing import Any
 from parallax_lib.core.errors import UserError
 from parallax_lib.prm import checkpoints
 from parallax_lib.prm.losses import LossOptions, find_loss
+from parallax_lib.prm.optimizer import KAHAN
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,9 @@ class TrainConfig:
     tau: float = LossOptions.tau
     tau_target: float = LossOptions.tau_target
     weighting: str = "rollouts"  # see dataset.prepare
-    precision: str = "fp32"  # "bf16": compute in bfloat16; the weights stay float32
+    precision: str = "fp32"  # bf16: compute in bfloat16; bf16-weights: a language model's weights are bfloat16, too
     recompute: bool = False  # a language model keeps no activations within its layers; the backward pass computes them again
+    pack: int = 256  # latents that a language model reads in one row, beginnings that siblings share once; 0: one row each
     seed: int = 0
     init: str = ""  # folder of a trained PRM whose weights, kind and shape the training starts from
     eval_every: int = 0  # updates between evaluations; 0: at the end of every epoch
@@ -48,11 +50,11 @@ DEFAULTS = TrainConfig()
 def check(config: TrainConfig) -> None:
     """UserError for a setting out of its bounds."""
     find_loss(config.loss)
-    least: dict[str, Any] = {"epochs": 1, "batch": 1, "device_batch": 1, "unfreeze_step": 0, "patience": 0}
+    least: dict[str, Any] = {"epochs": 1, "batch": 1, "device_batch": 1, "unfreeze_step": 0, "patience": 0, "pack": 0}
     for name, low in least.items():
         if getattr(config, name) < low:
             raise UserError(f"TrainConfig.{name} is {getattr(config, name)}; it must be at least {low}")
     if config.lr <= 0:
         raise UserError(f"TrainConfig.lr is {config.lr}; it must be above 0")
-    if config.precision not in ("fp32", "bf16"):
-        raise UserError(f"TrainConfig.precision {config.precision!r}: choose 'fp32' or 'bf16'")
+    if config.precision not in ("fp32", "bf16", KAHAN):
+        raise UserError(f"TrainConfig.precision {config.precision!r}: choose 'fp32', 'bf16' or {KAHAN!r}")

@@ -62,6 +62,16 @@ def lock_file(name: str, first: Path | None = None) -> int:
     raise UserError("no folder for temporary files has room for a lock; free space or inodes, or: export TMPDIR=...")
 
 
+def private(name: str) -> Path | None:
+    """The folder of this name and user in TMPDIR, which no other user enters; None where it cannot be made, or is another's."""
+    try:
+        path = Path(tempfile.gettempdir()) / f"{name}-{os.getuid()}"
+        path.mkdir(mode=0o700, exist_ok=True)
+        return path if path.stat().st_uid == os.getuid() and not path.is_symlink() else None
+    except OSError:
+        return None
+
+
 def unfit(folder: Path, others: bool = True, needed: int = NEEDED) -> str:
     """Why programs cannot be run beneath the folder, "" when they can."""
     try:

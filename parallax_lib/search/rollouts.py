@@ -115,6 +115,7 @@ def write_answers(
 ) -> list[dict]:
     """Decode every row of a trajectory; code is None where the answer holds no program.  `limits`: most tokens of each.
 
+    Where nothing opens the answer (`decode.opening: free`) its first words are those that the latents stand for.
     `tasks`: of each row; where one asks for a function, that is a program.
     """
 
@@ -136,7 +137,9 @@ def write_answers(
         opened=params.decode.opening == "fence",
     )
     whole = [not task.asks_function for task in tasks] or [True] * len(answers)
-    texts = [opening + translator.tokenizer.decode(answer.tokens, skip_special_tokens=True) for answer in answers]
+    thought = [[] for _ in ids] if opening else latent_steps.nearest(translator, trajectory.latents)
+    said = [[*words, *answer.tokens] for words, answer in zip(thought, answers, strict=True)]
+    texts = [opening + translator.tokenizer.decode(tokens, skip_special_tokens=True) for tokens in said]
     return [_answer(*each) for each in zip(answers, texts, trajectory.tokens, whole, strict=True)]
 
 

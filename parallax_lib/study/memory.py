@@ -1,7 +1,7 @@
 """How much GPU memory a run's models take at most, from their descriptions alone; no weight is read.
 
 Knows parameters, bytes and rows in flight.  Measures nothing: for what one forward needs for a moment there is a share of
-the rest, which `scripts/bench_scale.py` measures.
+the rest, which `bench prm` holds against what it measures.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from parallax_lib.core.hardware import GPU_GIB
 from parallax_lib.core.settings import Params
 from parallax_lib.core.settings import Translator as TranslatorParams
 from parallax_lib.prm import model as prm_model
+from parallax_lib.prm.optimizer import bytes_of_weight
 from parallax_lib.search import placement, program_rows, prompt_room, rollouts
 from parallax_lib.study.training import prm_shape
 from parallax_lib.tasks import suites
@@ -31,7 +32,6 @@ from parallax_lib.translator.engine import GROW
 GIB = 2**30
 ASKED = 200  # tokens of a prompt beside the source
 WRITING = "a smaller decode.batch, or fewer executor.workers"
-TRAINED = 16  # bytes a learned value: float32 weight, gradient, Adam's two moments
 MOMENT = {"01": 1.15, "02": 1.25, "03": 1.25, "04": 1.15}  # with activations; 1.10 and 1.24 on an H200 at 7B shapes in stages 04 and 02
 CONTEXT = 0.6 * GIB  # CUDA context and what torch keeps
 COUNTS = (1, 2, 4, 8)  # of GPUs, that are proposed
@@ -90,17 +90,17 @@ def prm_bytes(params: Params, kind: str, width: int) -> tuple[int, int]:
     """(while it scores, while it is trained) of a PRM of that kind over latents `width` wide."""
     shape = prm_shape(params, kind)
     latent_width = width * (2 if shape.reads == "both" else 1)
-    return bytes_of(replace(shape, backbone=kind, latent_width=latent_width, steps=params.latent.steps))
+    return bytes_of(replace(shape, backbone=kind, latent_width=latent_width, steps=params.latent.steps), params.prm.precision)
 
 
-def bytes_of(config: prm_model.PRMConfig) -> tuple[int, int]:
-    """(while it scores, while it is trained) of a PRM of that description."""
+def bytes_of(config: prm_model.PRMConfig, precision: str = "fp32") -> tuple[int, int]:
+    """(while it scores, while it is trained with that `prm.precision`) of a PRM of that description."""
     with models.one_line(config.backbone, "prm.kind"), torch.device("meta"):
         model = prm_model.unfilled(config)
     scoring = sum(v.numel() * v.element_size() for v in model.state_dict().values())
     own = prm_model.learned(model)
     beneath = scoring - sum(v.numel() * v.element_size() for v in own.values())
-    return scoring, beneath + TRAINED * sum(v.numel() for v in own.values())
+    return scoring, beneath + bytes_of_weight(precision) * sum(v.numel() for v in own.values())
 
 
 def dearest(lm: LM, params: Params) -> tuple[int, int, int]:

@@ -40,7 +40,8 @@ from parallax_lib.translator.models import loaded_translator, pick_device, use_i
 READINGS = "readings"  # folder of what a PRM reads of the run's latents
 
 WHERE = ("save_path", "save_every", "keep")  # where a PRM is kept, not what it is
-LATER = dict.fromkeys(("lora_rank", "init", "train_jsonl", "valid_jsonl", "vectors", "fields", "recompute"), "") | {"precision": "fp32"}
+LATER = dict.fromkeys(("lora_rank", "init", "train_jsonl", "valid_jsonl", "vectors", "fields", "recompute"), "")
+LATER |= {"precision": "fp32", "pack": 256}
 
 
 def _fresh_folder(run: Run, kind: str | torch.nn.Module, identity) -> Path:
@@ -81,7 +82,7 @@ def train_config(params: Params, **other) -> train.TrainConfig:
     """The run's training settings, some of them otherwise."""
     p = params.prm
     shared = ("loss", "epochs", "lr", "batch", "device_batch", "unfreeze_step", "backbone_lr_factor", "zeta", "threshold")
-    how = ("precision", "recompute")
+    how = ("precision", "recompute", "pack")
     return train.TrainConfig(**{name: getattr(p, name) for name in (*shared, *how)} | {"seed": params.seed} | other)
 
 

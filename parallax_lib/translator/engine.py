@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from parallax_lib.translator.captured import COLUMNS, Captured
+from parallax_lib.translator.captured import COLUMNS, ROWS, Captured, bucket
 from parallax_lib.translator.language_model import Translator
 from parallax_lib.translator.slab import GROW, Slab
 
@@ -153,6 +153,11 @@ def captured(translator: Translator) -> Captured | None:
         able = translator.device.type == "cuda"
         known["captured"] = Captured(partial(run_body, translator.body), translator.width) if able else None
     return known["captured"]
+
+
+def smaller(translator: Translator, few: int, many: int) -> bool:
+    """Whether forwards of `few` rows cost less than those of `many`: where they are captured, rows come in buckets."""
+    return captured(translator) is None or bucket(few, ROWS) < bucket(many, ROWS)
 
 
 def visible_columns(state: State, live: torch.Tensor, packed: bool) -> torch.Tensor:

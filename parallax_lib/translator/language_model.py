@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import torch
-from transformers.modeling_outputs import MoeModelOutputWithPast
 
 from parallax_lib.translator import tensor_parallel
 
@@ -90,10 +89,17 @@ class _Given(torch.nn.Module):
         return self
 
     def forward(self, *_, inputs_embeds, **__):
-        return _Hidden(last_hidden_state=inputs_embeds)
+        return _hidden_states()(last_hidden_state=inputs_embeds)
 
 
-class _Hidden(MoeModelOutputWithPast):
-    def __getattr__(self, name: str) -> None:  # what else a model passes on, such as the states of images
-        if name.startswith("__"):
-            raise AttributeError(name)
+@cache
+def _hidden_states() -> type:
+    """The class of what a decoder gives back; transformers is imported where a model is used."""
+    from transformers.modeling_outputs import MoeModelOutputWithPast
+
+    class Hidden(MoeModelOutputWithPast):
+        def __getattr__(self, name: str) -> None:  # what else a model passes on, such as the states of images
+            if name.startswith("__"):
+                raise AttributeError(name)
+
+    return Hidden

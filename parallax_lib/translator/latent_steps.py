@@ -93,7 +93,11 @@ def take(trajectory: Trajectory, rows: list[int]) -> Trajectory:
 
 
 @torch.inference_mode()
+def nearest(translator: Translator, latents: torch.Tensor) -> list[list[int]]:
+    """The id of the likeliest token of every latent (B, K, D): B lists of K."""
+    return translator.logits(latents).argmax(-1).tolist() if latents.shape[1] else [[] for _ in latents]
+
+
 def read_plan(translator: Translator, latents: torch.Tensor) -> list[list[str]]:
-    """The nearest token of every latent (B, K, D): B lists of K."""
-    tokens = translator.logits(latents).argmax(-1)
-    return [[translator.tokenizer.decode([t]).strip() or "·" for t in row] for row in tokens.tolist()]
+    """`nearest` as words, for people: B lists of K."""
+    return [[translator.tokenizer.decode([t]).strip() or "·" for t in row] for row in nearest(translator, latents)]

@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers.utils import logging
 
 from parallax_lib.core.errors import UserError
 
@@ -71,6 +70,8 @@ def read(auto: Any, source: str | Path, dtype: torch.dtype | str, key: str = "tr
 
     UserError if a weight is missing, left over (unless its name begins with one of `spare`), of another shape or not finite.
     """
+    from transformers.utils import logging
+
     logging.disable_progress_bar()  # of "Loading weights": how far a run has come is said by the run
     with one_line(source, key):
         model, found = auto.from_pretrained(source, dtype=dtype, output_loading_info=True, trust_remote_code=False)

@@ -23,11 +23,12 @@ from pathlib import Path
 
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.storage import Journal, digest
+from parallax_lib.sandbox import scratch
 from parallax_lib.sandbox.sandbox import Limits
 from parallax_lib.tasks.task import Task
 from parallax_lib.verdict import denials, parallel_evidence, races, remedies
 from parallax_lib.verdict import known_programs as known
-from parallax_lib.verdict.build import BUILD_LIMITS
+from parallax_lib.verdict.harness import BUILD_LIMITS
 from parallax_lib.verdict.llvm import Llvm
 from parallax_lib.verdict.reference import HARNESS_VERSION, Bench, Reference, make_reference, reference_key, tool_facts
 from parallax_lib.verdict.result import Verdict
@@ -270,11 +271,10 @@ def _files(bench: Bench, api: str) -> list[str]:
 
 def _shared() -> Journal | None:
     """What other processes of this user found out; None where that cannot be kept, or is another's."""
-    folder = Path(tempfile.gettempdir()) / f"parallax-admission-{os.getuid()}"
     try:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        return Journal(folder / "parts.sqlite") if folder.stat().st_uid == os.getuid() and not folder.is_symlink() else None
-    except (OSError, UserError):
+        folder = scratch.private("parallax-admission")
+        return Journal(folder / "parts.sqlite") if folder else None
+    except UserError:
         return None
 
 

@@ -13,7 +13,6 @@ the program and defines `parallax_proof(buffer, size)` fills it with `name=value
 
 from __future__ import annotations
 
-import functools
 import itertools
 import os
 import re
@@ -21,27 +20,22 @@ import secrets
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from parallax_lib.core.cpp_text import BOM, without_comments
 from parallax_lib.sandbox import sandbox
 from parallax_lib.sandbox.sandbox import JOB, Level, Limits, Outcome
-from parallax_lib.verdict import build_ends, cuda_link, emulated_build
+from parallax_lib.verdict import build_ends, cuda_link, emulated_build, harness
 from parallax_lib.verdict.cuda_link import PROGRAM, SYMBOLS
-from parallax_lib.verdict.llvm import REGISTER, Llvm
-from parallax_lib.verdict.toolchain import BASE, Toolchain, describe
+from parallax_lib.verdict.harness import BUILD_LIMITS, proof_source
+from parallax_lib.verdict.llvm import Llvm
+from parallax_lib.verdict.toolchain import Toolchain, describe
 from parallax_lib.verdict.ways import UNIFIED, Way, in_language, may_be_c, ways
 
-BUILD_LIMITS = Limits(cpu_s=60, wall_s=600, memory_mb=4096, output_bytes=1 << 20, processes=64, tmp_mb=256)
 KEPT = 24  # programs
 TURN = itertools.count()  # of the GPUs that programs are held to
 PREPROCESSED, RUNTIME = "main.ii", "runtime"
 BEGIN = "@begin\n"  # the marker's first line
 RECENT: dict[tuple, Built] = {}  # the last ones that were built, by all that they were built from
-PROBES = Path(__file__).parent / "probes"
-PROOFS = {"omp": ("ompt.cpp",), "cuda": ("seen.cpp", "launches.cpp", "poison.cpp")}  # one text each
-MARKER = ("marker.cpp", "results.cpp")
-OFFLOADED = ("seen.cpp", "offloaded.cpp")
 OMP_PRAGMA = re.compile(
     r"^[ \t]*#[ \t]*pragma[ \t]+omp\b.*\b(parallel|task|taskloop|teams|target)\b|omp::(directive|sequence)", re.M
 )
@@ -143,41 +137,23 @@ def same_code(one: str, other: str, toolchain: Toolchain, extra: tuple[str, ...]
     return build(one, plain, extra, level).program == build(other, plain, extra, level).program
 
 
-def proof_source(toolchain: Toolchain) -> bytes:
-    """What the harness links into this toolchain's programs to count what they do; b"" for none."""
-    able = {"omp": bool(toolchain.llvm.libomp), "cuda": toolchain.compiler.endswith("/nvcc")}
-    return b"".join(_read(name) for name in PROOFS[toolchain.api]) if able.get(toolchain.api) else b""
-
-
-def guard_source(toolchain: Toolchain) -> bytes:
-    """What it links beside that into programs with target regions: on a GPU their count, on the x86_64 device what shows missing maps."""
-    if toolchain.api != "omp" or not toolchain.llvm.offload:
-        return b""
-    return b"".join(map(_read, OFFLOADED)) + REGISTER.encode() if toolchain.gpu else _read("device.cpp")
-
-
-@functools.cache
-def _read(name: str) -> bytes:
-    return (PROBES / name).read_bytes()
-
-
 def _build(code: str, way: Way, toolchain: Toolchain, extra: tuple[str, ...], level: Level, results: bool = False) -> Built:
     regions, compiler, flags, language = way
     name = "main.cu" if language == "cuda" else "main.cpp"
-    proof = proof_source(toolchain)
-    copied = results and bool(proof) and toolchain.api == "cuda"
-    proof += _read("copies.cpp") if copied else b""
-    marker = b"".join(map(_read, MARKER if results else MARKER[:1]))
-    files = {name: code.encode("utf-8", errors="replace"), "marker.cpp": marker, "proof.cpp": proof}
-    files["device.cpp"] = guard_source(toolchain)
-    outputs = (PROGRAM, SYMBOLS, RUNTIME) + (() if name == "main.cu" else (PREPROCESSED,))
     used = replace(toolchain, compiler=compiler, flags=flags)
-    script = _script(used, extra, language, bool(proof), copied)
+    objects, failure = harness.objects(used, level, _paths(toolchain), results, _offloads(flags))
+    files = {name: code.encode("utf-8", errors="replace"), **objects}
     if toolchain.emulated:
-        script, more = emulated_build.job(code, toolchain, extra, BUILD_LIMITS, level)
-        script, files = f"{script}\n{PARTS}\n{SEGMENTS}", files | more
-    command = ["/bin/sh", "-ec", script]
-    out = sandbox.run(command, files, BUILD_LIMITS, level, env=_env(toolchain), outputs=outputs, roots=toolchain.roots)
+        script, more = emulated_build.job(code, toolchain, extra, level)
+        script = emulated_build.failing(failure) if failure else f"{script}\n{PARTS}\n{SEGMENTS}"
+        files |= more
+    else:
+        proof = proof_source(toolchain)
+        copied = results and bool(proof) and language == "cuda"
+        files |= {"proof.cpp": proof + harness.text("copies.cpp") * copied} if language == "cuda" else {}
+        script = _script(used, extra, language, bool(proof), copied, failure)
+    outputs = (PROGRAM, SYMBOLS, RUNTIME) + (() if name == "main.cu" else (PREPROCESSED,))
+    out = sandbox.run(["/bin/sh", "-ec", script], files, BUILD_LIMITS, level, env=_env(toolchain), outputs=outputs, roots=toolchain.roots)
     log = out.stderr.replace(f"{JOB}/", "")
     texts = {n: out.files.get(n, b"").decode("utf-8", errors="replace") for n in (SYMBOLS, PREPROCESSED, RUNTIME)}
     for root in toolchain.roots:  # a compiler's own headers, wherever it lies, are the system's
@@ -190,10 +166,9 @@ def _build(code: str, way: Way, toolchain: Toolchain, extra: tuple[str, ...], le
                  language, (compiler, *in_language(language, (*flags, *extra))))  # fmt: skip
 
 
-def _script(toolchain: Toolchain, extra: tuple[str, ...], language: str, proof: bool, copies: bool) -> str:
-    """Fixed file names and this machine's own flags; nothing of the program reaches the shell."""
+def _script(toolchain: Toolchain, extra: tuple[str, ...], language: str, proof: bool, copies: bool, failure: str) -> str:
+    """Fixed file names and this machine's own flags; nothing of the program reaches the shell.  `failure`: the harness does not compile."""
     flags = [toolchain.compiler, *toolchain.flags, *extra]
-    plain = [toolchain.compiler, *(f for f in toolchain.flags if f in BASE or f.startswith("-arch"))]
     source, spoken, read = f"{JOB}/main.{'cu' if language == 'cuda' else 'cpp'}", in_language(language, flags), ("-x", "c")
     steps = []
     if language != "cuda":
@@ -203,18 +178,16 @@ def _script(toolchain: Toolchain, extra: tuple[str, ...], language: str, proof: 
     steps.append([*flags, "-c", source, "-o", "main.o"])
     if language == "c":
         steps[-2:] = [[*spoken, "-x", "c", *steps[0][len(spoken) :]], [*spoken, *read, "-c", source, "-o", "main.o"], LOCALISE]
-    steps.append([*plain, "-c", f"{JOB}/marker.cpp", "-o", "marker.o"])
-    if proof and toolchain.api == "omp":
-        steps.append([*plain, "-c", f"{JOB}/proof.cpp", "-o", "proof.o"])
+    if failure:
+        return "\n".join([*map(shlex.join, steps), emulated_build.failing(failure)])
     guard = ""
     if proof and _offloads(flags):
-        compiled = shlex.join([*plain, "-c", f"{JOB}/device.cpp", "-o", "device.o"])
-        guard = f"U=; if grep -Eq '{UNIFIED}' {PREPROCESSED}; then U=-DUNIFIED; fi\n{compiled} $U"
-    link = shlex.join([*flags, "marker.o", "main.o", "-o", PROGRAM, *extra])
+        guard = f"G=device; if grep -Eq '{UNIFIED}' {PREPROCESSED}; then G=unified; fi; cp {JOB}/$G.o device.o"
+    link = shlex.join([*flags, f"{JOB}/marker.o", "main.o", "-o", PROGRAM, *extra])
     if toolchain.api == "omp":
         link = _omp_link(toolchain, extra, proof, link)
     elif proof:
-        link = cuda_link.script(flags, extra, plain, copies)
+        link = cuda_link.script(flags, extra, harness.plain(toolchain.compiler, toolchain.flags), copies)
     link += "" if toolchain.api == "omp" else f"\n: > {RUNTIME}"
     return "\n".join([*map(shlex.join, steps), guard, LOOK, link, SEGMENTS])
 
@@ -227,9 +200,9 @@ def _omp_link(toolchain: Toolchain, extra: tuple[str, ...], proof: bool, native:
     clang = toolchain.compiler == lib.clang
     flags = toolchain.flags if clang else tuple(f for f in toolchain.flags if f != "-fopenmp" and not f.startswith("-foffload"))
     theirs = [f"-Wl,-rpath,{lib.folder}", *([] if clang else [lib.libomp]), "-lpthread", "-ldl"]
-    proofs = ["proof.o", "device.o"] if _offloads(flags) else ["proof.o"]
+    proofs = [f"{JOB}/proof.o", "device.o"] if _offloads(flags) else [f"{JOB}/proof.o"]
     theirs += cuda_link.SHOWN if toolchain.gpu else ()
-    ours = shlex.join([toolchain.compiler, *flags, *extra, "marker.o", *proofs, "main.o", "-o", PROGRAM, *extra, *theirs])
+    ours = shlex.join([toolchain.compiler, *flags, *extra, f"{JOB}/marker.o", *proofs, "main.o", "-o", PROGRAM, *extra, *theirs])
     if clang:
         return f"{ours}\necho libomp > {RUNTIME}"
     absent = f"! grep -Eq 'pragma +omp.*(inscan|ordered *\\()' {PREPROCESSED}"
@@ -282,8 +255,13 @@ def _ending(out: Outcome) -> str:
 
 
 def _env(toolchain: Toolchain) -> dict[str, str]:
-    env = {"LD_LIBRARY_PATH": ":".join(toolchain.libraries)} if toolchain.libraries else {}
+    env = _paths(toolchain)
     if toolchain.gpu and toolchain.devices:
         env["CUDA_VISIBLE_DEVICES"] = str(toolchain.devices[(os.getpid() + next(TURN)) % len(toolchain.devices)])
+    return env
+
+
+def _paths(toolchain: Toolchain) -> dict[str, str]:
+    env = {"LD_LIBRARY_PATH": ":".join(toolchain.libraries)} if toolchain.libraries else {}
     folder = toolchain.compiler.rpartition("/")[0]
     return {**env, "PATH": ":".join((folder, *toolchain.path, sandbox.BASE_ENV["PATH"]))}

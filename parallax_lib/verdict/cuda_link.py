@@ -24,7 +24,7 @@ def script(flags: list[str], extra: tuple[str, ...], plain: list[str], copies: b
     every copy where `copies` are looked at.
     """
     compile_ = shlex.join([*plain, "-c", f"{JOB}/proof.cpp", "-o", "proof.o"])
-    link = shlex.join([*flags, "marker.o", "proof.o", "main.o", "-o", PROGRAM, *SHOWN, *extra])
+    link = shlex.join([*flags, f"{JOB}/marker.o", "proof.o", "main.o", "-o", PROGRAM, *SHOWN, *extra])
     names = " ".join((*WRAPPED, *COPIED) if copies else WRAPPED)
     used = f'for n in {names}; do if grep -qw "$n" {SYMBOLS}; then D="$D -DUSES_$n"; W="$W -Xlinker --wrap=$n"; fi; done'
     return f"D= W=\n{used}\n{compile_} $D\n{link} $W"

@@ -16,7 +16,8 @@ from dataclasses import replace
 from parallax_lib.sandbox import sandbox
 from parallax_lib.sandbox.sandbox import JOB, Level, Limits
 from parallax_lib.verdict import llvm
-from parallax_lib.verdict.build import BUILD_LIMITS, PROBES, build, execute
+from parallax_lib.verdict.build import build, execute
+from parallax_lib.verdict.harness import BUILD_LIMITS, PROBES
 from parallax_lib.verdict.toolchain import Toolchain, cuda_home
 
 LIBRARY = "cupti.so"

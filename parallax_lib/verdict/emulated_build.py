@@ -1,7 +1,6 @@
 """The compile job of an emulated CUDA program: nvcc's consent where it is installed, then the host compiler.
 
-Knows which commands run in which order.  Knows nothing of verdicts.  The emulator's library is compiled once per process and
-toolchain.
+Knows which commands run in which order.  Knows nothing of verdicts.
 """
 
 from __future__ import annotations
@@ -12,8 +11,8 @@ import shlex
 import tarfile
 
 from parallax_lib.cuda_emulation import rewrite
-from parallax_lib.sandbox import sandbox
-from parallax_lib.sandbox.sandbox import JOB, Level, Limits
+from parallax_lib.sandbox.sandbox import JOB, Level
+from parallax_lib.verdict import harness
 from parallax_lib.verdict.toolchain import Toolchain
 
 OURS = 87  # exit status of a job that fails on our side
@@ -24,26 +23,27 @@ UNPACK = f"mkdir include && tar -xf {JOB}/include.tar -C include"
 
 
 def job(
-    code: str, toolchain: Toolchain, extra: tuple[str, ...], limits: Limits, level: Level, counted: tuple[str, ...] = ()
+    code: str, toolchain: Toolchain, extra: tuple[str, ...], level: Level, counted: tuple[str, ...] = ()
 ) -> tuple[str, dict[str, bytes]]:
-    """(shell script, files beside marker.cpp) that turn `code` into ./program and list main.o's symbols.
+    """(shell script, files beside marker.o) that turn `code` into ./program and list main.o's symbols.
 
-    `counted`: flags for the program's own code alone, in a build that is linked with work.o.
+    `counted`: flags for the program's own code alone, in a build that is linked with work.o, which lies beside these files.
     """
     lacking = rewrite.unsupported(code)
+    objects, why = _library(toolchain, level)
     files = {
         "main.cu": code.encode("utf-8", errors="replace"),
         "emulated.cpp": rewrite.rewrite(code).encode("utf-8", errors="replace"),
         "include.tar": _headers(),
-        "runtime.o": _library(toolchain, limits, level),
+        **objects,
     }
-    if not files["runtime.o"]:
-        return f"echo the library of the emulator does not compile >&2; exit {OURS}", files
+    if why:
+        return failing(why), files
     ours = [flag for flag in extra if not flag.startswith(NVCC_ONLY)]
     host = [toolchain.compiler, *toolchain.flags, *ours]
     compile_it = shlex.join([*host, *HOST, "-include", "cuda_runtime.h", *counted, "-c", f"{JOB}/emulated.cpp", "-o", "main.o"])
-    objects = ["marker.o", *(["work.o"] if counted else []), "main.o", f"{JOB}/runtime.o"]
-    link = shlex.join([*host, "-Wl,-z,now", *objects, "-o", "program", *ours])
+    linked = [f"{JOB}/marker.o", *([f"{JOB}/work.o"] if counted else []), "main.o", f"{JOB}/runtime.o"]
+    link = shlex.join([*host, "-Wl,-z,now", *linked, "-o", "program", *ours])
     refused = f"echo {shlex.quote(lacking or 'the emulator cannot compile this program')} >&2; exit {UNABLE}"
     steps = []
     if toolchain.gate:
@@ -55,7 +55,6 @@ def job(
     steps += [
         UNPACK,
         refused if lacking else f"{compile_it} || {{ {refused}; }}",
-        shlex.join([toolchain.compiler, *toolchain.flags, "-c", f"{JOB}/marker.cpp", "-o", "marker.o"]),
         link,
         "nm -u main.o > symbols",
         ": > runtime",  # no OpenMP runtime is linked
@@ -76,17 +75,13 @@ def _headers() -> bytes:
     return out.getvalue()
 
 
-LIBRARIES: dict[tuple, bytes] = {}
-
-
-def _library(toolchain: Toolchain, limits: Limits, level: Level) -> bytes:
-    """The emulator's library as an object file, b"" when it does not compile; only successes are kept."""
-    key = (toolchain, level)
-    if key in LIBRARIES:
-        return LIBRARIES[key]
+def _library(toolchain: Toolchain, level: Level) -> tuple[dict[str, bytes], str]:
+    """(the emulator's library as runtime.o, ""), or ({}, what the compiler said)."""
     compile_it = shlex.join([toolchain.compiler, *toolchain.flags, *HOST, "-c", "include/runtime.cpp", "-o", "runtime.o"])
-    out = sandbox.run(["/bin/sh", "-ec", f"{UNPACK}\n{compile_it}"], {"include.tar": _headers()}, limits, level,
-                      outputs=("runtime.o",), roots=toolchain.roots)  # fmt: skip
-    if compiled := out.files.get("runtime.o", b""):
-        LIBRARIES[key] = compiled
-    return compiled
+    files = {"include.tar": _headers()}
+    return harness.made(f"{UNPACK}\n{compile_it}", files, ("runtime.o",), level, toolchain.compiler, toolchain.roots)
+
+
+def failing(why: str) -> str:
+    """A line of a job whose part of ours does not compile."""
+    return f"echo {shlex.quote(f'the harness does not compile: {why}')} >&2; exit {OURS}"

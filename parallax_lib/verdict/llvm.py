@@ -15,7 +15,9 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from parallax_lib.core.storage import digest
 from parallax_lib.sandbox import scratch
+from parallax_lib.verdict import kept_files
 
 ROOM = 16 << 20  # bytes free for what is built to see whether it is there
 OFFLOAD = "-fopenmp-targets=x86_64-pc-linux-gnu"
@@ -86,7 +88,7 @@ def detect() -> Llvm:
         return Llvm()
     version = (_output([clang, "--version"]).splitlines() or [""])[0].strip() if clang else ""
     archer = str(Path(libomp).parent / "libarcher.so")
-    able = {name: bool(clang) and _builds(clang, *what) for name, what in FEATURES.items()}
+    able = {name: bool(clang) and _has(clang, version, *what) for name, what in FEATURES.items()}
     return Llvm(clang, version, libomp, archer if Path(archer).exists() else "", **able)
 
 
@@ -118,6 +120,17 @@ def _home(clang: str) -> str:
 
 def _numbers(path: str) -> list[int]:
     return [int(n) for n in re.findall(r"\d+", path)]
+
+
+def _has(clang: str, version: str, source: str, flags: tuple[str, ...]) -> bool:
+    """Whether it builds; what did is believed until clang is replaced, and what did not is tried by every process."""
+    key = digest([kept_files.stamp(clang), version, source, flags])
+    if kept_files.read(key, ("builds",)):
+        return True
+    builds = _builds(clang, source, flags)
+    if builds:
+        kept_files.keep(key, {"builds": b""})
+    return builds
 
 
 def _builds(clang: str, source: str, flags: tuple[str, ...], env: dict[str, str] | None = None) -> bool:

@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 from parallax_lib.core.cpp_text import BOM
 from parallax_lib.sandbox import sandbox
 from parallax_lib.sandbox.sandbox import JOB, Outcome
-from parallax_lib.verdict import own_text
-from parallax_lib.verdict.build import BUILD_LIMITS, PROBES
+from parallax_lib.verdict import harness, own_text
+from parallax_lib.verdict.harness import BUILD_LIMITS
 from parallax_lib.verdict.reference import Bench, beside, run_env
 from parallax_lib.verdict.toolchain import Toolchain
 from parallax_lib.verdict.ways import has_target, in_language
@@ -100,11 +100,11 @@ def _openmp(
     )  # fmt: skip
     text = own_text.again(preprocessed.files.get("seen.ii", b"").decode("utf-8", errors="replace"), "main.cpp")
     wipe = [lib.clang, *FLAGS, "-c", f"{JOB}/wipe.cpp", "-o", "wipe.o"]  # C++ also beside a program in C, with another standard
-    source = ["-x", language, f"{JOB}/main.cpp", "-x", "none", "wipe.o", f"-Wl,-rpath,{lib.folder}", "-lm"]
+    wiped, _ = harness.made(shlex.join(wipe), {"wipe.cpp": harness.text("wipe.cpp")}, ("wipe.o",), bench.level, lib.clang)
+    source = ["-x", language, f"{JOB}/main.cpp", "-x", "none", f"{JOB}/wipe.o", f"-Wl,-rpath,{lib.folder}", "-lm"]
     command = [lib.clang, *in_language(language, FLAGS), *SEEN, *in_language(language, flags), *source, "-o", "program", *flags]
-    files = {"main.cpp": text.encode("utf-8", errors="replace"), "wipe.cpp": (PROBES / "wipe.cpp").read_bytes()}
-    script = f"{shlex.join(wipe)}\n{shlex.join(command)}"
-    built = sandbox.run(["/bin/sh", "-ec", script], files, BUILD_LIMITS, bench.level, outputs=("program",))
+    files = {"main.cpp": text.encode("utf-8", errors="replace"), **wiped}
+    built = sandbox.run(command, files, BUILD_LIMITS, bench.level, outputs=("program",))
     if "program" not in built.files:
         return _spent("not checked", "does not build with clang and ThreadSanitizer", preprocessed, built)
     env = {**run_env(THREADS), "OMP_TOOL_LIBRARIES": lib.archer, "TSAN_OPTIONS": TSAN}

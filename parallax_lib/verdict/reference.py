@@ -17,7 +17,8 @@ from parallax_lib.core.storage import Journal, digest
 from parallax_lib.sandbox.sandbox import Level, Limits
 from parallax_lib.tasks.task import Kernel
 from parallax_lib.verdict import cupti, output_comparison, parallel_evidence, reference_rows, result_buffers, work_share
-from parallax_lib.verdict.build import BUILD_LIMITS, PROBES, Ran, build, execute, guard_source, proof_source
+from parallax_lib.verdict.build import Ran, build, execute
+from parallax_lib.verdict.harness import BUILD_LIMITS, PROBES, guard_source, proof_source
 from parallax_lib.verdict.llvm import MANDATORY
 from parallax_lib.verdict.toolchain import Toolchain
 

@@ -16,17 +16,16 @@ no atomic update of memory.  Regions then get MANY threads, so that one of them 
 
 from __future__ import annotations
 
-import functools
 import re
+import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import product
 
 from parallax_lib.core.errors import UserError
-from parallax_lib.sandbox import sandbox
 from parallax_lib.sandbox.sandbox import JOB, Level, Limits
-from parallax_lib.verdict import compiler_files
-from parallax_lib.verdict.build import BUILD_LIMITS, PROGRAM, Ran, execute
+from parallax_lib.verdict import compiler_files, harness
+from parallax_lib.verdict.build import PROGRAM, Ran, execute
 from parallax_lib.verdict.toolchain import Toolchain
 
 SCHEDULES = "static dynamic guided runtime nonmonotonic_dynamic nonmonotonic_guided nonmonotonic_runtime maybe_nonmonotonic_runtime"
@@ -154,14 +153,13 @@ def run_idle(
     return execute(program, toolchain, args, limits, level, preload, beside)
 
 
-@functools.cache
 def library(compiler: str, level: Level, switch: str = "") -> bytes:
-    """The shared library of idle entry points, or of those that run one thread, built once a process in the sandbox."""
+    """The shared library of idle entry points, or of those that run one thread."""
     idle = "".join(f'extern "C" long {name}() {{ return 0; }}\n' for name in (OF_TARGET if switch == "target" else NAMES))
     source = WIPE + (f"enum {{ LAST = {int(switch == 'last')} }};\n{ALONE}" if switch in ALONE_BY else idle)
     command = [compiler, "-shared", "-fPIC", "-O1", "-w", f"{JOB}/idle.cpp", "-o", LIBRARY]
     roots = compiler_files.needed(compiler)
-    out = sandbox.run(command, {"idle.cpp": source.encode()}, BUILD_LIMITS, level, outputs=(LIBRARY,), roots=roots)
-    if out.status != "ok" or LIBRARY not in out.files:
-        raise UserError(f"{compiler} cannot build the idle OpenMP library: {out.stderr[:200]}")
-    return out.files[LIBRARY]
+    built, said = harness.made(shlex.join(command), {"idle.cpp": source.encode()}, (LIBRARY,), level, compiler, roots)
+    if said:
+        raise UserError(f"{compiler} cannot build the idle OpenMP library: {said[:200]}")
+    return built[LIBRARY]

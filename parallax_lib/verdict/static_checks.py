@@ -15,7 +15,8 @@ import re
 
 from parallax_lib.core.cpp_text import strings, without_comments, without_strings
 from parallax_lib.verdict import own_text
-from parallax_lib.verdict.build import PROBES, Built
+from parallax_lib.verdict.build import Built
+from parallax_lib.verdict.harness import PROBES
 
 FOREIGN_INCLUDE = re.compile(r'^[ \t]*(?:#|%:)\s*(?:include\w*|embed|import)\s*["<](?:\s*/|[^">\n]*\.\.)', re.M)
 OURS = r"parallax_(?:proof|targets|device|seen|giving|given|shared|results)"

@@ -12,7 +12,6 @@ No time decides anything here, since times follow the load of the machine.
 
 from __future__ import annotations
 
-import functools
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,8 +19,9 @@ from dataclasses import dataclass, replace
 from parallax_lib.sandbox import sandbox
 from parallax_lib.sandbox.sandbox import JOB, Level, Limits, Outcome
 from parallax_lib.tasks.task import Kernel
-from parallax_lib.verdict import emulated_build
-from parallax_lib.verdict.build import BUILD_LIMITS, PROBES, PROGRAM, execute
+from parallax_lib.verdict import emulated_build, harness
+from parallax_lib.verdict.build import PROGRAM, execute
+from parallax_lib.verdict.harness import BUILD_LIMITS
 from parallax_lib.verdict.toolchain import Toolchain
 
 TIMES = 3  # counts of a program whose threads share work as they come
@@ -181,10 +181,9 @@ def _build(code: str, toolchain: Toolchain, flags: tuple[str, ...], level: Level
 
     The text is preprocessed as the judged program's is, so that it cannot see that it is counted.
     """
-    files = {"marker.cpp": (PROBES / "marker.cpp").read_bytes(), "work.o": _probe(toolchain.compiler, toolchain.emulated, level)}
+    files = _probe(toolchain.compiler, toolchain.emulated, level)
     if toolchain.emulated:
-        script, more = emulated_build.job(code, replace(toolchain, gate=()), flags, BUILD_LIMITS, level, COUNTED)
-        script = f"cp {JOB}/work.o work.o\n{script}"
+        script, more = emulated_build.job(code, replace(toolchain, gate=()), flags, level, COUNTED)
         files |= more
     else:
         files["main.cpp"] = code.encode("utf-8", errors="replace")
@@ -199,18 +198,19 @@ def _script(toolchain: Toolchain, extra: tuple[str, ...]) -> str:
     steps = (
         shlex.join([*host, *extra, "-E", f"{JOB}/main.cpp"]) + f" | sed -E {shlex.quote(NOT_COUNTED)} > main.ii",
         shlex.join([*host, *extra, *COUNTED, "-c", "main.ii", "-o", "main.o"]),
-        shlex.join([toolchain.compiler, "-O2", "-c", f"{JOB}/marker.cpp", "-o", "marker.o"]),
-        shlex.join([*host, "marker.o", "main.o", f"{JOB}/work.o", *wraps, "-o", PROGRAM, *extra]),
+        shlex.join([*host, f"{JOB}/marker.o", "main.o", f"{JOB}/work.o", *wraps, "-o", PROGRAM, *extra]),
     )
     return "\n".join(steps)
 
 
-@functools.cache
-def _probe(compiler: str, emulated: bool, level: Level) -> bytes:
-    """probes/work.cpp as an object file, built once a process."""
+def _probe(compiler: str, emulated: bool, level: Level) -> dict[str, bytes]:
+    """work.o of probes/work.cpp and marker.o; {} where they do not compile."""
     words = [f"-DTOLD_BY={'parallax_work' if emulated else 'parallax_proof'}"]
     for kind, names in (("REGION", REGIONS), ("BARRIER", BARRIERS)):
         words.append(f"-D{kind}S=" + ("" if emulated else " ".join(f"{kind}({name})" for name in names)))
-    command = [compiler, "-O2", "-w", "-c", f"{JOB}/work.cpp", *words, "-o", "work.o"]
-    out = sandbox.run(command, {"work.cpp": (PROBES / "work.cpp").read_bytes()}, BUILD_LIMITS, level, outputs=("work.o",))
-    return out.files.get("work.o", b"")
+    steps = (
+        [compiler, "-O2", "-w", "-c", f"{JOB}/work.cpp", *words, "-o", "work.o"],
+        [compiler, "-O2", "-c", f"{JOB}/marker.cpp", "-o", "marker.o"],
+    )
+    files = {name: harness.text(name) for name in ("work.cpp", "marker.cpp")}
+    return harness.made("\n".join(map(shlex.join, steps)), files, ("work.o", "marker.o"), level, compiler)[0]

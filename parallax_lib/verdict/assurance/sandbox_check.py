@@ -24,7 +24,7 @@ from parallax_lib.sandbox.sandbox import Level, Limits, Outcome
 from parallax_lib.tasks import suites
 from parallax_lib.tasks.task import Task
 from parallax_lib.verdict import admission, toolchain, validate
-from parallax_lib.verdict.build import PROBES
+from parallax_lib.verdict.harness import PROBES
 from parallax_lib.verdict.reference import Bench
 
 LIMITS = Limits(cpu_s=2, wall_s=15, memory_mb=400, output_bytes=100_000, processes=24, tmp_mb=16)
