@@ -6,7 +6,8 @@ Per kernel it builds the OpenMP program, or the CUDA program where the OpenMP on
 in the sandbox under CPU_S seconds until the program ends
 well and does not fail its own check, then judges it as a translation of its derived serial program; while its output does
 not depend on its parallel work, larger arguments are tried; then another size, so that hidden
-inputs are not the visible one alone.  One program at a time; what is done is kept in the state
+inputs are not the visible one alone.  A row of the manifest that holds `constants` (size -> smaller value), `made`
+(input file -> recipe) or `args` by hand is measured with these.  One program at a time; what is done is kept in the state
 file, so that a stopped call goes on; kernels that are not measured keep their rows.  The manifest holds facts only.
 """
 
@@ -15,7 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,12 +34,13 @@ from parallax_lib.verdict.reference import Bench, beside, run_env, run_once
 from parallax_lib.verdict.validate import judge
 
 CPU_S = 4.0
-LIMITS = Limits(cpu_s=CPU_S, wall_s=30, memory_mb=3072, output_bytes=1 << 20, processes=1100)
+LIMITS = Limits(cpu_s=CPU_S, wall_s=240, memory_mb=3072, output_bytes=1 << 20, processes=1100)
 REPEAT = ("repeat", "iter", "repetition", "times", "runs")
 SMALL = 32  # smaller numbers are dimensions, options or block sizes and stay
 REPEATS = (1, 8, 64, 4096, 1 << 20)  # of what is or looks like a repeat count, not above the Makefile's
 START = {"omp": 4, "cuda": 1}  # threads, or the emulator's schedule
-FIELDS = ("args", "omp", "cuda", "serial", "strength", "cpu_s", "left_out", "note")
+BY_HAND = ("constants", "made")
+FIELDS = (*BY_HAND, "args", "omp", "cuda", "serial", "strength", "cpu_s", "left_out", "note")
 
 
 def main() -> None:
@@ -53,13 +55,15 @@ def main() -> None:
     bench = Bench(toolchain.detect(), sandbox.probe(), replace(LIMITS, cpu_s=args.cpu_s))
     until = time.monotonic() + 60 * args.minutes
     names = tuple(n for n in args.names.split(",") if n)
-    for entry in hecbench.entries(args.root, names, Path("/nonexistent")):
+    known = hecbench.read_manifest(hecbench.MANIFEST)
+    written = {name: {field: row[field] for field in BY_HAND if field in row} for name, row in known.items()}
+    for entry in hecbench.entries(args.root, names, written):
         blocked = entry.why if not entry.why.endswith(hecbench.MEASURE) else ""
         if not speaker(entry) or blocked or (entry.name in state and not names):
             continue
         if time.monotonic() > until:
             break
-        state[entry.name] = measure(entry, bench)
+        state[entry.name] = measure(entry, bench, known.get(entry.name, {}).get("args", ()))
         print(entry.name, state[entry.name], flush=True)
         args.state.write_text(json.dumps(state))
     write(state)
@@ -85,16 +89,17 @@ def speaker(entry: Entry) -> str:
     return "cuda" if cuda and cuda.text else ""
 
 
-def measure(entry: Entry, bench: Bench) -> dict:
-    """The manifest's row of one kernel."""
+def measure(entry: Entry, bench: Bench, first: Sequence[Sequence] = ()) -> dict:
+    """The manifest's row of one kernel.  `first`: the command lines that are tried before others."""
     api = speaker(entry)
     program = entry.programs[api]
-    row = {api: hecbench.fingerprint(program.text)}
+    row = {field: entry.facts[field] for field in BY_HAND if field in entry.facts}
+    row |= {api: entry.written[api]}
     built = build(program.text, bench.toolchains[api], (*program.flags, *program.defines) if api == "cuda" else program.flags, bench.level)
     if built.reason != "ok":
         return {**row, "left_out": f"{api} program: {built.reason}: {first_error(built.log)}"}
     vacuous, why = None, ""
-    for runs, ran, why in reduced(entry, api, built.program, bench):
+    for runs, ran, why in reduced(entry, api, built.program, bench, tuple(tuple(map(str, run)) for run in first)):
         if why:
             continue
         found = {"args": [list(r) for r in runs], "cpu_s": round(ran[0].outcome.cpu_s, 2)}
@@ -125,10 +130,7 @@ def shows_its_work(entry: Entry, api: str, program: bytes, runs, ran: list[Ran],
     env, files, switch = run_env(4), beside(entry.inputs), "" if api == "omp" else "0"
     place = (bench.toolchains[api],)
     idle = [serialised_control.run_idle(program, *place, run, bench.limits, bench.level, env, files, switch, 2) for run in runs]
-    return any(
-        i.reason != "ok" or output_comparison.other_text(r.text, i.text)
-        for i, r in zip(idle, ran, strict=True)
-    )
+    return any(i.reason != "ok" or output_comparison.other_text(r.text, i.text) for i, r in zip(idle, ran, strict=True))
 
 
 def serial(entry: Entry, runs, bench: Bench) -> str:
@@ -148,13 +150,15 @@ def first_error(log: str) -> str:
     return line.strip()[:140]
 
 
-def reduced(entry: Entry, api: str, program: bytes, bench: Bench) -> Iterator[tuple[tuple[tuple[str, ...], ...], list[Ran], str]]:
+def reduced(
+    entry: Entry, api: str, program: bytes, bench: Bench, first: tuple[tuple[str, ...], ...] = ()
+) -> Iterator[tuple[tuple[tuple[str, ...], ...], list[Ran], str]]:
     """(reduced arguments, how they ran, why they cannot be used or "") of one try after the other."""
     usage = hecbench_sources.usage(entry.programs[api].text)
-    tried, slow = set(), []  # slow: (repeat, scale) that took too long
-    for scale in (64, 16, 4, 1, 512, 8192):
-        for repeat in REPEATS:
-            runs = tuple(dict.fromkeys(scaled(run, scale, usage, repeat) for run in entry.runs))
+    tried, slow = {()}, []  # slow: (repeat, scale) that took too long
+    for scale in (0, 64, 16, 4, 1, 512, 8192):
+        for repeat in REPEATS if scale else (0,):
+            runs = tuple(dict.fromkeys(scaled(run, scale, usage, repeat) for run in entry.runs)) if scale else first
             if runs in tried or any(repeat >= r and scale <= s for r, s in slow):
                 continue
             tried.add(runs)

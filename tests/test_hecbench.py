@@ -243,7 +243,7 @@ def test_makefile_agrees_with_make_itself(tmp_path):
     (tmp_path / "Makefile").write_text(MAKE + "show:\n\t@echo $(obj) / $(CFLAGS)\n")
     said = subprocess.run(["make", "-C", tmp_path, "-s", "show", "DEVICE=cpu"], capture_output=True, text=True).stdout
     run = subprocess.run(["make", "-C", tmp_path, "-n", "run", "-o", "main", "main="], capture_output=True, text=True).stdout
-    variables, recipe = makefile._evaluate(MAKE, {"DEVICE": "cpu"})
+    variables, recipe, _ = makefile._evaluate(MAKE, {"DEVICE": "cpu"})
     assert said.split() == makefile._expand("$(obj) / $(CFLAGS)", variables).split()
     assert "./main 5000 100" in run and len(recipe) == 2
 

@@ -287,7 +287,9 @@ def test_memory_that_a_process_uses_is_no_data_but_an_amount_is():
     expected = case("Approximate memory usage = 5.5 MiB\nvalue 3\n")
     for text, same in (("Approximate memory usage = 7.1 MiB\nvalue 3\n", True), ("value 3\n", True), ("value 4\n", False)):
         assert (output_comparison.differs(expected, [output_comparison.read_lines(text)])[0] == "") == same, text
-    assert not output_comparison.read_lines("memory used by key 5 is 17 of 40\n")[0].aside
+    others = ("memory used by key 5 is 17 of 40\n", "memory cells = 13.5\n", "memory usage = 3 4\n", "sum of memory used: -2.5\n")
+    for text, aside in (("Approximate memory usage = 13.7734\n", True), *((text, False) for text in others)):
+        assert output_comparison.read_lines(text)[0].aside == aside, text
 
 
 READS = (

@@ -11,7 +11,7 @@ import csv
 import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,14 +19,14 @@ from parallax_lib.core.errors import UserError, nearest, short
 from parallax_lib.core.json_lines import read_objects
 from parallax_lib.tasks import given
 from parallax_lib.tasks.given import Given
-from parallax_lib.tasks.hecbench import checkout, companions
+from parallax_lib.tasks.hecbench import checkout, companions, constants
 from parallax_lib.tasks.hecbench import sources as hecbench_sources
 from parallax_lib.tasks.task import APIS, Kernel
 
 APIS_NAMED = {"serial": "serial", "c++": "serial", "cpp": "serial", "omp": "omp", "openmp": "omp", "cuda": "cuda"}
 OTHERS = ("hip", "sycl", "kokkos", "mpi", "mpi+omp")  # rows of these are passed over
 FIELDS = ("kernel", "source_api", "target_api", "source", "target", "args", "hidden", "files", "headers", "flags", "expected", "family",
-          "driver", "function", "context", "suite")  # fmt: skip
+          "driver", "function", "context", "suite", "constants")  # fmt: skip
 PROGRAM = {"kernel_name": "kernel", "parallel_api": "source_api", "kernel_api": "source_api", "code": "source"}  # a program a row
 PLACE = "//@function"  # the line of a driver where the function stands
 SHOWN = checkout.SHOWN
@@ -128,7 +128,7 @@ def _files(where: str, api: str, text: Any) -> dict[str, str]:
 
 def _kernel(name: str, rows: _Rows, entry: checkout.Entry | None, root: Path | None) -> Kernel:
     """The kernel of some rows; Missing where something it needs is nowhere."""
-    row, where = rows.row, rows.where
+    row, where, rows = rows.row, rows.where, _smaller(rows)
     runs, inputs = _runs(where, row, entry)
     programs = _driven(rows) if "driver" in row else companions.programs(name, rows.texts, _mapping(where, row, "headers"), root)
     flags = tuple(shlex.split(row["flags"])) if isinstance(row.get("flags"), str) else tuple(map(str, row.get("flags", ())))
@@ -150,6 +150,19 @@ def _kernel(name: str, rows: _Rows, entry: checkout.Entry | None, root: Path | N
         printed=_expected(where, row, len(runs[1:] or runs)),
         unreliable=tuple(api for api, (text, _) in programs.items() if unreliable(api, text)),
     )
+
+
+def _smaller(rows: _Rows) -> _Rows:
+    """The rows with other values of the sizes that are written in their programs; UserError where a program does not write one."""
+    values = rows.row.get("constants", {})
+    if not isinstance(values, Mapping) or not all(isinstance(value, (int, float)) for value in values.values()):
+        raise UserError(f"{rows.where}: constants: a mapping from sizes to smaller numbers, not {short(values)}")
+    for api, files in rows.texts.items():
+        for name, value in values.items():
+            if all(constants.with_values(text, {name: value})[1] for text in files.values()):
+                raise UserError(f"{rows.where}: constants: the {api} program of {rows.row['kernel']!r} sets {name!r} to no larger number")
+    texts = {api: {file: constants.with_values(text, values)[0] for file, text in files.items()} for api, files in rows.texts.items()}
+    return replace(rows, texts=texts)
 
 
 def _alone(texts: Mapping) -> tuple[str, ...]:

@@ -56,6 +56,7 @@ MAKER = re.compile(
 DEVICE = frozenset("device devices gpu gpus cpu cpus processor platform card accelerator using running selected".split())
 DEVICE_HINT = re.compile("device|[gc]pu|processor|platform|card|accelerator|using|running|selected", re.I)
 MEMORY_USED = re.compile(r"\bmemory\b.{0,20}\b(?:usage|used|footprint|consumption)\b|\b(?:peak|resident)\b.{0,20}\bmemory\b", re.I)
+MEMORY_ENDS = re.compile(r"\bmemory\s{1,3}(?:usage|used|footprint|consumption)\s{0,3}[=:]\s{0,9}[\d.]{1,24}\s{0,3}$", re.I)
 BYTES = re.compile(r"[kmgt]?i?b|bytes?|[kmg]bytes?")
 ABOUT_DEVICES = frozenset("capability memory mem clock mhz ghz gb gib mb mib sm sms cores core bits bit driver version cuda r tm".split())
 
@@ -267,12 +268,13 @@ def names_device(text: str, pieces: list[Piece]) -> bool:
 
 
 def tells_memory(text: str, pieces: list[Piece]) -> bool:
-    """Whether a line only tells how much memory the process uses: one number with a unit of bytes."""
+    """Whether a line only tells how much memory the process uses: one number, with a unit of bytes or as the end of such a label."""
     if not MEMORY_USED.search(text):
         return False
     words = [piece.lower() for kind, piece in pieces if kind == "word"]
     numbers = sum(kind in NUMBERS for kind, _ in pieces)
-    return numbers == 1 and any(BYTES.fullmatch(w) for w in words) and not any(OUTCOME.fullmatch(w) for w in words)
+    amount = MEMORY_ENDS.search(text) or any(BYTES.fullmatch(w) for w in words)
+    return numbers == 1 and bool(amount) and not any(OUTCOME.fullmatch(w) for w in words)
 
 
 def _of_device(pieces: list[Piece], i: int) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ import yaml
 
 from parallax_lib.core.errors import UserError
 from parallax_lib.tasks.given import Given
-from parallax_lib.tasks.hecbench import makefile
+from parallax_lib.tasks.hecbench import constants, made_inputs, makefile
 from parallax_lib.tasks.hecbench import sources as hecbench_sources
 from parallax_lib.tasks.task import Kernel
 
@@ -28,11 +29,12 @@ GIVEN = {"DEVICE": "cpu", "OPTIMIZE": "yes", "DEBUG": "no", "LAUNCHER": "", "VER
 MAKEFILES = {"omp": ("Makefile.aomp", "Makefile"), "cuda": ("Makefile",)}
 MAX_RUNS = 3
 MAX_INPUT = 4 << 20  # bytes of input files shown to one program, together
-INPUT_SUFFIX = ("", ".bin", ".bmp", ".csv", ".dat", ".egr", ".fa", ".fasta", ".gr", ".in", ".json", ".mtx", ".pgm", ".ppm", ".raw", ".txt")
+NO_INPUT = (*makefile.UNIT, ".a", ".cuh", ".h", ".hpp", ".o", ".py", ".sh", ".so")
 OUTPUT_NAME = re.compile(r"out|result|\.m8$", re.I)
 NUMBER = re.compile(r"[-+]?[\d.]+(?:e[-+]?\d+)?f?", re.I)
 MEASURE = "not measured: only its CUDA program can say what is right; scripts/hecbench_manifest.py finds arguments with which it ends"
 INDEXED = "its OpenMP program is SIMT-style: thread and team numbers stand for CUDA indices"
+NONE: Mapping[str, Mapping] = {}
 SHOWN = "../job/inputs/"  # where the sandbox has the input files
 
 
@@ -55,7 +57,10 @@ class Program:
 
 @dataclass(frozen=True)
 class Entry:
-    """One name of the checkout.  inputs: name -> bytes of the files its arguments name; why: why it is not a kernel."""
+    """One name of the checkout.  inputs: name -> bytes of the files its arguments name; why: why it is not a kernel.
+
+    written: API -> fingerprint of the program as the checkout has it.
+    """
 
     name: str
     programs: dict[str, Program]
@@ -63,6 +68,7 @@ class Entry:
     inputs: dict[str, bytes]
     facts: dict
     why: str = ""
+    written: dict[str, str] = field(default_factory=dict)
 
 
 def kernels(root: Path, names: tuple[str, ...] = ()) -> list[Kernel]:
@@ -73,13 +79,16 @@ def kernels(root: Path, names: tuple[str, ...] = ()) -> list[Kernel]:
     return found
 
 
-def entries(root: Path, names: tuple[str, ...] = (), manifest: Path | None = None) -> list[Entry]:
-    """What is known of each name, or of `names`, in alphabetical order.  Reads only; a few seconds for all 530."""
+def entries(root: Path, names: tuple[str, ...] = (), facts: Mapping[str, dict] | None = None) -> list[Entry]:
+    """What is known of each name, or of `names`, in alphabetical order.  Reads only; a few seconds for all 530.
+
+    `facts`: rows to go by in place of the manifest's.
+    """
     src, known = root.expanduser() / "src", listed(root)
     unknown = [n for n in names if n not in known]
     if unknown:
         raise UserError(f"{src}: no kernel {unknown[0]!r}")
-    facts = read_manifest(manifest or MANIFEST)
+    facts = read_manifest(MANIFEST) if facts is None else facts
     return [_entry(src, name, facts.get(name, {})) for name in (names or known)]
 
 
@@ -140,20 +149,32 @@ def fingerprint(text: str) -> str:
 
 def _entry(src: Path, name: str, facts: dict) -> Entry:
     programs = {api: _program(src, name, api) for api in MAKEFILES if (src / f"{name}-{api}").is_dir()}
-    omp = programs.get("omp")
-    for api in MAKEFILES:
-        if api in facts and api in programs and programs[api].text and facts[api] != fingerprint(programs[api].text):
+    written = {api: fingerprint(program.text) for api, program in programs.items() if program.text}
+    for api, mark in written.items():
+        if facts.get(api, mark) != mark:
             facts = {"note": f"the {api} program is not the one the manifest was made from: its arguments and labels are not used"}
-    if omp:
+    programs = {api: _smaller(program, facts.get("constants", {})) for api, program in programs.items()}
+    if omp := programs.get("omp"):
         programs = {"serial": _serial(omp, facts), **programs}
     own = next((programs[api].runs for api in MAKEFILES if api in programs and programs[api].runs), ((),))
-    runs, inputs, why = _resolve(src, name, own)
+    runs, inputs, why = _resolve(src, name, own, facts.get("made", {}))
     reduced = tuple(tuple(map(str, run)) for run in facts.get("args", ()))
     fixed = sorted({f for p in programs.values() for f in hecbench_sources.fixed_inputs(p.text)})
     if not why and fixed:
         why = _fixed(src, name, fixed[0])
     why = why or facts.get("left_out", "") or _unmeasured(programs, facts)
-    return Entry(name, programs, reduced or runs[:MAX_RUNS], inputs, facts, why)
+    return Entry(name, programs, reduced or runs[:MAX_RUNS], inputs, facts, why, written)
+
+
+def _smaller(program: Program, values: Mapping[str, float]) -> Program:
+    """The program with other values of the sizes that are written in it; without text where one is not."""
+    if not values or not program.text:
+        return program
+    text, absent = constants.with_values(program.text, values)
+    if absent:
+        return replace(program, text="", short="", why=f"{absent}, a size that the manifest makes smaller, is no number in it")
+    whole = {name: constants.with_values(part, values)[0] for name, part in program.beside.items()}
+    return replace(program, text=text, short=constants.with_values(program.short, values)[0], beside=whole)
 
 
 def _unmeasured(programs: dict[str, Program], facts: dict) -> str:
@@ -171,7 +192,7 @@ def _program(src: Path, name: str, api: str) -> Program:
     units = units_of(src, name, api, rules)
     if not units:
         return Program(api, "", why="no source file in its folder")
-    search = (folder, *(folder / f[2:] for f in rules.flags if f.startswith("-I")))
+    search = (folder, *(folder / f[2:] for f in rules.flags if f.startswith("-I")), src / f"{name}-cuda")
     defines = tuple(f for f in rules.flags if f.startswith("-D"))
     flat = hecbench_sources.flatten(src.parent, folder, units, search, defines)
     flags = tuple(f for f in rules.flags if not f.startswith(("-I", "-D")))
@@ -185,7 +206,7 @@ def _program(src: Path, name: str, api: str) -> Program:
 def units_of(src: Path, name: str, api: str, rules: makefile.Makefile) -> tuple[str, ...]:
     """The units of a program, as its Makefile names them, by its object files, or all of its folder; relative to its folder."""
     folder, twin = src / f"{name}-{api}", src / f"{name}-cuda"
-    compiled = [unit for stem in rules.objects if (unit := _compiled(folder, twin, stem))]
+    compiled = [unit for stem in rules.objects if (unit := _compiled(folder, twin, stem) or _by_rule(folder, rules.compiled.get(stem, "")))]
     units = rules.sources or tuple(compiled) or tuple(sorted(p.name for p in folder.iterdir() if p.suffix in makefile.UNIT))
     return tuple(_found(folder, twin, unit) for unit in units)
 
@@ -194,6 +215,11 @@ def _compiled(folder: Path, twin: Path, stem: str) -> str:
     """The unit of an object file: in its folder, else its twin's."""
     names = [stem + suffix for suffix in makefile.UNIT]
     return next((name for place in (folder, twin) for name in names if (place / name).exists()), "")
+
+
+def _by_rule(folder: Path, unit: str) -> str:
+    """The unit that the rule of an object file names, where it is in the checkout."""
+    return unit if unit and (folder / unit).is_file() else ""
 
 
 def read_makefile(src: Path, name: str, api: str) -> makefile.Makefile | None:
@@ -217,13 +243,17 @@ def _serial(omp: Program, facts: dict) -> Program:
     return replace(omp, api="serial", text=hecbench_sources.strip_omp(omp.text), short=hecbench_sources.strip_omp(omp.short))
 
 
-def _resolve(src: Path, name: str, runs) -> tuple[tuple[tuple[str, ...], ...], dict[str, bytes], str]:
+def _resolve(src: Path, name: str, runs, made: Mapping[str, Mapping] = NONE) -> tuple[tuple[tuple[str, ...], ...], dict[str, bytes], str]:
     """(arguments with input files where the sandbox shows them, those files, why the program cannot run)."""
     inputs: dict[str, bytes] = {}
     resolved = []
     for run in runs:
         args = []
         for i, arg in enumerate(run):
+            if recipe := made.get(Path(arg).name):
+                inputs[Path(arg).name] = made_inputs.made(recipe)
+                args.append(SHOWN + Path(arg).name)
+                continue
             place, why = _input(src, name, arg, run[i - 1] if i else "", inputs)
             if why:
                 return runs, {}, why
@@ -238,20 +268,27 @@ def _input(src: Path, name: str, arg: str, before: str, inputs: dict[str, bytes]
     """(the argument for the sandboxed run, why it cannot be had); a file it names is added to `inputs`."""
     if NUMBER.fullmatch(arg) or arg.startswith("-"):
         return arg, ""
-    path = next((p for api in MAKEFILES if (p := (src / f"{name}-{api}" / arg).resolve()).exists()), None)
+    path = _file(src, name, arg)
     if path is None:
         is_file = ("/" in arg or re.search(r"\.[a-z]\w{1,4}$", arg, re.I)) and before != "-o" and not OUTPUT_NAME.search(Path(arg).name)
         return arg, f"missing input: {arg}" if is_file else ""
     if not path.is_relative_to(src.parent.resolve()):
         return arg, f"input outside the checkout: {arg}"
-    if path.is_dir() or path.suffix.lower() not in INPUT_SUFFIX:
-        return arg, f"input is a folder or of no known kind: {arg}"
+    if path.is_dir() or path.suffix.lower() in NO_INPUT:
+        return arg, f"input is a folder or a program's text: {arg}"
     if path.stat().st_size > MAX_INPUT:
         return arg, f"input file over {MAX_INPUT >> 20} MiB: {arg}"
     shown, data = "-".join(path.relative_to(src.resolve()).parts), path.read_bytes()
     while inputs.setdefault(shown, data) != data:  # a-b/c and a/b-c
         shown = f"other-{shown}"
     return SHOWN + shown, ""
+
+
+def _file(src: Path, name: str, arg: str) -> Path | None:
+    """The file that an argument names from a program's folder; else the one of that name in the folder, where the path is mistaken."""
+    folders = [src / f"{name}-{api}" for api in MAKEFILES]
+    paths = [folder / arg for folder in folders] + [folder / Path(arg).name for folder in folders if "/" in arg]
+    return next((path.resolve() for path in paths if path.exists()), None)
 
 
 def _fixed(src: Path, name: str, file: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 ASSIGN = re.compile(r"^\s*(?:export\s+|override\s+)?([\w.-]+)\s*(\?=|\+=|::?=|=)\s*(.*?)\s*$")
@@ -32,29 +32,41 @@ class Makefile:
     """sources: translation units as written; flags: the allowed ones; runs: arguments of each run line, in order.
 
     objects: stems of the object files that are linked, where no variable names their sources.
+    compiled: stem of an object file -> the unit that its rule names first.
     """
 
     sources: tuple[str, ...]
     flags: tuple[str, ...]
     runs: tuple[tuple[str, ...], ...]
     objects: tuple[str, ...] = ()
+    compiled: dict[str, str] = field(default_factory=dict)
 
 
 def read(text: str, given: dict[str, str]) -> Makefile:
     """What `text` says with the command-line variables `given` (DEVICE=cpu, ...), which no assignment overrides."""
-    variables, recipe = _evaluate(text, given)
+    variables, recipe, rules = _evaluate(text, given)
     sources = [w for name in SOURCES for w in _expand(variables.get(name, ""), variables).split()]
     flags = [w for name in FLAG_VARIABLES for w in _split(_expand(variables.get(name, ""), variables))]
     units = tuple(dict.fromkeys(str(PurePosixPath(w)) for w in sources if w.endswith(UNIT)))
     allowed = tuple(dict.fromkeys(f for f in flags if ALLOWED_FLAG.fullmatch(f)))
     objects = [w for name in OBJECTS for w in _expand(variables.get(name, ""), variables).split() if w.endswith(".o")]
     stems = tuple(dict.fromkeys(str(PurePosixPath(w).with_suffix("")) for w in objects))
-    return Makefile(units, allowed, tuple(_runs(recipe, variables)), () if units else stems)
+    compiled = {} if units else dict(_compiled(rules, variables))
+    return Makefile(units, allowed, tuple(_runs(recipe, variables)), () if units else stems, compiled)
 
 
-def _evaluate(text: str, given: dict[str, str]) -> tuple[dict[str, str], list[str]]:
-    """The variables at the end of the file and the recipe lines of `run`."""
-    variables, recipe, active, in_run = dict(given), [], [], False
+def _compiled(rules: list[tuple[str, str]], variables: dict[str, str]):
+    """(stem of an object file, the unit that its rule names first) of each rule for one."""
+    for targets, needed in rules:
+        unit = next((word for word in _expand(needed, variables).split() if word.endswith(UNIT)), "")
+        for target in _expand(targets, variables).split() if unit else ():
+            if target.endswith(".o") and "%" not in target + unit:
+                yield str(PurePosixPath(target).with_suffix("")), str(PurePosixPath(unit))
+
+
+def _evaluate(text: str, given: dict[str, str]) -> tuple[dict[str, str], list[str], list[tuple[str, str]]]:
+    """The variables at the end of the file, the recipe lines of `run`, and each rule's (targets, what they need)."""
+    variables, recipe, rules, active, in_run = dict(given), [], [], [], False
     for line in re.sub(r"\\\n", " ", text).splitlines():
         if line.startswith("\t"):
             if in_run and all(active):
@@ -71,7 +83,8 @@ def _evaluate(text: str, given: dict[str, str]) -> tuple[dict[str, str], list[st
                 _assign(*assigned.groups(), variables)
         elif all(active) and (rule := RULE.match(line)):
             in_run = "run" in _expand(rule[1], variables).split()
-    return variables, recipe
+            rules.append((rule[1], line[rule.end() :]))
+    return variables, recipe, rules
 
 
 def _branch(found: re.Match, active: list[bool | None], variables: dict[str, str]) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from parallax_lib.core.cpp_text import BOM, without_comments
 from parallax_lib.tasks import given
+from parallax_lib.tasks.hecbench import joined_units
 from parallax_lib.tasks.main_function import has_main
 
 MAX_TEXT = 1 << 20
@@ -54,27 +55,31 @@ class _Reading:
     search: tuple[Path, ...]
     files: list[Path] = field(default_factory=list)
     beside: dict[str, str] | None = None
+    names: dict[Path, dict[str, str]] = field(default_factory=dict)
 
 
 def flatten(root: Path, folder: Path, units: tuple[str, ...], search: tuple[Path, ...], defines: tuple[str, ...]) -> Program:
     """The program of `units` in `folder` as one text, the unit with main last; only files below `root` are read.
 
-    A file is put in where it is first included and nowhere else.  `defines` are -D flags, written at the top.
+    A file is put in where it is first included and nowhere else; names of one unit alone stay its own.
+    `defines` are -D flags, written at the top.
     """
     reading = _Reading(root.resolve(), folder.resolve(), tuple(p.resolve() for p in search))
     paths = [_inside(reading, folder / name) for name in units]
     if None in paths:
         return Program("", why=f"{units[paths.index(None)]} is not in the checkout")
     paths.sort(key=lambda p: has_main(text_of(p)))
+    own = [text_of(path) for path in paths]
+    reading.names.update(zip(paths, joined_units.renames(own), strict=True))
     head = "".join(f"#define {d[2:].replace('=', ' ', 1)}{'' if '=' in d else ' 1'}\n" for d in defines)
-    text = head + "\n".join(_inline(path, reading) for path in paths)
+    text = head + joined_units.joined([_inline(path, reading) for path in paths], own)
     files = tuple(str(p.relative_to(reading.root)) for p in reading.files)
     others = (p for p in reading.files if not p.is_relative_to(reading.own) and given.holds_api(text_of(p)))
     foreign = tuple(str(p.relative_to(reading.root)) for p in others)
     if len(text.encode()) > MAX_TEXT:
         return Program("", files, foreign, "over 1 MiB as one file")
     apart = replace(reading, files=[], beside={})
-    short = head + "\n".join(_inline(path, apart) for path in paths)
+    short = head + joined_units.joined([_inline(path, apart) for path in paths], own)
     return Program(text, files, foreign, "", short, apart.beside)
 
 
@@ -122,6 +127,7 @@ def _inline(path: Path, reading: _Reading) -> str:
         return ""
     reading.files.append(path)
     text = re.sub(r"^[ \t]*#[ \t]*pragma[ \t]+once\b.*$", "", text_of(path), flags=re.M)
+    text = joined_units.renamed(text, reading.names.get(path, {}))
 
     def place(found: re.Match) -> str:
         for folder in ((path.parent,) if found[1] else ()) + reading.search:

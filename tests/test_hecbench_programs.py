@@ -1,0 +1,180 @@
+"""Programs of a checkout as one text: smaller sizes, units kept apart, sources where rules of a Makefile say."""
+
+import io
+import json
+import re
+import subprocess
+
+import pytest
+
+from parallax_lib.core.errors import UserError
+from parallax_lib.tasks import task_file
+from parallax_lib.tasks.hecbench import checkout as hecbench
+from parallax_lib.tasks.hecbench import constants, made_inputs, makefile
+from parallax_lib.tasks.hecbench import sources as hecbench_sources
+
+SIZES = """#include <cstdio>
+#define ROWS 400  // a comment
+#define AREA (ROWS * WIDE)
+const int WIDE = 1 << 10, deep = 3;
+struct Sizes { int steps; };
+int main() {
+  Sizes sizes;
+  sizes.steps = 5000;
+  long total = 2e7, m = 4096;
+  for (int m = 0; m < 2; m++) total -= m;
+  for (int shape = 128; shape <= 512; shape *= 2) total += shape * 2;
+  if (ROWS == 400) total++;
+  printf("%d %d %d %d %ld %ld\\n", ROWS, AREA, WIDE * deep, sizes.steps, total, m);
+}
+"""
+
+
+def printed(tmp_path, *texts: str) -> str:
+    files = [tmp_path / f"unit{number}.cpp" for number in range(len(texts))]
+    for file, text in zip(files, texts, strict=True):
+        file.write_text(text)
+    subprocess.run(["g++", "-w", *files, "-o", tmp_path / "program"], check=True, capture_output=True)
+    return subprocess.run([tmp_path / "program"], capture_output=True, text=True, check=True).stdout
+
+
+def test_sizes_that_a_program_writes_are_made_smaller_and_nothing_else(tmp_path):
+    values = {"ROWS": 4, "WIDE": 8, "steps": 2, "total": 100, "m": 16, "512": 128}
+    text, absent = constants.with_values(SIZES, values)
+    # rows 4, area 32, width 8 times 3, two steps; total: 100 - 1 (that loop still begins at 0) + 128 * 2; `== 400` is as it was
+    assert not absent and printed(tmp_path, text) == "4 32 24 2 355 16\n"
+    assert printed(tmp_path, SIZES) == f"400 {400 * 1024} 3072 5000 {20_000_000 - 1 + 2 * (128 + 256 + 512) + 1} 4096\n"
+
+
+def test_a_size_that_a_program_does_not_write_as_a_larger_number_is_named():
+    assert constants.with_values("int n = 8, k = f(3);\n", {"n": 4, "k": 2})[1] == "k"
+    assert constants.with_values("int n = 8;\n", {"n": 16})[1] == "n"
+
+
+def test_a_row_with_sizes_changes_its_programs_and_says_which_program_lacks_one(tmp_path):
+    rows = [{"kernel": "k", "source_api": "serial", "target_api": "omp", "source": "int n = 5000;\nint main() {}",
+             "target": "int n = 5000;\nint main() {}", "constants": {"n": 8}}]  # fmt: skip
+    file = tmp_path / "rows.jsonl"
+    file.write_text(json.dumps(rows[0]))
+    (kernel,) = task_file.read([file]).kernels
+    assert all("int n = 8;" in text for text in kernel.sources.values())
+    file.write_text(json.dumps(rows[0] | {"target": "int main() {}"}))
+    with pytest.raises(UserError, match="row 1: constants: the omp program of 'k' sets 'n' to no larger number"):
+        task_file.read([file])
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """sized: two programs with one size; placed: its units lie in another kernel's folder, as rules of its Makefile say."""
+
+    def write(path, text):
+        path = tmp_path / "HeC" / "src" / path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    for api, suffix in (("omp", "cpp"), ("cuda", "cu")):
+        write(f"sized-{api}/Makefile", f"source = main.{suffix}\nrun: main\n\t./main 5\n")
+        write(f"sized-{api}/main.{suffix}", f"#define COUNT 4000\nint main() {{ return COUNT == 0; }}  // {api}\n")
+    write("placed-cuda/Makefile", "THERE = ../other-sycl\nobj = main.o help.o\nmain: $(obj)\n\tcc $(obj)\nmain.o: main.cu $(THERE)/help.h\n"
+          "help.o : $(THERE)/help.cpp $(THERE)/help.h\n\tcc -c $<\nrun: main\n\t./main\n")  # fmt: skip
+    write("placed-cuda/main.cu", "int help();\nint main() { return help(); }\n")
+    write("other-sycl/help.h", "int help();\n")
+    write("other-sycl/help.cpp", "int help() { return 0; }\n")
+    return tmp_path / "HeC"
+
+
+def test_smaller_sizes_are_in_every_program_and_the_manifest_knows_the_written_one(checkout):
+    (whole,) = hecbench.entries(checkout, ("sized",), {})
+    marks = {api: hecbench.fingerprint(whole.programs[api].text) for api in ("omp", "cuda")}
+    facts = {"constants": {"COUNT": 7}, "omp": marks["omp"], "args": [[1]], "serial": "ok"}
+    (entry,) = hecbench.entries(checkout, ("sized",), {"sized": facts})
+    assert entry.written == marks and not entry.why
+    kernel = hecbench.as_kernel(entry)
+    assert all("#define COUNT 7" in text for text in kernel.sources.values()) and set(kernel.sources) == {"serial", "omp", "cuda"}
+    (other,) = hecbench.entries(checkout, ("sized",), {"sized": facts | {"omp": "of another one"}})
+    assert "COUNT 4000" in other.programs["omp"].text and "is not the one" in other.facts["note"]
+    (absent,) = hecbench.entries(checkout, ("sized",), {"sized": facts | {"constants": {"LENGTH": 7}}})
+    assert not absent.programs["cuda"].text and absent.programs["cuda"].why.startswith("LENGTH, a size")
+
+
+def test_units_are_found_where_the_rules_of_object_files_say_as_make_finds_them(checkout):
+    folder = checkout / "src" / "placed-cuda"
+    said = subprocess.run(["make", "-C", folder, "-n", "help.o"], capture_output=True, text=True).stdout
+    rules = hecbench.read_makefile(checkout / "src", "placed", "cuda")
+    units = hecbench.units_of(checkout / "src", "placed", "cuda", rules)
+    assert units == ("main.cu", "../other-sycl/help.cpp") and f"cc -c {units[1]}" in said
+    (entry,) = hecbench.entries(checkout, ("placed",), {})
+    assert "int help() { return 0; }" in entry.programs["cuda"].text
+    assert makefile.read("source = a.cpp\na.o: b.cpp\n", {}).compiled == {}  # named sources count
+
+
+FIRST = """#include <cstdio>
+#define WARP 32
+#define max(a, b) ((a) > (b) ? (a) : (b))
+static int limit(int x) { return max(x, 3); }
+const double scale = 2.0;
+struct Range { int limit; };
+int first(int x) { Range r{1}; Range *p = &r; return limit(x) * (int)scale + r.limit + p->limit; }
+"""
+SECOND = """#include <algorithm>
+#include <chrono>
+int first(int x);
+static int limit(int x) { return x + 100; }
+const double scale = 0.5;
+static int unused(int limit) { return limit; }
+const int WARP = 0;
+int second(int x) { return limit(x) + (int)(scale * 10) + (int)std::chrono::seconds::max().count() * 0 + WARP + first(x); }
+"""
+MAIN = '#include <cstdio>\nint second(int);\nint main() { printf("%d %s\\n", second(1), "limit"); }\n'
+
+
+def test_units_as_one_text_do_what_they_do_compiled_apart(tmp_path):
+    folder = tmp_path / "src" / "k-omp"
+    folder.mkdir(parents=True)
+    for name, text in (("first.cpp", FIRST), ("second.cpp", SECOND), ("main.cpp", MAIN)):
+        (folder / name).write_text(text)
+    whole = hecbench_sources.flatten(tmp_path, folder, ("main.cpp", "first.cpp", "second.cpp"), (folder,), ())
+    assert printed(tmp_path, whole.text) == printed(tmp_path, FIRST, SECOND, MAIN) == "114 limit\n"
+    plain = "\n".join((FIRST, SECOND, MAIN))
+    assert re.sub(r"\s+", " ", plain) != re.sub(r"\s+", " ", whole.text)
+    with pytest.raises(subprocess.CalledProcessError):
+        printed(tmp_path, plain)
+
+
+def test_a_program_of_one_unit_is_as_it_was(tmp_path):
+    folder = tmp_path / "src" / "k-omp"
+    folder.mkdir(parents=True)
+    text = '#define max(a, b) ((a) > (b))\n#include "api.h"\nstatic int f(int x) { return x; }\nint main() { return f(0); }\n'
+    (folder / "main.cpp").write_text(text)
+    (folder / "api.h").write_text("#pragma omp declare target\n#include <cmath>\nstatic int g(int);\n#pragma omp end declare target\n")
+    whole = hecbench_sources.flatten(tmp_path, folder, ("main.cpp",), (folder,), ())
+    assert whole.text == text.replace('#include "api.h"', (folder / "api.h").read_text())
+
+
+def test_a_file_that_the_checkout_only_names_is_made_as_the_row_says_and_is_there(checkout):
+    make = "source = main.cpp\nrun: main\n\t./main ../far-sycl/points.csv 3\n"
+    for path, text in (("far-omp/Makefile", make), ("far-omp/main.cpp", "int main() {}\n")):
+        (checkout / "src" / path).parent.mkdir(exist_ok=True)
+        (checkout / "src" / path).write_text(text)
+    assert hecbench.entries(checkout, ("far",), {})[0].why == "missing input: ../far-sycl/points.csv"
+    facts = {"made": {"points.csv": {"table": [4, 0, 9, -1.0, 1.0], "first": "4", "between": ","}}}
+    first, again = (hecbench.entries(checkout, ("far",), {"far": facts})[0] for _ in range(2))
+    assert not first.why and first.runs == ((f"{hecbench.SHOWN}points.csv", "3"),) and first.inputs == again.inputs
+    lines = first.inputs["points.csv"].decode().splitlines()
+    rows = [line.split(",") for line in lines[1:]]
+    assert lines[0] == "4" and len(rows) == 4 and all(0 <= int(a) <= 9 and -1 <= float(b) <= 1 for a, b in rows)
+    (checkout / "src" / "far-omp" / "points.csv").write_text("1,2\n")  # beside the program, where the path is mistaken
+    (entry,) = hecbench.entries(checkout, ("far",), {})
+    assert not entry.why and [*entry.inputs.values()] == [b"1,2\n"]
+
+
+def test_made_images_are_what_an_image_library_reads():
+    image = pytest.importorskip("PIL.Image")
+    for kind in ("ppm", "bmp"):
+        data = made_inputs.made({kind: [16, 8]})
+        with image.open(io.BytesIO(data)) as read:
+            assert (read.format, read.size, read.mode) == (kind.upper(), (16, 8), "RGB")
+            assert len(read.getcolors(128)) > 32
+    assert len(made_inputs.made({"bytes": 100})) == 100
+    with pytest.raises(ValueError, match="one of table"):
+        made_inputs.made({"table": [1, 0, 1], "bytes": 3})
