@@ -83,7 +83,7 @@ def with_nan(latents):
         ({}, {"loss": "hinge"}, "it takes mse, huber"),
         ({}, {"epochs": 0}, "epochs is 0; it must be at least 1"),
         ({}, {"lr": 0.0}, "lr is 0.0"),
-        ({}, {"precision": "fp8"}, "choose 'fp32' or 'bf16'"),
+        ({}, {"precision": "fp8"}, "choose 'fp32', 'bf16' or 'bf16-weights'"),
         ({}, {"weighting": "all"}, "choose one of counts, prefixes, rollouts"),
         ({}, {"lr": 1e30, "clip": 1e30, "warmup": 0}, "lower lr"),
     ],
