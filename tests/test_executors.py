@@ -435,6 +435,29 @@ def test_dask_workers_that_see_the_same_gpus_agree_who_takes_which(monkeypatch, 
         assert "0 of its 2 GPUs are free of other workers, 1 needed; start a worker less" in str(refused)
 
 
+def test_a_folder_that_others_may_write_claims_no_gpu(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    monkeypatch.setattr(hardware, "_claimed", [])
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    (tmp_path / "link").symlink_to(tmp_path / "open")
+    for name in ("open", "link"):
+        with pytest.raises(UserError, match="not a folder of this user's alone"):
+            hardware.claim_gpus(1, tmp_path / name)
+    assert not list((tmp_path / "open").iterdir())
+
+
+def test_processes_of_a_worker_read_the_file_that_it_was_sent(tmp_path, monkeypatch):
+    monkeypatch.setattr(parcels, "_kept", {})
+    sent = parcels.of(b"weights")
+    parcels.put(sent.sha256, sent.size, 0, b"weights", tmp_path)
+    own = pickle.dumps(pickle.loads(pickle.dumps(sent)))  # as the worker that has it gives it on
+    parcels._kept.clear()
+    assert parcels.bytes_of(pickle.loads(own)) == b"weights"
+    with pytest.raises(KeyError):
+        parcels.bytes_of(pickle.loads(pickle.dumps(sent)))  # a worker without it knows the name alone
+
+
 def test_a_gpu_is_free_again_once_its_process_has_died(tmp_path):
     code = f"from parallax_lib.core import hardware; hardware.claim_gpus(2, {str(tmp_path)!r}); print(hardware.visible_gpus(), flush=True)"
     env = os.environ | {"CUDA_VISIBLE_DEVICES": "0,1,GPU-3f"}

@@ -49,6 +49,8 @@ def test_sizes_that_a_program_writes_are_made_smaller_and_nothing_else(tmp_path)
 def test_a_size_that_a_program_does_not_write_as_a_larger_number_is_named():
     assert constants.with_values("int n = 8, k = f(3);\n", {"n": 4, "k": 2})[1] == "k"
     assert constants.with_values("int n = 8;\n", {"n": 16})[1] == "n"
+    assert constants.with_values("int n = 4 * D;\n", {"n": 2})[1] == "n"  # not a number alone
+    assert constants.with_values("int n = 0x80;\n", {"n": 2}) == ("int n = 2;\n", "")
 
 
 def test_a_row_with_sizes_changes_its_programs_and_says_which_program_lacks_one(tmp_path):
@@ -109,6 +111,7 @@ def test_units_are_found_where_the_rules_of_object_files_say_as_make_finds_them(
 
 
 FIRST = """#include <cstdio>
+const char *name(int x);
 #define WARP 32
 #define max(a, b) ((a) > (b) ? (a) : (b))
 static int limit(int x) { return max(x, 3); }
@@ -123,6 +126,7 @@ static int limit(int x) { return x + 100; }
 const double scale = 0.5;
 static int unused(int limit) { return limit; }
 const int WARP = 0;
+const char *name(int x) { return x ? "one" : "none"; }
 int second(int x) { return limit(x) + (int)(scale * 10) + (int)std::chrono::seconds::max().count() * 0 + WARP + first(x); }
 """
 MAIN = '#include <cstdio>\nint second(int);\nint main() { printf("%d %s\\n", second(1), "limit"); }\n'

@@ -23,6 +23,26 @@ def test_without_the_library_and_in_several_processes_it_is_refused_in_one_line(
         optimizer.check(optimizer.KAHAN, 1)
 
 
+def test_a_model_whose_weights_are_bfloat16_scores_as_its_float32_twin(tmp_path):
+    write_lm(tmp_path / "lm")
+    torch.manual_seed(0)
+    model = prm_model.build(prm_model.PRMConfig(backbone=str(tmp_path / "lm"), latent_width=12)).eval()
+    latents = torch.randn(5, 4, 12)
+    exact = prm_model.scores(model, latents)
+    optimizer.to_bfloat16(model.backbone)
+    assert prm_model.scores(model, latents) == pytest.approx(exact, abs=0.03)
+
+
+def test_a_recurrent_model_keeps_float32_weights():
+    """Its cells cast nothing, so it would score no latents."""
+    model = prm_model.build(prm_model.PRMConfig(backbone="gru", latent_width=12))
+    train.first_phase(model, replace(CONFIG, precision="bf16"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(optimizer, "adamw", lambda *given: None)
+        train.first_phase(model, replace(CONFIG, precision=optimizer.KAHAN))
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
 @pytest.mark.skipif(importlib.util.find_spec("optimi") is None, reason="torch-optimi is not installed: pip install -e '.[bf16]'")
 def test_bfloat16_weights_go_where_float32_ones_go(tmp_path, monkeypatch):
     """Each step is below the resolution of most weights: without what was rounded away they stay."""

@@ -174,6 +174,22 @@ def test_the_first_fence_opens_a_block_where_none_was_opened():
         assert whole == ends
 
 
+def test_a_fence_among_the_words_of_latents_is_the_one_that_opens(monkeypatch):
+    """Given the words that the model would begin with: the answer after them ends where the whole one does."""
+    model, tokenizer = models.random_model()
+    translator, whole = Translator(model.eval(), tokenizer, "random"), tokenizer("```c\nint x;\n```b").input_ids
+    fence = tokenizer("`").input_ids[-1]
+    stops = stopping.Stops(frozenset(), frozenset([fence]), tokenizer.decode, False)
+    monkeypatch.setattr(decoding, "stops_of", lambda translator, opened: stops)
+    ends = len(whole) - 1  # behind the closing fence
+    for cut in (0, 4, 9):
+        state = engine.prefill(translator, [[5, 6, *whole[:cut]]])
+        answers = decoding.decode(
+            translator, state, [[5, 6]], [7], limits=[len(whole) - cut], given=[whole[cut:]], opened=False, thought=[whole[:cut]]
+        )
+        assert answers[0].finished and answers[0].tokens == whole[cut:ends], cut
+
+
 def test_kept_samples_are_those_that_would_be_made_anew(tmp_path):
     models.random_model()[1].save_pretrained(tmp_path / "base")
     (tmp_path / "pairs.jsonl").write_text(json.dumps({"direction": "omp-cuda", "source_code": "int a;", "target_code": "int b;"}))

@@ -12,6 +12,7 @@ import itertools
 import os
 import re
 import socket
+import stat
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -131,7 +132,10 @@ def claim_gpus(count: int = 1, folder: str | Path = "") -> None:
         return
     home = Path(folder or Path(tempfile.gettempdir()) / f"parallax-gpus-{os.getuid()}")
     home.mkdir(mode=0o700, exist_ok=True)
-    with (home / "claiming").open("w") as turn:
+    about = home.lstat()
+    if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid() or about.st_mode & 0o022:
+        raise UserError(f"{home}: is not a folder of this user's alone, so no GPU can be claimed there; remove it, or set another TMPDIR")
+    with (home / "claiming").open("a") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)  # so that two which want several do not each take one of the other's
         free = _locked(home, found, count)
     named = os.environ.get(VISIBLE) is not None and len(found) <= count

@@ -25,7 +25,8 @@ class Parcel:
     source: Path | bytes | None = field(default=None, compare=False, repr=False)
 
     def __reduce__(self):
-        return Parcel, (self.sha256, self.size)
+        """A worker's own processes find the file where it has it."""
+        return Parcel, (self.sha256, self.size, _kept.get(self.sha256))
 
 
 class Lacking(NamedTuple):

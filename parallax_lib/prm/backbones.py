@@ -43,7 +43,7 @@ class CausalBody(nn.Module):
 
         positions [M, T] and sees [M, 1, T, T], bool: of packed rows; else each token sees those before it.
         """
-        given, packed = inputs.to(self.dtype) if self.fixed else inputs, {}
+        given, packed = inputs.to(self.dtype if self.fixed else next(self.body.parameters()).dtype), {}
         if sees is not None:
             if self.body.config._attn_implementation != "sdpa":  # others add the mask to the scores
                 sees = torch.zeros_like(sees, dtype=given.dtype).masked_fill(~sees, torch.finfo(given.dtype).min)

@@ -75,8 +75,10 @@ def fit(
     config = replace(config, loss=name_of(LOSSES, config.loss, "prm.loss"))
     check(config)
     optimizer.check(config.precision, torchrun.processes())
-    data = prepare(latents, targets, counts, groups, split, config.weighting, contexts)
-    prm = replace(prm or PRMConfig(), loss=config.loss, latent_width=data.latents.shape[2], steps=data.latents.shape[1])
+    prm = prm or PRMConfig()
+    read = contexts if prm.context == "pooled" or config.init else None
+    data = prepare(latents, targets, counts, groups, split, config.weighting, read)
+    prm = replace(prm, loss=config.loss, latent_width=data.latents.shape[2], steps=data.latents.shape[1])
     prm = replace(prm, activation="" if config.loss in ACTIVATIONS else activation(config.loss))
     folder = None if out_dir is None else Path(out_dir)
     if prm.backbone == "ridge" and module is None and not config.init:
@@ -174,7 +176,7 @@ def first_phase(model: PRM, config: TrainConfig) -> torch.optim.Optimizer:
     """An optimiser of everything but the backbone, which is frozen.  What is learned becomes float32, or as `precision` says."""
     to_masters(model)
     precision = getattr(config, "precision", "")
-    if precision == optimizer.KAHAN:
+    if precision == optimizer.KAHAN and isinstance(model.backbone, CausalBody):
         optimizer.to_bfloat16(model.backbone)
     model.backbone.requires_grad_(False)
     ours = [p for p in model.parameters() if p.requires_grad]

@@ -125,14 +125,14 @@ def write_answers(
     opening = prompts.STARTS[params.decode.opening]
     limits = limits or [token_limit(len(row), params) for row in ids]
     start = prompts.tokens(translator.tokenizer, opening) if opening else []
-    how = {"limits": limits, "temperatures": temperatures, "seeds": seeds, "opened": params.decode.opening == "fence"}
+    thought = [[] for _ in ids] if opening else latent_steps.nearest(translator, trajectory.latents)
+    how = {"limits": limits, "temperatures": temperatures, "seeds": seeds, "opened": params.decode.opening == "fence", "thought": thought}
     if params.decode.engine == "vllm":
         latents = alignment.aligner(translator, params.latent)(trajectory.latents) if params.latent.steps else trajectory.latents
         answers = vllm_decoder.decode(translator, ids, latents, start, most=longest_row(params), **how)
     else:
         answers = decoding.decode(translator, trajectory.state, ids, start, draft=params.decode.draft, progress=decoded, **how)
     whole = [not task.asks_function for task in tasks] or [True] * len(answers)
-    thought = [[] for _ in ids] if opening else latent_steps.nearest(translator, trajectory.latents)
     said = [[*words, *answer.tokens] for words, answer in zip(thought, answers, strict=True)]
     texts = [opening + translator.tokenizer.decode(tokens, skip_special_tokens=True) for tokens in said]
     return [_answer(*each) for each in zip(answers, texts, trajectory.tokens, whole, strict=True)]

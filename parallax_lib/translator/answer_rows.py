@@ -8,6 +8,7 @@ B rows, Q columns of one forward (last token + drafts), T decoded tokens.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -89,8 +90,9 @@ class Rows:
 class Host:
     """What the host sees of the rows: one transfer a look, and the tokens of rows that have ended or wrote a fence."""
 
-    def __init__(self, rows: Rows, stops: Stops, limits: list[int], state: engine.State, first: int):
+    def __init__(self, rows: Rows, stops: Stops, limits: list[int], state: engine.State, first: int, thought: Sequence[list[int]] = ()):
         self.rows, self.stops, self.limits, self.first = rows, stops, np.array(limits), first
+        self.thought = thought or [[] for _ in limits]  # words before each answer's own that belong to it
         self.answers = [Answer() for _ in limits]
         self.sizes = np.zeros(len(limits), dtype=np.int64)  # tokens of each answer
         self.checked = np.full(len(limits), first)  # of which it is known that they end no answer
@@ -120,7 +122,7 @@ class Host:
         for row, text, logprobs in zip(asked, texts, said, strict=True):
             b = rows.index[row]
             tokens = text[self.begin[b] : self.begin[b] + self.sizes[b]].tolist()
-            length = self._length(tokens, self.checked[b])
+            length = self._length(tokens, self.checked[b], self.thought[b])
             finished, self.checked[b] = length is not None, len(tokens)
             if finished or done[row]:
                 tokens = tokens[:length]
@@ -129,9 +131,10 @@ class Host:
                 closed.append(row)
         rows.done[torch.tensor(closed, dtype=torch.long, device=at.device)] = True
 
-    def _length(self, tokens: list[int], checked: int) -> int | None:
+    def _length(self, tokens: list[int], checked: int, thought: list[int]) -> int | None:
         """Tokens up to the first unchecked one that ends the answer; None where none does."""
-        return next((i + 1 for i in range(checked, len(tokens)) if self.stops.may(tokens[i]) and self.stops(tokens[: i + 1])), None)
+        ends = (i for i in range(checked, len(tokens)) if self.stops.may(tokens[i]) and self.stops([*thought, *tokens[: i + 1]]))
+        return next((i + 1 for i in ends), None)
 
     def counted(self) -> tuple[int, int, int]:
         """(tokens that stand, how many they become at most, rows that have ended)."""
@@ -145,7 +148,6 @@ class Host:
         if len(stay) < state.rows and engine.smaller(translator, len(stay), state.rows):
             at = rows.keep(stay)
             state, drafts, counts, drafted = engine.drop(state, at), drafts[at], counts[at], drafted[stay]
-        going = rows.index[rows.open]
-        if state.slab.length > int((self.seen + self.sizes)[going].max()) - self.first + engine.GROW:
+        if state.slab.length > int((self.seen + self.sizes)[rows.index].max()) - self.first + engine.GROW:
             state = engine.compact(state)
         return state, drafts, counts, drafted

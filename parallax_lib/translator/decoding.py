@@ -8,7 +8,7 @@ B rows, Q columns of one forward (last token + drafts), T decoded tokens, V voca
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -38,12 +38,14 @@ def decode(
     progress: Callable[[int, int, int], None] | None = None,
     opened: bool = True,
     given: list[list[int]] | None = None,
+    thought: Sequence[list[int]] = (),
 ) -> list[Answer]:
     """Continue every row of `state` after feeding `start`, up to `limits[b]` tokens; without `start` each begins with its likeliest token.
 
     prompts: what each row has read, for the look-up only.  `draft` 0 is plain decoding.  `state` is used up.
     progress(tokens, most, ended) after every look of the host: tokens that stand, how many they become at most, rows that have ended.
     given: tokens that an answer begins with, whatever the model would draw; their log p is the model's.
+    thought: tokens that an answer began with before, as latents: fences among them count for its end.
     """
     for token in start[:-1]:
         state = engine.step(translator, state, translator.embed(torch.full((state.rows,), token, device=translator.device)))
@@ -54,7 +56,7 @@ def decode(
     if first:
         rows.said[:, 0] = torch.tensor([logprob for _, logprob in first])
     drawing = Drawing(translator, temperatures or [0.0] * len(prompts), seeds, max(limits, default=0) + draft + 2, given)
-    host = Host(rows, stops, limits, state, len(first) and 1)
+    host = Host(rows, stops, limits, state, len(first) and 1, thought)
     fixed, apart, forwards = overhead(translator), 1 if draft else looks_apart(translator), 0
     drafts, counts = rows.lookups.text[:, :0], torch.zeros_like(rows.limits)
     while True:

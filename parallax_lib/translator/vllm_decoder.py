@@ -12,6 +12,7 @@ import importlib.util
 import math
 import os
 import tempfile
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -47,6 +48,7 @@ def decode(
     seeds: list[int],
     most: int,
     opened: bool = True,
+    thought: Sequence[list[int]] = (),
 ) -> list[Answer]:
     """`decoding.decode` from prompts, their aligned latents (B, K, D) and `start`; greedy tokens are the engine's but for rounding.
 
@@ -65,7 +67,8 @@ def decode(
     ]  # fmt: skip
     rows = [{"prompt_embeds": _embeds(translator, ids, path, start)} for ids, path in zip(prompts, latents, strict=True)]
     written = _opened(translator, most).generate(rows, asked, use_tqdm=False)
-    return [_answer(each.outputs[0], stops, bool(start)) for each in written]
+    before = thought or [[] for _ in written]
+    return [_answer(each.outputs[0], stops, bool(start), words) for each, words in zip(written, before, strict=True)]
 
 
 def _embeds(translator: Translator, ids: list[int], path: torch.Tensor, start: list[int]) -> torch.Tensor:
@@ -74,13 +77,13 @@ def _embeds(translator: Translator, ids: list[int], path: torch.Tensor, start: l
     return torch.cat([words[0], path.to(words[0].dtype), words[1]])
 
 
-def _answer(written: Any, stops: Stops, begun: bool) -> Answer:
-    """vLLM's tokens up to the first that ends an answer; the first of one that nothing began does not."""
+def _answer(written: Any, stops: Stops, begun: bool, thought: list[int]) -> Answer:
+    """vLLM's tokens up to the first that ends an answer; the first of one that nothing began does not.  thought: as `decoding.decode`'s."""
     answer = Answer()
     for token, said in zip(written.token_ids, written.logprobs, strict=True):
         answer.tokens.append(token)
         answer.logprob += said[token].logprob if math.isfinite(said[token].logprob) else 0.0
-        if (begun or len(answer.tokens) > 1) and stops(answer.tokens):
+        if (begun or len(answer.tokens) > 1) and stops([*thought, *answer.tokens]):
             answer.finished = True
             break
     return answer

@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-NUMBER = r"(?=[(\s]*[\d.])[\d.xa-fA-FuUlL()*+<\t -]+?"  # 4096, 0x80, 1 << 20, (1024*1024), 2e7, 4UL
+VALUE = r"(?>0[xX][\da-fA-F]+|[\d.]+(?:[eE][+-]?\d+)?)[uUlLfF]*+"
+NUMBER = rf"(?=[(\s]*[\d.])(?:{VALUE}|[()*+<\t -])+?"  # 4096, 0x80, 1 << 20, (1024*1024), 2e7, 4UL
 
 
 def with_values(text: str, values: Mapping[str, float]) -> tuple[str, str]:

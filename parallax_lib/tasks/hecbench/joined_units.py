@@ -17,7 +17,7 @@ from parallax_lib.core.cpp_text import without_comments, without_strings
 PRIVATE = r"static|inline|const|constexpr|__device__|__global__|__constant__|__forceinline__|__host__"
 NEVER = r"extern|typedef|using|operator"
 DEFINED = re.compile(rf"^[ \t]*(?=(?:[\w:<>,*&]+\s+)*?(?:{PRIVATE})\b)(?!.*\b(?:{NEVER})\b)[\w:<>,*&\s]+?[\s*&](\w+)\s*(?=[(=\[])", re.M)
-BLOCK = re.compile(r"\{[^{}]*\}")
+BLOCK, BODY = re.compile(r"\{[^{}]*\}"), "\x01"  # what stands for a function's
 SYSTEM = re.compile(r"^[ \t]*#[ \t]*include[ \t]*<[a-z_]+>", re.M)  # of C++; those of C stand such macros
 LOWER = re.compile(r"^[ \t]*#[ \t]*define[ \t]+([a-z][a-z0-9]{0,4})\(", re.M)  # max, u, strx
 MACRO = re.compile(r"^[ \t]*#[ \t]*define[ \t]+([A-Za-z_]\w*)", re.M)
@@ -81,6 +81,14 @@ def _conditional(text: str, place: int) -> bool:
 def _private(text: str) -> set[str]:
     """Names outside all braces that are defined for this unit alone."""
     plain = re.sub(r"^[ \t]*#[^\n]*", "", without_strings(without_comments(text)).replace("\\\n", ""), flags=re.M)
-    while (shorter := BLOCK.sub(";\n", plain)) != plain:
+    while (shorter := BLOCK.sub(f"{BODY};\n", plain)) != plain:
         plain = shorter
-    return {found[1] for found in DEFINED.finditer(plain)}
+    return {found[1] for found in DEFINED.finditer(plain) if not _declared(plain, found.end())}
+
+
+def _declared(plain: str, place: int) -> bool:
+    """Whether parentheses begin here whose function has no body: a prototype defines nothing."""
+    if plain[place] != "(":
+        return False
+    end = next((found.start() for found in re.compile(rf"[;{BODY}]").finditer(plain, place)), len(plain) - 1)
+    return plain[end] != BODY
