@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -297,12 +298,20 @@ def as_user(monkeypatch):
     return pytest.skip("needs root, and a Python and a checkout that others may read")
 
 
+def gone(user):
+    """Wait until the system has forgotten all processes of the user: those that have ended count for its limit until then."""
+    deadline = time.monotonic() + 120
+    while subprocess.run(["pgrep", "-u", user], capture_output=True).returncode == 0 and time.monotonic() < deadline:
+        time.sleep(0.2)
+
+
 @pytest.mark.slow
 @lesser
 def test_a_user_that_is_not_root_judges_at_both_levels_and_few_processes_are_no_verdict(as_user):
     path = os.environ["PYTHONPATH"]
     for level in ("bwrap", "degraded"):
         assert surroundings(level, "umask 077", "OpenMP", as_user, PYTHONPATH=path) == "ok", level
+        gone(USER)
         said = surroundings(level, "ulimit -u 9", "OpenMP", as_user, PYTHONPATH=path)
         assert said == "ok" or (said.startswith("refused") and "process limit of 9" in said and "\n" not in said), said
 

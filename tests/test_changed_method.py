@@ -75,7 +75,7 @@ EDITS = {
     "shifted": [(PROPOSALS, "h + scale * normal(", "h + scale + scale * normal(")],
     "chooser": [(POLICIES, "descending=True", "descending=False")],
     "prompt": [("parallax_lib/tasks/prompts.py", "You translate programs", "You rewrite programs")],
-    "decoding": [("parallax_lib/translator/decoding.py", "chosen = logits.argmax(-1)", "chosen = logits.argmin(-1)")],
+    "decoding": [("parallax_lib/translator/drawing.py", "chosen = logits.argmax(-1)", "chosen = logits.argmin(-1)")],
     "reverted": [],
 }
 
