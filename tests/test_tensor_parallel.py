@@ -102,7 +102,8 @@ def test_guided_programs_are_the_same_from_two_ranks(tmp_path):
     params = load("x", translator={"model": "random", "dtype": "float32"}, latent={"steps": 3}, decode={"max_new_tokens": 24},
                   search={"branches": 4, "samples": 2, "arms": ["unguided", "guided", "random", "redecode"]})  # fmt: skip
     prm = prm_model.build(prm_model.PRMConfig(latent_width=models.RANDOM_WIDTH, steps=3, width=16, layers=1, heads=2))
-    item = {"params": dump(params), "gpu_share": 1.0, "prms": [packed.pack(prm_model.save(prm, tmp_path / "prm"), shared_disk=True)], "gpus": 1}
+    packages = [packed.pack(prm_model.save(prm, tmp_path / "prm"), shared_disk=True)]
+    item = {"params": dump(params), "gpu_share": 1.0, "prms": packages, "gpus": 1}
     item["rows"] = program_rows.plan_rows([TASK], params)
     one, (two,) = guided_search.translate_item(item), elsewhere(guided_search.translate_item, [item | {"gpus": 2}])
     columns = ("arm", "code", "picks", "cost")
