@@ -87,6 +87,13 @@ def picked(folder: Path, lengths: pd.Series) -> pd.DataFrame:
     return rows.assign(sample=0, prefill_tokens=prompt, prm_calls=rows["latent_steps"], cost=cost)
 
 
+def with_prompts(rows: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
+    """The rows with the lengths of their prompts, where they were made before a part told them, and the cost that this adds."""
+    lengths = known[known["prefill_tokens"] > 0].drop_duplicates("task").set_index("task")["prefill_tokens"]
+    more = rows["task"].map(lengths).where(~(rows["prefill_tokens"] > 0)).fillna(0)
+    return rows.assign(prefill_tokens=rows["prefill_tokens"].fillna(0) + more, cost=rows["cost"] + more)
+
+
 def identity(code: object) -> str | None:
     """Sixteen digits of the SHA-256 of a program, also of one whose text does not ship."""
     return (masked.digest_of(code) or hashlib.sha256(code.encode()).hexdigest())[:16] if isinstance(code, str) else None
@@ -130,6 +137,8 @@ def make(runs: Path, out: Path, picks: str) -> None:
     old = registered.read(out) if (out / registered.FILE).exists() else pd.DataFrame(columns=list(registered.COLUMNS))
     found = judged(runs, picks, old)
     found |= {part: rows for part, rows in old.groupby("part") if part not in found}
+    if registered.PICKS in found:
+        found[registered.PICKS] = with_prompts(found[registered.PICKS], pd.concat(found.values()))
     order = {part: i for i, part in enumerate(registered.PARTS)}
     rows = pd.concat([found[part] for part in sorted(found, key=lambda part: (order.get(part, len(order)), part))], ignore_index=True)
     text = rows.dropna(axis=1, how="all").to_csv(index=False, float_format="%.6g", lineterminator="\n")

@@ -201,6 +201,13 @@ def test_repair_rounds_are_methods_of_their_own(tmp_path, study, taken, real_met
     assert ("guided+repair2", 1) in registered.costs(pd.concat([study, found[found["repair"] == 2]])).set_index(["arm", "N"]).index
 
 
+def test_prompts_that_a_later_part_tells_count_once(real_methods, study):
+    rows = study[study["part"] == "picks"].assign(prefill_tokens=0, cost=56.0)
+    found = real_methods.with_prompts(rows, study)
+    assert (found["prefill_tokens"] == 100).all() and (found["cost"] == 156).all()
+    pd.testing.assert_frame_equal(real_methods.with_prompts(found, study), found, check_dtype=False)
+
+
 def test_headroom_is_of_training_tasks_that_both_draws_have(study):
     train = study[study["arm"] == "pool"].assign(side="train", part=registered.NOISE)
     heat = study[study["arm"] == "sampled_pool"].assign(side="train", part=registered.HEAT, arm="pool")

@@ -186,13 +186,15 @@ def costs(programs: pd.DataFrame) -> pd.DataFrame:
 
     Over the tasks that all of `MAIN` have, parts with fewer than half of the most tasks left out: they were cut short.
     """
-    main = _main(programs[programs["side"] == "test"])
-    known = {part: set(rows["task"]) for part, rows in main.groupby("part")}
+    test = programs[programs["side"] == "test"]
+    known = {part: set(rows["task"]) for part, rows in test.groupby("part")}
     most = max(map(len, known.values()))
-    known = {part: tasks for part, tasks in known.items() if 2 * len(tasks) >= most}
-    main, tasks = main[main["part"].isin(known)], set.intersection(*known.values())
+    short = {part for part, tasks in known.items() if 2 * len(tasks) < most}
+    main = _main(test[~test["part"].isin(short)])
+    tasks = set.intersection(*(known[part] for part in main["part"].unique()))
     pools = [main[(main["arm"] == name) & main["task"].isin(tasks)] for name in (arms.POOL, arms.SAMPLED)]
-    rows = methods(programs[~programs["part"].isin(MAIN) | programs["part"].isin(known)])
+    pools = [pool for pool in pools if (pool["sample"] > 0).any()]  # of one program a task there is nothing to choose
+    rows = methods(programs[~programs["part"].isin(short)])
     return frontier.table(frontier.rows(rows[rows["task"].isin(tasks)], *pools))
 
 
