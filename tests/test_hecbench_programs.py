@@ -129,7 +129,11 @@ const int WARP = 0;
 const char *name(int x) { return x ? "one" : "none"; }
 int second(int x) { return limit(x) + (int)(scale * 10) + (int)std::chrono::seconds::max().count() * 0 + WARP + first(x); }
 """
-MAIN = '#include <cstdio>\nint second(int);\nint main() { printf("%d %s\\n", second(1), "limit"); }\n'
+MAIN = """#include <cstdio>
+int second(int);
+const char *name(int x);
+int main() { printf("%d %s %s\\n", second(1), "limit", name(1)); }
+"""
 
 
 def test_units_as_one_text_do_what_they_do_compiled_apart(tmp_path):
@@ -138,7 +142,7 @@ def test_units_as_one_text_do_what_they_do_compiled_apart(tmp_path):
     for name, text in (("first.cpp", FIRST), ("second.cpp", SECOND), ("main.cpp", MAIN)):
         (folder / name).write_text(text)
     whole = hecbench_sources.flatten(tmp_path, folder, ("main.cpp", "first.cpp", "second.cpp"), (folder,), ())
-    assert printed(tmp_path, whole.text) == printed(tmp_path, FIRST, SECOND, MAIN) == "114 limit\n"
+    assert printed(tmp_path, whole.text) == printed(tmp_path, FIRST, SECOND, MAIN) == "114 limit one\n"
     plain = "\n".join((FIRST, SECOND, MAIN))
     assert re.sub(r"\s+", " ", plain) != re.sub(r"\s+", " ", whole.text)
     with pytest.raises(subprocess.CalledProcessError):

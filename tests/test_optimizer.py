@@ -49,7 +49,10 @@ def test_bfloat16_weights_go_where_float32_ones_go(tmp_path, monkeypatch):
     write_lm(tmp_path / "lm", hidden_size=64)
     shape, moved, ends = prm_model.PRMConfig(backbone=str(tmp_path / "lm")), {}, {}
     started = prm_model.build(replace(shape, latent_width=12)).backbone.state_dict()
-    plain = lambda group, lr, decay, precision, fused: torch.optim.AdamW([group], lr=lr, weight_decay=decay)  # noqa: E731
+
+    def plain(group, lr, decay, precision, fused):
+        return torch.optim.AdamW([group], lr=lr, weight_decay=decay)
+
     for name, precision in (("float32", "bf16"), ("kahan", optimizer.KAHAN), ("plain", optimizer.KAHAN)):
         if name == "plain":
             monkeypatch.setattr(optimizer, "adamw", plain)
