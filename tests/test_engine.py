@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from parallax_lib.tasks import prompts
-from parallax_lib.translator import decoding, engine, models
+from parallax_lib.translator import attention, decoding, engine, models
 from parallax_lib.translator.drawing import draw
 from parallax_lib.translator.lookup import Lookups
 from parallax_lib.translator.stopping import Stops, stops_of
@@ -75,9 +75,10 @@ def test_one_mask_serves_layers_with_other_numbers_of_key_heads(length):
     torch.manual_seed(0)
     query, mask = torch.randn(2, 4, 3, 8), torch.rand(2, 1, 3, length) > 0.4
     mask[..., -1] = True
+    seen = attention.Seen(torch.zeros(2, 3), torch.zeros(2, length), torch.zeros(2, 1, 3, length).masked_fill(~mask, float("-inf")))
     for heads in (4, 2, 1, 2):
         key, value = torch.randn(2, heads, length, 8), torch.randn(2, heads, length, 8)
-        out, _ = engine.grouped_attention(None, query, key, value, mask)
+        out, _ = attention.grouped_attention(None, query, key, value, seen.handle())
         repeated = (x.repeat_interleave(4 // heads, dim=1) for x in (key, value))
         wanted = torch.nn.functional.scaled_dot_product_attention(query, *repeated, attn_mask=mask)
         torch.testing.assert_close(out, wanted.transpose(1, 2))

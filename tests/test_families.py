@@ -12,7 +12,7 @@ from parallax_lib.core.errors import UserError
 from parallax_lib.core.settings import Latent
 from parallax_lib.core.settings import Translator as TranslatorParams
 from parallax_lib.study import memory
-from parallax_lib.translator import alignment, conformance, decoding, engine, latent_steps, models, proposals, stopping
+from parallax_lib.translator import alignment, attention, conformance, decoding, engine, latent_steps, models, proposals, stopping
 
 CLOSE = {"atol": 2e-4, "rtol": 2e-3}
 PROMPTS = [tiny.WINDOW + 24, 5]  # tokens: the first passes a window, the second is padded
@@ -145,7 +145,7 @@ def test_the_check_refuses_in_one_line_what_the_engine_does_not_compute():
 
 def test_the_check_refuses_an_engine_that_leaves_out_what_a_layer_asks_for(monkeypatch):
     """Negative control: the engine as it was.  Half precision and a window are the hard case: the long prompt is compared in float32."""
-    real = engine.grouped_attention
+    real = attention.grouped_attention
     for name, dropped, dtype in (
         ("mistral", "sliding_window", torch.float32),
         ("mistral", "sliding_window", torch.bfloat16),
@@ -157,7 +157,7 @@ def test_the_check_refuses_an_engine_that_leaves_out_what_a_layer_asks_for(monke
         conformance.check(translator)
         with monkeypatch.context() as patch:
             broken = lambda *a, dropped=dropped, **k: real(*a, **{key: v for key, v in k.items() if key != dropped})  # noqa: E731
-            patch.setitem(transformers.AttentionInterface._global_mapping, engine.attention_name(), broken)
+            patch.setitem(transformers.AttentionInterface._global_mapping, attention.attention_name(), broken)
             with pytest.raises(UserError, match="differ from the model's own by .*% of their spread"):
                 conformance.check(translator)
     with monkeypatch.context() as patch:

@@ -49,7 +49,7 @@ def recipe(params: Params, sampled: bool = False) -> dict:
 def made_by(params: Params) -> str:
     """Digest of the code that writes a translation: a changed method is run, not remembered."""
     chosen = methods.members(params, "proposal", "align", "policy")
-    return source_digest(translate, prm_model.load, load_translator, engine.grouped_attention, *chosen)
+    return source_digest(translate, prm_model.load, load_translator, engine.prefill, *chosen)
 
 
 def scores_pool(params: Params) -> bool:

@@ -54,7 +54,7 @@ def capture_id(task: Task, params: Params, v: int, r: int) -> str:
 
 def made_by(params: Params) -> str:
     """Digest of the code that writes rollouts; no part of their names: they are made anew under the names they had."""
-    return source_digest(generate, models.load_translator, engine.grouped_attention, *methods.members(params, "proposal", "align"))
+    return source_digest(generate, models.load_translator, engine.prefill, *methods.members(params, "proposal", "align"))
 
 
 def chunk_keys(tasks: list[Task], params: Params) -> list[str]:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from parallax_lib.translator.attention import Seen
 from parallax_lib.translator.slab import Slab
 
 ROWS = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
@@ -25,7 +26,7 @@ COLUMNS = (1, 2, 4, 8, 12, 16, 24, 32)
 LENGTH = 256  # cached columns are read in multiples of this
 ROOM = 1024  # columns that a new buffer has beyond those in use
 
-Call = Callable[[Slab, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+Call = Callable[[Slab, torch.Tensor, Seen], torch.Tensor]
 
 
 def bucket(size: int, sizes: tuple[int, ...]) -> int:
@@ -171,7 +172,7 @@ class Captured:
         )
 
     def _call(self, slab: FixedSlab, graph: Graph) -> torch.Tensor:
-        return self.call(slab, graph.embeds, graph.mask.view(graph.mask.shape), graph.positions, graph.places)
+        return self.call(slab, graph.embeds, Seen(graph.positions, graph.places, graph.mask))
 
     def _capture(self, slab: FixedSlab, graph: Graph) -> None:
         """Captures the forward, or learns that this decoder cannot be: one that asks the host for a value on its way."""

@@ -10,91 +10,21 @@ B rows, Q new columns, L cached columns, P prompt tokens, T decoded tokens, D wi
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from parallax_lib.translator import fused
+from parallax_lib.translator.attention import Packing, Seen, aligned, attention_name
 from parallax_lib.translator.captured import COLUMNS, ROWS, Captured, bucket
 from parallax_lib.translator.language_model import Translator
-from parallax_lib.translator.slab import GROW, Slab
+from parallax_lib.translator.slab import GROW, Slab, Spread
 
 BACKENDS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]  # cuDNN plans 40 ms for every new length
-SCORES = 2**27  # attention scores that are held at once where SDPA cannot be used: 512 MiB in float32
-FEW = 32  # rows times key heads, and columns, up to which a product of matrices is faster than SDPA on a GPU
-PREFILL = 4096  # prompt columns read in one forward: its attention mask and activations grow with them
-
-
-def grouped_attention(module, query, key, value, attention_mask, scaling=None, sliding_window=None, softcap=None, s_aux=None, **_):
-    """Attention that folds the query heads of a group into query rows, so shared keys are never copied.
-
-    query (B, heads, Q, d), key (B, kv_heads, L, d), value (B, kv_heads, L, e), attention_mask (B, 1, Q, L) as `forward` makes
-    it.  What a layer asks for besides: sliding_window, positions that a query sees including its own; softcap, the bound of
-    scores; s_aux (heads,), the score of a key without a value (attention sinks).
-    """
-    B, heads, Q, d = query.shape
-    groups = heads // key.shape[1]
-    folded = query.reshape(B, key.shape[1], groups * Q, d)
-    mask = fold(attention_mask, groups, sliding_window)
-    few = query.is_cuda and B * key.shape[1] <= FEW and Q <= FEW  # SDPA reads a long cache by one block for each of them
-    if softcap is None and s_aux is None and not few:
-        out = F.scaled_dot_product_attention(folded, key, value, attn_mask=mask, scale=scaling)
-    else:
-        sinks = None if s_aux is None else s_aux.view(1, key.shape[1], groups, 1, 1).expand(B, -1, -1, Q, 1).reshape(B, -1, groups * Q, 1)
-        out = capped_attention(folded, key, value, mask, d**-0.5 if scaling is None else scaling, softcap, sinks)
-    return out.reshape(B, heads, Q, -1).transpose(1, 2).contiguous(), None
-
-
-def capped_attention(query, key, value, mask, scaling, softcap=None, sinks=None):
-    """What SDPA cannot do: scores bounded by `softcap`, and `sinks` (B, kv_heads, rows, 1), scores of a key without a value.
-
-    query (B, kv_heads, rows, d), mask (B, 1, rows, L); made for so many rows at a time that the scores stay in bounds.
-    """
-    many = max(1, SCORES // (query.shape[0] * query.shape[1] * key.shape[2]))
-    parts = []
-    for at in range(0, query.shape[2], many):
-        here = slice(at, at + many)
-        scores = (query[:, :, here] @ key.transpose(2, 3)).float() * scaling
-        scores = scores if softcap is None else softcap * torch.tanh(scores / softcap)
-        scores = scores + mask[:, :, here]
-        if sinks is not None:
-            scores = torch.cat([scores, sinks[:, :, here].float()], dim=-1)
-        parts.append(scores.softmax(-1)[..., : key.shape[2]].to(value.dtype) @ value)
-    return torch.cat(parts, dim=2)
-
-
-def fold(mask: torch.Tensor, groups: int, window: int | None = None) -> torch.Tensor:
-    """What is added to the scores (B, 1, groups * Q, L) where `mask` (B, 1, Q, L) says it for one head; kept with it for the next layer.
-
-    With a window a query sees no key that is `window` or more positions behind it.
-    """
-    known = mask.__dict__.setdefault("folded", {})
-    if (groups, window) not in known:
-        B, _, Q, L = mask.shape
-        masked = mask
-        if window is not None:
-            asking, asked = mask.positions
-            masked = mask.masked_fill((asking[:, :, None] - asked[:, None] >= window)[:, None], float("-inf"))
-        room = mask.new_empty(B, 1, groups, Q, aligned(L))
-        room[..., :L] = masked[:, :, None]
-        known[groups, window] = room.view(B, 1, groups * Q, -1)[..., :L]
-    return known[groups, window]
-
-
-def aligned(columns: int) -> int:
-    """Columns of a mask whose rows start at multiples of 8 values; else each layer would copy it to such addresses."""
-    return -(-columns // 8) * 8
-
-
-@cache
-def attention_name() -> str:
-    """The name by which a model's layers find `grouped_attention`.  transformers' models take seconds to import: not before a forward."""
-    from transformers import AttentionInterface
-
-    AttentionInterface.register("parallax_grouped", grouped_attention)
-    return "parallax_grouped"
+PREFILL = 4096  # prompt columns read in one forward: its activations grow with them
 
 
 @dataclass
@@ -127,23 +57,31 @@ def forward(translator: Translator, state: State, embeds: torch.Tensor, live: to
         state.slab = graphs.fix(state.slab, *live.shape)
         hidden = graphs.forward(state.slab, embeds, mask, positions, places)
     else:
-        hidden = run_body(translator.body, state.slab, embeds, mask, positions, places)
+        hidden = run_body(translator.body, state.slab, embeds, Seen(positions, places, mask))
     state.slab.length += live.shape[1]
     state.visible, state.places = torch.cat([state.visible, live], dim=1), places
     return hidden
 
 
-def run_body(body, slab: Slab, embeds: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-    """Hidden states (B, Q, D) of the decoder; the slab's layers take the new columns."""
-    mask.positions = positions, places
+def run_body(body, slab: Slab, embeds: torch.Tensor, seen: Seen) -> torch.Tensor:
+    """Hidden states of the decoder, in the shape of `embeds` (B, Q, D), or (1, n, D) where tokens are packed; the slab takes the columns."""
+    cached = slab if seen.packing is None else Spread(slab, seen.packing)
+    mask = seen.handle() if hands_on(body) else seen.mask
     was = body.config._attn_implementation
     body.config._attn_implementation = attention_name()
     try:
-        with sdpa_kernel(BACKENDS):
-            out = body(inputs_embeds=embeds, attention_mask=mask, position_ids=positions, past_key_values=slab, use_cache=True)
+        with sdpa_kernel(BACKENDS), fused.compiling() if fused.fused(body.layers) else nullcontext():
+            out = body(
+                inputs_embeds=embeds, attention_mask=mask, position_ids=seen.positions, past_key_values=cached, use_cache=True
+            )
     finally:
         body.config._attn_implementation = was
     return out.last_hidden_state
+
+
+def hands_on(body) -> bool:
+    """Whether its layers call `grouped_attention` with what they are given as a mask; CodeGen, GPT-J and Falcon add the mask themselves."""
+    return bool(body._supports_attention_backend)
 
 
 def captured(translator: Translator) -> Captured | None:
@@ -178,25 +116,34 @@ def added(visible: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 @torch.inference_mode()
 def prefill(translator: Translator, ids: list[list[int]]) -> State:
-    """Run B prompts; afterwards `hidden` is the last prompt token's state, `pooled` the mean over the prompt."""
+    """Run B prompts; afterwards `hidden` is the last prompt token's state, `pooled` the mean over the prompt.
+
+    Padding goes through no product of matrices: the prompts' tokens are packed one row after another.
+    """
     device = translator.device
     lengths = torch.tensor([len(row) for row in ids], device=device)
     tokens = torch.zeros(len(ids), int(lengths.max()), dtype=torch.long, device=device)
     for row, values in enumerate(ids):
         tokens[row, : len(values)] = torch.tensor(values, device=device)
-    live = torch.arange(tokens.shape[1], device=device)[None] < lengths[:, None]
-    state = State(Slab(), live[:, :0], tokens[:, :0], torch.zeros_like(lengths), torch.empty(0, device=device))
-    total, rows = torch.zeros(len(ids), translator.width, device=device), torch.arange(len(ids), device=device)
+    columns = torch.arange(tokens.shape[1], device=device)
+    live, hidden = columns[None] < lengths[:, None], torch.zeros(len(ids), translator.width, device=device, dtype=translator.body.dtype)
+    total, slab = torch.zeros(len(ids), translator.width, device=device), Slab()
     for at in range(0, tokens.shape[1], PREFILL):
         here = live[:, at : at + PREFILL]
-        hidden = forward(translator, state, translator.embed(tokens[:, at : at + PREFILL]), here)
-        total += (hidden * here[..., None]).sum(1, dtype=torch.float32)
-        last = hidden[rows, (lengths - 1 - at).clamp(0, here.shape[1] - 1)]
-        ends = (lengths > at) & (lengths <= at + here.shape[1])
-        state.hidden = torch.where(ends[:, None], last, state.hidden) if at else last
-        state.position = state.position + here.sum(1)
-    state.pooled = total / lengths[:, None]
-    return state
+        rows, places = here.nonzero(as_tuple=True)
+        if hands_on(translator.body):
+            seen = Seen((at + places)[None], columns[None], packing=Packing(rows, places, tuple(here.shape)))
+            states = run_body(translator.body, slab, translator.embed(tokens[rows, at + places])[None], seen)[0]
+        else:
+            given = tokens[:, at : at + PREFILL]
+            now, past = (columns[None, x].expand(len(ids), -1) for x in (slice(at, at + PREFILL), slice(at + given.shape[1])))
+            mask = added(past[:, None] <= now[:, :, None], translator.body.dtype)
+            states = run_body(translator.body, slab, translator.embed(given), Seen(now, past, mask))[rows, places]
+        slab.length += here.shape[1]
+        total.index_add_(0, rows, states.float())
+        ends = at + places == lengths[rows] - 1
+        hidden[rows[ends]] = states[ends]
+    return State(slab, live, columns.expand_as(live), lengths, hidden, total / lengths[:, None])
 
 
 @torch.inference_mode()

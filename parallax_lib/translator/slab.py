@@ -63,3 +63,18 @@ class Slab:
                 F.pad(x.gather(2, order[:, None, :, None].expand(-1, x.shape[1], -1, x.shape[3])), (0, 0, 0, room)) for x in pair
             )
         self.length = order.shape[1]
+
+
+class Spread:
+    """A slab as layers see it whose tokens are packed: they give keys (1, kv_heads, n, d) and get those of all rows and columns."""
+
+    is_compileable = False
+
+    def __init__(self, slab: Slab, packing):
+        self.slab, self.packing = slab, packing
+
+    def update(self, key, value, layer_idx, *rest, **named):
+        return self.slab.update(self.packing.spread(key), self.packing.spread(value), layer_idx, *rest, **named)
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        return self.slab.get_seq_length(layer_idx)
