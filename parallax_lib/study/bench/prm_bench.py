@@ -39,6 +39,7 @@ class Training:
     updates: int = 8  # timed ones
     recompute: bool = True
     kahan: bool = False  # the weights are bfloat16, too
+    compile: bool = True  # prm.compile
 
 
 SMALL = {"rows": 64, "device_rows": 64, "updates": 4}
@@ -92,7 +93,7 @@ def _updates(model: prm_model.PRM, data: Dataset, asked: Training, precision: st
 
     config = TrainConfig(
         epochs=WARM + asked.updates, lr=1e-4, batch=asked.rows, device_batch=asked.device_rows, unfreeze_step=0, backbone_lr_factor=1.0,
-        precision=precision, recompute=asked.recompute,
+        precision=precision, recompute=asked.recompute, compile=asked.compile,
     )  # fmt: skip
     train.loop(model, data, config, None, False, progress, lambda part: None)
     return statistics.median(np.diff(ends)[WARM - 1 :]), losses
@@ -110,10 +111,10 @@ def _memory(model: prm_model.PRM, report: Report, count: int, precision: str) ->
 
 def scoring(model: prm_model.PRM, data: Dataset, asked: Training, limits: Ceilings, report: Report) -> None:
     """Scores of the same rows, beside the language model's forward alone."""
-    body, tokens = model.backbone.body.eval(), asked.rows * asked.latents
-    given = torch.zeros(asked.rows, asked.latents, model.config.width, dtype=model.backbone.dtype, device=model.mean.device)
-    with torch.inference_mode():
-        alone = ms(lambda: body(inputs_embeds=given, use_cache=False), 3)
+    model, tokens = model.eval(), asked.rows * asked.latents
+    given = torch.zeros(asked.rows, asked.latents, model.config.width, dtype=model.backbone.given, device=model.mean.device)
+    with torch.no_grad():
+        alone = ms(lambda: model.backbone.run(given), 3)
         taken = ms(lambda: prm_model.scores(model, data.latents), 3)
     floor = limits.ms(0, 2 * prm_model.size(model) * tokens)
-    report.add(f"scores of {asked.rows:,} trajectories", taken, "ms", floor, transformers=alone)
+    report.add(f"scores of {asked.rows:,} trajectories", taken, "ms", floor, its_layers_alone=alone)
