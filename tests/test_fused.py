@@ -1,11 +1,14 @@
 """Layers through torch.compile against the same layers one kernel after another."""
 
+from dataclasses import replace
+
 import pytest
 import tiny_families as tiny
 import torch
 
-from parallax_lib.prm import engine_states, incremental_scoring
+from parallax_lib.prm import engine_states, incremental_scoring, train
 from parallax_lib.prm.model import PRMConfig, build
+from parallax_lib.prm.train_config import TrainConfig
 from parallax_lib.translator import decoding, engine, fused, models
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -70,3 +73,18 @@ def test_a_compiled_prm_scores_as_before(tmp_path):
     fused.fuse(model.backbone.body)
     torch.testing.assert_close(scored(), plain, atol=1e-5, rtol=1e-4)
     assert plain.std() > 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(DEVICE == "cpu", reason="prm.compile asks for a GPU, and a CPU traces layers with adapters for minutes")
+def test_training_through_compiled_layers_has_the_same_losses(tmp_path):
+    tiny.build("qwen2").to(torch.bfloat16).save_pretrained(tmp_path)
+    latents = torch.randn(48, 4, 24, generator=torch.Generator().manual_seed(0)).numpy()
+    targets = (latents[:, :1].sum(2) > 0).astype(float).repeat(4, 1)
+    data = (latents, targets, targets * 0 + 1, [i // 4 for i in range(48)], ["train"] * 36 + ["valid"] * 12)
+    config = TrainConfig(epochs=2, batch=36, device_batch=18, unfreeze_step=0, precision="bf16", recompute=True)
+    prm = PRMConfig(backbone=str(tmp_path), latent_width=24, lora_rank=2)
+    plain = train.fit(*data, config, prm=prm, device=DEVICE)[1]
+    history = train.fit(*data, replace(config, compile=True), prm=prm, device=DEVICE)[1]
+    columns = ["train_loss", "valid_loss"]
+    torch.testing.assert_close(torch.tensor(history[columns].to_numpy()), torch.tensor(plain[columns].to_numpy()), atol=2e-3, rtol=0)

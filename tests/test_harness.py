@@ -7,7 +7,7 @@ import pytest
 from programs import sandboxed
 
 from parallax_lib.sandbox import sandbox, scratch
-from parallax_lib.verdict import harness
+from parallax_lib.verdict import harness, kept_files
 
 SCRIPT = "cat ../job/a.cpp > a.o; cat ../job/a.cpp ../job/a.cpp > b.o"
 FILES, NAMES = {"a.cpp": b"text"}, ("a.o", "b.o")
@@ -36,6 +36,21 @@ def test_objects_are_made_once_for_all_processes_until_the_compiler_is_replaced(
     compiler.write_text("another")
     assert harness.made(SCRIPT, FILES, NAMES, level, str(compiler)) == (WHOLE, "") and len(jobs) == 2
     assert harness.made(SCRIPT, {"a.cpp": b"more"}, NAMES, level, str(compiler))[0]["a.o"] == b"more" and len(jobs) == 3
+
+
+@sandboxed
+def test_a_wrapper_of_another_compiler_makes_them_anew(jobs, monkeypatch, tmp_path):
+    """As ccache's g++, which stays what it is when the compiler behind it is replaced."""
+    wrapper, behind, level = tmp_path / "g++", tmp_path / "real", sandbox.probe()
+    wrapper.write_text(f"#!/bin/sh\nexec {behind} \"$@\"\n")
+    wrapper.chmod(0o755)
+    jobs.clear()
+    for n, version in enumerate(("12.2", "12.2", "13.1")):
+        behind.write_text(f"#!/bin/sh\necho g++ {version}\n")
+        behind.chmod(0o755)
+        monkeypatch.setattr(harness, "MADE", {})
+        kept_files._version.cache_clear()
+        assert harness.made(SCRIPT, FILES, NAMES, level, str(wrapper)) == (WHOLE, "") and len(jobs) == 1 + n // 2
 
 
 @sandboxed

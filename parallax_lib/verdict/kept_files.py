@@ -6,7 +6,9 @@ Knows folders and names.  Knows nothing of what the files hold.  Where none can 
 from __future__ import annotations
 
 import os
+import subprocess
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 from parallax_lib.core.errors import UserError
@@ -17,11 +19,18 @@ FOLDER, KEPT = "parallax-compiled", 200  # files
 
 
 def stamp(tool: str) -> list:
-    """What changes when the tool is replaced."""
+    """What changes when the tool is replaced, or what it starts: a wrapper stays the same file, and says the version of another compiler."""
     with suppress(OSError):
         stat = os.stat(tool)
-        return [tool, stat.st_mtime_ns, stat.st_size]
+        return [tool, stat.st_mtime_ns, stat.st_size, _version(tool)]
     return [tool]
+
+
+@cache
+def _version(tool: str) -> str:
+    with suppress(OSError, subprocess.SubprocessError):
+        return subprocess.run([tool, "--version"], capture_output=True, text=True, errors="replace", timeout=20).stdout
+    return ""
 
 
 def read(key: str, names: tuple[str, ...]) -> dict[str, bytes]:

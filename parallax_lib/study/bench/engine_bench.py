@@ -61,10 +61,10 @@ def measure(asked: Engine, report: Report) -> dict[str, Any]:
     limits = ceilings(report, translator.model.dtype)
     report.add("weights that one process holds", _bytes(translator.model.parameters()) / 2**30, "GiB")
     beside = asked.beside and asked.gpus == 1
-    others = {rows: static_step(translator, rows, asked) for rows in asked.batches} if beside else {}
+    others = transformers(translator, asked) if beside else {}
     if compiled := asked.compile and asked.gpus == 1 and translator.device.type == "cuda":
         fused.fuse(translator.body)
-    reading(translator, asked, limits, report, beside)
+    reading(translator, asked, limits, report, others.get("prefill"))
     for rows in asked.batches:
         steps(translator, rows, asked, limits, report, others.get(rows))
     columns(translator, asked, limits, report)
@@ -83,15 +83,23 @@ def measure(asked: Engine, report: Report) -> dict[str, Any]:
     return about | {"parameters_b": round(translator.size / 1e9, 3), "captured": replayed, "compiled": compiled}
 
 
-def reading(translator: Translator, asked: Engine, limits: Ceilings, report: Report, beside: bool) -> None:
-    """Prompts of one length into a cache, against the products of the layers' matrices."""
+def transformers(translator: Translator, asked: Engine) -> dict[Any, float]:
+    """Milliseconds that transformers takes: "prefill", and its steps by rows.  Before layers are compiled for the engine."""
+    rows, length = asked.reading
+    given = torch.tensor([_prompt(length)] * rows, device=translator.device)
+    found: dict[Any, float] = {"prefill": ms(lambda: translator.body(input_ids=given, use_cache=True), 3)}
+    for rows in asked.batches:
+        found[rows] = static_step(translator, rows, asked)
+        torch._dynamo.reset()  # else other shapes are taken for sizes that change
+    return found
+
+
+def reading(translator: Translator, asked: Engine, limits: Ceilings, report: Report, eager: float | None) -> None:
+    """Prompts of one length into a cache, against the products of the layers' matrices.  eager: milliseconds of transformers."""
     rows, length = asked.reading
     ids = [_prompt(length)] * rows
     operations = 2 * _layers(translator) * rows * length / asked.gpus
-    others = {}
-    if beside:
-        given = torch.tensor(ids, device=translator.device)
-        others["transformers"] = ms(lambda: translator.body(input_ids=given, use_cache=True), 3)
+    others = {} if eager is None else {"transformers": eager}
     taken = ms(lambda: engine.prefill(translator, ids), 3)
     report.add(f"prefill of {rows} prompts of {length} tokens", taken, "ms", limits.ms(0, operations), **others)
 

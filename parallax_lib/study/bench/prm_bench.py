@@ -9,7 +9,7 @@ n rows, K latents of a row, each a token.
 from __future__ import annotations
 
 import statistics
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -61,11 +61,12 @@ def measure(asked: Training, report: Report | None = None) -> dict[str, Any]:
     model, data = random_models.prm(asked.shape, asked.lora, precision), rows(asked)
     peak_gib()
     seconds, losses = _updates(model, data, asked, precision)
-    _memory(model, report, count, precision)
+    _memory(model, report, count, precision, asked)
     size, tokens = prm_model.size(model), asked.rows * asked.latents
     work = 4 if asked.lora else 6  # forward 2, gradients of activations 2, of weights 2; what is computed again is not counted
     reached = work * size * tokens / seconds / count
     what = f"training, {f'LoRA {asked.lora}' if asked.lora else 'the whole model'}, updates of {tokens:,} tokens"
+    what += ", layers computed twice" if asked.recompute else ""
     report.add(f"{what}, a process", reached / 1e12, "TFLOP/s", limits.product / 1e12)
     report.add("trajectories", asked.rows / seconds, "a second")
     if count == 1:
@@ -99,13 +100,15 @@ def _updates(model: prm_model.PRM, data: Dataset, asked: Training, precision: st
     return statistics.median(np.diff(ends)[WARM - 1 :]), losses
 
 
-def _memory(model: prm_model.PRM, report: Report, count: int, precision: str) -> None:
+def _memory(model: prm_model.PRM, report: Report, count: int, precision: str, asked: Training) -> None:
     """What the GPU of each process held at most, against what `size` plans for stage 02."""
     peak = peak_gib()
     if peak is None:
         return
     peaks = torchrun.added(*(peak if rank == torchrun.rank() else 0.0 for rank in range(count)))
-    planned = memory.MOMENT["02"] * (memory.bytes_of(model.config, precision)[1] / count + memory.CONTEXT) / GIB
+    shape, forward = replace(model.config, steps=asked.latents), min(asked.device_rows, asked.rows // count)
+    kept = 0 if asked.recompute else memory.activations(shape, forward, precision)
+    planned = memory.MOMENT["02"] * (memory.bytes_of(model.config, precision)[1] / count + kept + memory.CONTEXT) / GIB
     report.add("memory of a GPU at most", max(peaks), "GiB", planned)
 
 
