@@ -7,13 +7,11 @@ A change of the tiny run that is meant: `python tests/test_tiny_run.py data/runs
 import json
 import os
 import shutil
-import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from ipykernel.kernelspec import get_kernel_dict
 
 from parallax_lib.core.config import ROOT, load_file
 from parallax_lib.core.storage import MAKERS, read_table
@@ -37,23 +35,7 @@ def summary(folder: Path) -> dict:
 
 
 @pytest.fixture(scope="module")
-def forked(tmp_path_factory):
-    """Kernels have imported torch and the like before they start; nbval and test_pipeline.py start kernels as users do."""
-    folder = tmp_path_factory.mktemp("kernels")
-    kernel, sock = str(ROOT / "tests" / "forked_kernel.py"), str(folder / "socket")
-    spec = folder / "kernels" / "python3" / "kernel.json"
-    spec.parent.mkdir(parents=True)
-    spec.write_text(json.dumps(get_kernel_dict() | {"argv": [sys.executable, "-S", kernel, sock, "-f", "{connection_file}"]}))
-    server = subprocess.Popen([sys.executable, kernel, sock], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    with server, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JUPYTER_PATH", str(folder))
-        assert server.stdout.readline() == "ready\n"
-        yield
-        server.stdin.close()
-
-
-@pytest.fixture(scope="module")
-def finished(forked):
+def finished(forked_kernels):
     """(parameters, folder) of a finished tiny run."""
     params = load_file(ROOT / "params" / "tiny.yaml", (f"run=test-tiny-{os.getpid()}",))
     try:
