@@ -96,6 +96,33 @@ def test_a_window_never_hides_all_columns_from_a_padded_query(ids):
     assert last.positions[:3, :5].min() >= 23 and not last.positions[:3, 5:].any()
 
 
+def test_a_pool_of_memory_is_given_up_with_its_last_graph(translator, ids):
+    """torch ends the process's use of a pool with the last graph in it, and refuses to capture into it later."""
+    fixed = twin(translator)
+    state = engine.step(fixed, engine.prefill(fixed, ids[:1]), torch.zeros(1, translator.width))
+    for graph in state.slab.buffers.graphs.values():
+        graph.graph = graph  # as if captured
+    fixed.captured.pool = "held"
+    several = engine.select(engine.prefill(fixed, ids), torch.tensor([0, 1, 2]))
+    several = engine.step(fixed, several, torch.zeros(3, translator.width))
+    assert fixed.captured.pool == "held"  # the first row's buffers are in use
+    del state
+    many = engine.select(engine.prefill(fixed, ids), torch.tensor([0, 1, 2] * 5))
+    engine.step(fixed, many, torch.zeros(15, translator.width))
+    assert fixed.captured.pool is None
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a GPU")
+def test_batches_that_grow_are_captured_too(ids):
+    model, tokenizer = models.random_model()
+    translator = models.Translator(model.eval().requires_grad_(False).cuda(), tokenizer, "random")
+    for rows in (1, 3, 40, 2, 200):
+        for _ in range(2):
+            state = engine.select(engine.prefill(translator, ids[:1]), torch.zeros(rows, dtype=torch.long, device="cuda"))
+            decoding.decode(translator, state, ids[:1] * rows, [65], limits=[20] * rows, draft=0)
+        assert translator.captured.graphs and any(g.graph for b in translator.captured.buffers for g in b.graphs.values())
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a GPU")
 def test_a_captured_forward_is_the_eager_one(ids):
     model, tokenizer = models.random_model()

@@ -9,6 +9,8 @@ import transformers
 from training_rows import write_lm
 
 from parallax_lib.core.errors import UserError
+from parallax_lib.prm import incremental_scoring
+from parallax_lib.prm.engine_states import EngineStates
 from parallax_lib.prm.incremental_scoring import start
 from parallax_lib.prm.model import PRM, PRMConfig, build, learned, load, save, scores, size
 
@@ -93,6 +95,25 @@ def test_recomputing_scorer_is_the_twin_of_the_cached_one(kind):
     cached, twin = start(model, B, draw(6, B, D)), start(model, B, draw(6, B, D), recompute=True)
     (a, kept), (b, kept_twin) = guided(cached, candidates), guided(twin, candidates)
     assert torch.allclose(a, b, atol=2e-6, rtol=1e-5) and torch.equal(kept, kept_twin)
+
+
+@pytest.mark.parametrize("context", ["none", "pooled"])
+def test_prefixes_that_the_engine_keeps_score_as_cached_ones(causal_lm, context, monkeypatch):
+    """As on a GPU; beams that fork and a look ahead included."""
+    candidates, given = draw(5, K, B, N, D), draw(6, B, D) if context == "pooled" else None
+    for kind in ("transformer", causal_lm, WithLora(causal_lm)):
+        model = make(kind, context=context)
+        cached = start(model, B, given)
+        with monkeypatch.context() as patch:
+            patch.setattr(incremental_scoring, "able", lambda model: True)
+            kept = start(model, B, given)
+        assert isinstance(kept.model, EngineStates) and not isinstance(cached.model, EngineStates)
+        for t in range(K):
+            seen = [(s.score_next(candidates[t]), s.look_ahead(candidates[0])) for s in (cached, kept)]
+            torch.testing.assert_close(seen[0], seen[1], atol=2e-6, rtol=1e-5)
+            forks = torch.tensor([1, 1, *range(N, N + B - 2)])[:B]
+            for scorer in (cached, kept):
+                scorer.keep(forks)
 
 
 def test_keeping_a_scored_candidate_costs_no_forward(kind):

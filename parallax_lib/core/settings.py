@@ -58,6 +58,7 @@ class Translator(Section):
     adapter: str = ""  # folder of a LoRA adapter; relative to the repository
     device: str = "auto"  # "cpu", "cuda", "cuda:1"; auto: a GPU, else the CPU
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # of the weights; auto: float32 on a CPU
+    compile: bool = False  # on a GPU: its layers through torch.compile; the first programs of a machine wait a minute for it
     prompt: Literal["short", "rules"] = "short"  # rules: says what a translation must do, for models that were not trained on the short one
 
 
@@ -119,6 +120,7 @@ class Prm(Section):
     device_batch: int = Field(64, ge=1)  # rollouts of one forward; smaller ones accumulate to the same update
     precision: Literal["fp32", "bf16", "bf16-weights"] = "fp32"  # bf16: computes in it, learns float32; bf16-weights: learns it, too
     recompute: bool = False  # causal LM only: less memory, as the backward pass computes a layer's activations again
+    compile: bool = False  # causal LM on a GPU only: its layers through torch.compile, in training and in search
     pack: int = Field(256, ge=0)  # causal LM only: latents that it reads in one row, beginnings that siblings share once; 0: one row each
     unfreeze_step: int = Field(50, ge=0)  # updates of adapter and head alone before the backbone joins
     backbone_lr_factor: float = 0.3  # of lr, for the backbone

@@ -12,6 +12,8 @@ import copy
 import functools
 import hashlib
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -20,7 +22,7 @@ from torch.utils.checkpoint import checkpoint
 
 from parallax_lib.core.config import id_or_folder
 from parallax_lib.core.errors import UserError
-from parallax_lib.translator import shapes, weights
+from parallax_lib.translator import fused, shapes, weights
 
 
 class CausalBody(nn.Module):
@@ -37,29 +39,47 @@ class CausalBody(nn.Module):
         self.width, self.dtype = body.config.hidden_size, body.dtype
         self.body = _with_lora(body, lora_rank) if lora_rank else body
         self.fixed = {name for name, _ in self.named_parameters() if "lora_" not in name} if lora_rank else set()
+        self.casts = True  # adapters turn what they read into float32
 
     def run(self, inputs: Tensor, state=None, positions: Tensor | None = None, sees: Tensor | None = None):
         """inputs [M, T, H] after `state` -> hidden [M, T, H] and the state, grown in place.
 
         positions [M, T] and sees [M, 1, T, T], bool: of packed rows; else each token sees those before it.
         """
-        given, packed = inputs.to(self.dtype if self.fixed else next(self.body.parameters()).dtype), {}
+        given, packed = inputs.to(self.given), {}
         if sees is not None:
             if self.body.config._attn_implementation != "sdpa":  # others add the mask to the scores
                 sees = torch.zeros_like(sees, dtype=given.dtype).masked_fill(~sees, torch.finfo(given.dtype).min)
             packed = {"position_ids": positions, "attention_mask": sees}
-        out = self.body(inputs_embeds=given, past_key_values=state, use_cache=state is not None, **packed)
+        with self.computing(), fused.compiling(self.body):
+            out = self.body(inputs_embeds=given, past_key_values=state, use_cache=state is not None, **packed)
         return out.last_hidden_state.to(inputs.dtype), state
 
-    def layers(self) -> list[nn.Module]:
-        """Its decoder layers."""
-        from transformers.modeling_layers import GradientCheckpointingLayer
+    @property
+    def given(self) -> torch.dtype:
+        """In which its layers read."""
+        return self.dtype if self.fixed else next(self.body.parameters()).dtype
 
-        return [module for module in self.body.modules() if isinstance(module, GradientCheckpointingLayer)]
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """Around a forward: adapters compute in bfloat16 where the training does, and on a GPU where scores are asked for."""
+        where = next(self.parameters()).device.type
+        scoring = where == "cuda" and self.fixed and self.dtype == torch.bfloat16 and not torch.is_grad_enabled()
+        under = torch.is_autocast_enabled(where)
+        if self.fixed and self.casts == (under or scoring):
+            self.casts = not self.casts
+            for module in self.body.modules():
+                if hasattr(module, "cast_input_dtype_enabled"):
+                    module.cast_input_dtype_enabled = self.casts
+        if under or not scoring:
+            yield
+            return
+        with torch.autocast(where, dtype=self.dtype, cache_enabled=False):  # a captured forward keeps no copy of a weight
+            yield
 
     def recompute(self) -> None:
         """From now on training keeps no activations within a layer: the backward pass computes them again."""
-        for layer in self.layers():
+        for layer in fused.layers(self.body):
             layer.gradient_checkpointing = True
             layer._gradient_checkpointing_func = functools.partial(checkpoint, use_reentrant=False)
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from parallax_lib.prm.engine_states import EngineStates, able
 from parallax_lib.prm.losses import to_probability
 from parallax_lib.prm.model import as_prm
 
@@ -92,5 +93,5 @@ class Recompute:
 def start(model, rows: int, context: Tensor | None = None, recompute: bool = False, read=lambda h: h) -> Scorer:
     """A scorer of `rows` empty prefixes; `context` [B, D] for a PRM with pooled context; `read`: see latents.reader."""
     model = as_prm(model).eval()
-    model = Recompute(model) if recompute else model
+    model = Recompute(model) if recompute else EngineStates(model) if able(model) else model
     return Scorer(model, model.begin(rows, context), read)

@@ -150,7 +150,7 @@ def _build(config: PRMConfig, language_model: Callable[[str, int], CausalBody]) 
 
 
 @torch.no_grad()
-def scores(model, latents, contexts=None, batch: int = 256) -> Tensor:
+def scores(model, latents, contexts=None, batch: int = 1024) -> Tensor:
     """Scores in 0..1 of every prefix: latents [n, K, D], array or tensor -> float32 [n, K] on the CPU."""
     model = as_prm(model).eval()
     latents, out = _tensor(latents), []

@@ -17,6 +17,7 @@ from parallax_lib.core import torchrun
 from parallax_lib.core.settings import SMALL_PRMS
 from parallax_lib.prm.backbones import CausalBody
 from parallax_lib.prm.model import learned
+from parallax_lib.translator import fused
 
 
 def worthwhile(model: nn.Module) -> bool:
@@ -38,7 +39,7 @@ def split(hollow: nn.Module, device: str, precision: str) -> nn.Module:
 
     mesh = init_device_mesh(torch.device(device).type, (torchrun.together(),))
     compute = {"param_dtype": torch.bfloat16, "reduce_dtype": torch.float32, "cast_forward_inputs": False} if precision == "bf16" else {}
-    for layer in hollow.backbone.layers():
+    for layer in fused.layers(hollow.backbone.body):
         fully_shard(layer, mesh=mesh, mp_policy=MixedPrecisionPolicy(**compute))
     model = fully_shard(hollow, mesh=mesh, reshard_after_forward=True).to_empty(device=torchrun.device_of(device))
     _settle(model, precision)

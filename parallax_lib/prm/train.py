@@ -37,6 +37,7 @@ from parallax_lib.prm.model import PRM, Own, PRMConfig, build, restore, save, to
 from parallax_lib.prm.ridge_probe import fit_ridge
 from parallax_lib.prm.train_config import DEFAULTS, TrainConfig, check
 from parallax_lib.prm.update import evaluate, update, whole_groups
+from parallax_lib.translator import fused
 
 
 def fit_model(kind: str | torch.nn.Module, *data, prm: PRMConfig | None = None, **options):
@@ -128,6 +129,8 @@ def loop(model: PRM, data: Dataset, config: TrainConfig, folder: Path | None, re
     """Train in place from the newest checkpoint or from the start; in all processes at once where the model is split."""
     if config.recompute and isinstance(model.backbone, CausalBody):
         model.backbone.recompute()
+    if config.compile and model.mean.is_cuda and torchrun.together() == 1 and isinstance(model.backbone, CausalBody):
+        fused.fuse(model.backbone.body)
     adamw, run = first_phase(model, config), fingerprint(data, model.config, config) if folder and torchrun.first() else ""
     state = resumed(model, adamw, config, folder, run, resume)
     (train, valid), forward = (data.rows(name) for name in ("train", "valid")), Shrinking(config.device_batch)

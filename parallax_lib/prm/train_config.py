@@ -35,6 +35,7 @@ class TrainConfig:
     weighting: str = "rollouts"  # see dataset.prepare
     precision: str = "fp32"  # bf16: compute in bfloat16; bf16-weights: a language model's weights are bfloat16, too
     recompute: bool = False  # a language model keeps no activations within its layers; the backward pass computes them again
+    compile: bool = False  # a language model's layers through torch.compile, in one process on a GPU
     pack: int = 256  # latents that a language model reads in one row, beginnings that siblings share once; 0: one row each
     seed: int = 0
     init: str = ""  # folder of a trained PRM whose weights, kind and shape the training starts from

@@ -19,7 +19,7 @@ from parallax_lib.core.progress import Inside, unheard
 from parallax_lib.core.settings import Params
 from parallax_lib.core.source import source_digest
 from parallax_lib.core.tables import find
-from parallax_lib.prm import incremental_scoring, packed
+from parallax_lib.prm import engine_states, incremental_scoring, packed
 from parallax_lib.prm import model as prm_model
 from parallax_lib.search import arms, methods, policies
 from parallax_lib.search.program_rows import Row, bundled, slots, thinking_cost, thinking_rows
@@ -176,6 +176,8 @@ def translate_item(item: dict, shrink: int = 1) -> list[dict]:
     translator = loaded_translator(params.translator, item.get("gpus", 1))
     use_idle_cores(translator.device)
     models = packed.unpack(item["prms"], translator.device)
+    for model in models if params.prm.compile else ():
+        engine_states.fuse(model)
 
     def write(bundles: list[list[Row]]) -> list[dict]:
         return translate(translator, models, [row for bundle in bundles for row in bundle], params, inside)

@@ -18,7 +18,7 @@ from parallax_lib.core import hardware
 from parallax_lib.core.config import resolve
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.hardware import GPU_GIB
-from parallax_lib.core.settings import Params
+from parallax_lib.core.settings import SMALL_PRMS, Params
 from parallax_lib.core.settings import Translator as TranslatorParams
 from parallax_lib.prm import model as prm_model
 from parallax_lib.prm.optimizer import bytes_of_weight
@@ -103,6 +103,19 @@ def bytes_of(config: prm_model.PRMConfig, precision: str = "fp32") -> tuple[int,
     return scoring, beneath + bytes_of_weight(precision) * sum(v.numel() for v in own.values())
 
 
+def activations(config: prm_model.PRMConfig, rows: int, precision: str) -> int:
+    """Bytes that a language model keeps for the backward pass of `rows` trajectories in one forward, without `prm.recompute`.
+
+    Of every token in every layer 8 vectors of the model's width and 3 of its inner width: as measured at the 7B shape with LoRA.
+    """
+    if config.backbone in SMALL_PRMS:
+        return 0
+    shape = shapes.configuration(config.backbone)
+    tokens = rows * (config.steps * (2 if config.reads == "both" else 1) + (config.context == "pooled"))
+    values = 8 * shape.hidden_size + 3 * shape.intermediate_size
+    return tokens * shape.num_hidden_layers * values * (4 if precision == "fp32" else 2)
+
+
 def dearest(lm: LM, params: Params) -> tuple[int, int, int]:
     """(rows, prompt tokens, most new tokens) of the batch that takes most; all of its rows are as long as its longest task."""
     pool = tasks(suites.load_suite(params.suite), params.suite.directions)
@@ -152,13 +165,17 @@ def table(params: Params, gpus: int = 0) -> pd.DataFrame:
         given = prm_model.read_config(resolve(params.prm.checkpoint))
         guide, guide_bytes, together = given.backbone, bytes_of(given)[0], 1
     chooser = (f"PRM {params.prm.kind} and its optimiser", kinds[params.prm.kind][1]) if params.prm.folds else (f"PRM {guide}", guide_bytes)
-    largest = max(kinds, key=lambda kind: kinds[kind][1])
+    largest, kept = max(kinds, key=lambda kind: kinds[kind][1]), 0
+    if not params.prm.recompute:
+        shape = replace(prm_shape(params, largest), backbone=largest, steps=params.latent.steps)
+        kept = activations(shape, params.prm.device_batch, params.prm.precision)
     size, precision = tensor_parallel.held(lm.model, 1), str(lm.dtype).removeprefix("torch.")
     part = f", one of {lm.gpus} parts" if lm.gpus > 1 else ""
     rows = [
         ("01 04", f"translator {params.translator.model}, {size / 1e9:.2f} B parameters, {precision}{part}", lm.bytes),
         ("01 04", f"cache of {count} rows of {asked:,} + {new:,} tokens, room to grow", cache),
         ("02", f"PRM {largest} and its optimiser", kinds[largest][1]),
+        *([("02", f"activations of {params.prm.device_batch} rollouts; prm.recompute keeps none", kept)] if kept else []),
         ("03", *chooser),
         ("04", f"PRM {guide}" + (f", {together} of them" if together > 1 else ""), together * guide_bytes),
         ("01 02 03 04", "CUDA itself", CONTEXT),

@@ -36,7 +36,7 @@ from parallax_lib.tasks.task import split_of
 from parallax_lib.translator.models import pick_device
 
 WHERE = ("save_path", "save_every", "keep")  # where a PRM is kept, not what it is
-LATER = dict.fromkeys(("lora_rank", "init", "train_jsonl", "valid_jsonl", "vectors", "fields", "recompute"), "")
+LATER = dict.fromkeys(("lora_rank", "init", "train_jsonl", "valid_jsonl", "vectors", "fields", "recompute", "compile"), "")
 LATER |= {"precision": "fp32", "pack": 256}
 
 
@@ -78,7 +78,7 @@ def train_config(params: Params, **other) -> train.TrainConfig:
     """The run's training settings, some of them otherwise."""
     p = params.prm
     shared = ("loss", "epochs", "lr", "batch", "device_batch", "unfreeze_step", "backbone_lr_factor", "zeta", "threshold")
-    how = ("precision", "recompute", "pack")
+    how = ("precision", "recompute", "compile", "pack")
     return train.TrainConfig(**{name: getattr(p, name) for name in (*shared, *how)} | {"seed": params.seed} | other)
 
 

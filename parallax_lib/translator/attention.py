@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 
 SCORES = 2**27  # attention scores that are held at once where SDPA cannot be used: 512 MiB in float32
-FEW = 32  # rows times key heads, and columns, up to which a product of matrices is faster than SDPA on a GPU
+FEW = 32  # rows times key heads, and columns, up to which products of matrices are faster than SDPA on a GPU
+NARROW = 16  # queries of a key head up to which compiled products are, for any number of rows
 
 
 @dataclass
@@ -51,6 +52,7 @@ class Seen:
     positions: torch.Tensor  # (B, Q)
     places: torch.Tensor  # (B, L), of every column
     mask: torch.Tensor | None = None  # (B, 1, Q, L), added to the scores
+    compiled: bool = False  # what is small between products may be compiled
     packing: Packing | None = None  # then there is no mask: a token sees the columns of its row up to its own
     folded: dict[tuple[int, int | None], torch.Tensor] = field(default_factory=dict)  # kept for the next layer
 
@@ -131,13 +133,27 @@ def masked(query, key, value, seen: Seen, scaling=None, window=None, softcap=Non
     groups = heads // key.shape[1]
     folded, mask = query.reshape(B, key.shape[1], groups * Q, d), seen.added(groups, window, key.shape[2], query.dtype)
     few = query.is_cuda and B * key.shape[1] <= FEW and Q <= FEW  # SDPA reads a long cache by one block for each of them
+    few = few or (query.is_cuda and seen.compiled and groups * Q <= NARROW)
     if softcap is None and s_aux is None and not few:
         mask = mask.expand(B, -1, -1, -1)
         out = F.scaled_dot_product_attention(folded, key, value, attn_mask=mask, scale=scaling)
+    elif softcap is None and s_aux is None and seen.compiled:
+        out = compiled_products()(folded, key, value, mask, d**-0.5 if scaling is None else scaling)
     else:
         sinks = None if s_aux is None else s_aux.view(1, key.shape[1], groups, 1, 1).expand(B, -1, -1, Q, 1).reshape(B, -1, groups * Q, 1)
         out = capped_attention(folded, key, value, mask, d**-0.5 if scaling is None else scaling, softcap, sinks)
     return out.reshape(B, heads, Q, -1)
+
+
+def products(query, key, value, mask, scaling):
+    """Attention as two products of matrices, all scores at once."""
+    scores = (query @ key.transpose(2, 3)).float() * scaling + mask
+    return scores.softmax(-1).to(value.dtype) @ value
+
+
+@cache
+def compiled_products():
+    return torch.compile(products, dynamic=True)
 
 
 def capped_attention(query, key, value, mask, scaling, softcap=None, sinks=None):

@@ -11,6 +11,7 @@ B rows in a bucket of R, q new columns in a bucket of Q, L cached columns in a b
 from __future__ import annotations
 
 import bisect
+import warnings
 import weakref
 from collections import Counter
 from collections.abc import Callable
@@ -137,6 +138,8 @@ class Captured:
         found = next((b for b in self.buffers if b.free and b.fits(rows, needed)), None)
         if found is None:
             self.buffers = [b for b in self.buffers if not b.free]
+            if not any(graph.graph for b in self.buffers for graph in b.graphs.values()):
+                self.pool = None  # a pool of memory ends with its last graph, and the next one cannot be captured into it
             capacity = needed + max(ROOM, needed // 4 // LENGTH * LENGTH)
             found = Buffers([tuple(x.new_zeros(rows, x.shape[1], capacity, x.shape[3]) for x in pair) for pair in slab.layers])
             self.buffers.append(found)
@@ -186,8 +189,9 @@ class Captured:
             mode = "thread_local"  # a thread of NCCL asks for events meanwhile
             with torch.cuda.graph(cuda_graph, pool=self.pool, capture_error_mode=mode):
                 graph.hidden = self._call(slab, graph)
-        except RuntimeError:
+        except RuntimeError as e:
             self.graphs = False
             torch.cuda.synchronize()
+            warnings.warn(f"forwards are not captured as CUDA graphs and take longer: {str(e).splitlines()[0]}", stacklevel=2)
             return
         self.pool, graph.graph = cuda_graph.pool(), cuda_graph

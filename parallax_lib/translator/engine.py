@@ -10,7 +10,6 @@ B rows, Q new columns, L cached columns, P prompt tokens, T decoded tokens, D wi
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -64,13 +63,13 @@ def forward(translator: Translator, state: State, embeds: torch.Tensor, live: to
 
 
 def run_body(body, slab: Slab, embeds: torch.Tensor, seen: Seen) -> torch.Tensor:
-    """Hidden states of the decoder, in the shape of `embeds` (B, Q, D), or (1, n, D) where tokens are packed; the slab takes the columns."""
+    """Hidden states in the shape of `embeds`: (B, Q, D), or (1, n, D) where tokens are packed; the slab takes the columns."""
     cached = slab if seen.packing is None else Spread(slab, seen.packing)
-    mask = seen.handle() if hands_on(body) else seen.mask
+    mask, seen.compiled = seen.handle() if hands_on(body) else seen.mask, fused.fused(body)
     was = body.config._attn_implementation
     body.config._attn_implementation = attention_name()
     try:
-        with sdpa_kernel(BACKENDS), fused.compiling() if fused.fused(body.layers) else nullcontext():
+        with sdpa_kernel(BACKENDS), fused.compiling(body):
             out = body(
                 inputs_embeds=embeds, attention_mask=mask, position_ids=seen.positions, past_key_values=cached, use_cache=True
             )

@@ -2,7 +2,7 @@
 
 Attention and the cache stay outside: what they do hangs on masks, packing and buckets, so a compiled layer serves them all.  Shapes
 are symbols, so that a layer is compiled for one row and several, one column and several, and not for every bucket.  Knows modules.
-Knows nothing of attention, caches or decoding.
+Knows no decoding.
 """
 
 from __future__ import annotations
@@ -12,33 +12,47 @@ from contextlib import contextmanager
 
 import torch
 
+from parallax_lib.translator import attention
+from parallax_lib.translator.captured import FixedSlab
+from parallax_lib.translator.slab import Slab, Spread
+
+BACKEND = "inductor"
 SETTINGS = {"allow_unspec_int_on_nn_module": True, "recompile_limit": 64}  # a layer's number is no constant of its code
 
 
-def fuse(layers: torch.nn.ModuleList) -> None:
-    """From now on the layers run compiled; the first forwards compile them."""
-    for layer in layers:
-        layer.compile(dynamic=True)
+def fuse(body: torch.nn.Module) -> None:
+    """From now on the decoder's layers run compiled; its first forwards compile them, which takes a minute, later ones of this
+    machine a few seconds.
+    """
+    from transformers import AttentionInterface
+
+    if fused(body):
+        return
+    AttentionInterface.register(attention.attention_name(), torch.compiler.disable(attention.grouped_attention))
+    for kind in (Slab, Spread, FixedSlab):
+        kind.update = torch.compiler.disable(kind.update)
+    for layer in layers(body):
+        layer.compile(dynamic=True, backend=BACKEND)
+    body.runs_fused = True
 
 
-def fused(layers: torch.nn.ModuleList) -> bool:
-    return layers[0]._compiled_call_impl is not None
+def fused(body: torch.nn.Module) -> bool:
+    return getattr(body, "runs_fused", False)
 
 
-def opened(layers: torch.nn.ModuleList) -> None:
-    """As they were before `fuse`."""
-    for layer in layers:
-        layer._compiled_call_impl = None
+def layers(body: torch.nn.Module) -> list[torch.nn.Module]:
+    """A decoder's layers, whatever adapters lie around them."""
+    from transformers.modeling_layers import GradientCheckpointingLayer
 
-
-def outside(work):
-    """`work` as something that compiled code calls and never looks into."""
-    return torch.compiler.disable(work)
+    return [module for module in body.modules() if isinstance(module, GradientCheckpointingLayer)]
 
 
 @contextmanager
-def compiling() -> Iterator[None]:
-    """While layers may be compiled."""
+def compiling(body: torch.nn.Module) -> Iterator[None]:
+    """Around a forward of it, which may compile."""
+    if not fused(body):
+        yield
+        return
     from torch.fx.experimental import _config as symbols
 
     with torch._dynamo.config.patch(**SETTINGS), symbols.patch(use_duck_shape=False):

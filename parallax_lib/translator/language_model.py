@@ -55,6 +55,13 @@ class Translator:
         """A choice that all GPUs of the model make alike: the first one's."""
         return chosen if self.gpus == 1 else tensor_parallel.agreed(chosen.to(self.device))
 
+    def tokens_with(self, text: str) -> frozenset[int]:
+        """The ids of all tokens that contain it; asking a large vocabulary takes a tenth of a second, so each text is asked once."""
+        known = self.__dict__.setdefault("known_tokens", {})
+        if text not in known:
+            known[text] = frozenset(i for piece, i in self.tokenizer.get_vocab().items() if text in piece)
+        return known[text]
+
     @property
     def embedding_scale(self) -> torch.Tensor | float:
         """What the embedding matrix is multiplied by when ids are read; other than 1 in Gemma."""

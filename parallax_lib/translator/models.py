@@ -17,7 +17,7 @@ from parallax_lib.core.config import id_or_folder, resolve
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.halving import Halving
 from parallax_lib.core.settings import Translator as TranslatorParams
-from parallax_lib.translator import conformance, packaged_models, tensor_parallel, weights
+from parallax_lib.translator import conformance, engine, fused, packaged_models, tensor_parallel, weights
 from parallax_lib.translator.language_model import Translator as Translator
 from parallax_lib.translator.weights import one_line as one_line
 
@@ -43,6 +43,8 @@ def load_translator(params: TranslatorParams, gpus: int = 1) -> Translator:
     translator = Translator(model.eval().requires_grad_(False), load_tokenizer(params), name, params.prompt, gpus, size)
     if params.model != "random":
         conformance.check(translator)
+    if params.compile and translator.device.type == "cuda" and gpus == 1 and engine.hands_on(translator.body):
+        fused.fuse(translator.body)
     return translator
 
 

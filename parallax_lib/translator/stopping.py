@@ -53,5 +53,4 @@ def stops_of(translator: Translator, opened: bool = True) -> Stops:
     tokenizer = translator.tokenizer
     ends = translator.model.generation_config.eos_token_id
     ends = set(ends if isinstance(ends, list) else [ends]) | {tokenizer.eos_token_id}
-    fences = (i for piece, i in tokenizer.get_vocab().items() if "```" in piece)
-    return Stops(frozenset(e for e in ends if e is not None), frozenset(fences), tokenizer.decode, opened)
+    return Stops(frozenset(e for e in ends if e is not None), translator.tokens_with("```"), tokenizer.decode, opened)

@@ -15,14 +15,14 @@ import numpy as np
 import torch
 
 from parallax_lib.core.settings import Decode, Latent, Suite
-from parallax_lib.prm import incremental_scoring
+from parallax_lib.prm import engine_states, incremental_scoring
 from parallax_lib.prm import model as prm_model
 from parallax_lib.search import rollouts
 from parallax_lib.study.bench import random_models
 from parallax_lib.study.bench.report import Ceilings, Report, ceilings, clock, device_name, ms, peak_gib
 from parallax_lib.tasks import prompts, suites
 from parallax_lib.tasks.task import spread, tasks
-from parallax_lib.translator import alignment, decoding, engine, latent_steps
+from parallax_lib.translator import alignment, decoding, engine, fused, latent_steps
 from parallax_lib.translator.language_model import Translator
 
 
@@ -39,6 +39,7 @@ class Engine:
     guided: tuple[int, int, int] = (2048, 6, 8)  # P, K, N
     translations: tuple[int, int] = (64, 1024)  # rows that are decoded with drafts, at most so many tokens of each
     beside: bool = True  # measure transformers too
+    compile: bool = True  # on one GPU: translator.compile and prm.compile
     tokenizer: str = ""
 
 
@@ -60,37 +61,51 @@ def measure(asked: Engine, report: Report) -> dict[str, Any]:
     limits = ceilings(report, translator.model.dtype)
     report.add("weights that one process holds", _bytes(translator.model.parameters()) / 2**30, "GiB")
     beside = asked.beside and asked.gpus == 1
-    reading(translator, asked, limits, report, beside)
+    others = transformers(translator, asked) if beside else {}
+    if compiled := asked.compile and asked.gpus == 1 and translator.device.type == "cuda":
+        fused.fuse(translator.body)
+    reading(translator, asked, limits, report, others.get("prefill"))
     for rows in asked.batches:
-        steps(translator, rows, asked, limits, report, beside)
+        steps(translator, rows, asked, limits, report, others.get(rows))
     columns(translator, asked, limits, report)
     translating(translator, asked, limits, report)
     thinking(translator, None, asked, limits, report, naive=beside)
     if asked.gpus == 1:
-        thinking(translator, random_models.prm(asked.shape, LORA), asked, limits, report, naive=beside)
+        prm = random_models.prm(asked.shape, LORA)
+        if compiled:
+            engine_states.fuse(prm)
+        thinking(translator, prm, asked, limits, report, naive=beside)
     if (most := peak_gib()) is not None:
         report.add("memory of a GPU at most", most, "GiB")
     graphs = engine.captured(translator)
     replayed = bool(graphs and any(g.graph for b in graphs.buffers for g in b.graphs.values()))
     about = {"shape": asked.shape, "gpus": asked.gpus, "device": device_name(), "torch": torch.__version__}
-    return about | {"parameters_b": round(translator.size / 1e9, 3), "captured": replayed}
+    return about | {"parameters_b": round(translator.size / 1e9, 3), "captured": replayed, "compiled": compiled}
 
 
-def reading(translator: Translator, asked: Engine, limits: Ceilings, report: Report, beside: bool) -> None:
-    """Prompts of one length into a cache, against the products of the layers' matrices."""
+def transformers(translator: Translator, asked: Engine) -> dict[Any, float]:
+    """Milliseconds that transformers takes: "prefill", and its steps by rows.  Before layers are compiled for the engine."""
+    rows, length = asked.reading
+    given = torch.tensor([_prompt(length)] * rows, device=translator.device)
+    found: dict[Any, float] = {"prefill": ms(lambda: translator.body(input_ids=given, use_cache=True), 3)}
+    for rows in asked.batches:
+        found[rows] = static_step(translator, rows, asked)
+        torch._dynamo.reset()  # else other shapes are taken for sizes that change
+    return found
+
+
+def reading(translator: Translator, asked: Engine, limits: Ceilings, report: Report, eager: float | None) -> None:
+    """Prompts of one length into a cache, against the products of the layers' matrices.  eager: milliseconds of transformers."""
     rows, length = asked.reading
     ids = [_prompt(length)] * rows
     operations = 2 * _layers(translator) * rows * length / asked.gpus
-    others = {}
-    if beside:
-        given = torch.tensor(ids, device=translator.device)
-        others["transformers"] = ms(lambda: translator.body(input_ids=given, use_cache=True), 3)
+    others = {} if eager is None else {"transformers": eager}
     taken = ms(lambda: engine.prefill(translator, ids), 3)
     report.add(f"prefill of {rows} prompts of {length} tokens", taken, "ms", limits.ms(0, operations), **others)
 
 
-def steps(translator: Translator, rows: int, asked: Engine, limits: Ceilings, report: Report, beside: bool) -> None:
-    """One token a row and forward, logits and draw included."""
+def steps(translator: Translator, rows: int, asked: Engine, limits: Ceilings, report: Report, static: float | None) -> None:
+    """One token a row and forward, logits and draw included.  static: milliseconds of transformers' own step."""
     for _ in range(2):  # the first pass captures its graphs
         state = engine.prefill(translator, [_prompt(asked.prompt)])
         state, start = engine.select(state, torch.zeros(rows, dtype=torch.long, device=translator.device)), clock()
@@ -98,7 +113,7 @@ def steps(translator: Translator, rows: int, asked: Engine, limits: Ceilings, re
         seconds = clock() - start
     each = 1e3 * seconds / max(len(a.tokens) for a in answers)
     del state
-    others = {"transformers_static": static_step(translator, rows, asked)} if beside else {}
+    others = {} if static is None else {"transformers_static": static}
     columns = asked.prompt + asked.tokens // 2
     floor = limits.ms(_read(translator) + rows * columns * _column(translator))
     report.add(f"decoding step, {rows} rows behind {asked.prompt} tokens", each, "ms", floor, **others)

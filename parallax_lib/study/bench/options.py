@@ -26,12 +26,14 @@ def add(sub: Any) -> None:
     engine.add_argument("--prompt", type=int, default=None, help="tokens before a decoding step")
     engine.add_argument("--tokenizer", default="", metavar="DIR", help="its folder; else a token is a byte")
     engine.add_argument("--beside", action=argparse.BooleanOptionalAction, default=True, help="measure transformers too")
+    engine.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True, help="on a GPU: layers through torch.compile")
     prm = what.add_parser("prm", help="updates and scores of a PRM; start it by torchrun for several GPUs")
     prm.add_argument("--lora", type=int, default=0, metavar="RANK", help="of the adapters; 0: the whole model is trained")
     prm.add_argument("--rows", type=int, default=None, help="trajectories of one update, over all processes")
     prm.add_argument("--device-rows", type=int, default=None, help="at most so many in one forward")
     prm.add_argument("--latents", type=int, default=None, help="of one trajectory: a token each")
     prm.add_argument("--recompute", action=argparse.BooleanOptionalAction, default=True, help="gradient checkpointing")
+    prm.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True, help="on a GPU: layers through torch.compile")
     prm.add_argument("--kahan", action="store_true", help="weights in bfloat16, too: prm.precision bf16-weights")
     store = what.add_parser("store", help="journal, tables and latents, beside plain files")
     store.add_argument("--rows", type=int, default=None)
@@ -67,7 +69,7 @@ def _engine(args: argparse.Namespace, report: Any) -> dict[str, Any]:
 
     _alone("engine")
     gpus = hardware.gpus_asked(args.gpus)[1]
-    given = _given(args, engine_bench.SMALL, "batches", "prompt", "tokenizer", "beside")
+    given = _given(args, engine_bench.SMALL, "batches", "prompt", "tokenizer", "beside", "compile")
     asked = engine_bench.Engine(args.shape, gpus, **given | {"batches": tuple(given.get("batches", engine_bench.Engine.batches))})
     if gpus == 1:
         return engine_bench.measure(asked, report)
@@ -81,7 +83,7 @@ def _engine(args: argparse.Namespace, report: Any) -> dict[str, Any]:
 def _prm(args: argparse.Namespace, report: Any) -> dict[str, Any]:
     from parallax_lib.study.bench import prm_bench
 
-    given = _given(args, prm_bench.SMALL, "lora", "rows", "device_rows", "latents", "recompute", "kahan")
+    given = _given(args, prm_bench.SMALL, "lora", "rows", "device_rows", "latents", "recompute", "kahan", "compile")
     return prm_bench.run(prm_bench.Training(args.shape, **given), report)
 
 

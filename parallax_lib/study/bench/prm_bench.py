@@ -9,7 +9,7 @@ n rows, K latents of a row, each a token.
 from __future__ import annotations
 
 import statistics
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,7 @@ class Training:
     updates: int = 8  # timed ones
     recompute: bool = True
     kahan: bool = False  # the weights are bfloat16, too
+    compile: bool = True  # prm.compile
 
 
 SMALL = {"rows": 64, "device_rows": 64, "updates": 4}
@@ -60,11 +61,12 @@ def measure(asked: Training, report: Report | None = None) -> dict[str, Any]:
     model, data = random_models.prm(asked.shape, asked.lora, precision), rows(asked)
     peak_gib()
     seconds, losses = _updates(model, data, asked, precision)
-    _memory(model, report, count, precision)
+    _memory(model, report, count, precision, asked)
     size, tokens = prm_model.size(model), asked.rows * asked.latents
     work = 4 if asked.lora else 6  # forward 2, gradients of activations 2, of weights 2; what is computed again is not counted
     reached = work * size * tokens / seconds / count
     what = f"training, {f'LoRA {asked.lora}' if asked.lora else 'the whole model'}, updates of {tokens:,} tokens"
+    what += ", layers computed twice" if asked.recompute else ""
     report.add(f"{what}, a process", reached / 1e12, "TFLOP/s", limits.product / 1e12)
     report.add("trajectories", asked.rows / seconds, "a second")
     if count == 1:
@@ -92,28 +94,30 @@ def _updates(model: prm_model.PRM, data: Dataset, asked: Training, precision: st
 
     config = TrainConfig(
         epochs=WARM + asked.updates, lr=1e-4, batch=asked.rows, device_batch=asked.device_rows, unfreeze_step=0, backbone_lr_factor=1.0,
-        precision=precision, recompute=asked.recompute,
+        precision=precision, recompute=asked.recompute, compile=asked.compile,
     )  # fmt: skip
     train.loop(model, data, config, None, False, progress, lambda part: None)
     return statistics.median(np.diff(ends)[WARM - 1 :]), losses
 
 
-def _memory(model: prm_model.PRM, report: Report, count: int, precision: str) -> None:
+def _memory(model: prm_model.PRM, report: Report, count: int, precision: str, asked: Training) -> None:
     """What the GPU of each process held at most, against what `size` plans for stage 02."""
     peak = peak_gib()
     if peak is None:
         return
     peaks = torchrun.added(*(peak if rank == torchrun.rank() else 0.0 for rank in range(count)))
-    planned = memory.MOMENT["02"] * (memory.bytes_of(model.config, precision)[1] / count + memory.CONTEXT) / GIB
+    shape, forward = replace(model.config, steps=asked.latents), min(asked.device_rows, asked.rows // count)
+    kept = 0 if asked.recompute else memory.activations(shape, forward, precision)
+    planned = memory.MOMENT["02"] * (memory.bytes_of(model.config, precision)[1] / count + kept + memory.CONTEXT) / GIB
     report.add("memory of a GPU at most", max(peaks), "GiB", planned)
 
 
 def scoring(model: prm_model.PRM, data: Dataset, asked: Training, limits: Ceilings, report: Report) -> None:
     """Scores of the same rows, beside the language model's forward alone."""
-    body, tokens = model.backbone.body.eval(), asked.rows * asked.latents
-    given = torch.zeros(asked.rows, asked.latents, model.config.width, dtype=model.backbone.dtype, device=model.mean.device)
-    with torch.inference_mode():
-        alone = ms(lambda: body(inputs_embeds=given, use_cache=False), 3)
+    model, tokens = model.eval(), asked.rows * asked.latents
+    given = torch.zeros(asked.rows, asked.latents, model.config.width, dtype=model.backbone.given, device=model.mean.device)
+    with torch.no_grad():
+        alone = ms(lambda: model.backbone.run(given), 3)
         taken = ms(lambda: prm_model.scores(model, data.latents), 3)
     floor = limits.ms(0, 2 * prm_model.size(model) * tokens)
-    report.add(f"scores of {asked.rows:,} trajectories", taken, "ms", floor, transformers=alone)
+    report.add(f"scores of {asked.rows:,} trajectories", taken, "ms", floor, its_layers_alone=alone)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 import zlib
+from functools import cache
 from typing import Any
 
 import torch
@@ -70,12 +71,18 @@ def prm(shape: str, lora: int, precision: str = "bf16") -> prm_model.PRM:
 def _described(shape: str, lora: int) -> tuple[prm_model.PRM, dict[str, Tensor]]:
     """The PRM of that shape on the meta device, and those of its buffers that follow from its configuration."""
     config = configuration(shape)
-    with tempfile.TemporaryDirectory() as folder:
-        config.save_pretrained(folder)
-        with torch.device("meta"):
-            model = prm_model.unfilled(prm_model.PRMConfig(backbone=folder, latent_width=config.hidden_size, lora_rank=lora))
+    with torch.device("meta"):
+        model = prm_model.unfilled(prm_model.PRMConfig(backbone=_folder(shape).name, latent_width=config.hidden_size, lora_rank=lora))
     rotary = type(model.backbone.body.rotary_emb)(config)
     return model, {f"backbone.body.rotary_emb.{name}": value for name, value in rotary.named_buffers()}
+
+
+@cache
+def _folder(shape: str) -> tempfile.TemporaryDirectory:
+    """Where a PRM of that shape finds its backbone described, until this process ends."""
+    folder = tempfile.TemporaryDirectory()
+    configuration(shape).save_pretrained(folder.name)
+    return folder
 
 
 @torch.no_grad()

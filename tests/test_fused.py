@@ -1,0 +1,90 @@
+"""Layers through torch.compile against the same layers one kernel after another."""
+
+from dataclasses import replace
+
+import pytest
+import tiny_families as tiny
+import torch
+
+from parallax_lib.prm import engine_states, incremental_scoring, train
+from parallax_lib.prm.model import PRMConfig, build
+from parallax_lib.prm.train_config import TrainConfig
+from parallax_lib.translator import decoding, engine, fused, models
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@pytest.fixture(autouse=True)
+def backend(monkeypatch):
+    """Without a GPU what is traced runs as it is: a compiler takes minutes for it."""
+    if DEVICE == "cpu":
+        monkeypatch.setattr(fused, "BACKEND", "eager")
+
+
+@torch.inference_mode()
+def states(translator):
+    """Of prompts of several lengths, steps, candidates and drafts, in batches of one row and several."""
+    found = []
+    for rows, length in ((1, 20), (3, 30), (5, 33)):
+        prompts = [[i % 250 + 1 for i in range(length - b)] for b in range(rows)]
+        state = engine.prefill(translator, prompts)
+        found += [state.hidden, state.pooled]
+        vectors = torch.randn(rows, 3, translator.width, generator=torch.Generator().manual_seed(rows)).to(translator.device)
+        for _ in range(2):
+            hidden = engine.step_candidates(translator, state, vectors)
+            state = engine.keep_candidate(state, hidden, torch.arange(rows, device=translator.device) % 3)
+        answers = decoding.decode(translator, state, prompts, [65], limits=[8] * rows, draft=6)
+        found += [hidden, torch.tensor(sum((answer.tokens for answer in answers), []), device=translator.device)]
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["qwen2, sliding", *(["gemma 2", "mixtral"] if DEVICE == "cuda" else [])])
+def test_compiled_layers_give_the_same_states_and_tokens(family):
+    """Batches that come later compile nothing: a layer is compiled for one row or several, one column or several."""
+    translator = models.Translator(tiny.build(family).to(DEVICE), models.byte_tokenizer(), family)
+    plain = states(translator)
+    fused.fuse(translator.body)
+    assert fused.fused(translator.body)
+    torch._dynamo.utils.counters.clear()
+    for one, other in zip(plain, states(translator), strict=True):
+        torch.testing.assert_close(other, one, atol=2e-4, rtol=2e-3)
+    compiled = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    states(translator)
+    assert 0 < compiled == torch._dynamo.utils.counters["stats"]["unique_graphs"]
+
+
+@pytest.mark.slow
+def test_a_compiled_prm_scores_as_before(tmp_path):
+    tiny.build("qwen2").save_pretrained(tmp_path)
+    torch.manual_seed(0)
+    model = build(PRMConfig(backbone=str(tmp_path), latent_width=24, lora_rank=2)).eval().to(DEVICE)
+    candidates = torch.randn(4, 3, 5, 24, device=DEVICE)
+
+    def scored():
+        scorer = incremental_scoring.Scorer(engine_states.EngineStates(model), engine_states.EngineStates(model).begin(3))
+        found = []
+        for given in candidates:
+            found.append(scorer.score_next(given))
+            scorer.keep(torch.tensor([1, 7, 12], device=DEVICE))
+        return torch.stack(found)
+
+    plain = scored()
+    fused.fuse(model.backbone.body)
+    torch.testing.assert_close(scored(), plain, atol=1e-5, rtol=1e-4)
+    assert plain.std() > 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(DEVICE == "cpu", reason="prm.compile asks for a GPU, and a CPU traces layers with adapters for minutes")
+def test_training_through_compiled_layers_has_the_same_losses(tmp_path):
+    tiny.build("qwen2").to(torch.bfloat16).save_pretrained(tmp_path)
+    latents = torch.randn(48, 4, 24, generator=torch.Generator().manual_seed(0)).numpy()
+    targets = (latents[:, :1].sum(2) > 0).astype(float).repeat(4, 1)
+    data = (latents, targets, targets * 0 + 1, [i // 4 for i in range(48)], ["train"] * 36 + ["valid"] * 12)
+    config = TrainConfig(epochs=2, batch=36, device_batch=18, unfreeze_step=0, precision="bf16", recompute=True)
+    prm = PRMConfig(backbone=str(tmp_path), latent_width=24, lora_rank=2)
+    plain = train.fit(*data, config, prm=prm, device=DEVICE)[1]
+    history = train.fit(*data, replace(config, compile=True), prm=prm, device=DEVICE)[1]
+    columns = ["train_loss", "valid_loss"]
+    torch.testing.assert_close(torch.tensor(history[columns].to_numpy()), torch.tensor(plain[columns].to_numpy()), atol=2e-3, rtol=0)
