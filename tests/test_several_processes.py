@@ -21,7 +21,7 @@ from parallax_lib.search.published_format import export_layout
 from parallax_lib.study.training import processes_text
 
 TOLERANCE = 1e-4  # relative, of losses; absolute, of weights: sums in another order, and what Adam makes of them
-SETTINGS = {"dropout": 0, "device_batch": 7, "unfreeze_step": 7, "batch": 20, "epochs": 3, "width": 8}  # 90 rows, 5 updates an epoch
+SETTINGS = {"dropout": 0, "device_batch": 7, "unfreeze_step": 7, "batch": 20, "epochs": 4, "width": 8}  # 90 rows, 5 updates an epoch
 
 
 @pytest.fixture(scope="module")
