@@ -1,7 +1,7 @@
 """A Jupyter kernel that starts in a moment: forked from a process that has imported what is heavy, and nothing of this project.
 
 It is ipykernel itself, in a process of its own.  `python forked_kernel.py SOCKET` serves; with ipykernel's arguments after SOCKET it is
-what Jupyter starts in place of a kernel: it has one forked, ends with it, and takes it along when it is killed.
+what Jupyter starts in place of a kernel: it has one forked, ends with it, and takes it along when it or its parent is killed.
 """
 
 import json
@@ -46,7 +46,9 @@ def wait_for_one(path: str, *arguments: str) -> None:
     with socket.socket(socket.AF_UNIX) as line:
         line.connect(path)
         line.sendall(json.dumps([arguments, os.getcwd(), dict(os.environ)]).encode() + b"\n")
-        line.recv(1)
+        parent = os.getppid()
+        while os.getppid() == parent and not select.select([line], [], [], 1)[0]:
+            pass
 
 
 if __name__ == "__main__":
