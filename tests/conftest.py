@@ -5,8 +5,11 @@ one that starts last keeps the other processes waiting: run with --no-loadscope-
 wait for processes to start or to end, so `make test` has three processes on two cores.
 """
 
+import json
 import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -70,3 +73,21 @@ def references_once(monkeypatch):
         return found
 
     monkeypatch.setattr(validate, "make_reference", once)
+
+
+@pytest.fixture(scope="session")
+def forked_kernels(tmp_path_factory):
+    """Kernels have imported torch and the like before they start; nbval and test_pipeline.py start kernels as users do."""
+    from ipykernel.kernelspec import get_kernel_dict
+
+    folder = tmp_path_factory.mktemp("kernels")
+    kernel, sock = str(Path(__file__).with_name("forked_kernel.py")), str(folder / "socket")
+    spec = folder / "kernels" / "python3" / "kernel.json"
+    spec.parent.mkdir(parents=True)
+    spec.write_text(json.dumps(get_kernel_dict() | {"argv": [sys.executable, "-S", kernel, sock, "-f", "{connection_file}"]}))
+    server = subprocess.Popen([sys.executable, kernel, sock], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with server, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JUPYTER_PATH", str(folder))
+        assert server.stdout.readline() == "ready\n"
+        yield
+        server.stdin.close()

@@ -5,6 +5,7 @@ That every part of this machine passes at both levels is a row of the self-check
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -76,16 +77,16 @@ def test_a_part_that_passed_is_not_judged_again_until_a_tool_changes(monkeypatch
 
     def judged(code, *more):
         asked.append(code)
-        return validate.judged(code, *more)
+        return validate.judged(code, *more) if len(asked) > 1 else validate.Verdict(2, "crash")
 
     first = admission.admit(bench(**tools), {"serial"}, judged)
-    made = len(asked)
-    assert made and admission.admit(bench(**tools), {"serial"}, judged).bench.admission == first.bench.admission and len(asked) == made
+    assert len(asked) == 3  # the right program twice, as it crashed; the wrong one once
+    assert admission.admit(bench(**tools), {"serial"}, judged).bench.admission == first.bench.admission and len(asked) == 3
     monkeypatch.setattr(admission, "PASSED", {})  # another process finds it in the file
     admission.admit(bench(**tools), {"serial"}, judged)
-    assert len(asked) == made
+    assert len(asked) == 3
     script(open_path / "bin", "g++", 'exec /usr/bin/g++  "$@"')
-    assert admission.admit(bench(**tools), {"serial"}, judged).bench.admission != first.bench.admission and len(asked) == 2 * made
+    assert admission.admit(bench(**tools), {"serial"}, judged).bench.admission != first.bench.admission and len(asked) == 5
 
 
 # ---- toolchains ------------------------------------------------------------------------------------------------------
@@ -243,24 +244,29 @@ from parallax_lib.sandbox.sandbox import Level, Limits
 from parallax_lib.verdict import admission, toolchain, validate
 from parallax_lib.verdict.reference import Bench
 admission._shared = lambda: None
-try:
-    level = sandbox.probe() if sys.argv[1] == "bwrap" else Level("degraded", user=sandbox.NOBODY if os.geteuid() == 0 else None)
-    bench = Bench(toolchain.detect(), level, Limits(memory_mb=1024), races="auto")
-    print(admission.admit(bench, {*sys.argv[2].split(",")}, validate.judged).rows[-1].state)
-except UserError as e:
-    print("refused", e)
+for asked in sys.argv[1:]:
+    name, part = asked.split(":")
+    try:
+        level = sandbox.probe() if name == "bwrap" else Level("degraded", user=sandbox.NOBODY if os.geteuid() == 0 else None)
+        bench = Bench(toolchain.detect(), level, Limits(memory_mb=1024), races="auto")
+        print(admission.admit(bench, {part}, validate.judged).rows[-1].state)
+    except UserError as e:
+        print("refused", e)
 """
 
 
 STAGE = "OpenMP race stage" if toolchain.detect()["omp"].llvm.tsan else "OpenMP"
 
 
-def surroundings(level, before="", parts="OpenMP", command=(sys.executable,), **env):
-    """What a new process says of these parts of this machine after some shell commands, with other variables."""
-    text = f'{before}\nprobe=$1; shift; exec "$@" -W ignore -c "$probe" {level} "{parts}"'
+def surroundings(*asked, before="", command=(sys.executable,), **env):
+    """What a new process says of each (level, part of this machine) after some shell commands, with other variables: a line each."""
+    parts = shlex.join(f"{level}:{part}" for level, part in asked)
+    text = f'{before}\nprobe=$1; shift; exec "$@" -W ignore -c "$probe" {parts}'
     env = {**os.environ, "PYTHONPATH": str(ROOT), **env}
     done = subprocess.run(["/bin/bash", "-ec", text, "bash", PROBE, *command], capture_output=True, text=True, env=env, timeout=600)
-    return done.stdout.strip() or done.stderr
+    said = done.stdout.splitlines()
+    assert len(said) == len(asked), done.stdout + done.stderr
+    return said
 
 
 @pytest.mark.slow
@@ -275,10 +281,9 @@ def test_a_umask_and_a_closed_or_noexec_or_full_folder_for_files_change_nothing(
         again = '[ -n "$P" ] || P=1 exec unshare -m "$BASH" -ec "$BASH_EXECUTION_STRING" "$0" "$@"'
         full = f"{mounted % 'size=1m'}; head -c 2M /dev/zero > {tmp_path}/m/full 2>/dev/null || true"
         cases += [(f"{again}\n{how}", {}) for how in (mounted % "noexec", full, mounted % "nr_inodes=3")]
-    for i, (before, env) in enumerate(cases):
-        for j, level in enumerate(("bwrap", "degraded")):  # the race stage, which takes longest, at one of the levels
-            part = STAGE if (i + j) % 2 else "serial"
-            assert surroundings(level, before, part, **env) == "ok", (level, before, env)
+    for i, (before, env) in enumerate(cases):  # the race stage, which takes longest, at one of the levels
+        levels = ("bwrap", "degraded") if i % 2 else ("degraded", "bwrap")
+        assert surroundings((levels[0], STAGE), (levels[1], "serial"), before=before, **env) == ["ok"] * 2, (before, env)
 
 
 USER = "61234"  # no name, no home
@@ -308,22 +313,22 @@ def gone(user):
 @pytest.mark.slow
 @lesser
 def test_a_user_that_is_not_root_judges_at_both_levels_and_few_processes_are_no_verdict(as_user):
+    both = [(level, "OpenMP") for level in ("bwrap", "degraded")]
     path = os.environ["PYTHONPATH"]
-    for level in ("bwrap", "degraded"):
-        assert surroundings(level, "umask 077", "OpenMP", as_user, PYTHONPATH=path) == "ok", level
+    assert surroundings(*both, before="umask 077", command=as_user, PYTHONPATH=path) == ["ok"] * 2
+    for asked in both:
         gone(USER)
-        said = surroundings(level, "ulimit -u 9", "OpenMP", as_user, PYTHONPATH=path)
-        assert said == "ok" or (said.startswith("refused") and "process limit of 9" in said and "\n" not in said), said
+        (said,) = surroundings(asked, before="ulimit -u 9", command=as_user, PYTHONPATH=path)
+        assert said == "ok" or (said.startswith("refused") and "process limit of 9" in said), said
 
 
 @pytest.mark.slow
 @lesser
 def test_limits_of_the_shell_are_named():
-    for level, part in (("bwrap", "OpenMP"), ("degraded", "serial")):
-        for letter, amount, parts in (("f", 64, "serial"), ("v", 3_000_000, part), ("t", 30, "serial")):
-            said = surroundings(level, f"ulimit -{letter} {amount}", parts)
+    for letter, amount, part in (("f", 64, "serial"), ("v", 3_000_000, "OpenMP"), ("t", 30, "serial")):
+        for said in surroundings(("bwrap", part), ("degraded", "serial"), before=f"ulimit -{letter} {amount}"):
             assert said == "ok" or (said.startswith("refused") and f"ulimit -{letter}" in said and "user namespaces" not in said), said
-    assert surroundings("degraded", "ulimit -S -v 3000000", "serial") == "ok"  # what may be lifted is
+    assert surroundings(("degraded", "serial"), before="ulimit -S -v 3000000") == ["ok"]  # what may be lifted is
 
 
 def test_lines_for_limits_name_what_to_type(monkeypatch):

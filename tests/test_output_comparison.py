@@ -48,6 +48,7 @@ time_ms = 12.5|time_ms = 7
 Date: Mon Jan  5 12:34:56 2026|Date: Tue Jan  6 01:02:03 2026
 Started 2026-01-05 12:34:56|Started 2026-02-05 11:34:56
 Device 0: NVIDIA H200|Device 0: Tesla V100-SXM2-16GB
+Running on cuda-cpu emulation\\nsum 2.5|sum 2.5
 ptr 0x7ffd12345678 sum 2.5|ptr 0x7ffe87654321 sum 2.5
 x  =  5|x = 5
 sum: 2.5|sum = 2.5

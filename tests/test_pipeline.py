@@ -11,17 +11,20 @@ import time
 from functools import partial
 from pathlib import Path
 
-import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 
 from parallax_lib.core.config import ROOT
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.imports import without_grammar_of_iris
 from parallax_lib.core.settings import Params
 from parallax_lib.core.storage import Journal, read_table, write_table, write_vectors
 from parallax_lib.study import collection, pipeline, stages
 from parallax_lib.study import run as runs
+
+with without_grammar_of_iris():
+    import nbformat
 
 FRAME = pd.DataFrame({"a": [1]})
 STAGES = {s.number: s for s in pipeline.stages(report=True)}

@@ -102,7 +102,7 @@ def test_a_foreign_file_of_programs_is_judged_written_in_folders_and_rechecked(p
 
 @pytest.mark.slow
 @pytest.mark.parametrize("place", [{"width": 576, "train": 12, "valid": 4}], indirect=True)
-def test_whole_stages_on_a_checkpoint_trained_here_and_moved(place, capsys):
+def test_whole_stages_on_a_checkpoint_trained_here_and_moved(place, capsys, forked_kernels):
     try:
         assert do(next(c for c in COMMANDS if "train_filtered" in c), capsys)[0] == 0
         shutil.copytree(place / "prm" / "final", place / "elsewhere" / "moved")
@@ -122,7 +122,7 @@ def test_whole_stages_on_a_checkpoint_trained_here_and_moved(place, capsys):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("place", [{"width": 24}], indirect=True)
-def test_notebooks_02_and_03_on_rows_of_files(place):
+def test_notebooks_02_and_03_on_rows_of_files(place, forked_kernels):
     rows = {"train_jsonl": "train_filtered.jsonl", "valid_jsonl": "valid.jsonl", "vectors": "vectors"}
     sets = [f"prm.{name}={place / 'theirs' / file}" for name, file in rows.items()]
     params = load_file(ROOT / "params" / "tiny.yaml", ("run=rows", "prm.folds=0", f"prm.save_path={place / 'kept'}", *sets))

@@ -55,7 +55,7 @@ def test_a_sample_of_cuda_programs_gets_its_verdict():
     cuda = [p for p in PROGRAMS if p.api == "cuda"]
     statics = [p for p in cuda if p.kind == "cheats" and not p.needs]
     honest = [p for p in cuda if p.kind == "honest"]
-    check(statics[::2][:CUDA_SAMPLE] + honest[:: len(honest) // CUDA_SAMPLE])
+    check(statics[::2][:CUDA_SAMPLE] + honest[3 :: len(honest) // CUDA_SAMPLE][:CUDA_SAMPLE])  # of three kernels
 
 
 @needs_sandbox

@@ -21,7 +21,7 @@ TIMED = {"cpu_s", "seconds"}
 
 def command(run: str, out: Path) -> list[str]:
     collected = ["collect.limit=6", "collect.sensitivity_limit=1", "collect.shipped=''"]
-    sets = [f"run={run}", *collected, "decode.batch=4", "translator.dtype=float32"]
+    sets = [f"run={run}", *collected, "decode.batch=4", "decode.max_new_tokens=8", "translator.dtype=float32"]
     base = [sys.executable, "-m", "parallax_lib", "collect", "params/tiny.yaml", "--out", str(out)]
     return [*base, *(x for s in sets for x in ("--set", s))]
 

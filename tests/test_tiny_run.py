@@ -35,7 +35,7 @@ def summary(folder: Path) -> dict:
 
 
 @pytest.fixture(scope="module")
-def finished():
+def finished(forked_kernels):
     """(parameters, folder) of a finished tiny run."""
     params = load_file(ROOT / "params" / "tiny.yaml", (f"run=test-tiny-{os.getpid()}",))
     try:

@@ -21,6 +21,7 @@ NEEDED = 512 << 20  # bytes free: what one compilation may leave, and some
 FILES = 1000  # inodes free
 FOLDERS = 3  # a run with namespaces has three scratch folders of the limit's size
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+ROOM = "an empty file; free space or inodes, or: export TMPDIR=..."
 ENTRIES = 20_000  # more files than this count as too full
 
 
@@ -47,7 +48,13 @@ def _first() -> Path:
 @contextmanager
 def host_file() -> Iterator[str]:
     """The path of an empty file of the host's, in TMPDIR or where else there is room for one."""
-    with tempfile.NamedTemporaryFile(prefix="parallax-", dir=_first()) as file:
+    for folder in (_first(), *map(Path, ELSEWHERE)):
+        with suppress(OSError):
+            file = tempfile.NamedTemporaryFile(prefix="parallax-", dir=folder)
+            break
+    else:
+        raise UserError(f"no folder for temporary files has room for {ROOM}")
+    with file:
         yield file.name
 
 
@@ -59,7 +66,7 @@ def lock_file(name: str, first: Path | None = None) -> int:
     for folder in (first or _first(), *map(Path, ELSEWHERE)):
         with suppress(OSError):
             return os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    raise UserError("no folder for temporary files has room for a lock; free space or inodes, or: export TMPDIR=...")
+    raise UserError(f"no folder for temporary files has room for {ROOM}")
 
 
 def private(name: str) -> Path | None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from parallax_lib.core import fingerprint, progress
 from parallax_lib.core.config import ROOT, dump
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.imports import without_grammar_of_iris
 from parallax_lib.core.settings import SECTIONS, Params
 from parallax_lib.core.storage import digest, held, run_folder, whole, write_json
 from parallax_lib.study import remembered
@@ -144,7 +145,8 @@ def execute(stage: Stage, params: Params, folder: Path, key: str, record: Path, 
 
     After a dead kernel papermill leaves a file that looks finished, so the output is written under another name first.
     """
-    import papermill
+    with without_grammar_of_iris():
+        import papermill
     from jupyter_client.kernelspec import NoSuchKernel
 
     out = folder / "notebooks" / stage.notebook.name

@@ -147,10 +147,12 @@ def _failing(part: Part, bench: Bench, judged: Judged, references: References) -
     alone = replace(bench, limits=_roomy(bench.limits), journal=None, admission="", **stages)
     for code, api, expected in part.programs:
         task = known.TASKS[api]
-        tries = (judged(f"// {uuid.uuid4()}\n{code}", task, alone, _reference(task, alone, references)) for _ in range(2))
-        wrong = [got for verdict in tries if (got := _differs(verdict, expected, alone))]
-        if len(wrong) == 2:
-            return part.more(alone, wrong[1])
+        for _ in range(2):
+            verdict = judged(f"// {uuid.uuid4()}\n{code}", task, alone, _reference(task, alone, references))
+            if not (wrong := _differs(verdict, expected, alone)):
+                break
+        else:
+            return part.more(alone, wrong)
     return ""
 
 

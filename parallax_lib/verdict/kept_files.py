@@ -19,7 +19,7 @@ FOLDER, KEPT = "parallax-compiled", 200  # files
 
 
 def stamp(tool: str) -> list:
-    """What changes when the tool is replaced, or what it starts: a wrapper stays the same file, and says the version of another compiler."""
+    """What changes when the tool is replaced, or what it starts: a wrapper stays the same file and tells another version."""
     with suppress(OSError):
         stat = os.stat(tool)
         return [tool, stat.st_mtime_ns, stat.st_size, _version(tool)]

@@ -51,7 +51,7 @@ DATES = re.compile(
 )
 DATED = re.compile(r"\d:\d\d:|\dm\s?\d|\d{4}[-/]\d\d|\d\s{0,3}[A-Z][a-z]{2}|[a-z]\s{1,3}\d", re.A)
 MAKER = re.compile(
-    r"nvidia|tesla|geforce|quadro|rtx|gtx|radeon|instinct|intel|xeon|epyc|ryzen|amd|[ahvptlb]\d{2,3}(?:s|x|i)?|gh200|mi\d{3}x?|pocl|cortex|neoverse"
+    r"nvidia|tesla|geforce|quadro|rtx|gtx|radeon|instinct|intel|xeon|epyc|ryzen|amd|[ahvptlb]\d{2,3}(?:s|x|i)?|gh200|mi\d{3}x?|pocl|cortex|neoverse|emulation"
 )
 DEVICE = frozenset("device devices gpu gpus cpu cpus processor platform card accelerator using running selected".split())
 DEVICE_HINT = re.compile("device|[gc]pu|processor|platform|card|accelerator|using|running|selected", re.I)

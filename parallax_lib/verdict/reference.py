@@ -22,7 +22,7 @@ from parallax_lib.verdict.harness import BUILD_LIMITS, PROBES, guard_source, pro
 from parallax_lib.verdict.llvm import MANDATORY
 from parallax_lib.verdict.toolchain import Toolchain
 
-HARNESS_VERSION = 22  # part of every cache key: raise it when a change here or in what this imports can change a verdict
+HARNESS_VERSION = 23  # part of every cache key: raise it when a change here or in what this imports can change a verdict
 RETRIES = 2  # of what fails on our side
 RUN_ENV = {"OMP_DYNAMIC": "false", "OMP_STACKSIZE": "16M", "OMP_WAIT_POLICY": "passive", "CUDA_CACHE_DISABLE": "1"}
 RUN_ENV["MALLOC_PERTURB_"] = "165"  # fresh heap memory is never zero by luck

@@ -21,6 +21,7 @@ import plotly.io as pio
 
 from parallax_lib.analysis.figures.escape import label
 from parallax_lib.core.errors import UserError
+from parallax_lib.core.imports import without_grammar_of_iris
 from parallax_lib.core.settings import DIRECTIONS
 from parallax_lib.verdict.reasons import UNKNOWN as NOT_JUDGED
 
@@ -190,7 +191,8 @@ def use_renderer(picture: bool = False) -> str:
         warnings.filterwarnings("ignore", message="The kopts argument")  # kaleido warns of nothing
         name += "+png"
     follow_notebook()
-    pio.renderers.default = name
+    with without_grammar_of_iris():
+        pio.renderers.default = name
     pio.defaults.default_width, pio.defaults.default_height, pio.defaults.default_scale = WIDTH, HEIGHT, 1
     return name
 

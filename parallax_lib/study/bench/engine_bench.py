@@ -60,21 +60,19 @@ def measure(asked: Engine, report: Report) -> dict[str, Any]:
     translator = random_models.translator(asked.shape, asked.gpus, asked.tokenizer)
     limits = ceilings(report, translator.model.dtype)
     report.add("weights that one process holds", _bytes(translator.model.parameters()) / 2**30, "GiB")
-    beside = asked.beside and asked.gpus == 1
-    others = transformers(translator, asked) if beside else {}
-    if compiled := asked.compile and asked.gpus == 1 and translator.device.type == "cuda":
+    prm = random_models.prm(asked.shape, LORA) if asked.gpus == 1 else None
+    others = transformers(translator, prm, asked) if asked.beside and prm is not None else {}
+    if compiled := asked.compile and prm is not None and translator.device.type == "cuda":
         fused.fuse(translator.body)
+        engine_states.fuse(prm)
     reading(translator, asked, limits, report, others.get("prefill"))
     for rows in asked.batches:
         steps(translator, rows, asked, limits, report, others.get(rows))
     columns(translator, asked, limits, report)
     translating(translator, asked, limits, report)
-    thinking(translator, None, asked, limits, report, naive=beside)
-    if asked.gpus == 1:
-        prm = random_models.prm(asked.shape, LORA)
-        if compiled:
-            engine_states.fuse(prm)
-        thinking(translator, prm, asked, limits, report, naive=beside)
+    thinking(translator, None, asked, limits, report, others.get("naive"))
+    if prm is not None:
+        thinking(translator, prm, asked, limits, report, others.get("naive, with a PRM"))
     if (most := peak_gib()) is not None:
         report.add("memory of a GPU at most", most, "GiB")
     graphs = engine.captured(translator)
@@ -83,15 +81,15 @@ def measure(asked: Engine, report: Report) -> dict[str, Any]:
     return about | {"parameters_b": round(translator.size / 1e9, 3), "captured": replayed, "compiled": compiled}
 
 
-def transformers(translator: Translator, asked: Engine) -> dict[Any, float]:
-    """Milliseconds that transformers takes: "prefill", and its steps by rows.  Before layers are compiled for the engine."""
+def transformers(translator: Translator, prm: prm_model.PRM, asked: Engine) -> dict[Any, float]:
+    """Milliseconds that transformers takes: "prefill", steps by rows, "naive" searches.  Before layers are compiled for the engine."""
     rows, length = asked.reading
     given = torch.tensor([_prompt(length)] * rows, device=translator.device)
     found: dict[Any, float] = {"prefill": ms(lambda: translator.body(input_ids=given, use_cache=True), 3)}
     for rows in asked.batches:
         found[rows] = static_step(translator, rows, asked)
         torch._dynamo.reset()  # else other shapes are taken for sizes that change
-    return found
+    return found | {"naive": _naive(translator, None, asked), "naive, with a PRM": _naive(translator, prm, asked)}
 
 
 def reading(translator: Translator, asked: Engine, limits: Ceilings, report: Report, eager: float | None) -> None:
@@ -188,7 +186,7 @@ def static_step(translator: Translator, rows: int, asked: Engine) -> float:
 
 
 def thinking(
-    translator: Translator, prm: prm_model.PRM | None, asked: Engine, limits: Ceilings, report: Report, naive: bool
+    translator: Translator, prm: prm_model.PRM | None, asked: Engine, limits: Ceilings, report: Report, naive: float | None
 ) -> None:
     """Guided search of one row: a prompt of P tokens, K latent steps, N candidates of which the PRM takes one.
 
@@ -214,7 +212,7 @@ def thinking(
 
     read, operations = count * _read(translator, head=False), 2 * _layers(translator) * length / asked.gpus
     read += 0 if prm is None else count * _bytes(prm.parameters())
-    others = {"naive": _naive(translator, prm, asked)} if naive else {}
+    others = {} if naive is None else {"naive": naive}
     what = f"guided search P={length} K={count} N={rivals}, {'without' if prm is None else 'with'} a PRM"
     report.add(what, ms(once, 3, warm=2), "ms", limits.ms(0, operations) + limits.ms(read), **others)
 
