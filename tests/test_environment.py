@@ -65,6 +65,13 @@ def test_the_lock_pins_everything_that_gets_installed():
     assert outside == []
 
 
+def test_the_lock_installs_on_every_release_of_the_oldest_python():
+    """Debian 12's is 3.11.2; pip says no more than that versions conflict."""
+    asked = {name: distribution(name).metadata["Requires-Python"] for name in closure(declared(INSTALLED_EXTRAS)) if name in PINS}
+    assert len(asked) > 100
+    assert [f"{name} {wanted}" for name, wanted in asked.items() if wanted and not SpecifierSet(wanted).contains("3.11.0")] == []
+
+
 def test_conda_installs_python_and_pip_and_pip_the_project():
     conda = [d for d in CONDA if isinstance(d, str)]
     assert {re.split(r"[=<> ]", d)[0] for d in conda} == {"python", "pip"}
