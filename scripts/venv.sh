@@ -3,14 +3,19 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-suits() { "$1" -c 'import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null; }
+# Before 3.11.5, re matches possessive quantifiers wrongly: printed numbers would be misread.
+suits() { "$1" -c 'import sys; sys.exit(not (3, 11, 5) <= sys.version_info[:3] < (3, 13))' 2>/dev/null; }
 python=
 for candidate in python3.11 python3.12 python3; do
   if suits "$candidate"; then python=$candidate; break; fi
 done
+if [ -z "$python" ]; then
+  echo "parallax: Python 3.11.5 to 3.12 is missing (Debian 12 has 3.11.2); conda: conda env create -f environment.yml && conda activate parallax; uv: uv python install 3.12; then again" >&2
+  exit 1
+fi
 
 packages=
-[ -n "$python" ] || packages="$packages python3.11 python3.11-venv"
+"$python" -c 'import ensurepip, venv' 2>/dev/null || packages="$packages $python-venv"
 command -v g++ >/dev/null || packages="$packages g++"
 command -v bwrap >/dev/null || packages="$packages bubblewrap"
 if [ -n "$packages" ]; then
