@@ -84,6 +84,18 @@ def test_one_mask_serves_layers_with_other_numbers_of_key_heads(length):
         torch.testing.assert_close(out, wanted.transpose(1, 2))
 
 
+def test_a_model_that_does_not_say_that_its_layers_hand_masks_on_is_given_real_ones(translator, ids, monkeypatch):
+    """Prompts of several chunks, then steps: as with packed prompts and no mask."""
+    monkeypatch.setattr(engine, "PREFILL", 5)
+    vector, found = torch.randn(len(ids), translator.width, generator=torch.Generator().manual_seed(0)), []
+    for says in (True, False):
+        monkeypatch.setattr(type(translator.body), "_supports_attention_backend", says)
+        assert engine.hands_on(translator.body) == says
+        state = engine.prefill(translator, ids)
+        found.append((state.hidden, state.pooled, engine.step(translator, state, vector).hidden))
+    torch.testing.assert_close(found[0], found[1], atol=1e-5, rtol=1e-4)
+
+
 def test_packed_expanded_and_recomputed_candidates_agree(translator, ids):
     vectors = torch.randn(len(ids), 4, translator.width, generator=torch.Generator().manual_seed(0))
     packed, expanded, alone = candidates_three_ways(translator, ids, vectors)

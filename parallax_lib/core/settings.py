@@ -58,7 +58,7 @@ class Translator(Section):
     adapter: str = ""  # folder of a LoRA adapter; relative to the repository
     device: str = "auto"  # "cpu", "cuda", "cuda:1"; auto: a GPU, else the CPU
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # of the weights; auto: float32 on a CPU
-    compile: bool = False  # on a GPU: its layers through torch.compile; the first programs of a machine wait a minute for it
+    compile: bool = False  # on a GPU: its layers through torch.compile; each process compiles them first, half a minute at 7B
     prompt: Literal["short", "rules"] = "short"  # rules: says what a translation must do, for models that were not trained on the short one
 
 

@@ -110,7 +110,7 @@ def activations(config: prm_model.PRMConfig, rows: int, precision: str) -> int:
     """
     if config.backbone in SMALL_PRMS:
         return 0
-    shape = shapes.configuration(config.backbone)
+    shape = shapes.configuration(config.backbone).get_text_config()
     tokens = rows * (config.steps * (2 if config.reads == "both" else 1) + (config.context == "pooled"))
     values = 8 * shape.hidden_size + 3 * shape.intermediate_size
     return tokens * shape.num_hidden_layers * values * (4 if precision == "fp32" else 2)

@@ -56,9 +56,9 @@ class Seen:
     packing: Packing | None = None  # then there is no mask: a token sees the columns of its row up to its own
     folded: dict[tuple[int, int | None], torch.Tensor] = field(default_factory=dict)  # kept for the next layer
 
-    def handle(self) -> torch.Tensor:
-        """What goes in the mask's place."""
-        stands = self.places.new_zeros(1, 1, 1, 1)
+    def handle(self, own: bool = False) -> torch.Tensor:
+        """What goes in the mask's place; own: the mask itself, for layers that may add it themselves."""
+        stands = self.mask.view(self.mask.shape) if own else self.places.new_zeros(1, 1, 1, 1)
         stands.seen = self
         return stands
 

@@ -65,7 +65,7 @@ def forward(translator: Translator, state: State, embeds: torch.Tensor, live: to
 def run_body(body, slab: Slab, embeds: torch.Tensor, seen: Seen) -> torch.Tensor:
     """Hidden states in the shape of `embeds`: (B, Q, D), or (1, n, D) where tokens are packed; the slab takes the columns."""
     cached = slab if seen.packing is None else Spread(slab, seen.packing)
-    mask, seen.compiled = seen.handle() if hands_on(body) else seen.mask, fused.fused(body)
+    mask, seen.compiled = seen.handle(own=not hands_on(body)), fused.fused(body)
     was = body.config._attn_implementation
     body.config._attn_implementation = attention_name()
     try:
@@ -79,7 +79,7 @@ def run_body(body, slab: Slab, embeds: torch.Tensor, seen: Seen) -> torch.Tensor
 
 
 def hands_on(body) -> bool:
-    """Whether its layers call `grouped_attention` with what they are given as a mask; CodeGen, GPT-J and Falcon add the mask themselves."""
+    """Whether its layers are known to hand on what they are given as a mask; CodeGen, GPT-J and Falcon add it to the scores themselves."""
     return bool(body._supports_attention_backend)
 
 
