@@ -14,12 +14,11 @@ import torch
 from parallax_lib.core.errors import UserError
 
 KAHAN = "bf16-weights"  # value of `prm.precision`
-BYTES = {KAHAN: 10}  # of a learned value with its gradient, its moments and what was rounded away
-FLOAT32 = 16
+BYTES = {"fp32": 16, "bf16": 18, KAHAN: 10}  # of a learned value with its gradient, its moments and its bfloat16 copy or what was rounded away
 
 
 def bytes_of_weight(precision: str) -> int:
-    return BYTES.get(precision, FLOAT32)
+    return BYTES[precision]
 
 
 def check(precision: str, processes: int) -> None:

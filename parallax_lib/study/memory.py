@@ -32,7 +32,7 @@ from parallax_lib.translator.engine import GROW
 GIB = 2**30
 ASKED = 200  # tokens of a prompt beside the source
 WRITING = "a smaller decode.batch, or fewer executor.workers"
-MOMENT = {"01": 1.15, "02": 1.25, "03": 1.25, "04": 1.15}  # with activations; 1.10 and 1.24 on an H200 at 7B shapes in stages 04 and 02
+MOMENT = {"01": 1.15, "02": 1.05, "03": 1.05, "04": 1.15}  # with what is not in the table; 1.10 on an H200 at 7B shapes in stage 04
 CONTEXT = 0.6 * GIB  # CUDA context and what torch keeps
 COUNTS = (1, 2, 4, 8)  # of GPUs, that are proposed
 
@@ -103,17 +103,19 @@ def bytes_of(config: prm_model.PRMConfig, precision: str = "fp32") -> tuple[int,
     return scoring, beneath + bytes_of_weight(precision) * sum(v.numel() for v in own.values())
 
 
-def activations(config: prm_model.PRMConfig, rows: int, precision: str) -> int:
-    """Bytes that a language model keeps for the backward pass of `rows` trajectories in one forward, without `prm.recompute`.
+def activations(config: prm_model.PRMConfig, rows: int, precision: str, recompute: bool = False, compiled: bool = False) -> int:
+    """Bytes that a language model keeps for the backward pass of `rows` trajectories in one forward.
 
-    Of every token in every layer 8 vectors of the model's width and 3 of its inner width: as measured at the 7B shape with LoRA.
+    Of a token in a layer 11 vectors of the model's width and 4 of its inner one, compiled 4 and 4: as measured at the 7B shape with
+    LoRA.  recompute: of one layer these, of the others what they read.
     """
     if config.backbone in SMALL_PRMS:
         return 0
     shape = shapes.configuration(config.backbone).get_text_config()
     tokens = rows * (config.steps * (2 if config.reads == "both" else 1) + (config.context == "pooled"))
-    values = 8 * shape.hidden_size + 3 * shape.intermediate_size
-    return tokens * shape.num_hidden_layers * values * (4 if precision == "fp32" else 2)
+    layer, layers = (4 if compiled else 11) * shape.hidden_size + 4 * shape.intermediate_size, shape.num_hidden_layers
+    values = layer + layers * shape.hidden_size if recompute else layers * layer
+    return tokens * values * (4 if precision == "fp32" else 2)
 
 
 def dearest(lm: LM, params: Params) -> tuple[int, int, int]:
@@ -165,17 +167,16 @@ def table(params: Params, gpus: int = 0) -> pd.DataFrame:
         given = prm_model.read_config(resolve(params.prm.checkpoint))
         guide, guide_bytes, together = given.backbone, bytes_of(given)[0], 1
     chooser = (f"PRM {params.prm.kind} and its optimiser", kinds[params.prm.kind][1]) if params.prm.folds else (f"PRM {guide}", guide_bytes)
-    largest, kept = max(kinds, key=lambda kind: kinds[kind][1]), 0
-    if not params.prm.recompute:
-        shape = replace(prm_shape(params, largest), backbone=largest, steps=params.latent.steps)
-        kept = activations(shape, params.prm.device_batch, params.prm.precision)
+    largest = max(kinds, key=lambda kind: kinds[kind][1])
+    shape, prm = replace(prm_shape(params, largest), backbone=largest, steps=params.latent.steps), params.prm
+    kept = activations(shape, prm.device_batch, prm.precision, prm.recompute, prm.compile)
     size, precision = tensor_parallel.held(lm.model, 1), str(lm.dtype).removeprefix("torch.")
     part = f", one of {lm.gpus} parts" if lm.gpus > 1 else ""
     rows = [
         ("01 04", f"translator {params.translator.model}, {size / 1e9:.2f} B parameters, {precision}{part}", lm.bytes),
         ("01 04", f"cache of {count} rows of {asked:,} + {new:,} tokens, room to grow", cache),
         ("02", f"PRM {largest} and its optimiser", kinds[largest][1]),
-        *([("02", f"activations of {params.prm.device_batch} rollouts; prm.recompute keeps none", kept)] if kept else []),
+        *([("02 03" if prm.folds else "02", f"activations of {prm.device_batch} rollouts in one forward", kept)] if kept else []),
         ("03", *chooser),
         ("04", f"PRM {guide}" + (f", {together} of them" if together > 1 else ""), together * guide_bytes),
         ("01 02 03 04", "CUDA itself", CONTEXT),

@@ -24,7 +24,7 @@ from parallax_lib.translator.slab import Slab
 
 ROWS = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 COLUMNS = (1, 2, 4, 8, 12, 16, 24, 32)
-LENGTH = 256  # cached columns are read in multiples of this
+LENGTH = 128  # cached columns are read in multiples of this
 ROOM = 1024  # columns that a new buffer has beyond those in use
 
 Call = Callable[[Slab, torch.Tensor, Seen], torch.Tensor]

@@ -17,7 +17,7 @@ from parallax_lib.core.config import id_or_folder, resolve
 from parallax_lib.core.errors import UserError
 from parallax_lib.core.halving import Halving
 from parallax_lib.core.settings import Translator as TranslatorParams
-from parallax_lib.translator import conformance, engine, fused, packaged_models, tensor_parallel, weights
+from parallax_lib.translator import conformance, engine, fused, joined, packaged_models, tensor_parallel, weights
 from parallax_lib.translator.language_model import Translator as Translator
 from parallax_lib.translator.weights import one_line as one_line
 
@@ -44,6 +44,7 @@ def load_translator(params: TranslatorParams, gpus: int = 1) -> Translator:
     if params.model != "random":
         conformance.check(translator)
     if params.compile and translator.device.type == "cuda" and gpus == 1 and engine.hands_on(translator.body):
+        joined.join(translator.body)
         fused.fuse(translator.body)
     return translator
 

@@ -22,7 +22,7 @@ from parallax_lib.study.bench import random_models
 from parallax_lib.study.bench.report import Ceilings, Report, ceilings, clock, device_name, ms, peak_gib
 from parallax_lib.tasks import prompts, suites
 from parallax_lib.tasks.task import spread, tasks
-from parallax_lib.translator import alignment, decoding, engine, fused, latent_steps
+from parallax_lib.translator import alignment, decoding, engine, fused, joined, latent_steps
 from parallax_lib.translator.language_model import Translator
 
 
@@ -34,7 +34,7 @@ class Engine:
     gpus: int = 1
     batches: tuple[int, ...] = (1, 32, 128)  # of decoding steps
     prompt: int = 1024
-    tokens: int = 64  # decoded
+    tokens: int = 256  # decoded
     reading: tuple[int, int] = (8, 522)  # prompts, tokens of each
     guided: tuple[int, int, int] = (2048, 6, 8)  # P, K, N
     translations: tuple[int, int] = (64, 1024)  # rows that are decoded with drafts, at most so many tokens of each
@@ -63,6 +63,7 @@ def measure(asked: Engine, report: Report) -> dict[str, Any]:
     prm = random_models.prm(asked.shape, LORA) if asked.gpus == 1 else None
     others = transformers(translator, prm, asked) if asked.beside and prm is not None else {}
     if compiled := asked.compile and prm is not None and translator.device.type == "cuda":
+        joined.join(translator.body)
         fused.fuse(translator.body)
         engine_states.fuse(prm)
     reading(translator, asked, limits, report, others.get("prefill"))

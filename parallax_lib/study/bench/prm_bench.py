@@ -107,7 +107,7 @@ def _memory(model: prm_model.PRM, report: Report, count: int, precision: str, as
         return
     peaks = torchrun.added(*(peak if rank == torchrun.rank() else 0.0 for rank in range(count)))
     shape, forward = replace(model.config, steps=asked.latents), min(asked.device_rows, asked.rows // count)
-    kept = 0 if asked.recompute else memory.activations(shape, forward, precision)
+    kept = memory.activations(shape, forward, precision, asked.recompute, asked.compile)
     planned = memory.MOMENT["02"] * (memory.bytes_of(model.config, precision)[1] / count + kept + memory.CONTEXT) / GIB
     report.add("memory of a GPU at most", max(peaks), "GiB", planned)
 
