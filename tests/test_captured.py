@@ -36,12 +36,13 @@ def test_a_bucket_is_the_least_that_is_enough():
 
 
 def walk(translator, ids):
-    """Hidden states of prefill, a fork, latent steps, rivals, dropped rows and a squeezed cache."""
+    """Hidden states of prefill, forks, latent steps, rivals, dropped rows and a squeezed cache."""
     draw = torch.Generator().manual_seed(5)
     state = engine.select(engine.prefill(translator, ids), torch.tensor([0, 1, 1, 2, 0]))
     out = [state.hidden]
     for keep in ([0, 1, 2, 3, 4], [4, 1, 2], [1]):
         state = engine.drop(state, torch.tensor(keep))
+        state = engine.select(state, torch.arange(state.rows))
         rivals = engine.step_candidates(translator, state, torch.randn(len(keep), 3, translator.width, generator=draw))
         state = engine.keep_candidate(state, rivals, torch.randint(3, (len(keep),), generator=draw))
         state = engine.compact(state)

@@ -9,7 +9,7 @@ import torch
 from parallax_lib.prm import engine_states, incremental_scoring, train
 from parallax_lib.prm.model import PRMConfig, build
 from parallax_lib.prm.train_config import TrainConfig
-from parallax_lib.translator import decoding, engine, fused, models
+from parallax_lib.translator import decoding, engine, fused, joined, models
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -44,6 +44,7 @@ def test_compiled_layers_give_the_same_states_and_tokens(family):
     """Batches that come later compile nothing: a layer is compiled for one row or several, one column or several."""
     translator = models.Translator(tiny.build(family).to(DEVICE), models.byte_tokenizer(), family)
     plain = states(translator)
+    joined.join(translator.body)
     fused.fuse(translator.body)
     assert fused.fused(translator.body)
     torch._dynamo.utils.counters.clear()
@@ -55,10 +56,13 @@ def test_compiled_layers_give_the_same_states_and_tokens(family):
 
 
 @pytest.mark.slow
-def test_a_compiled_prm_scores_as_before(tmp_path):
+def test_a_compiled_prm_whose_adapters_are_merged_scores_as_before(tmp_path):
     tiny.build("qwen2").save_pretrained(tmp_path)
     torch.manual_seed(0)
     model = build(PRMConfig(backbone=str(tmp_path), latent_width=24, lora_rank=2)).eval().to(DEVICE)
+    for name, value in model.backbone.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(value, std=0.3)  # adapters that were never trained change nothing
     candidates = torch.randn(4, 3, 5, 24, device=DEVICE)
 
     def scored():
@@ -70,6 +74,9 @@ def test_a_compiled_prm_scores_as_before(tmp_path):
         return torch.stack(found)
 
     plain = scored()
+    model.backbone.merge()
+    torch.testing.assert_close(scored(), plain, atol=1e-5, rtol=1e-4)
+    assert joined.join(model.backbone.body) == 4
     fused.fuse(model.backbone.body)
     torch.testing.assert_close(scored(), plain, atol=1e-5, rtol=1e-4)
     assert plain.std() > 1e-4

@@ -80,7 +80,12 @@ def test_a_training_takes_weights_gradients_and_two_moments(lm, kind, rank):
 
 @pytest.mark.parametrize(
     ("lora", "precision", "recompute", "compiled", "measured"),
-    [(16, "bf16", False, False, 50.58), (16, "bf16", True, False, 16.11), (16, "bf16", False, True, 42.62), (0, "bf16-weights", True, False, 63.1)],
+    [
+        (16, "bf16", False, False, 50.58),
+        (16, "bf16", True, False, 16.11),
+        (16, "bf16", False, True, 42.62),
+        (0, "bf16-weights", True, False, 63.1),
+    ],
 )
 def test_training_a_7b_is_planned_as_an_h200_measured_it(lora, precision, recompute, compiled, measured):
     """GiB that `bench prm --shape 7b` told there (data/bench), 1,024 trajectories of 6 latents in one forward."""

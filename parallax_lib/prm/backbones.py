@@ -83,6 +83,18 @@ class CausalBody(nn.Module):
             layer.gradient_checkpointing = True
             layer._gradient_checkpointing_func = functools.partial(checkpoint, use_reentrant=False)
 
+    def merge(self) -> None:
+        """Adds the adapters to the weights beside them, in their precision; nothing of it is learned from now on."""
+        from peft.tuners.lora import LoraLayer
+
+        for parent in list(self.body.modules()):
+            for name, layer in list(parent.named_children()):
+                if isinstance(layer, LoraLayer):
+                    layer.merge()
+                    setattr(parent, name, layer.get_base_layer())
+        self.fixed = set()
+        self.requires_grad_(False)
+
     def read(self, ids: Tensor) -> Tensor:
         """ids [M, T], padded on the right -> hidden [M, T, H]: the causal mask alone keeps padding out of what stands before it."""
         return self.body(input_ids=ids, use_cache=False).last_hidden_state

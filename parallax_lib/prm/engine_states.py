@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from parallax_lib.prm.backbones import CausalBody
-from parallax_lib.translator import engine, fused
+from parallax_lib.translator import engine, fused, joined
 from parallax_lib.translator.slab import Slab
 
 
@@ -38,8 +38,10 @@ def able(model) -> bool:
 
 
 def fuse(model) -> None:
-    """Compiles the layers of a PRM whose prefixes the engine keeps; of others nothing."""
-    if able(model):
+    """Compiles the layers of a PRM whose prefixes the engine keeps, its adapters merged in; of others nothing.  It only scores then."""
+    if able(model) and not fused.fused(model.backbone.body):
+        model.backbone.merge()
+        joined.join(model.backbone.body)
         fused.fuse(model.backbone.body)
 
 

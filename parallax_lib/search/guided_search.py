@@ -176,8 +176,9 @@ def translate_item(item: dict, shrink: int = 1) -> list[dict]:
     translator = loaded_translator(params.translator, item.get("gpus", 1))
     use_idle_cores(translator.device)
     models = packed.unpack(item["prms"], translator.device)
-    for model in models if params.prm.compile else ():
-        engine_states.fuse(model)
+    for model, given in zip(models, item["prms"], strict=True):
+        if params.prm.compile and "module" not in given:  # a module of one's own stays as it is
+            engine_states.fuse(model)
 
     def write(bundles: list[list[Row]]) -> list[dict]:
         return translate(translator, models, [row for bundle in bundles for row in bundle], params, inside)

@@ -38,9 +38,13 @@ def bucket(size: int, sizes: tuple[int, ...]) -> int:
 
 @dataclass
 class Buffers:
-    """Keys and values of all layers, (R, kv_heads, capacity, d) each, and the graphs that were captured over them."""
+    """Keys and values of all layers, (R, kv_heads, capacity, d) each, and the graphs that were captured over them.
+
+    stack: keys and values of all layers as one tensor each, (layers, R, kv_heads, capacity, d), where the layers are of one shape.
+    """
 
     layers: list[tuple[torch.Tensor, torch.Tensor]]
+    stack: list[torch.Tensor] = field(default_factory=list)
     graphs: dict[tuple[int, int, int], Graph] = field(default_factory=dict)
     asked: Counter = field(default_factory=Counter)
     holder: weakref.ref | None = None
@@ -73,6 +77,14 @@ class FixedSlab(Slab):
 
     def used(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
         return [(k[: self.rows, :, : self.length], v[: self.rows, :, : self.length]) for k, v in self.layers]
+
+    def select(self, rows: torch.Tensor) -> Slab:
+        if not self.buffers.stack:
+            return super().select(rows)
+        out = Slab()
+        out.stack = [x[:, : self.rows, :, : self.length].index_select(1, rows) for x in self.buffers.stack]
+        out.layers, out.length = list(zip(*out.stack, strict=True)), self.length
+        return out
 
     def keep(self, rows: torch.Tensor) -> None:
         for pair, kept in zip(self.layers, self.used(), strict=True):
@@ -115,6 +127,15 @@ class Graph:
         torch.arange(length, length + len(self.at), out=self.at)
 
 
+def new_buffers(slab: Slab, rows: int, capacity: int) -> Buffers:
+    """Buffers for so many rows and columns of a slab like this one."""
+    sizes = {tuple((x.shape[1], x.shape[3]) for x in pair) for pair in slab.layers}
+    if len(sizes) > 1:
+        return Buffers([tuple(x.new_zeros(rows, x.shape[1], capacity, x.shape[3]) for x in pair) for pair in slab.layers])
+    stack = [x.new_zeros(len(slab.layers), rows, x.shape[1], capacity, x.shape[3]) for x in slab.layers[0]]
+    return Buffers(list(zip(*stack, strict=True)), stack)
+
+
 class Captured:
     """Forwards of one decoder: its buffers, their graphs, and whether it can be captured at all."""
 
@@ -129,8 +150,12 @@ class Captured:
         if isinstance(slab, FixedSlab) and slab.buffers.fits(bucket(rows, ROWS), needed):
             return slab
         buffers = self._take(slab, bucket(rows, ROWS), needed)
-        for (keys, values), (k, v) in zip(buffers.layers, slab.used(), strict=True):
-            keys[:rows, :, : slab.length], values[:rows, :, : slab.length] = k, v
+        if slab.stack and buffers.stack:  # two copies instead of two a layer
+            for room, kept in zip(buffers.stack, slab.stack, strict=True):
+                room[:, :rows, :, : slab.length] = kept[:, :, :, : slab.length]
+        else:
+            for (keys, values), (k, v) in zip(buffers.layers, slab.used(), strict=True):
+                keys[:rows, :, : slab.length], values[:rows, :, : slab.length] = k, v
         return FixedSlab(buffers, rows, slab.length)
 
     def _take(self, slab: Slab, rows: int, needed: int) -> Buffers:
@@ -141,7 +166,7 @@ class Captured:
             if not any(graph.graph for b in self.buffers for graph in b.graphs.values()):
                 self.pool = None  # a pool of memory ends with its last graph, and the next one cannot be captured into it
             capacity = needed + max(ROOM, needed // 4 // LENGTH * LENGTH)
-            found = Buffers([tuple(x.new_zeros(rows, x.shape[1], capacity, x.shape[3]) for x in pair) for pair in slab.layers])
+            found = new_buffers(slab, rows, capacity)
             self.buffers.append(found)
         return found
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -119,30 +120,36 @@ def prefill(translator: Translator, ids: list[list[int]]) -> State:
 
     Padding goes through no product of matrices: the prompts' tokens are packed one row after another.
     """
-    device = translator.device
-    lengths = torch.tensor([len(row) for row in ids], device=device)
-    tokens = torch.zeros(len(ids), int(lengths.max()), dtype=torch.long, device=device)
-    for row, values in enumerate(ids):
-        tokens[row, : len(values)] = torch.tensor(values, device=device)
-    columns = torch.arange(tokens.shape[1], device=device)
+    device, sizes = translator.device, np.array([len(row) for row in ids])
+    longest = int(sizes.max())
+    tokens = torch.tensor([[*row, *[0] * (longest - len(row))] for row in ids]).to(device)
+    lengths, columns = torch.from_numpy(sizes).to(device), torch.arange(longest, device=device)
     live, hidden = columns[None] < lengths[:, None], torch.zeros(len(ids), translator.width, device=device, dtype=translator.body.dtype)
     total, slab = torch.zeros(len(ids), translator.width, device=device), Slab()
-    for at in range(0, tokens.shape[1], PREFILL):
-        here = live[:, at : at + PREFILL]
-        rows, places = here.nonzero(as_tuple=True)
+    for at in range(0, longest, PREFILL):
+        width = min(PREFILL, longest - at)
+        here, ended = (torch.from_numpy(x).to(device) for x in packed_places(sizes - at, width))
+        rows, places = here
         if hands_on(translator.body):
-            seen = Seen((at + places)[None], columns[None], packing=Packing(rows, places, tuple(here.shape)))
+            seen = Seen((at + places)[None], columns[None], packing=Packing(rows, places, (len(ids), width)))
             states = run_body(translator.body, slab, translator.embed(tokens[rows, at + places])[None], seen)[0]
         else:
-            given = tokens[:, at : at + PREFILL]
-            now, past = (columns[None, x].expand(len(ids), -1) for x in (slice(at, at + PREFILL), slice(at + given.shape[1])))
+            now, past = (columns[None, x].expand(len(ids), -1) for x in (slice(at, at + width), slice(at + width)))
             mask = added(past[:, None] <= now[:, :, None], translator.body.dtype)
-            states = run_body(translator.body, slab, translator.embed(given), Seen(now, past, mask))[rows, places]
-        slab.length += here.shape[1]
+            states = run_body(translator.body, slab, translator.embed(tokens[:, at : at + width]), Seen(now, past, mask))[rows, places]
+        slab.length += width
         total.index_add_(0, rows, states.float())
-        ends = at + places == lengths[rows] - 1
-        hidden[rows[ends]] = states[ends]
+        hidden[rows[ended]] = states[ended]
     return State(slab, live, columns.expand_as(live), lengths, hidden, total / lengths[:, None])
+
+
+def packed_places(left: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of rows with `left` (B,) tokens to be read the next `width` columns: (row and column of each live token (2, n), which of the n
+    tokens end a row).  Known to the host, so that it waits for nothing that the GPU was given."""
+    counts = left.clip(0, width)
+    rows, after = np.repeat(np.arange(len(left)), counts), counts.cumsum()
+    places = np.arange(len(rows)) - (after - counts)[rows]
+    return np.stack([rows, places]), after[(left > 0) & (left <= width)] - 1
 
 
 @torch.inference_mode()

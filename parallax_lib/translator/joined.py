@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 GROUPS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
+MANY = 512  # tokens from which each product fills a GPU; what reads a part of one wide result takes longer than the joining gains
 
 
 class First(nn.Module):
@@ -28,7 +29,11 @@ class First(nn.Module):
         self.rest: tuple[Tensor, ...] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        own, *rest = F.linear(x, self.weight, self.bias).split(self.sizes, -1)
+        if x.shape[0] * x.shape[1] < MANY:
+            own, *rest = F.linear(x, self.weight, self.bias).split(self.sizes, -1)
+        else:
+            biases = [None] * len(self.sizes) if self.bias is None else self.bias.split(self.sizes)
+            own, *rest = map(F.linear, [x] * len(self.sizes), self.weight.split(self.sizes), biases)
         self.rest = tuple(rest)
         return own
 

@@ -57,26 +57,26 @@ def none(h, count, sigma, seeds, params, translator):
 def gaussian(h, count, sigma, seeds, params, translator):
     """Gaussian noise; sigma is absolute (the published 1.42) or relative to rms(h)."""
     scale = sigma * (h.pow(2).mean(-1, keepdim=True).sqrt() if params.unit == "rms" else 1.0)
-    return h + scale * normal(seeds, (count, h.shape[-1])).to(h.device)
+    return h + scale * sent(normal(seeds, (count, h.shape[-1])), h.device)
 
 
 def mc_dropout(h, count, sigma, seeds, params, translator):
     """Units of the state dropped with probability sigma, the rest rescaled."""
-    keep = uniform(seeds, (count, h.shape[-1])).to(h.device) >= sigma
+    keep = sent(uniform(seeds, (count, h.shape[-1])), h.device) >= sigma
     return h * keep / (1 - sigma)
 
 
 def logits(h, count, sigma, seeds, params, translator):
     """N(0, sigma^2) on the logits of the state's likeliest tokens, by the smallest change of the state that does it."""
     head = translator.model.get_output_embeddings().weight
-    noise = sigma * normal(seeds, (count, params.words)).to(h.device)  # (B, count, tokens)
+    noise = sigma * sent(normal(seeds, (count, params.words)), h.device)  # (B, count, tokens)
     return h + noise @ token_directions(h[:, 0], head, params.words) / translator.logit_scale
 
 
 def pca(h, count, sigma, seeds, params, translator):
     """N(0, sigma^2) along each principal direction of the latents in `params.pca`."""
     basis = principal_directions(resolve(params.pca), params.words, h.shape[-1]).to(h.device)  # (M, D)
-    return h + sigma * normal(seeds, (count, len(basis))).to(h.device) @ basis
+    return h + sigma * sent(normal(seeds, (count, len(basis))), h.device) @ basis
 
 
 PROPOSALS = {"gaussian": gaussian, "logits": logits, "pca": pca, "mc_dropout": mc_dropout, "none": none}
@@ -111,3 +111,8 @@ def normal(seeds: list[int], shape: tuple[int, ...]) -> torch.Tensor:
 def uniform(seeds: list[int], shape: tuple[int, ...]) -> torch.Tensor:
     """Draws in [0, 1) (B, *shape), each row's from its own seed."""
     return torch.stack([torch.rand(shape, generator=torch.Generator().manual_seed(s)) for s in seeds])
+
+
+def sent(draws: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Draws of the host on `device`; a GPU takes them when it comes to them, and the host does not wait for that."""
+    return draws.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else draws

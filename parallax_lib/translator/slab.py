@@ -21,6 +21,7 @@ class Slab:
 
     def __init__(self):
         self.layers: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self.stack: list[torch.Tensor] = []  # keys and values of all layers as one tensor each, of which `layers` are parts; or nothing
         self.length = 0
 
     def update(self, key, value, layer_idx, *_, **__):
@@ -32,7 +33,7 @@ class Slab:
         if end > keys.shape[2]:
             extra = max(GROW, keys.shape[2] // 4)
             keys, values = (F.pad(x, (0, 0, 0, end - x.shape[2] + extra)) for x in (keys, values))
-            self.layers[layer_idx] = keys, values
+            self.layers[layer_idx], self.stack = (keys, values), []
         keys[:, :, self.length : end] = key
         values[:, :, self.length : end] = value
         return keys[:, :, :end], values[:, :, :end]
@@ -53,11 +54,13 @@ class Slab:
 
     def keep(self, rows: torch.Tensor) -> None:
         """Only the given rows, layer by layer: never a second copy of the whole cache."""
+        self.stack = []
         for i, (keys, values) in enumerate(self.layers):
             self.layers[i] = keys.index_select(0, rows), values.index_select(0, rows)
 
     def gather(self, order: torch.Tensor, room: int) -> None:
         """Of each row only the columns `order` (B, L), in that order, layer by layer; then `room` for more."""
+        self.stack = []
         for i, pair in enumerate(self.layers):
             self.layers[i] = tuple(
                 F.pad(x.gather(2, order[:, None, :, None].expand(-1, x.shape[1], -1, x.shape[3])), (0, 0, 0, room)) for x in pair
