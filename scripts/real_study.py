@@ -39,12 +39,18 @@ CORPUS = (
     "--base qwen-coder-1.5b --samples 5400 --rank 16 --lr 4e-4 --tokens-per-step 16384 --max-tokens 8192 --label-noise 0 --right-share 1 "
     "--dressed 0.5 --wide 0.4 --styled 0.6 --read 1 --plan-lengths 6,6,6,6,6,6,4,8,12,0 --times 4 --compiled 1 --gpus 1"
 )
+FIRST = (  # of the shipped T3 (data/qwen_adapter/README.md)
+    "--base qwen-coder-1.5b --samples 12000 --rank 16 --lr 4e-4 --tokens-per-step 16384 --max-tokens 4600 --label-noise 0 --right-share 1 "
+    "--dressed 0.5 --wide 0.4 --styled 0.5 --read 1 --plan-lengths 6,6,6,6,6,6,4,8,12,0 --times 3 --minutes 4 --compiled 1 --gpus 1"
+)
 PEOPLE = "suite.kinds=[minibench,hecbench]"
 LIVE = f"{PEOPLE} search.samples=1 search.sampled=0"
 REPAIR = "search.repair=2 search.repair_limit=1000"  # of all tasks, in the first draw
 SAMPLED = "unguided,redecode,sampled," + ",".join(
     f"sampled:{name}" for name in ("best_of_n", "compile_filter", "execution_filter", "first_survivor", "oracle")
 )
+CHOSEN = ("best_of_n", "compile_filter", "execution_filter", "first_survivor", "first_agreeing", "majority", "oracle")
+FILTERED = ",".join(["unguided", "sampled", *(f"sampled:{name}" for name in CHOSEN)])
 MASK = "// text of HeCBench, not shipped; sha256 "
 
 
@@ -95,10 +101,15 @@ PARTS = {
         "eight programs sampled at 0.8, and decoded again at 0.7, T3",
         f"{PEOPLE} search.samples=1 search.sampled=8 search.arms=[{SAMPLED}] search.seeds=[0] {REPAIR}",
     ),
+    "fifth": translated(
+        "fifth",
+        "T3 unguided beside four programs sampled at 0.8, of all test tasks",
+        f"{PEOPLE} search.samples=1 search.sampled=4 search.arms=[{FILTERED}] search.seeds=[0]",
+    ),
     "heat": collected(
         "heat",
-        "nine programs sampled at 0.8 of each training task of HeCBench: headroom beside latents",
-        "suite.kinds=[hecbench] collect.splits=[train] collect.depths=[0,0,0,0,0,0,0,0] latent.sigma=0 decode.temperature=0.8",
+        "five programs sampled at 0.8 of each training task of HeCBench: headroom, and what rejection sampling takes",
+        "suite.kinds=[hecbench] collect.splits=[train] collect.depths=[0,0,0,0] latent.sigma=0 decode.temperature=0.8",
     ),
     "T0": translated(
         "t0",
@@ -112,12 +123,17 @@ PARTS = {
     ),
     "K12": translated("k12", "T3 with twelve latents", f"{LIVE} search.arms=[unguided] search.seeds=[0] latent.steps=12"),
     "T5": translated("t5", "T3's plan written as tokens", f"{LIVE} search.arms=[unguided] search.seeds=[0] latent.align=token"),
+    "people": Part(
+        "people's own programs of the training side",
+        f"pairs --params {PARAMS} --set suite.kinds=[hecbench] --out {WORK}/people.jsonl",
+    ),
     "own": Part(
-        "T3's own validated programs of training tasks", f"pairs --params {PARAMS} --rollouts {WORK}/rollouts --out {WORK}/own.jsonl"
+        "T3's own validated programs of HeCBench's training tasks",
+        f"pairs --params {PARAMS} --set suite.kinds=[hecbench] --rollouts {WORK}/heat --out {WORK}/own.jsonl",
     ),
     "RS": Part(
-        "RS: T3's training with these beside the others",
-        f"adapt {CORPUS} --pairs {WORK}/others.jsonl,{WORK}/own.jsonl --thinks plan --out {WORK}/RS",
+        "RS: the shipped T3's training with both",
+        f"adapt {FIRST} --pairs {WORK}/people.jsonl,{WORK}/own.jsonl --thinks plan --out {WORK}/RS",
     ),
     "RS-test": translated("rs", "RS on test tasks", f"{LIVE} search.arms=[unguided] search.seeds=[0] translator.adapter={WORK}/RS"),
     "T2": adapted("none", "T2", "no latents"),
