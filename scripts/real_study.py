@@ -108,8 +108,8 @@ PARTS = {
     ),
     "heat": collected(
         "heat",
-        "five programs sampled at 0.8 of each training task of HeCBench: headroom, and what rejection sampling takes",
-        "suite.kinds=[hecbench] collect.splits=[train] collect.depths=[0,0,0,0] latent.sigma=0 decode.temperature=0.8",
+        "three programs sampled at 0.8 of each training task of HeCBench: headroom, and what rejection sampling takes",
+        "suite.kinds=[hecbench] collect.splits=[train] collect.depths=[0,0] latent.sigma=0 decode.temperature=0.8",
     ),
     "T0": translated(
         "t0",
