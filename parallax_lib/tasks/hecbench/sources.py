@@ -72,8 +72,10 @@ def flatten(
     if None in paths:
         return Program("", why=f"{units[paths.index(None)]} is not in the checkout")
     paths.sort(key=lambda p: has_main(text_of(p)))
-    own = [text_of(path) for path in paths]
-    reading.names.update(zip(paths, joined_units.renames(own), strict=True))
+    parts = [_parts(path, reading) for path in paths]
+    own = ["\n".join(map(text_of, of_unit)) for of_unit in parts]
+    names = joined_units.renames(own, [_inline(path, replace(reading, files=[])) for path in paths] if len(paths) > 1 else own)
+    reading.names.update((part, renaming) for of_unit, renaming in zip(parts, names, strict=True) for part in of_unit)
     head = "".join(f"#define {d[2:].replace('=', ' ', 1)}{'' if '=' in d else ' 1'}\n" for d in defines)
     text = head + joined_units.joined([_inline(path, reading) for path in paths], own)
     files = tuple(str(p.relative_to(reading.root)) for p in reading.files)
@@ -84,6 +86,12 @@ def flatten(
     apart = replace(reading, files=[], beside={})
     short = head + joined_units.joined([_inline(path, apart) for path in paths], own)
     return Program(text, files, foreign, "", short, apart.beside)
+
+
+def _parts(path: Path, reading: _Reading) -> list[Path]:
+    """A unit, and the files of its own that are units by their names: what it includes as `kernels.cpp` is a part of it."""
+    beside = (_inside(reading, path.parent / found[1]) for found in INCLUDE.finditer(text_of(path)) if found[1])
+    return [path, *(part for part in dict.fromkeys(beside) if part and part != path and part.suffix in given.UNIT)]
 
 
 def strip_omp(text: str) -> str:
