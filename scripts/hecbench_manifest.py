@@ -29,8 +29,8 @@ from parallax_lib.tasks.hecbench import sources as hecbench_sources
 from parallax_lib.tasks.hecbench.checkout import Entry
 from parallax_lib.tasks.task import Kernel, Task
 from parallax_lib.verdict import output_comparison, parallel_evidence, serialised_control, toolchain
+from parallax_lib.verdict.bench import Bench, beside, run_env, run_once
 from parallax_lib.verdict.build import Ran, build
-from parallax_lib.verdict.reference import Bench, beside, run_env, run_once
 from parallax_lib.verdict.validate import judge
 
 CPU_S = 4.0

@@ -18,7 +18,7 @@ from parallax_lib.core.settings import Suite
 from parallax_lib.sandbox import sandbox
 from parallax_lib.sandbox.sandbox import JOB, Level, Limits
 from parallax_lib.tasks.suites import load_suite
-from parallax_lib.verdict import build, llvm, reference, toolchain
+from parallax_lib.verdict import bench, build, llvm, toolchain
 
 TIMED = ["/usr/bin/env", "bash", "-c", 'TIMEFORMAT="cpu %U %S"; time "$@"', "bash", f"{JOB}/program"]
 KERNELS = ("saxpy", "gemm", "lcs", "oddeven")
@@ -26,7 +26,7 @@ KERNELS = ("saxpy", "gemm", "lcs", "oddeven")
 
 def run_ms(program: bytes, args: tuple[str, ...], level: Level) -> tuple[float, float]:
     """(CPU, wall) of one run."""
-    env, nonce = reference.run_env(4), b"0" * 32
+    env, nonce = bench.run_env(4), b"0" * 32
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     out = sandbox.run([*TIMED, *args], {"program": program}, Limits(cpu_s=20), level, env=env, stdin=nonce)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -11,6 +11,7 @@ from parallax_lib.sandbox import sandbox
 from parallax_lib.sandbox.sandbox import Limits
 from parallax_lib.sandbox.thread_times import Threads
 from parallax_lib.tasks.task import SEEDS, Kernel, Task, drawn
+from parallax_lib.verdict import bench as bench_module
 from parallax_lib.verdict import build, llvm, own_text, parallel_evidence, reference, timing, toolchain, validate, work_share
 
 pytestmark = pytest.mark.usefixtures("references_once", "unadmitted")
@@ -172,11 +173,11 @@ def test_inputs_are_drawn_by_a_seed_near_those_that_are_written():
 @sandboxed
 def test_a_journal_keeps_its_draw_and_rows_name_it(tmp_path):
     journal = Journal(tmp_path / "journal.db")
-    assert reference.draw_of(journal) == reference.draw_of(journal) != reference.draw_of(None) != reference.draw_of(None)
+    assert bench_module.draw_of(journal) == bench_module.draw_of(journal) != bench_module.draw_of(None) != bench_module.draw_of(None)
     kernel = replace(KERNEL, varies=("size", "seed"))
     bench = toolchain.detect(), sandbox.probe(), LIMITS, journal
     verdict = validate.judge(OMP, Task(kernel, "serial", "omp"), *bench)
-    assert verdict.validated and verdict.checked.endswith(f"; inputs drawn by seed {reference.draw_of(journal)}")
+    assert verdict.validated and verdict.checked.endswith(f"; inputs drawn by seed {bench_module.draw_of(journal)}")
     table = OMP.replace("return s;", "return n == 2000000 || n == 1500001 || n == 777 ? s : 0;")  # right on the inputs that are written
     verdicts = [validate.judge(table, Task(kernel, "serial", "omp"), *bench[:3], draw=draw).reason for draw in (0, 1)]
     assert verdicts == ["ok", "wrong_output"]

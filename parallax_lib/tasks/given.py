@@ -18,10 +18,13 @@ from parallax_lib.tasks.main_function import has_main
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"\n]+)".*$', re.M)
 ONCE = re.compile(r"^[ \t]*#[ \t]*pragma[ \t]+once\b.*$", re.M)
 UNIT = (".cpp", ".cc", ".cxx", ".c", ".cu")
-API_TEXT = re.compile(
-    r"#\s*pragma\s+omp\b|_Pragma\s*\(\s*\"\s*omp\b|\bomp_\w+\s*\(|<omp\.h>|<<<|\b__(?:global|device|host|shared|constant)__\b"
-    r"|\bcuda[A-Z]\w*|\b(?:threadIdx|blockIdx|blockDim)\b|<(?:cuda|cub/|thrust/|cooperative)"
+OMP_TEXT = r"#\s*pragma\s+omp\b|_Pragma\s*\(\s*\"\s*omp\b|\bomp_\w+\s*\(|<omp\.h>"
+QUALIFIERS = r"\b__(?:device|host)__\b"  # before a function for both sides, which a C++ compiler is told to pass over
+CUDA_TEXT = (
+    r"<<<|\b__(?:global|shared|constant)__\b|\bcuda[A-Z]\w*|\b(?:threadIdx|blockIdx|blockDim)\b|<(?:cuda|cub/|thrust/|cooperative)"
 )
+API_TEXT = re.compile("|".join((OMP_TEXT, QUALIFIERS, CUDA_TEXT)))
+OTHER_TEXT = {"omp": re.compile(CUDA_TEXT), "cuda": re.compile(OMP_TEXT)}
 CONDITION = re.compile(r"^[ \t]*#[ \t]*(ifdef|if|ifndef|endif)\b")
 DEFINED = re.compile(r"^[ \t]*#[ \t]*(?:define|undef)[ \t]+([A-Za-z_]\w*)", re.M)
 DEFINITION = re.compile(r"^[ \t]*#[ \t]*(?:define|undef)\b[^\n]*", re.M)
@@ -108,6 +111,11 @@ def one_text(files: Mapping[str, str]) -> str:
 def holds_api(text: str) -> bool:
     """Whether a text holds OpenMP or CUDA: then it belongs to one API's program."""
     return API_TEXT.search(without_comments(text)) is not None
+
+
+def holds_other_api(text: str, api: str) -> bool:
+    """Whether a text tells how the program of another API than `api` ("omp" or "cuda") does its parallel work."""
+    return OTHER_TEXT[api].search(without_comments(text)) is not None
 
 
 def redefines(code: str, given: Given, source: str = "") -> str:

@@ -19,7 +19,8 @@ from parallax_lib.sandbox import sandbox
 from parallax_lib.sandbox.sandbox import Level, Limits
 from parallax_lib.tasks.task import Task
 from parallax_lib.verdict import admission, llvm, readmission, source_output, timing, toolchain, validate
-from parallax_lib.verdict.reference import Bench, Reference, draw_of, make_reference, reference_key
+from parallax_lib.verdict.bench import Bench, draw_of
+from parallax_lib.verdict.reference import Reference, make_reference, reference_key
 from parallax_lib.verdict.result import Verdict
 from parallax_lib.verdict.source_output import Agreement
 from parallax_lib.verdict.toolchain import Toolchain

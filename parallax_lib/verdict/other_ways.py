@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from parallax_lib.verdict import offload, output_comparison, parallel_evidence, races, serialised_control, work_share
+from parallax_lib.verdict.bench import beside, run_env
 from parallax_lib.verdict.build import Built, Ran, build
 from parallax_lib.verdict.output_comparison import Expected
-from parallax_lib.verdict.reference import beside, counting, inputs, run_env, visible
+from parallax_lib.verdict.reference import counting, inputs, visible
 from parallax_lib.verdict.result import LOG_CHARS
 from parallax_lib.verdict.stages import State, ends, spent, telling
 from parallax_lib.verdict.toolchain import Toolchain, emulator

@@ -19,8 +19,8 @@ from parallax_lib.core.cpp_text import BOM
 from parallax_lib.sandbox import sandbox
 from parallax_lib.sandbox.sandbox import JOB, Outcome
 from parallax_lib.verdict import harness, own_text
+from parallax_lib.verdict.bench import Bench, beside, run_env
 from parallax_lib.verdict.harness import BUILD_LIMITS
-from parallax_lib.verdict.reference import Bench, beside, run_env
 from parallax_lib.verdict.toolchain import Toolchain
 from parallax_lib.verdict.ways import has_target, in_language
 

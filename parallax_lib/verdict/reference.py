@@ -10,52 +10,22 @@ from __future__ import annotations
 
 import hashlib
 import re
-import secrets
 from dataclasses import asdict, astuple, dataclass, field, replace
 
-from parallax_lib.core.storage import Journal, digest
-from parallax_lib.sandbox.sandbox import Level, Limits
+from parallax_lib.core.storage import digest
 from parallax_lib.tasks.task import Kernel
-from parallax_lib.verdict import cupti, output_comparison, parallel_evidence, reference_rows, result_buffers, work_share
-from parallax_lib.verdict.build import Ran, build, execute
+from parallax_lib.verdict import output_comparison, parallel_evidence, reference_rows, result_buffers, whole_teams, work_share
+from parallax_lib.verdict.bench import RUN_ENV, Bench, run_as_stacks, run_once
+from parallax_lib.verdict.build import build
 from parallax_lib.verdict.harness import BUILD_LIMITS, PROBES, guard_source, proof_source
-from parallax_lib.verdict.llvm import MANDATORY
 from parallax_lib.verdict.toolchain import Toolchain
 
-HARNESS_VERSION = 23  # part of every cache key: raise it when a change here or in what this imports can change a verdict
+HARNESS_VERSION = 24  # part of every cache key: raise it when a change here or in what this imports can change a verdict
 RETRIES = 2  # of what fails on our side
-RUN_ENV = {"OMP_DYNAMIC": "false", "OMP_STACKSIZE": "16M", "OMP_WAIT_POLICY": "passive", "CUDA_CACHE_DISABLE": "1"}
-RUN_ENV["MALLOC_PERTURB_"] = "165"  # fresh heap memory is never zero by luck
-RUN_ENV |= {"KMP_LOCK_KIND": "tas"}  # LLVM's default lock took 8 s CPU where this takes 0.09 s and g++'s runtime 0.03 s
-ONE_QUEUE = {"CUDA_DEVICE_MAX_CONNECTIONS": "1"}  # instead of 8 to the GPU: an H200 starts 14 processes a second instead of 5
-RUN_ENV |= {"LIBOMP_NUM_HIDDEN_HELPER_THREADS": "0"}  # in those a target region with nowait is serial
 ROUNDED = ("-O3", "-ffast-math")
 FRESH = ("165", "90")  # bytes in what a reference gets from the heap, in its two runs
 THREADS = {"serial": (1, 1), "omp": (1, 4), "cuda": (1, 2)}  # of the reference runs on each input
 UNSEEN = re.compile(r"[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
-
-
-@dataclass(frozen=True)
-class Bench:
-    """Where verdicts are made: compilers, sandbox level, limits of a run, the journal that remembers, optional stages."""
-
-    toolchains: dict[str, Toolchain]
-    level: Level
-    limits: Limits = field(default_factory=Limits)
-    journal: Journal | None = None
-    races: str = "off"  # on | auto: where the tools are | off
-    timing: str = "off"
-    admission: str = ""  # of the check that this machine passed; journal rows carry it
-    draw: int = 0  # seed of the hidden inputs, where a kernel says how they vary; 0: as they are written
-
-
-def draw_of(journal: Journal | None) -> int:
-    """The seed that hidden inputs are drawn by: one for all that a journal remembers, a new one where nothing is remembered."""
-    seed = 1 + secrets.randbelow(2**31)
-    if journal is None:
-        return seed
-    journal.put("draw", "inputs", {"seed": seed})  # the first write wins
-    return journal.get("draw", "inputs")["seed"]
 
 
 @dataclass(frozen=True)
@@ -101,6 +71,7 @@ def reference_key(kernel: Kernel, source: str, bench: Bench) -> str:
     limits = [asdict(bench.limits), asdict(BUILD_LIMITS)]
     own = []
     if kernel.oracle == "own":
+        parts += [["whole teams", kernel.sources[api], kernel.flags.get(api, ())] for api in kernel.unreliable if api in kernel.sources]
         own = [kernel.oracle, kernel.strength, {name: digest(data.hex()) for name, data in kernel.inputs.items()}, kernel.printed]
     return digest([HARNESS_VERSION, parts, inputs(kernel), limits, asdict(bench.level), *own])
 
@@ -127,37 +98,6 @@ def tool_facts(toolchain: Toolchain) -> list:
     watched += [["off", *toolchain.off]] if toolchain.off else []
     return [toolchain.compiler, toolchain.version, toolchain.flags, toolchain.can_build, toolchain.can_run,
             astuple(toolchain.llvm), hashlib.sha256(proof_source(toolchain) + guard_source(toolchain)).hexdigest(), *watched]  # fmt: skip
-
-
-def run_once(
-    program: bytes, api: str, args: tuple[str, ...], threads: int, bench: Bench, files: dict[str, bytes] | None = None, fresh: str = ""
-) -> Ran:
-    """One run of a built program on one input with that many OpenMP threads; emulated CUDA: in schedule 1 or 2.
-
-    The program sees `files` read-only in ../job/inputs/.  On a GPU CUPTI watches where it can, and target regions run there or nowhere.
-    A bench that times programs gives every run as many queues to the GPU as the driver does, since with one its streams wait for each
-    other: a program must not learn from its environment which of its runs is timed.  `fresh`: the byte of fresh heap memory.
-    """
-    toolchain = bench.toolchains[api]
-    watch, library = cupti.given(toolchain, bench.level) if toolchain.gpu else ({}, {})
-    watch = {**watch, **MANDATORY} if toolchain.gpu and api == "omp" else watch
-    queues = ONE_QUEUE if toolchain.gpu and bench.timing != "on" else {}
-    schedule = {"CUDACPU_SCHEDULE": str(threads)} if api == "cuda" else {}
-    env = {**run_env(threads), **watch, **queues, **schedule, **({"MALLOC_PERTURB_": fresh} if fresh else {})}
-    return execute(program, toolchain, args, bench.limits, bench.level, env, {**library, **beside(files)})
-
-
-def run_env(threads: int) -> dict[str, str]:
-    """RUN_ENV with that many OpenMP threads, in a league as well: its teams times their threads, before a num_threads clause.
-
-    LLVM gives a league the machine's cores: on one core no region with teams is parallel, and on many, where each team then asks
-    for hundreds of threads, its runtime aborts.
-    """
-    return {**RUN_ENV, **dict.fromkeys(("OMP_NUM_THREADS", "OMP_TEAMS_THREAD_LIMIT", "KMP_TEAMS_THREAD_LIMIT"), str(threads))}
-
-
-def beside(files: dict[str, bytes] | None) -> dict[str, bytes]:
-    return {f"inputs/{name}": data for name, data in (files or {}).items()}
 
 
 def visible(text: str) -> str:
@@ -224,8 +164,8 @@ def _of_own(kernel: Kernel, apis: list[str], bench: Bench, counted: bool = True)
         return next(iter(failed.values()))
     first, *others = able
     cases = able[first][1]
-    for other in others:
-        cases = [output_comparison.with_labels(case, same) for case, same in zip(cases, able[other][1], strict=True)]
+    for alike in [*(able[other][1] for other in others), *_with_whole_teams(kernel, bench)]:
+        cases = [output_comparison.with_labels(case, same) for case, same in zip(cases, alike, strict=True)]
     reference = _counted(kernel, cases, [own for own, _ in able.values()], bench) if counted else Reference(tuple(cases))
     by = "" if first == apis[0] and not kernel.unreliable else first
     strength = _strength(kernel, able[first][0])
@@ -233,6 +173,21 @@ def _of_own(kernel: Kernel, apis: list[str], bench: Bench, counted: bool = True)
     results = result_buffers.of_programs(gave, kernel.sources.values())
     results = result_buffers.steady(results, _rounded(kernel, bench)) if "omp" in able and any(results) else results
     return replace(reference, by=by, strength=strength, results=results)
+
+
+def _with_whole_teams(kernel: Kernel, bench: Bench) -> list[list[output_comparison.Expected]]:
+    """What an OpenMP program prints whose thread numbers stand for indices: nothing is right by it, its labels may be."""
+    if "omp" not in kernel.unreliable or "omp" not in kernel.sources:
+        return []
+    built = build(kernel.sources["omp"], whole_teams.host(bench.toolchains["omp"]), kernel.flags.get("omp", ()), bench.level)
+    if built.reason != "ok" or not whole_teams.as_stacks(built):
+        return []
+    ran = [[run_as_stacks(built.program, args, turn, bench, kernel.inputs) for turn in (0, 1)] for args in inputs(kernel)]
+    if any(run.reason != "ok" or output_comparison.own_check(run.text) for runs in ran for run in runs):
+        return []
+    own = _Own([[output_comparison.READ[kernel.oracle](run.text) for run in runs] for runs in ran])
+    learned = _learned(kernel, own, own, output_comparison.OWN_RELATIVE)
+    return [] if isinstance(learned, Reference) else [learned]
 
 
 def _rounded(kernel: Kernel, bench: Bench) -> list[tuple[result_buffers.Buffer, ...] | None]:

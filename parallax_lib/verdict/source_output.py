@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from parallax_lib.core.storage import digest
 from parallax_lib.tasks.task import Kernel, Task, drawn
-from parallax_lib.verdict import output_comparison, stages, timing, validate
+from parallax_lib.verdict import output_comparison, stages, team_runs, timing, validate
 from parallax_lib.verdict.output_comparison import Expected, Line
 from parallax_lib.verdict.reference import HARNESS_VERSION, Bench, Reference, inputs, make_reference, reference_key, tool_facts
 from parallax_lib.verdict.result import Verdict
@@ -124,7 +124,7 @@ def _observed(code: str, task: Task, bench: Bench, reference: Reference) -> Agre
     for args, case in zip(inputs(task.kernel), reference.cases, strict=True):
         one = replace(task, kernel=replace(task.kernel, hidden_args=(args,)))
         state = replace(state, task=one, reference=replace(reference, cases=(case,)), printed=(), runs=(), difference=("", ""))
-        state = stages.run_inputs(state)
+        state = team_runs.run_all(state)
         reason = state.verdict.reason or state.difference[0]
         if reason not in ("", "wrong_output"):
             return _ended(state, reason)

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from parallax_lib.tasks.hecbench import sources as hecbench_sources
 from parallax_lib.tasks.task import Task
 from parallax_lib.verdict import cupti, output_comparison, parallel_evidence, result_buffers, static_checks
+from parallax_lib.verdict.bench import Bench, run_as_stacks, run_once
 from parallax_lib.verdict.build import Built, Ran, build, unused_api
-from parallax_lib.verdict.llvm import Llvm
 from parallax_lib.verdict.output_comparison import Line
 from parallax_lib.verdict.parallel_evidence import Proof
-from parallax_lib.verdict.reference import Bench, Reference, inputs, run_once
+from parallax_lib.verdict.reference import Reference, inputs
 from parallax_lib.verdict.result import Verdict, end, spend
 from parallax_lib.verdict.toolchain import Toolchain
 
@@ -25,8 +24,6 @@ THREADS = {  # of the runs on the first input and on each other one
     "omp": ((4, 4), (3, 1)),
     "cuda": ((1, 2), (1, 2)),  # emulated: the schedules
 }
-WHOLE_TEAM = 1024  # threads of a team, at most; a thread_limit clause asks for fewer
-BY_FEW_THREADS = ("timeout", "incomplete", "memory_limit", "output_limit")  # ends for lack of threads; a crash may be a missing map
 REPEATS = 4  # further runs of each input whose counters do not agree
 LAUNCHED = "static: the object code calls the API; not proven at run time"
 
@@ -139,54 +136,26 @@ def need_a_machine(state: State) -> State:
 # ---- its runs --------------------------------------------------------------------------------------------------------
 
 
-def run_inputs(state: State) -> State:
-    """Every input at its thread counts.  Where target regions take thread numbers for CUDA's indices and that came out wrong, once more
-    with as many threads in a team as they ask for, on the host; the program has to be right with these.
+def run_inputs(state: State, threads_of: tuple[tuple[int, ...], tuple[int, ...]] = (), stacks: bool = False) -> State:
+    """Every input at its thread counts, on the first one and on each other one those of `threads_of`.  The first input that does not
+    end well ends the verdict, the first that is wrong the runs.  `stacks`: one run in each order.
     """
-    ran = _run_inputs(state, THREADS[state.task.target])
-    bad = ran.difference[0] in ("wrong_output", "nondeterministic") or ran.verdict.reason in BY_FEW_THREADS
-    if not bad or state.task.target != "omp" or state.toolchain.gpu or not hecbench_sources.simt(state.code):
-        return ran
-    whole = _with_whole_teams(telling(state, cpu_s=ran.verdict.cpu_s, seconds=ran.verdict.seconds))
-    right = whole.built.reason == "ok" and not whole.verdict.reason and not whole.difference[0]
-    if right:
-        return whole
-    why = whole.built.reason if whole.built.reason != "ok" else whole.verdict.reason or whole.difference[0]
-    ran = telling(ran, cpu_s=whole.verdict.cpu_s, seconds=whole.verdict.seconds)
-    if ran.verdict.reason:
-        return telling(ran, log=f"{ran.verdict.log}; with whole teams: {why}")
-    return replace(ran, difference=(ran.difference[0], f"{ran.difference[1]}; with whole teams: {why}"))
-
-
-def _with_whole_teams(state: State) -> State:
-    """The program built for the host by g++ and its own runtime, which runs one team after the other, each with all of its threads."""
-    host = replace(state.toolchain, llvm=Llvm(), offloaded=None)
-    built = build(state.code, host, state.flags, state.bench.level)
-    state = spent(replace(state, built=replace(built, team=WHOLE_TEAM)), built.outcome)
-    if built.reason != "ok":
-        return state
-    limits = replace(state.bench.limits, processes=max(state.bench.limits.processes, WHOLE_TEAM + 76))
-    ran = _run_inputs(replace(state, bench=replace(state.bench, limits=limits)), ((WHOLE_TEAM,) * 2,) * 2)
-    said = f"{ran.verdict.checked}; target regions on the host with whole teams, missing maps are not seen"
-    return telling(replace(ran, bench=state.bench), checked=said)
-
-
-def _run_inputs(state: State, threads_of: tuple[tuple[int, ...], tuple[int, ...]]) -> State:
-    """The first input that does not end well ends the verdict, the first that is wrong the runs."""
     kernel, cases = state.task.kernel, state.reference.cases
-    first, rest = threads_of
+    first, rest = threads_of or THREADS[state.task.target]
     counts = [first, *[rest] * (len(cases) - 1)]
     for i, (args, threads, case) in enumerate(zip(inputs(kernel), counts, cases, strict=True), 1):
         lines = []
-        for n in threads:
-            ran = run_once(state.built.program, state.task.target, args, n, state.bench, kernel.inputs)
-            state = spent(state, ran.outcome)
+        for turn, n in enumerate(threads):
+            if stacks:
+                ran = run_as_stacks(state.built.program, args, turn, state.bench, kernel.inputs)
+            else:
+                ran = run_once(state.built.program, state.task.target, args, n, state.bench, kernel.inputs)
+            state = spent(replace(state, runs=(*state.runs, Run(args, n, ran))), ran.outcome)
             if ran.reason != "ok":
                 return ends(state, 2, ran.reason, f"input {i}, {n} threads: {ran.log}")
             if int(ran.proof.get("refused", 0)):
                 return ends(state, 2, "infra_error", f"input {i}: the GPU had no memory left; judge with less beside it")
             lines.append(output_comparison.READ[kernel.oracle](ran.text))
-            state = replace(state, runs=(*state.runs, Run(args, n, ran)))
         state = replace(state, printed=(*state.printed, tuple(lines)), difference=output_comparison.differs(case, lines))
         if state.difference[0]:
             break

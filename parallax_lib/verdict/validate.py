@@ -15,8 +15,9 @@ from parallax_lib.cuda_emulation import rewrite
 from parallax_lib.sandbox.sandbox import Level, Limits
 from parallax_lib.tasks import given
 from parallax_lib.tasks.task import Task, drawn, put_together
-from parallax_lib.verdict import admission, other_ways, races, readmission, stages, timing
-from parallax_lib.verdict.reference import RETRIES, Bench, Reference, draw_of, make_reference, reference_key, tool_facts
+from parallax_lib.verdict import admission, other_ways, races, readmission, stages, team_runs, timing
+from parallax_lib.verdict.bench import Bench, draw_of
+from parallax_lib.verdict.reference import RETRIES, Reference, make_reference, reference_key, tool_facts
 from parallax_lib.verdict.result import LOG_CHARS, Verdict, end, spend
 from parallax_lib.verdict.stages import State
 from parallax_lib.verdict.toolchain import Toolchain, describe
@@ -26,7 +27,7 @@ STAGES = (  # the first that gives a reason ends the verdict
     stages.compile_program,
     stages.look_at_object_code,
     stages.need_a_machine,
-    stages.run_inputs,
+    team_runs.run_all,
     stages.repeat_unsettled,
     stages.compare_with_outside,
     stages.prove,

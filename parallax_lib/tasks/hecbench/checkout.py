@@ -194,7 +194,7 @@ def _program(src: Path, name: str, api: str) -> Program:
         return Program(api, "", why="no source file in its folder")
     search = (folder, *(folder / f[2:] for f in rules.flags if f.startswith("-I")), src / f"{name}-cuda")
     defines = tuple(f for f in rules.flags if f.startswith("-D"))
-    flat = hecbench_sources.flatten(src.parent, folder, units, search, defines)
+    flat = hecbench_sources.flatten(src.parent, folder, units, search, defines, api)
     flags = tuple(f for f in rules.flags if not f.startswith(("-I", "-D")))
     if flat.text and "main" not in flat.text:
         return Program(api, "", why="no main in the sources that the Makefile names", defines=defines)

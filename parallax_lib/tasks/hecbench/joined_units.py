@@ -9,7 +9,6 @@ A name with internal linkage may stand in several units with another meaning in 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 
 from parallax_lib.core.cpp_text import without_comments, without_strings
@@ -25,13 +24,13 @@ GUARD = re.compile(r"^[ \t]*#[ \t]*ifndef[ \t]+(\w+)[ \t]*\n(?:[ \t]*\n)*[ \t]*#
 CONDITION = re.compile(r"^[ \t]*#[ \t]*(if|endif)", re.M)
 
 
-def renames(units: Sequence[str]) -> list[dict[str, str]]:
-    """For each unit's own text: a name of its own that an earlier unit has too -> another one."""
+def renames(units: Sequence[str], whole: Sequence[str]) -> list[dict[str, str]]:
+    """For each unit's own text: a name of its own that an earlier unit has too -> another one.  whole: each with what it includes."""
     own = [_private(text) for text in units] if len(units) > 1 else [set() for _ in units]
-    times, earlier, found = Counter(name for names in own for name in names), set(), []
-    for number, names in enumerate(own):
-        found.append({name: f"{name}_{number}" for name in sorted(names & earlier) if times[name] > 1})
-        earlier |= names
+    earlier, found = set(), []
+    for number, (names, text) in enumerate(zip(own, whole, strict=True)):
+        found.append({name: f"{name}_{number}" for name in sorted(names & earlier)})
+        earlier |= _private(text) if len(units) > 1 else names
     return found
 
 

@@ -36,8 +36,8 @@ ARGUMENTS = re.compile(r"(?:<[^<>\"]+>[^<>\"]*+)+")
 
 @dataclass(frozen=True)
 class Program:
-    """text: the whole program, "" when it cannot be one file; foreign: files of other folders in it that hold an API's text; why: what is
-    wrong.  short: the program with the #include lines of headers without API text, which are in `beside` by name.
+    """text: the whole program, "" when it cannot be one file; foreign: files of other folders in it that hold another API's text; why:
+    what is wrong.  short: the program with the #include lines of headers without API text, which are in `beside` by name.
     """
 
     text: str
@@ -53,34 +53,45 @@ class _Reading:
     root: Path
     own: Path
     search: tuple[Path, ...]
+    api: str = "omp"
     files: list[Path] = field(default_factory=list)
     beside: dict[str, str] | None = None
     names: dict[Path, dict[str, str]] = field(default_factory=dict)
 
 
-def flatten(root: Path, folder: Path, units: tuple[str, ...], search: tuple[Path, ...], defines: tuple[str, ...]) -> Program:
-    """The program of `units` in `folder` as one text, the unit with main last; only files below `root` are read.
+def flatten(
+    root: Path, folder: Path, units: tuple[str, ...], search: tuple[Path, ...], defines: tuple[str, ...], api: str = "omp"
+) -> Program:
+    """The program of `units` in `folder`, of `api`, as one text, the unit with main last; only files below `root` are read.
 
     A file is put in where it is first included and nowhere else; names of one unit alone stay its own.
     `defines` are -D flags, written at the top.
     """
-    reading = _Reading(root.resolve(), folder.resolve(), tuple(p.resolve() for p in search))
+    reading = _Reading(root.resolve(), folder.resolve(), tuple(p.resolve() for p in search), api)
     paths = [_inside(reading, folder / name) for name in units]
     if None in paths:
         return Program("", why=f"{units[paths.index(None)]} is not in the checkout")
     paths.sort(key=lambda p: has_main(text_of(p)))
-    own = [text_of(path) for path in paths]
-    reading.names.update(zip(paths, joined_units.renames(own), strict=True))
+    parts = [_parts(path, reading) for path in paths]
+    own = ["\n".join(map(text_of, of_unit)) for of_unit in parts]
+    names = joined_units.renames(own, [_inline(path, replace(reading, files=[])) for path in paths] if len(paths) > 1 else own)
+    reading.names.update((part, renaming) for of_unit, renaming in zip(parts, names, strict=True) for part in of_unit)
     head = "".join(f"#define {d[2:].replace('=', ' ', 1)}{'' if '=' in d else ' 1'}\n" for d in defines)
     text = head + joined_units.joined([_inline(path, reading) for path in paths], own)
     files = tuple(str(p.relative_to(reading.root)) for p in reading.files)
-    others = (p for p in reading.files if not p.is_relative_to(reading.own) and given.holds_api(text_of(p)))
+    others = (p for p in reading.files if not p.is_relative_to(reading.own) and given.holds_other_api(text_of(p), reading.api))
     foreign = tuple(str(p.relative_to(reading.root)) for p in others)
     if len(text.encode()) > MAX_TEXT:
         return Program("", files, foreign, "over 1 MiB as one file")
     apart = replace(reading, files=[], beside={})
     short = head + joined_units.joined([_inline(path, apart) for path in paths], own)
     return Program(text, files, foreign, "", short, apart.beside)
+
+
+def _parts(path: Path, reading: _Reading) -> list[Path]:
+    """A unit, and the files of its own that are units by their names: what it includes as `kernels.cpp` is a part of it."""
+    beside = (_inside(reading, path.parent / found[1]) for found in INCLUDE.finditer(text_of(path)) if found[1])
+    return [path, *(part for part in dict.fromkeys(beside) if part and part != path and part.suffix in given.UNIT)]
 
 
 def strip_omp(text: str) -> str:

@@ -24,11 +24,12 @@ from parallax_lib.sandbox.sandbox import JOB
 from parallax_lib.tasks.task import Kernel, Task
 from parallax_lib.verdict.assurance import mutation
 from parallax_lib.verdict.assurance.mutation import RACES, Mutant, Token
+from parallax_lib.verdict.bench import Bench, beside, run_env
 from parallax_lib.verdict.build import PROGRAM, same_code
 from parallax_lib.verdict.harness import BUILD_LIMITS, PROBES
 from parallax_lib.verdict.llvm import OFFLOAD
 from parallax_lib.verdict.reasons import UNKNOWN
-from parallax_lib.verdict.reference import Bench, beside, inputs, run_env, tool_facts
+from parallax_lib.verdict.reference import inputs, tool_facts
 from parallax_lib.verdict.validate import Verdict, judge, verdict_key
 
 NO_MUTANT = ("compile_error", "compile_limit", *UNKNOWN)

@@ -28,10 +28,11 @@ from parallax_lib.tasks.task import Kernel, Task, put_together
 from parallax_lib.verdict import output_comparison, serialised_control
 from parallax_lib.verdict.assurance import mutation, printing_mutants
 from parallax_lib.verdict.batch import judge_many
+from parallax_lib.verdict.bench import Bench, run_env, run_once
 from parallax_lib.verdict.build import build, same_code
 from parallax_lib.verdict.output_comparison import CLAIM
 from parallax_lib.verdict.reasons import UNKNOWN
-from parallax_lib.verdict.reference import Bench, inputs, run_env, run_once
+from parallax_lib.verdict.reference import inputs
 from parallax_lib.verdict.result import Verdict
 
 STRONG = 0.95
