@@ -8,7 +8,8 @@ well and does not fail its own check, then judges it as a translation of its der
 not depend on its parallel work, larger arguments are tried; then another size, so that hidden
 inputs are not the visible one alone.  A row of the manifest that holds `constants` (size -> smaller value), `made`
 (input file -> recipe), `defines` (macros) or `args` by hand is measured with these.
-One program at a time; what is done is kept in the state file, so that a stopped call goes on; kernels that are not measured keep their rows.  The manifest holds facts only.
+One program at a time; what is done is kept in the state file, so that a stopped call goes on; kernels that are not
+measured keep their rows.  The manifest holds facts only.
 """
 
 from __future__ import annotations
