@@ -7,8 +7,9 @@ in the sandbox under CPU_S seconds until the program ends
 well and does not fail its own check, then judges it as a translation of its derived serial program; while its output does
 not depend on its parallel work, larger arguments are tried; then another size, so that hidden
 inputs are not the visible one alone.  A row of the manifest that holds `constants` (size -> smaller value), `made`
-(input file -> recipe) or `args` by hand is measured with these.  One program at a time; what is done is kept in the state
-file, so that a stopped call goes on; kernels that are not measured keep their rows.  The manifest holds facts only.
+(input file -> recipe), `defines` (macros) or `args` by hand is measured with these.
+One program at a time; what is done is kept in the state file, so that a stopped call goes on; kernels that are not
+measured keep their rows.  The manifest holds facts only.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ REPEAT = ("repeat", "iter", "repetition", "times", "runs")
 SMALL = 32  # smaller numbers are dimensions, options or block sizes and stay
 REPEATS = (1, 8, 64, 4096, 1 << 20)  # of what is or looks like a repeat count, not above the Makefile's
 START = {"omp": 4, "cuda": 1}  # threads, or the emulator's schedule
-BY_HAND = ("constants", "made")
+BY_HAND = ("constants", "made", "defines")
 FIELDS = (*BY_HAND, "args", "omp", "cuda", "serial", "strength", "cpu_s", "left_out", "note")
 
 

@@ -186,3 +186,48 @@ def test_made_images_are_what_an_image_library_reads():
     assert len(made_inputs.made({"bytes": 100})) == 100
     with pytest.raises(ValueError, match="one of table"):
         made_inputs.made({"table": [1, 0, 1], "bytes": 3})
+
+
+def test_macros_by_hand_stand_in_every_program(checkout):
+    (whole,) = hecbench.entries(checkout, ("sized",), {})
+    marks = {api: hecbench.fingerprint(whole.programs[api].text) for api in ("omp", "cuda")}
+    facts = {"defines": ["DEBUG"], **marks, "args": [[1]], "serial": "ok"}
+    (entry,) = hecbench.entries(checkout, ("sized",), {"sized": facts})
+    assert entry.written == marks and "note" not in entry.facts
+    assert [text.split("\n")[0] for text in hecbench.as_kernel(entry).sources.values()] == ["#define DEBUG"] * 3
+
+
+def test_what_a_unit_includes_as_its_own_shares_its_names(tmp_path):
+    folder = tmp_path / "src" / "parts-omp"
+    folder.mkdir(parents=True)
+    texts = {
+        "sizes.h": "#pragma once\nstatic const int WARP = 32;\nint first(), second();\n",
+        "first_kernels.cpp": "#define STEP 2\nstatic int scan() { return WARP * STEP; }\n",
+        "first.cpp": '#include "sizes.h"\n#include "first_kernels.cpp"\nint first() { return scan(); }\n',
+        "second_kernels.cpp": "static const int WARP = 5;\nstatic const int STEP = 3;\nstatic int scan() { return WARP + STEP; }\n",
+        "second.cpp": 'int second();\n#include "second_kernels.cpp"\nint second() { return scan() * WARP; }\n',
+        "main.cpp": '#include <cstdio>\n#include "sizes.h"\nint main() { printf("%d %d %d\\n", first(), second(), WARP); }\n',
+    }
+    for name, text in texts.items():
+        (folder / name).write_text(text)
+    units = ("main.cpp", "first.cpp", "second.cpp")
+    subprocess.run(["g++", "-w", *units, "-o", "apart"], cwd=folder, check=True)
+    apart = subprocess.run(["./apart"], cwd=folder, capture_output=True, text=True).stdout
+    assert apart == "64 40 32\n"
+    assert printed(tmp_path, hecbench_sources.flatten(tmp_path, folder, units, (folder,), ()).text) == apart
+
+
+@pytest.mark.parametrize(("api", "text", "hidden"), [
+    ("omp", "#pragma omp parallel for\nfor (int i = 0; i < 3; i++) r[i]++;", False),
+    ("omp", "#define ESS __host__ __device__", False),
+    ("omp", "__global__ void k();", True),
+    ("cuda", "cudaError_t said;", False),
+    ("cuda", "#pragma omp parallel for\nfor (int i = 0; i < 3; i++) r[i]++;", True),
+])  # fmt: skip
+def test_a_twin_s_header_hides_a_program_where_it_tells_the_other_api(tmp_path, api, text, hidden):
+    folder, twin = tmp_path / "src" / f"a-{api}", tmp_path / "src" / "a-twin"
+    folder.mkdir(parents=True), twin.mkdir()
+    (folder / "main.cpp").write_text('#include "reference.h"\nint main() {}\n')
+    (twin / "reference.h").write_text(f"{text}\n")
+    flat = hecbench_sources.flatten(tmp_path, folder, ("main.cpp",), (twin,), (), api)
+    assert bool(flat.foreign) == hidden and text in flat.text

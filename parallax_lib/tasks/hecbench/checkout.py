@@ -4,15 +4,14 @@ Knows the layout src/NAME-API/, Makefiles as text, and this repository's own man
 Knows nothing of compilers, sandboxes or verdicts; nothing of the checkout is executed or copied here.
 
 Its programs have fixed inputs and partly check themselves, so a translation is compared line by line with the output of
-its own source program.  There are no serial programs: one is the OpenMP program without its pragmas, offered where the
-manifest says that it was seen to print what the OpenMP program prints.
+its own source program.  A serial program is the OpenMP one without its pragmas, where the manifest says that it prints the same.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -72,7 +71,7 @@ class Entry:
 
 
 def kernels(root: Path, names: tuple[str, ...] = ()) -> list[Kernel]:
-    """Every usable kernel of the checkout, or of `names`.  UserError when `root` is no HeCBench checkout or nothing is usable."""
+    """Every usable kernel of the checkout, or of `names`.  UserError where there is none."""
     found = [kernel for entry in entries(root, names) if (kernel := as_kernel(entry)) is not None]
     if not found:
         raise UserError(f"{root}: no usable kernel under src/; suite.root must name a HeCBench checkout")
@@ -85,8 +84,7 @@ def entries(root: Path, names: tuple[str, ...] = (), facts: Mapping[str, dict] |
     `facts`: rows to go by in place of the manifest's.
     """
     src, known = root.expanduser() / "src", listed(root)
-    unknown = [n for n in names if n not in known]
-    if unknown:
+    if unknown := [n for n in names if n not in known]:
         raise UserError(f"{src}: no kernel {unknown[0]!r}")
     facts = read_manifest(MANIFEST) if facts is None else facts
     return [_entry(src, name, facts.get(name, {})) for name in (names or known)]
@@ -153,7 +151,7 @@ def _entry(src: Path, name: str, facts: dict) -> Entry:
     for api, mark in written.items():
         if facts.get(api, mark) != mark:
             facts = {"note": f"the {api} program is not the one the manifest was made from: its arguments and labels are not used"}
-    programs = {api: _smaller(program, facts.get("constants", {})) for api, program in programs.items()}
+    programs = {api: _telling(_smaller(program, facts.get("constants", {})), facts.get("defines", ())) for api, program in programs.items()}
     if omp := programs.get("omp"):
         programs = {"serial": _serial(omp, facts), **programs}
     own = next((programs[api].runs for api in MAKEFILES if api in programs and programs[api].runs), ((),))
@@ -175,6 +173,12 @@ def _smaller(program: Program, values: Mapping[str, float]) -> Program:
         return replace(program, text="", short="", why=f"{absent}, a size that the manifest makes smaller, is no number in it")
     whole = {name: constants.with_values(part, values)[0] for name, part in program.beside.items()}
     return replace(program, text=text, short=constants.with_values(program.short, values)[0], beside=whole)
+
+
+def _telling(program: Program, names: Sequence[str]) -> Program:
+    """The program with these macros defined: some print what they computed in #ifdef alone."""
+    head = "".join(f"#define {name}\n" for name in names)
+    return replace(program, text=program.text and head + program.text, short=program.short and head + program.short)
 
 
 def _unmeasured(programs: dict[str, Program], facts: dict) -> str:
