@@ -210,7 +210,7 @@ def test_pairs_are_the_programs_of_training_kernels(tmp_path, own_split, bundled
     assert "no kernel of the training side" in capsys.readouterr().err
 
 
-def test_pairs_of_rollouts_are_distinct_validated_programs_of_training_tasks(tmp_path, own_split, bundled):
+def test_pairs_of_rollouts_are_distinct_validated_programs_of_training_tasks(tmp_path, own_split, bundled, capsys):
     def row(name, direction, code, right=True):
         task = {"capture_id": f"{name}{code}", "task": f"{name}.{direction}", "kernel": name, "family": "x", "direction": direction}
         return task | {"source_code": bundled[name].sources[direction.split("-")[0]], "code": code, "validated": right}
@@ -225,3 +225,7 @@ def test_pairs_of_rollouts_are_distinct_validated_programs_of_training_tasks(tmp
         command = ["pairs", "--params", params, "--out", str(out), "--rollouts", str(tmp_path / "rollouts"), "--most", str(most)]
         assert main(command) == 0
         assert [json.loads(line)["target_code"] for line in out.read_text().splitlines()] == codes
+    none = tmp_path / "none"
+    write_rollouts(none, pd.DataFrame([row("saxpy", "serial-omp", "int a;", False)]), np.zeros((1, 1, 4), np.float16), {})
+    assert main(["pairs", "--params", params, "--out", str(out), "--rollouts", str(none)]) == 2
+    assert "no pair of a training task" in capsys.readouterr().err

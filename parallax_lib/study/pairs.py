@@ -52,7 +52,8 @@ def validated_programs(params: Params, folder: str, most: int, say: Callable[[st
     if missing := [name for name in NEEDED if name not in rows]:
         raise UserError(f"{folder}: rollouts have no column {missing[0]!r}; judge them first: parallax_lib rejudge {folder} --out DIR")
     right = rows[rows["validated"].eq(True) & rows["code"].notna()]
-    known = right[[row.task in by_id and by_id[row.task].source_code == row.source_code for row in right.itertuples()]]
+    same = [row.task in by_id and by_id[row.task].source_code == row.source_code for row in right.itertuples()]
+    known = right[pd.Series(same, index=right.index, dtype=bool)]
     say(f"{folder}: {len(right)} of {len(rows)} programs validated, {len(known)} of them of training tasks")
     return list(_distinct(known, by_id, most))
 
