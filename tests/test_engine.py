@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from parallax_lib.tasks import prompts
-from parallax_lib.translator import attention, decoding, engine, models
+from parallax_lib.translator import answer_rows, attention, decoding, engine, models
 from parallax_lib.translator.drawing import draw
 from parallax_lib.translator.lookup import Lookups
 from parallax_lib.translator.stopping import Stops, stops_of
@@ -174,13 +174,46 @@ def test_sampled_decoding_takes_each_position_s_own_draw(translator, ids, draft)
         assert answer.tokens == out
 
 
-@pytest.mark.parametrize("overhead", [0, 3, 28, 1000])
-def test_drafts_are_cut_where_a_column_promises_most_tokens(overhead):
-    rng = random.Random(overhead)
-    for _ in range(50):
+@pytest.mark.parametrize("sizes", [range(1, 11), (1, 2, 4, 8, 10)])
+@pytest.mark.parametrize("fixed", [1, 28, 1000])
+@pytest.mark.parametrize("right", [0.0, 0.3, 0.9, 1.0])
+def test_drafts_are_cut_where_a_column_promises_most_tokens(sizes, fixed, right):
+    """Against the mean over the place of the first wrong token; of equal widths, as in a bucket, the widest."""
+
+    def expected(n):  # tokens of a row that is fed n drafted ones
+        return sum((1 + k) * right**k * (1 - right if k < n else 1) for k in range(n + 1))
+
+    rng = random.Random(fixed)
+    for _ in range(30):
         counts = [rng.choice([0, 0, 1, 2, 5, 9]) for _ in range(rng.randint(1, 6))]
-        worth = [sum(1 + min(n, q) for n in counts) / (overhead + len(counts) * (1 + q)) for q in range(max(counts) + 1)]
-        assert decoding.best_width(np.array(counts), overhead) == max(q for q, value in enumerate(worth) if value == max(worth))
+        costs = [fixed + len(counts) * min(size for size in sizes if size > q) for q in range(10)]
+        worth = [sum(expected(min(n, q)) for n in counts) / cost for q, cost in enumerate(costs)]
+        best = max(q for q, value in enumerate(worth) if value > max(worth) * (1 - 1e-12))
+        assert decoding.best_width(np.array(counts), right, np.array(costs)) == best
+
+
+@pytest.mark.parametrize("good", [0, 2, 4])
+@pytest.mark.parametrize("width", [0, 1, 4])
+def test_how_often_drafts_are_right_is_known_at_every_width(translator, monkeypatch, good, width):
+    """Of drafts of four tokens the first `good` are right; one more than is fed is compared."""
+    ids, heard = [translator.tokenizer("abc").input_ids], []
+    truth = decoding.decode(translator, engine.prefill(translator, ids), ids, [65], limits=[40], draft=0)[0].tokens
+
+    def draft(lookups, most, columns, width):
+        at = int(lookups.size[0]) - len(ids[0]) - 1
+        row = [token + (i >= good) for i, token in enumerate(truth[at : at + min(4, int(most[0]))])]
+        return torch.tensor([row + [0] * (4 - len(row))]), torch.tensor([len(row)])
+
+    monkeypatch.setattr(Lookups, "draft", draft)
+    monkeypatch.setattr(decoding, "best_width", lambda counts, right, costs: (heard.append(right), width)[1])
+    assert decoding.decode(translator, engine.prefill(translator, ids), ids, [65], limits=[40], draft=4)[0].tokens == truth
+    at, tried, stood, wanted = 0, 0, 0, []
+    while at < 40:
+        wanted.append((answer_rows.KNOWN * answer_rows.RIGHT + stood) / (answer_rows.KNOWN + tried))
+        compared = min(4, 40 - at - 1, width + 1)
+        tried, stood = tried + min(good + 1, compared), stood + min(good, compared)
+        at += 1 + min(good, width, 40 - at - 1)
+    assert heard == pytest.approx(wanted)
 
 
 def test_drafts_change_neither_sampled_tokens_nor_log_probabilities(translator, ids):
@@ -269,18 +302,63 @@ def test_drafts_of_many_rows_are_those_of_each_row_alone(letters):
             alone = [alone[i] for i in stay]
 
 
+@pytest.mark.parametrize("fenced", [False, True])
+@pytest.mark.parametrize("draft", [0, 6, 24])
 @pytest.mark.parametrize("apart", [2, 5, 64])
-def test_a_host_that_looks_rarely_gets_the_same_answers(translator, ids, apart, monkeypatch):
-    """Rows that have ended go on for nobody until the host looks."""
-    stops = Stops(frozenset(range(0, 512, 17)), frozenset(), translator.tokenizer.decode)
+def test_a_host_that_looks_rarely_gets_the_same_answers(translator, ids, apart, draft, fenced, monkeypatch):
+    """Rows that have ended go on for nobody until the host looks; drafts come from texts that hold parts of the answers."""
+    ends, strings = frozenset(range(7, 512, 50)), frozenset(range(1, 512, 9))  # fences in strings end nothing
+    fences, text = ends | strings, lambda tokens: "".join("\n```" if t in ends else '"```' if t in strings else "x" for t in tokens)
+    stops = Stops(frozenset(), fences, text) if fenced else Stops(ends, frozenset(), translator.tokenizer.decode)
     monkeypatch.setattr(decoding, "stops_of", lambda translator, opened: stops)
-    ask = {"limits": [40, 12, 25], "temperatures": [0.9, 0.0, 1.1], "seeds": [1, 2, 3], "draft": 0}
-    often = decoding.decode(translator, engine.prefill(translator, ids), ids, [65], **ask)
-    monkeypatch.setattr(decoding, "looks_apart", lambda translator: apart)
-    rarely = decoding.decode(translator, engine.prefill(translator, ids), ids, [65], **ask)
+    calls, real, look_up = [], engine.forward, Lookups.draft
+
+    def draft_of(lookups, most, columns, width):
+        assert width >= int(lookups.size.max())
+        return look_up(lookups, most, columns, width)
+
+    monkeypatch.setattr(engine, "forward", lambda *a, **k: (calls.append(1), real(*a, **k))[1])
+    monkeypatch.setattr(Lookups, "draft", draft_of)
+    rows = [0, 1, 2, 0, 1, 2]
+    ask = {"limits": [40, 12, 25, 60, 60, 1], "temperatures": [0.9, 0.0, 1.1, 0.7, 0.0, 0.0], "seeds": [1, 2, 3, 4, 5, 6]}
+
+    def told(texts, draft):
+        calls.clear()
+        state = engine.prefill(translator, [ids[row] for row in rows])
+        return decoding.decode(translator, state, texts, [65], draft=draft, **ask), len(calls)
+
+    often, most = told([ids[row] for row in rows], 0)
+    monkeypatch.setattr(decoding, "looks_apart", lambda translator, columns: apart)
+    parts = [[token if i % (5 + b) else 0 for i, token in enumerate(answer.tokens)] for b, answer in enumerate(often)]
+    rarely, forwards = told([ids[row] + part for row, part in zip(rows, parts, strict=True)], draft)
     assert [a.tokens for a in rarely] == [a.tokens for a in often] and [a.finished for a in rarely] == [a.finished for a in often]
-    assert any(a.finished and len(a.tokens) < 40 for a in often)
+    assert any(a.finished and 1 < len(a.tokens) < 40 for a in often)
     assert [a.logprob for a in rarely] == pytest.approx([a.logprob for a in often], rel=1e-4)
+    assert forwards % apart == 0 and (forwards < most if draft and apart < 10 else forwards < most + apart)
+
+
+def test_drafts_that_the_host_has_not_seen_are_checked_whole(translator, monkeypatch):
+    """At each look the row has no draft, and after it right ones of four tokens."""
+    ids, calls = [translator.tokenizer("abc").input_ids], []
+    truth = decoding.decode(translator, engine.prefill(translator, ids), ids, [65], limits=[40], draft=0)[0]
+
+    def draft(lookups, most, columns, width):
+        at = int(lookups.size[0]) - len(ids[0]) - 1
+        row = truth.tokens[at : at + min(4, int(most[0]))] if len(calls) % 3 else []
+        calls.append(len(row))
+        return torch.tensor([row + [0] * (4 - len(row))]), torch.tensor([len(row)])
+
+    monkeypatch.setattr(Lookups, "draft", draft)
+    monkeypatch.setattr(decoding, "best_width", lambda counts, right, costs: 4)
+    monkeypatch.setattr(decoding, "looks_apart", lambda translator, columns: 3)
+    (answer,) = decoding.decode(translator, engine.prefill(translator, ids), ids, [65], limits=[40], draft=4)
+    assert answer.tokens == truth.tokens and answer.logprob == pytest.approx(truth.logprob, rel=1e-4)
+    assert calls[:5] == [0, 4, 4, 0, 4] and len(calls) <= 13
+
+
+def test_a_gpu_goes_on_without_the_host_but_where_many_logits_would_be_for_nobody():
+    gpu, cpu = (SimpleNamespace(device=torch.device(name)) for name in ("cuda", "cpu"))
+    assert [decoding.looks_apart(gpu, columns) for columns in (1, 1024, 1025)] == [8, 8, 1] and decoding.looks_apart(cpu, 1) == 1
 
 
 @pytest.mark.parametrize("draft", [0, 6])

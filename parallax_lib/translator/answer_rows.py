@@ -2,7 +2,7 @@
 
 No loop over rows but over those that have ended or wrote a fence.  Knows tokens, limits and stops.  Knows no logits.
 
-B rows, Q columns of one forward (last token + drafts), T decoded tokens.
+B rows, Q columns of one forward (last token + fed drafts), C drafted tokens at most, T decoded tokens.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from parallax_lib.translator import engine
 from parallax_lib.translator.language_model import Translator
 from parallax_lib.translator.lookup import Lookups
 from parallax_lib.translator.stopping import END, FENCED, Stops
+
+RIGHT, KNOWN = 0.8, 64  # how often a drafted token is taken to be right at first, and the tokens tried that this counts for
 
 
 @dataclass
@@ -47,6 +49,7 @@ class Rows:
         self.kinds = stops.kinds(translator.model.get_output_embeddings().weight.shape[0]).to(device)
         self.done = self.written >= self.limits
         self.fenced = torch.zeros_like(self.done)  # a fence was written since the host looked
+        self.tried = self.right = torch.zeros_like(self.limits)  # drafted tokens up to each draft's first wrong one, and the right ones
         self.index = np.arange(len(texts))  # which answer each row is
         self.open = np.ones(len(texts), dtype=bool)  # rows that go on, as far as the host knows
 
@@ -58,19 +61,32 @@ class Rows:
     def take(self, chosen: torch.Tensor, logprobs: torch.Tensor, drafts: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
         """How many tokens of this forward stand (B,): while the draft agrees with the draw, then the draw itself.
 
-        chosen, logprobs (B, Q); drafts (B, Q - 1), of which each row has `counts` (B,).
+        chosen, logprobs (B, Q); drafts (B, C), of which each row has `counts` (B,) and Q - 1 at most were fed.
         """
-        place, kinds = torch.arange(chosen.shape[1], device=chosen.device), self.kinds[chosen]
-        agree = (chosen[:, :-1] == drafts) & (place[:-1] < counts[:, None])
-        taken = torch.minimum(1 + agree.long().cumprod(1).sum(1), self.limits - self.written)
+        Q, written, kinds = chosen.shape[1], self.written, self.kinds[chosen]
+        place, taken = torch.arange(Q, device=chosen.device), (self.limits - written).clamp(max=Q)
+        if drafts.shape[1]:
+            taken = torch.minimum(taken, 1 + self._agree(chosen, drafts, counts))
         ends = (kinds == END) & (place < taken[:, None])
         ended = ends.any(1)
         taken = torch.where(ended, ends.long().argmax(1) + 1, taken).masked_fill(self.done, 0)
         self.fenced = self.fenced | ((kinds == FENCED) & (place < taken[:, None])).any(1)
-        self.said.scatter_(1, self.written[:, None] + place, logprobs)
-        self.lookups.extend(chosen, taken, counts)
+        self.said.scatter_(1, written[:, None] + place, logprobs)
+        self.lookups.extend(chosen, taken, counts.clamp(max=Q - 1) if drafts.shape[1] else None)
         self.done = self.done | ended | (self.written >= self.limits)
         return taken
+
+    def _agree(self, chosen: torch.Tensor, drafts: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+        """Tokens of each draft that are what was drawn (B,), up to the first one that was not fed.
+
+        That one is compared too, so that it is known how often drafts are right where none is fed.
+        """
+        Q = chosen.shape[1]
+        seen = counts.clamp(max=Q)
+        here = torch.arange(min(Q, drafts.shape[1]), device=chosen.device)
+        right = ((chosen[:, : len(here)] == drafts[:, :Q]) & (here < seen[:, None])).long().cumprod(1).sum(1)
+        self.tried, self.right = self.tried + torch.minimum(right + 1, seen), self.right + right
+        return right
 
     def draft(self, most: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Drafts (B, most) and their counts (B,); the last token of an answer is always drawn."""
@@ -81,7 +97,7 @@ class Rows:
         """Only these rows; they as a tensor."""
         at = torch.from_numpy(rows).to(self.done.device)
         self.lookups.keep(at)
-        for name in ("begin", "limits", "said", "done", "fenced"):
+        for name in ("begin", "limits", "said", "done", "fenced", "tried", "right"):
             setattr(self, name, getattr(self, name)[at])
         self.index, self.open = self.index[rows], self.open[rows]
         return at
@@ -95,6 +111,7 @@ class Host:
         self.thought = thought or [[] for _ in limits]  # words before each answer's own that belong to it
         self.answers = [Answer() for _ in limits]
         self.sizes = np.zeros(len(limits), dtype=np.int64)  # tokens of each answer
+        self.right = RIGHT  # chance that a drafted token is right
         self.checked = np.full(len(limits), first)  # of which it is known that they end no answer
         self.seen = state.visible.sum(1).cpu().numpy()  # columns that each answer's row saw at first
         self.begin = rows.begin.cpu().numpy()
@@ -104,9 +121,11 @@ class Host:
         return int((self.begin + self.sizes)[self.rows.index].max(initial=0)) + since
 
     def look(self, counts: torch.Tensor) -> np.ndarray:
-        """Learn how far the rows are and finish those that have ended; the tokens that each row drafts (B,)."""
+        """Learn how far the rows are and how often drafts are right, finish ended rows; the tokens that each row drafts (B,)."""
         rows = self.rows
-        written, done, fenced, drafted = torch.stack([rows.written, rows.done.long(), rows.fenced.long(), counts]).cpu().numpy()
+        seen = [rows.written, rows.done.long(), rows.fenced.long(), counts, rows.tried, rows.right]
+        written, done, fenced, drafted, tried, right = torch.stack(seen).cpu().numpy()
+        self.right = (KNOWN * RIGHT + right.sum()) / (KNOWN + tried.sum())
         open_ = rows.open
         self.sizes[rows.index[open_]] = written[open_]
         asked = np.flatnonzero(open_ & ((done | fenced) > 0))
@@ -145,7 +164,7 @@ class Host:
     def drop(self, translator: Translator, state: engine.State, drafts: torch.Tensor, counts: torch.Tensor, drafted: np.ndarray):
         """Drop ended rows where that makes forwards smaller, and squeeze the cache once too many of its columns are seen by nobody."""
         rows, stay = self.rows, np.flatnonzero(self.rows.open)
-        if len(stay) < state.rows and engine.smaller(translator, len(stay), state.rows):
+        if len(stay) < state.rows and engine.computed(translator, len(stay)) < engine.computed(translator, state.rows):
             at = rows.keep(stay)
             state, drafts, counts, drafted = engine.drop(state, at), drafts[at], counts[at], drafted[stay]
         if state.slab.length > int((self.seen + self.sizes)[rows.index].max()) - self.first + engine.GROW:

@@ -118,10 +118,11 @@ class Graph:
         B, q = positions.shape
         self.embeds[:B, :q] = embeds
         self.mask.fill_(float("-inf"))
-        self.mask[B:, :, :, 0] = 0.0
-        self.mask[:, :, q:, 0] = 0.0
+        if self.positions.shape != positions.shape:
+            self.mask[B:, :, :, 0] = 0.0
+            self.mask[:, :, q:, 0] = 0.0
+            self.positions.zero_()
         self.mask[:B, :, :q, : mask.shape[-1]] = mask
-        self.positions.zero_()
         self.positions[:B, :q] = positions
         self.places[:B, : places.shape[1]] = places
         torch.arange(length, length + len(self.at), out=self.at)

@@ -19,9 +19,10 @@ from parallax_lib.translator.drawing import Drawing
 from parallax_lib.translator.language_model import Translator
 from parallax_lib.translator.stopping import stops_of
 
-GPU_LOOKS = 8  # forwards between two looks at rows that are decoded without drafts
+GPU_LOOKS = 8  # forwards of a GPU between two looks of the host
+MOST_LOGITS = 1024  # columns whose logits are computed whether or not they are live; with more of them the host looks
 CPU_OVERHEAD, GPU_OVERHEAD = 28, 110  # columns that cost what a forward costs besides its own (CPU: 135 M parameters)
-GPU_LAUNCH = 4.4e10  # columns times parameters that a GPU computes while a layer's small kernels run: 0.15 ms on an H200
+GPU_LAUNCH = 3e10  # columns times parameters that a GPU computes while a layer's small kernels run: 0.11 ms on an H200
 
 
 @torch.inference_mode()
@@ -57,28 +58,34 @@ def decode(
         rows.said[:, 0] = torch.tensor([logprob for _, logprob in first])
     drawing = Drawing(translator, temperatures or [0.0] * len(prompts), seeds, max(limits, default=0) + draft + 2, given)
     host = Host(rows, stops, limits, state, len(first) and 1, thought)
-    fixed, apart, forwards = overhead(translator), 1 if draft else looks_apart(translator), 0
+    return _write(translator, state, rows, host, drawing, draft, progress)
+
+
+def _write(translator, state, rows: Rows, host: Host, drawing: Drawing, draft: int, progress) -> list[Answer]:
+    """The answers, after as many forwards as it takes.  Between two looks the host waits for nothing, and the width stays."""
+    fixed, forwards, due, since = overhead(translator), 0, 0, 1
     drafts, counts = rows.lookups.text[:, :0], torch.zeros_like(rows.limits)
     while True:
         if draft:
-            drafts, counts = rows.draft(draft, host.longest(draft + 2))
-        if forwards % apart == 0:
+            drafts, counts = rows.draft(draft, host.longest(since))
+        if forwards == due:
             drafted = host.look(counts)
             if progress and forwards:
                 progress(*host.counted())
             if not rows.open.any():
                 return host.answers
             state, drafts, counts, drafted = host.drop(translator, state, drafts, counts, drafted)
-            width = best_width(drafted[rows.open], fixed) if draft else 0
-        counts = counts.clamp(max=width)
-        chosen, logprobs = _check(translator, state, rows, drafts[:, :width], counts, np.minimum(drafted, width), drawing)
-        _settle(state, width, rows.take(chosen, logprobs, drafts[:, :width], counts))
-        forwards += 1
+            width = best_width(drafted[rows.open], host.right, costs(translator, state.rows, draft, fixed))
+            due, since = forwards + looks_apart(translator, state.rows * (1 + width)), 1
+            known = np.minimum(drafted, width) if due == forwards + 1 else None
+        chosen, logprobs = _check(translator, state, rows, drafts[:, :width], counts.clamp(max=width), known, drawing)
+        _settle(state, rows.take(chosen, logprobs, drafts, counts), 1 + width)
+        forwards, since = forwards + 1, since + 1 + width
 
 
-def looks_apart(translator: Translator) -> int:
-    """Forwards between two looks of the host where no draft has to be measured: a GPU goes on without it."""
-    return GPU_LOOKS if translator.device.type == "cuda" else 1
+def looks_apart(translator: Translator, columns: int) -> int:
+    """Forwards, each of so many columns, between two looks of the host: a GPU goes on without it."""
+    return GPU_LOOKS if translator.device.type == "cuda" and columns <= MOST_LOGITS else 1
 
 
 def _first(translator: Translator, state: engine.State) -> list[tuple[int, float]]:
@@ -97,38 +104,43 @@ def overhead(translator: Translator) -> int:
     return GPU_OVERHEAD + int(GPU_LAUNCH * body.config.get_text_config().num_hidden_layers / size)
 
 
-def best_width(counts: np.ndarray, overhead: int) -> int:
-    """The length to which drafts of `counts` (B,) tokens are cut: the one that promises most tokens for the columns that padding makes
-    all rows pay.
+def costs(translator: Translator, rows: int, draft: int, fixed: int) -> np.ndarray:
+    """(draft + 1,) what a forward costs that checks 0 to `draft` drafted tokens of each row, in columns; `fixed` besides its own."""
+    return fixed + np.array([engine.computed(translator, rows, 1 + width) for width in range(draft + 1)])
 
-    A forward costs as much as `overhead` columns plus its own B * Q, the longest draft deciding Q.
+
+def best_width(counts: np.ndarray, right: float, costs: np.ndarray) -> int:
+    """The length to which drafts of `counts` (B,) tokens are cut: of those that promise most tokens for their cost, the longest.
+
+    A drafted token is right with a chance of `right` if those before it are.  costs (W,) of widths 0 to W - 1: padding makes all rows pay.
     """
-    longest, rows = int(counts.max(initial=0)), len(counts)
-    reach = rows - np.cumsum(np.bincount(counts, minlength=longest + 1)) + np.bincount(counts, minlength=longest + 1)  # of q tokens or more
-    promise = np.cumsum(reach) / (overhead + rows * (1 + np.arange(longest + 1)))
-    return int(longest - promise[::-1].argmax())
+    width = np.arange(len(costs))
+    promise = np.cumsum((counts[:, None] >= width).sum(0) * right**width) / costs
+    return int(len(costs) - 1 - promise[::-1].argmax())
 
 
-def _check(translator, state, rows: Rows, drafts, counts, drafted: np.ndarray, drawing: Drawing):
+def _check(translator, state, rows: Rows, drafts, counts, known: np.ndarray | None, drawing: Drawing):
     """Feed each row its last token and its draft; what plain decoding draws at every position (B, Q), and its log p.
 
-    drafts (B, Q - 1), of which each row has `counts` (B,); the host knows them as `drafted`.
+    drafts (B, Q - 1), of which each row has `counts` (B,).  Where the host knows them (`known`), padding costs no logits.
     """
     B, Q = len(counts), 1 + drafts.shape[1]
     tokens = torch.cat([rows.lookups.last()[:, None], drafts], 1)
-    live = (torch.arange(Q, device=tokens.device) <= counts[:, None]) & ~rows.done[:, None]
+    live = ~rows.done[:, None]
+    if Q > 1:
+        live = live & (torch.arange(Q, device=tokens.device) <= counts[:, None])
     hidden = engine.forward(translator, state, translator.embed(tokens), live).flatten(0, 1)
-    asked = np.flatnonzero((np.arange(Q) <= drafted[:, None]) & rows.open[:, None])
+    asked = np.arange(B * Q) if known is None else np.flatnonzero((np.arange(Q) <= known[:, None]) & rows.open[:, None])
     here, every = torch.from_numpy(asked), len(asked) == B * Q
     at = None if every else here.to(tokens.device, non_blocking=True)  # else the host waits for all that the GPU was given
-    logits = translator.logits(hidden if every else hidden[at]).float()  # (live columns, V): padding costs no logits
+    logits = translator.logits(hidden if every else hidden[at]).float()  # (columns asked for, V)
     chosen = drawing(logits, torch.from_numpy(rows.index), rows.written, here, Q)
     logprobs = logits.gather(-1, chosen[:, None]).squeeze(-1) - logits.logsumexp(-1)
     return tuple((x if every else x.new_zeros(B * Q).index_copy_(0, at, x)).view(B, Q) for x in (chosen, logprobs))
 
 
-def _settle(state: engine.State, drafted: int, taken: torch.Tensor) -> None:
-    """Hide the rejected columns; the last taken token is not in the cache yet."""
-    columns = torch.arange(1 + drafted, device=taken.device)
-    state.visible[:, -len(columns) :] &= columns[None] < taken[:, None]
+def _settle(state: engine.State, taken: torch.Tensor, columns: int) -> None:
+    """Hide the rejected ones of a forward's columns; the last taken token is not in the cache yet."""
+    if columns > 1:  # else there was no draft
+        state.visible[:, -columns:] &= torch.arange(columns, device=taken.device) < taken[:, None]
     state.position = state.position + taken

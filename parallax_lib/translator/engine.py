@@ -48,8 +48,9 @@ def forward(translator: Translator, state: State, embeds: torch.Tensor, live: to
 
     live (B, Q): False marks padding.  packed: the Q columns are rivals for one position, each sees the past and itself.
     """
-    ahead = torch.zeros_like(live, dtype=torch.long) if packed else live.long().cumsum(1) - 1
-    positions = state.position[:, None] + ahead.clamp(min=0)
+    positions = state.position[:, None].expand(live.shape)
+    if not packed and live.shape[1] > 1:
+        positions = positions + (live.long().cumsum(1) - 1).clamp(min=0)
     places = torch.cat([state.places, positions], dim=1)
     mask = added(visible_columns(state, live, packed), embeds.dtype)
     graphs = captured(translator)
@@ -93,17 +94,20 @@ def captured(translator: Translator) -> Captured | None:
     return known["captured"]
 
 
-def smaller(translator: Translator, few: int, many: int) -> bool:
-    """Whether forwards of `few` rows cost less than those of `many`: where they are captured, rows come in buckets."""
-    return captured(translator) is None or bucket(few, ROWS) < bucket(many, ROWS)
+def computed(translator: Translator, rows: int, columns: int = 1) -> int:
+    """Columns of all rows that a forward computes: where forwards are captured, rows and columns come in buckets."""
+    return rows * columns if captured(translator) is None else bucket(rows, ROWS) * bucket(columns, COLUMNS)
 
 
 def visible_columns(state: State, live: torch.Tensor, packed: bool) -> torch.Tensor:
     """Which columns, cached or new, each of the Q new ones sees: (B, Q, L + Q) bool."""
     B, Q = live.shape
-    eye = torch.eye(Q, dtype=torch.bool, device=live.device)
-    among = eye if packed else torch.ones_like(eye).tril()
-    new = (among & live[:, None, :]) | eye  # a padded query sees itself: no empty softmax
+    if Q == 1:
+        new = torch.ones_like(live)[:, None]
+    else:
+        eye = torch.eye(Q, dtype=torch.bool, device=live.device)
+        among = eye if packed else torch.ones_like(eye).tril()
+        new = (among & live[:, None, :]) | eye  # a padded query sees itself: no empty softmax
     return torch.cat([state.visible[:, None, :].expand(B, Q, -1), new], dim=2)
 
 

@@ -36,11 +36,16 @@ class Lookups:
         """The last token but `back` - 1 of every row (B,)."""
         return self.text.gather(1, (self.size - back).clamp(min=0)[:, None])[:, 0]
 
-    def extend(self, tokens: torch.Tensor, taken: torch.Tensor, fed: torch.Tensor) -> None:
-        """Append the first `taken` (B,) of `tokens` (B, Q).  Of the last draft `fed` (B,) were tried; those that stand were right."""
+    def extend(self, tokens: torch.Tensor, taken: torch.Tensor, fed: torch.Tensor | None) -> None:
+        """Append the first `taken` (B,) of `tokens` (B, Q).  Of the last draft `fed` (B,) were tried; those that stand were right.
+
+        fed: None where nothing is drafted at all.
+        """
         places = self.size[:, None] + torch.arange(tokens.shape[1], device=tokens.device)
         self.text.scatter_(1, places, tokens.to(self.text.dtype))  # what was not taken is written over by what is
         self.size = self.size + taken
+        if fed is None:
+            return
         copied = torch.minimum(taken - 1, fed)
         short = torch.minimum(self.trust, copied + 1).clamp(min=LEAST)
         trust = torch.where(copied == fed, (2 * self.trust).clamp(max=MOST), short)

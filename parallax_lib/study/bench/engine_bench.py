@@ -128,13 +128,14 @@ def translating(translator: Translator, asked: Engine, limits: Ceilings, report:
     read = translator.tokenizer
     ids = [prompt[-2 * most :] for prompt in rollouts.ask(translator, pool)]
     given = [prompts.tokens(read, task.kernel.sources[task.target])[:most] for task in pool]
-    taken, forwards = {}, 0
+    taken, forwards, head = {}, 0, translator.model.get_output_embeddings()
     for draft in (0, Decode().draft) * 2:  # the first pass captures its graphs
-        looks: list[tuple[int, int, int]] = []  # the host looks after every forward that checks drafts
-        ask = {"limits": [len(g) for g in given], "draft": draft, "given": given}
+        calls: list[None] = []
+        heard = head.register_forward_pre_hook(lambda *_, to=calls: to.append(None))
         state, start = engine.prefill(translator, ids), clock()
-        answers = decoding.decode(translator, state, ids, [1], **ask, progress=lambda *counts, to=looks: to.append(counts))
-        taken[bool(draft)], forwards = clock() - start, len(looks)
+        answers = decoding.decode(translator, state, ids, [1], limits=[len(g) for g in given], draft=draft, given=given)
+        taken[bool(draft)], forwards = clock() - start, len(calls)
+        heard.remove()
         assert [a.tokens for a in answers] == given
     tokens, columns = sum(map(len, given)), sum(len(i) + len(g) // 2 for i, g in zip(ids, given, strict=True))
     floor = forwards * limits.ms(_read(translator) + columns * _column(translator)) / 1e3
