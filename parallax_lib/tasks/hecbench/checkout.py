@@ -33,6 +33,7 @@ OUTPUT_NAME = re.compile(r"out|result|\.m8$", re.I)
 NUMBER = re.compile(r"[-+]?[\d.]+(?:e[-+]?\d+)?f?", re.I)
 MEASURE = "not measured: only its CUDA program can say what is right; scripts/hecbench_manifest.py finds arguments with which it ends"
 INDEXED = "its OpenMP program is SIMT-style: thread and team numbers stand for CUDA indices"
+SERIAL = {"ok": False, "ok with _OPENMP": True}  # what the manifest says of a serial program -> whether _OPENMP is defined
 NONE: Mapping[str, Mapping] = {}
 SHOWN = "../job/inputs/"  # where the sandbox has the input files
 
@@ -79,10 +80,7 @@ def kernels(root: Path, names: tuple[str, ...] = ()) -> list[Kernel]:
 
 
 def entries(root: Path, names: tuple[str, ...] = (), facts: Mapping[str, dict] | None = None) -> list[Entry]:
-    """What is known of each name, or of `names`, in alphabetical order.  Reads only; a few seconds for all 530.
-
-    `facts`: rows to go by in place of the manifest's.
-    """
+    """What is known of each name, or of `names`, in alphabetical order.  Reads only.  `facts`: rows in place of the manifest's."""
     src, known = root.expanduser() / "src", listed(root)
     if unknown := [n for n in names if n not in known]:
         raise UserError(f"{src}: no kernel {unknown[0]!r}")
@@ -242,9 +240,10 @@ def _serial(omp: Program, facts: dict) -> Program:
     if not omp.text or omp.indexed:
         return replace(omp, api="serial", text="", short="", indexed=False, why=omp.why or INDEXED)
     said = facts.get("serial", "not measured: not in the manifest")
-    if said != "ok":
+    if said not in SERIAL:
         return replace(omp, api="serial", text="", short="", why=said)
-    return replace(omp, api="serial", text=hecbench_sources.strip_omp(omp.text), short=hecbench_sources.strip_omp(omp.short))
+    text, short = (hecbench_sources.strip_omp(part, SERIAL[said]) for part in (omp.text, omp.short))
+    return replace(omp, api="serial", text=text, short=short)
 
 
 def _resolve(src: Path, name: str, runs, made: Mapping[str, Mapping] = NONE) -> tuple[tuple[tuple[str, ...], ...], dict[str, bytes], str]:
