@@ -2,7 +2,6 @@
 
 Knows the layout src/NAME-API/, Makefiles as text, and this repository's own manifest of arguments and labels.
 Knows nothing of compilers, sandboxes or verdicts; nothing of the checkout is executed or copied here.
-
 Its programs have fixed inputs and partly check themselves, so a translation is compared line by line with the output of
 its own source program.  A serial program is the OpenMP one without its pragmas, where the manifest says that it prints the same.
 """
@@ -57,10 +56,8 @@ class Program:
 
 @dataclass(frozen=True)
 class Entry:
-    """One name of the checkout.  inputs: name -> bytes of the files its arguments name; why: why it is not a kernel.
-
-    written: API -> fingerprint of the program as the checkout has it.
-    """
+    """One name of the checkout.  inputs: name -> bytes of the files its arguments name; why: why it is not a kernel.  written: API ->
+    fingerprint of the program as the checkout has it."""
 
     name: str
     programs: dict[str, Program]
@@ -118,7 +115,7 @@ def as_kernel(entry: Entry) -> Kernel | None:
         {api: p.flags for api, p in usable.items() if p.flags},
         oracle="own",
         strength=entry.facts.get("strength", "unknown"),
-        unshown=tuple(api for api, p in usable.items() if p.foreign),
+        unshown=tuple(api for api, p in usable.items() if p.foreign or _takes_others(p, entry)),
         inputs=entry.inputs,
         given={api: Given(beside=shared | apart.get(api, {})) for api in ("serial", "omp", "cuda")} if shared else {},
         asked=("cuda-omp",) if {*usable} == {"cuda"} else (),
@@ -126,11 +123,15 @@ def as_kernel(entry: Entry) -> Kernel | None:
     )
 
 
-def as_written(entry: Entry) -> Kernel | None:
-    """The entry as a kernel for its texts alone, whether or not it can be judged here; None without a program.
+def _takes_others(program: Program, entry: Entry) -> bool:
+    """Whether its Makefile gives a program another number of arguments than the runs have, on which a faithful translation would fail."""
+    written = {len(run) for run in program.runs if run}
+    return bool(written) and not written & {len(run) for run in entry.runs}
 
-    Its serial program is the OpenMP one without pragmas, where nothing of OpenMP is left in it; nobody has run it.
-    """
+
+def as_written(entry: Entry) -> Kernel | None:
+    """The entry as a kernel for its texts alone, whether or not it can be judged here; None without a program.  Its serial program is the
+    OpenMP one without pragmas, where nothing of OpenMP is left in it; nobody has run it."""
     programs = {api: program for api, program in entry.programs.items() if api != "serial"}
     serial = _serial(programs["omp"], {"serial": "ok"}) if "omp" in programs else None
     if serial and not re.search(r"\bomp_\w+", serial.text):
@@ -231,7 +232,7 @@ def read_makefile(src: Path, name: str, api: str) -> makefile.Makefile | None:
 
 
 def _found(folder: Path, twin: Path, unit: str) -> str:
-    """The unit as named, or the twin's file of that name, which some Makefiles compile by a pattern rule."""
+    """The unit as named, or the twin's file of that name."""
     return f"../{twin.name}/{unit}" if not (folder / unit).exists() and (twin / unit).exists() else unit
 
 
