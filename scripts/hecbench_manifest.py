@@ -135,15 +135,20 @@ def shows_its_work(entry: Entry, api: str, program: bytes, runs, ran: list[Ran],
 
 
 def serial(entry: Entry, runs, bench: Bench) -> str:
-    """ "ok" when the OpenMP program validates as a translation of the derived serial one, else why not."""
-    omp = entry.programs["omp"]
-    text = hecbench_sources.strip_omp(omp.text)
-    flags = {"serial": omp.flags, "omp": omp.flags}
-    sources, more = {"serial": text, "omp": omp.text}, {"oracle": "own", "inputs": entry.inputs}
-    kernel = Kernel(entry.name, entry.name, "hecbench", sources, runs[0], runs, flags, **more)
+    """The first of `checkout.SERIAL` with which the OpenMP program validates as a translation of the derived serial one, else why none."""
+    omp, why = entry.programs["omp"], ""
     slow = replace(bench.limits, cpu_s=3 * bench.limits.cpu_s)
-    verdict = judge(omp.text, Task(kernel, "serial", "omp"), bench.toolchains, bench.level, slow)
-    return "ok" if verdict.validated else f"{verdict.reason}: {first_error(verdict.log)}"
+    for said, defined in hecbench.SERIAL.items():
+        if defined and "_OPENMP" not in omp.text:
+            break
+        sources = {"serial": hecbench_sources.strip_omp(omp.text, defined), "omp": omp.text}
+        more = {"oracle": "own", "inputs": entry.inputs}
+        kernel = Kernel(entry.name, entry.name, "hecbench", sources, runs[0], runs, dict.fromkeys(sources, omp.flags), **more)
+        verdict = judge(omp.text, Task(kernel, "serial", "omp"), bench.toolchains, bench.level, slow)
+        if verdict.validated:
+            return said
+        why = why or f"{verdict.reason}: {first_error(verdict.log)}"
+    return why
 
 
 def first_error(log: str) -> str:

@@ -290,8 +290,36 @@ def test_pragmas_are_stripped_with_their_continuations():
     text = '#include <omp.h>\n#pragma omp target \\\n  map(tofrom: a) \\\n  device(0)\nint a;\n'
     text += '  # pragma omp end target\n_Pragma("omp barrier");\n#pragma unroll\n'
     assert hecbench_sources.strip_omp(text).split("\n") == ["", "int a;", "", ";", "#pragma unroll", ""]
-    kept = hecbench_sources.strip_omp("#include <omp.h>\ndouble t = omp_get_wtime();\n")
+    kept = hecbench_sources.strip_omp("#include <omp.h>\nvoid *p = omp_target_alloc(8, 0);\n")
     assert "omp.h" in kept, "what calls the runtime keeps its header and fails to link, with that reason"
+
+
+def test_a_serial_program_is_told_what_one_thread_is_told(tmp_path):
+    text = """#include <cstdio>
+#include <omp.h>
+#ifdef _OPENMP
+typedef struct { float x; } one;
+#endif
+int main() {
+  omp_set_num_threads(1);
+  double begun = omp_get_wtime();
+  one many = {3};
+  int told[5] = {};
+  #pragma omp parallel
+  told[0] = omp_get_num_threads( void_ ), told[1] = omp_get_thread_num(), told[2] = omp_get_num_teams(), told[3] = omp_get_team_num();
+  told[4] = omp_in_parallel() + omp_get_max_threads();
+  printf("%d %d %d %d %d %g %d\\n", told[0], told[1], told[2], told[3], told[4], many.x, omp_get_wtime() >= begun);
+}
+""".replace(" void_ ", "")
+    (tmp_path / "omp.cpp").write_text(text)
+    (tmp_path / "serial.cpp").write_text(hecbench_sources.strip_omp(text, defined=True))
+    assert "omp" not in (tmp_path / "serial.cpp").read_text().lower().replace("_openmp", "")
+    said = []
+    for name, flags in (("omp.cpp", ["-fopenmp"]), ("serial.cpp", [])):
+        subprocess.run(["g++", *flags, tmp_path / name, "-o", tmp_path / "program"], check=True)
+        env = {"OMP_NUM_THREADS": "1"}
+        said.append(subprocess.run([tmp_path / "program"], capture_output=True, text=True, env=env, check=True).stdout)
+    assert said == ["1 0 1 0 1 3 1\n"] * 2
 
 
 def test_flattening_stays_inside_the_checkout(tmp_path):

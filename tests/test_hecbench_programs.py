@@ -197,6 +197,14 @@ def test_macros_by_hand_stand_in_every_program(checkout):
     assert [text.split("\n")[0] for text in hecbench.as_kernel(entry).sources.values()] == ["#define DEBUG"] * 3
 
 
+def test_a_program_that_takes_other_arguments_is_no_source(checkout):
+    (alike,) = hecbench.entries(checkout, ("sized",), {})
+    assert hecbench.as_kernel(alike).unshown == ()
+    (checkout / "src" / "sized-cuda" / "Makefile").write_text("source = main.cu\nrun: main\n\t./main 0 5\n")
+    (apart,) = hecbench.entries(checkout, ("sized",), {})
+    assert apart.runs == (("5",),) and hecbench.as_kernel(apart).unshown == ("cuda",)
+
+
 def test_what_a_unit_includes_as_its_own_shares_its_names(tmp_path):
     folder = tmp_path / "src" / "parts-omp"
     folder.mkdir(parents=True)

@@ -2,7 +2,6 @@
 
 Knows the layout src/NAME-API/, Makefiles as text, and this repository's own manifest of arguments and labels.
 Knows nothing of compilers, sandboxes or verdicts; nothing of the checkout is executed or copied here.
-
 Its programs have fixed inputs and partly check themselves, so a translation is compared line by line with the output of
 its own source program.  A serial program is the OpenMP one without its pragmas, where the manifest says that it prints the same.
 """
@@ -33,6 +32,7 @@ OUTPUT_NAME = re.compile(r"out|result|\.m8$", re.I)
 NUMBER = re.compile(r"[-+]?[\d.]+(?:e[-+]?\d+)?f?", re.I)
 MEASURE = "not measured: only its CUDA program can say what is right; scripts/hecbench_manifest.py finds arguments with which it ends"
 INDEXED = "its OpenMP program is SIMT-style: thread and team numbers stand for CUDA indices"
+SERIAL = {"ok": False, "ok with _OPENMP": True}  # what the manifest says of a serial program -> whether _OPENMP is defined
 NONE: Mapping[str, Mapping] = {}
 SHOWN = "../job/inputs/"  # where the sandbox has the input files
 
@@ -56,10 +56,8 @@ class Program:
 
 @dataclass(frozen=True)
 class Entry:
-    """One name of the checkout.  inputs: name -> bytes of the files its arguments name; why: why it is not a kernel.
-
-    written: API -> fingerprint of the program as the checkout has it.
-    """
+    """One name of the checkout.  inputs: name -> bytes of the files its arguments name; why: why it is not a kernel.  written: API ->
+    fingerprint of the program as the checkout has it."""
 
     name: str
     programs: dict[str, Program]
@@ -79,10 +77,7 @@ def kernels(root: Path, names: tuple[str, ...] = ()) -> list[Kernel]:
 
 
 def entries(root: Path, names: tuple[str, ...] = (), facts: Mapping[str, dict] | None = None) -> list[Entry]:
-    """What is known of each name, or of `names`, in alphabetical order.  Reads only; a few seconds for all 530.
-
-    `facts`: rows to go by in place of the manifest's.
-    """
+    """What is known of each name, or of `names`, in alphabetical order.  Reads only.  `facts`: rows in place of the manifest's."""
     src, known = root.expanduser() / "src", listed(root)
     if unknown := [n for n in names if n not in known]:
         raise UserError(f"{src}: no kernel {unknown[0]!r}")
@@ -120,7 +115,7 @@ def as_kernel(entry: Entry) -> Kernel | None:
         {api: p.flags for api, p in usable.items() if p.flags},
         oracle="own",
         strength=entry.facts.get("strength", "unknown"),
-        unshown=tuple(api for api, p in usable.items() if p.foreign),
+        unshown=tuple(api for api, p in usable.items() if p.foreign or _takes_others(p, entry)),
         inputs=entry.inputs,
         given={api: Given(beside=shared | apart.get(api, {})) for api in ("serial", "omp", "cuda")} if shared else {},
         asked=("cuda-omp",) if {*usable} == {"cuda"} else (),
@@ -128,11 +123,15 @@ def as_kernel(entry: Entry) -> Kernel | None:
     )
 
 
-def as_written(entry: Entry) -> Kernel | None:
-    """The entry as a kernel for its texts alone, whether or not it can be judged here; None without a program.
+def _takes_others(program: Program, entry: Entry) -> bool:
+    """Whether its Makefile gives a program another number of arguments than the runs have, on which a faithful translation would fail."""
+    written = {len(run) for run in program.runs if run}
+    return bool(written) and not written & {len(run) for run in entry.runs}
 
-    Its serial program is the OpenMP one without pragmas, where nothing of OpenMP is left in it; nobody has run it.
-    """
+
+def as_written(entry: Entry) -> Kernel | None:
+    """The entry as a kernel for its texts alone, whether or not it can be judged here; None without a program.  Its serial program is the
+    OpenMP one without pragmas, where nothing of OpenMP is left in it; nobody has run it."""
     programs = {api: program for api, program in entry.programs.items() if api != "serial"}
     serial = _serial(programs["omp"], {"serial": "ok"}) if "omp" in programs else None
     if serial and not re.search(r"\bomp_\w+", serial.text):
@@ -233,7 +232,7 @@ def read_makefile(src: Path, name: str, api: str) -> makefile.Makefile | None:
 
 
 def _found(folder: Path, twin: Path, unit: str) -> str:
-    """The unit as named, or the twin's file of that name, which some Makefiles compile by a pattern rule."""
+    """The unit as named, or the twin's file of that name."""
     return f"../{twin.name}/{unit}" if not (folder / unit).exists() and (twin / unit).exists() else unit
 
 
@@ -242,9 +241,10 @@ def _serial(omp: Program, facts: dict) -> Program:
     if not omp.text or omp.indexed:
         return replace(omp, api="serial", text="", short="", indexed=False, why=omp.why or INDEXED)
     said = facts.get("serial", "not measured: not in the manifest")
-    if said != "ok":
+    if said not in SERIAL:
         return replace(omp, api="serial", text="", short="", why=said)
-    return replace(omp, api="serial", text=hecbench_sources.strip_omp(omp.text), short=hecbench_sources.strip_omp(omp.short))
+    text, short = (hecbench_sources.strip_omp(part, SERIAL[said]) for part in (omp.text, omp.short))
+    return replace(omp, api="serial", text=text, short=short)
 
 
 def _resolve(src: Path, name: str, runs, made: Mapping[str, Mapping] = NONE) -> tuple[tuple[tuple[str, ...], ...], dict[str, bytes], str]:

@@ -24,6 +24,14 @@ PRAGMA = re.compile(r"^[ \t]*#[ \t]*pragma[ \t]+omp\b(?:[^\n\\]|\\\n|\\(?!\n))*(
 OPERATOR = re.compile(r'_Pragma\s*\(\s*"\s*omp\b(?:[^"\\]|\\.)*"\s*\)')
 RUNTIME = re.compile(r"\bomp_\w+(?=\s*\()")
 OMP_HEADER = re.compile(r"^[ \t]*#[ \t]*include[ \t]*<omp\.h>.*\n", re.M)
+CALL = r"\bomp_{}\s*\(\s*(?:void\s*)?\)"
+WTIME = re.compile(CALL.format("get_wtime"))
+ALONE = {  # what one thread is told
+    WTIME: "((double)clock() / CLOCKS_PER_SEC)",
+    re.compile(CALL.format("get_(?:max_threads|num_threads|num_teams|num_procs)")): "1",
+    re.compile(CALL.format("(?:get_(?:thread_num|team_num|num_devices|default_device)|in_parallel)")): "0",
+    re.compile(r"\bomp_set_num_threads\s*\([^();]*\)"): "((void)0)",
+}
 THREAD_ID = re.compile(r"\bomp_get_(?:thread_num|team_num)\s*\(")
 TARGET = re.compile(r"^[ \t]*#[ \t]*pragma[ \t]+omp\b.*\btarget\b", re.M)
 READS = re.compile(
@@ -94,10 +102,17 @@ def _parts(path: Path, reading: _Reading) -> list[Path]:
     return [path, *(part for part in dict.fromkeys(beside) if part and part != path and part.suffix in given.UNIT)]
 
 
-def strip_omp(text: str) -> str:
-    """The program without OpenMP pragmas (continued lines and _Pragma too); without omp.h when nothing needs it."""
+def strip_omp(text: str, defined: bool = False) -> str:
+    """The program without OpenMP pragmas (continued lines and _Pragma too), and with what its runtime tells one thread in place of calls;
+    without omp.h when nothing needs it.  `defined`: with _OPENMP, as some programs declare types or print a warning by it.
+    """
     text = OPERATOR.sub("", PRAGMA.sub("\n", text))
-    return text if re.search(r"\bomp_\w+", OMP_HEADER.sub("", without_comments(text))) else OMP_HEADER.sub("", text)
+    timed = WTIME.search(without_comments(text))
+    for call, value in ALONE.items():
+        text = call.sub(value, text)
+    if not re.search(r"\bomp_\w+", without_comments(text)):
+        text = OMP_HEADER.sub("#include <time.h>\n" if timed else "", text)
+    return f"#define _OPENMP 201511\n{text}" if defined else text
 
 
 def simt(text: str) -> bool:
