@@ -70,7 +70,7 @@ def _read(value: Any, refer: Callable[[Any], str]) -> Any:
         return [str(value.dtype), list(value.shape), hashlib.sha256(_raw(value)).hexdigest()]
     if hasattr(value, "__dict__") and not hasattr(value, "__get__") and not hasattr(value, "__origin__"):  # an alias of types has one
         return [refer(type(value)), [[name, refer(held)] for name, held in sorted(vars(value).items()) if name != "training"]]
-    if callable(value) and hasattr(value, "__qualname__") and not _is_ours(value.__module__ or "builtins"):
+    if callable(value) and hasattr(value, "__qualname__") and not _is_ours(getattr(value, "__module__", None) or "builtins"):
         return _name(value)
     if " at 0x" in repr(value):
         raise _unknown(value)
