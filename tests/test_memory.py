@@ -85,6 +85,7 @@ def test_a_training_takes_weights_gradients_and_two_moments(lm, kind, rank):
         (16, "bf16", True, False, 16.11),
         (16, "bf16", False, True, 42.62),
         (0, "bf16-weights", True, False, 63.1),
+        (0, "bf16", True, False, 99.9),
     ],
 )
 def test_training_a_7b_is_planned_as_an_h200_measured_it(lora, precision, recompute, compiled, measured):

@@ -14,7 +14,7 @@ import torch
 from parallax_lib.core.errors import UserError
 
 KAHAN = "bf16-weights"  # value of `prm.precision`
-BYTES = {"fp32": 16, "bf16": 18, KAHAN: 10}  # of a learned value, its gradient, moments, and its bfloat16 copy or what was rounded away
+BYTES = {"fp32": 16, "bf16": 16, KAHAN: 10}  # of a learned value, its gradient, its moments, and what was rounded away
 
 
 def bytes_of_weight(precision: str) -> int:
