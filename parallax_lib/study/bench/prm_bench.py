@@ -65,14 +65,19 @@ def measure(asked: Training, report: Report | None = None) -> dict[str, Any]:
     size, tokens = prm_model.size(model), asked.rows * asked.latents
     work = 4 if asked.lora else 6  # forward 2, gradients of activations 2, of weights 2; what is computed again is not counted
     reached = work * size * tokens / seconds / count
-    what = f"training, {f'LoRA {asked.lora}' if asked.lora else 'the whole model'}, updates of {tokens:,} tokens"
-    what += ", layers computed twice" if asked.recompute else ""
-    report.add(f"{what}, a process", reached / 1e12, "TFLOP/s", limits.product / 1e12)
+    report.add(f"training, {named(asked)}, updates of {tokens:,} tokens, a process", reached / 1e12, "TFLOP/s", limits.product / 1e12)
     report.add("trajectories", asked.rows / seconds, "a second")
     if count == 1:
         scoring(model, data, asked, limits, report)
     about = {"processes": count, "device": device_name(), "torch": torch.__version__, "parameters": size}
     return about | asdict(asked) | {"update_ms": round(1e3 * seconds, 1), "losses": losses}
+
+
+def named(asked: Training) -> str:
+    """What is trained, and how."""
+    parts = [f"LoRA {asked.lora}" if asked.lora else "the whole model", "bfloat16 weights" if asked.kahan else ""]
+    parts += ["compiled" if asked.compile and device().type == "cuda" and torchrun.together() == 1 else ""]
+    return ", ".join(filter(None, [*parts, "layers computed twice" if asked.recompute else ""]))
 
 
 def rows(asked: Training) -> Dataset:
@@ -109,7 +114,7 @@ def _memory(model: prm_model.PRM, report: Report, count: int, precision: str, as
     shape, forward = replace(model.config, steps=asked.latents), min(asked.device_rows, asked.rows // count)
     kept = memory.activations(shape, forward, precision, asked.recompute, asked.compile)
     planned = memory.MOMENT["02"] * (memory.bytes_of(model.config, precision)[1] / count + kept + memory.CONTEXT) / GIB
-    report.add("memory of a GPU at most", max(peaks), "GiB", planned)
+    report.add(f"memory of a GPU at most, {named(asked)}", max(peaks), "GiB", planned)
 
 
 def scoring(model: prm_model.PRM, data: Dataset, asked: Training, limits: Ceilings, report: Report) -> None:
@@ -120,4 +125,4 @@ def scoring(model: prm_model.PRM, data: Dataset, asked: Training, limits: Ceilin
         alone = ms(lambda: model.backbone.run(given), 3)
         taken = ms(lambda: prm_model.scores(model, data.latents), 3)
     floor = limits.ms(0, 2 * prm_model.size(model) * tokens)
-    report.add(f"scores of {asked.rows:,} trajectories", taken, "ms", floor, its_layers_alone=alone)
+    report.add(f"scores of {asked.rows:,} trajectories, {named(replace(asked, recompute=False))}", taken, "ms", floor, its_layers_alone=alone)
