@@ -125,4 +125,5 @@ def scoring(model: prm_model.PRM, data: Dataset, asked: Training, limits: Ceilin
         alone = ms(lambda: model.backbone.run(given), 3)
         taken = ms(lambda: prm_model.scores(model, data.latents), 3)
     floor = limits.ms(0, 2 * prm_model.size(model) * tokens)
-    report.add(f"scores of {asked.rows:,} trajectories, {named(replace(asked, recompute=False))}", taken, "ms", floor, its_layers_alone=alone)
+    what = f"scores of {asked.rows:,} trajectories, {named(replace(asked, recompute=False))}"
+    report.add(what, taken, "ms", floor, its_layers_alone=alone)
