@@ -6,16 +6,14 @@ Knows what each of these says of a verdict.  Knows nothing of how they are done,
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
-from parallax_lib.verdict import offload, output_comparison, parallel_evidence, races, result_buffers, serialised_control, work_share
+from parallax_lib.verdict import offload, output_comparison, parallel_evidence, races, serialised_control, work_share
 from parallax_lib.verdict.bench import beside, run_env
 from parallax_lib.verdict.build import Built, Ran, build
 from parallax_lib.verdict.output_comparison import Expected
 from parallax_lib.verdict.reference import counting, inputs, visible
 from parallax_lib.verdict.result import LOG_CHARS
-from parallax_lib.verdict.result_buffers import Buffer
 from parallax_lib.verdict.stages import State, ends, spent, telling
 from parallax_lib.verdict.toolchain import Toolchain, emulator
 
@@ -45,36 +43,19 @@ def _without_targets(state: State, switches: dict[str, str]) -> State:
 
 
 def _without(state: State, built: Built, tool: Toolchain, switches: dict[str, str], where: str = "") -> State:
-    """The program on every input with each of the switches.
-
-    Where the kernel's own program prints the right words without its parallel work as well, they say nothing of it; then what the
-    device gives back has to come out right too.
-    """
+    """The program on every input with each of the switches."""
     kernel, bench = state.task.kernel, state.bench
     env, limits = run_env(built.team or 4), replace(bench.limits, cpu_s=min(bench.limits.cpu_s, state.verdict.cpu_s + 1))
-    results = state.reference.results or ((),) * len(state.reference.cases)
-    cases = list(zip(inputs(kernel), zip(state.reference.cases, results, strict=True), strict=True))
 
-    def without(program: bytes, right: Callable[[tuple, Ran], bool]) -> serialised_control.Spent:
-        def run(switch: str, args: tuple[str, ...], schedule: int) -> Ran:
-            return serialised_control.run_idle(program, tool, args, limits, bench.level, env, beside(kernel.inputs), switch, schedule)
+    def run(switch: str, args: tuple[str, ...], schedule: int) -> Ran:
+        return serialised_control.run_idle(built.program, tool, args, limits, bench.level, env, beside(kernel.inputs), switch, schedule)
 
-        return serialised_control.without(cases, run, right, switches, serialised_control.SCHEDULES.get(tool.api, (1,)))
+    def right(case: Expected, ran: Ran) -> bool:
+        return not output_comparison.differs(case, [output_comparison.READ[kernel.oracle](ran.text)])[0]
 
-    def printed(case: tuple[Expected, tuple[Buffer, ...]], ran: Ran) -> bool:
-        return not output_comparison.differs(case[0], [output_comparison.READ[kernel.oracle](ran.text)])[0]
-
-    def given_back(case: tuple[Expected, tuple[Buffer, ...]], ran: Ran) -> bool:
-        return printed(case, ran) and not result_buffers.compare(case[1], result_buffers.read(ran.results)).difference
-
-    found = without(built.program, printed)
+    cases = zip(inputs(kernel), state.reference.cases, strict=True)
+    found = serialised_control.without(cases, run, right, switches, serialised_control.SCHEDULES.get(tool.api, (1,)))
     state = spent(state, found)
-    own = kernel.sources.get(tool.api, "")
-    if found.evidence and any(results) and own:
-        theirs = build(own, tool, kernel.flags.get(tool.api, ()), bench.level)
-        if theirs.reason == "ok" and without(theirs.program, printed).evidence:
-            found = without(built.program, given_back)
-            state = spent(state, found)
     if found.failure:
         return ends(state, 2, "infra_error", found.failure)
     if found.evidence:
