@@ -84,6 +84,8 @@ def stated(kernels: list[Kernel], before: dict) -> dict[str, dict]:
     facts = {}
     for members in clusters.clusters(programs, [group["kernels"] for group in before.get("twins", ())]):
         cluster = cluster_name(members)
+        if other := next((name for name, row in facts.items() if row["cluster"] == cluster), ""):
+            raise SystemExit(f"{cluster}: the name of two clusters, with {other} and {members[0]}; write them into twins, or rename one")
         for name in members:
             kind = by_hand.get(name) or dependence_class(put_together(by_name[name]).sources.get("cuda", ""))
             row = {"cluster": cluster, "class": kind, "side": side(cluster, members), "fold": number(f"fold:{cluster}") % FOLDS}

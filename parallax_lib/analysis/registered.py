@@ -32,6 +32,7 @@ PARTS = {
     "t2": "T2: LoRA without latents",
     "t4": "T4: pauses instead of plans",
     "t5": "T5: T3's plan written as tokens",
+    "fifth": "T3 on tasks that joined the split later: unguided, and two sampled at 0.8",
     "rs": "T3 trained on its own validated programs too",
     "rollouts": "training side, T3: thoughts with noise",
     "heat": "training side, T3: programs sampled at 0.8",
