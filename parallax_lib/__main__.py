@@ -127,6 +127,7 @@ def _row_options(sub) -> None:
     again.add_argument("folder", help="what `collect` wrote, such as data/rollouts, or a run's, such as data/runs/demo")
     again.add_argument("--out", type=Path, default=None, help="write the folder with the new verdicts here")
     again.add_argument("--workers", type=at_least(1), default=2)
+    again.add_argument("--tasks", type=at_least(1), default=0, metavar="N", help="of N tasks that a hash draws; default all")
     again.set_defaults(go=commands.rejudge)
     export = sub.add_parser("export", help="write rollouts in the published layout: dataset.jsonl and one .pt each")
     export.add_argument("folder", help="a folder of rollouts, such as data/rollouts, or a run's, such as data/runs/demo")

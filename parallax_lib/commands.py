@@ -95,7 +95,7 @@ def _sets(args, *limits: str) -> tuple[str, ...]:
 def rejudge(args) -> None:
     from parallax_lib.study import rejudge
 
-    print(rejudge.changes(rejudge.rejudge(args.folder, args.out, args.workers)))
+    print(rejudge.changes(rejudge.rejudge(args.folder, args.out, args.workers, args.tasks)))
 
 
 def export(args) -> None:

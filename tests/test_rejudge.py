@@ -1,5 +1,6 @@
 """Shipped rollouts judged again: what changed is named, what did not is kept, another suite's rows are refused."""
 
+import hashlib
 import json
 import shutil
 
@@ -39,6 +40,18 @@ def test_what_changed_is_named_and_written(folder, tmp_path, capsys):
     assert again["reward"].tolist() == [float(reason == "ok") for reason in reasons]
     np.testing.assert_array_equal(latents, vectors)
     assert json.loads((tmp_path / "again" / "metadata.json").read_text())["rejudged"][0].startswith("serial")
+
+
+def test_some_tasks_are_drawn_by_a_hash_with_all_their_programs(folder, tmp_path):
+    path, _, vectors = folder
+    rows, _ = rollout_files.read_rollouts(str(path))
+    rows.loc[2, "task"], rows.loc[1, "task"] = rows.loc[0, "task"], "another.serial-omp"
+    rollout_files.write_rollouts(path, rows.drop(columns="origin"), vectors, json.loads((path / "metadata.json").read_text()))
+    first = min(rows["task"].unique(), key=lambda task: hashlib.sha256(task.encode()).hexdigest())
+    judged = rejudge.rejudge(str(path), tmp_path / "again", 1, most=1)
+    kept = rows["task"] == first
+    assert judged["code"].tolist() == rows.loc[kept, "code"].tolist()
+    np.testing.assert_array_equal(rollout_files.read_rollouts(str(tmp_path / "again"))[1], vectors[kept.to_numpy()])
 
 
 def test_a_row_whose_source_has_changed_is_judged_against_the_source_that_it_names(folder, capsys):

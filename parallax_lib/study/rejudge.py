@@ -5,6 +5,7 @@ Knows a folder of rollouts, or a run's, and its metadata.  Knows no rule of a ve
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -25,8 +26,10 @@ from parallax_lib.verdict import batch as judge_batch
 KEPT = ("suite", "reward")  # of the parameters: what a task and a reward are
 
 
-def rejudge(path: str, out: Path | None, workers: int, say: Callable[[str], None] = print) -> pd.DataFrame:
+def rejudge(path: str, out: Path | None, workers: int, most: int = 0, say: Callable[[str], None] = print) -> pd.DataFrame:
     """The folder's rows with new verdicts, the earlier reason and toolchain in `was` and `was_toolchain`; written to `out`.
+
+    most: of so many tasks alone, in an order that a hash draws; 0: of all.
 
     path: a folder of rollouts, or a run's.  Verdicts are kept in the journal of the run `run_name(path)`, so a stopped command
     goes on.  Rows whose source is no longer what the suite holds are judged against the source that they name, on the suite's
@@ -35,6 +38,10 @@ def rejudge(path: str, out: Path | None, workers: int, say: Callable[[str], None
     if out:
         writable_folder(out)
     rows, vectors = read_rows(path)
+    if most:
+        drawn = sorted(rows["task"].unique(), key=lambda task: hashlib.sha256(task.encode()).hexdigest())[:most]
+        kept = rows["task"].isin(drawn).to_numpy()
+        rows, vectors = rows[kept].reset_index(drop=True), vectors[kept]
     metadata = read_metadata(path)
     sections = {name: metadata["params"][name] for name in KEPT} | {"run": run_name(path)}
     races = {name: value for name, value in metadata["params"].get("validation", {}).items() if name == "races"}  # judged or not, as it was
