@@ -70,10 +70,9 @@ class Entry:
 
 def kernels(root: Path, names: tuple[str, ...] = ()) -> list[Kernel]:
     """Every usable kernel of the checkout, or of `names`.  UserError where there is none."""
-    found = [kernel for entry in entries(root, names) if (kernel := as_kernel(entry)) is not None]
-    if not found:
-        raise UserError(f"{root}: no usable kernel under src/; suite.root must name a HeCBench checkout")
-    return found
+    if found := [kernel for entry in entries(root, names) if (kernel := as_kernel(entry)) is not None]:
+        return found
+    raise UserError(f"{root}: no usable kernel under src/; suite.root must name a HeCBench checkout")
 
 
 def entries(root: Path, names: tuple[str, ...] = (), facts: Mapping[str, dict] | None = None) -> list[Entry]:
@@ -124,9 +123,13 @@ def as_kernel(entry: Entry) -> Kernel | None:
 
 
 def _takes_others(program: Program, entry: Entry) -> bool:
-    """Whether its Makefile gives a program another number of arguments than the runs have, on which a faithful translation would fail."""
+    """Whether its Makefile gives a program another number of arguments than the runs and OpenMP's have: translations would fail."""
     written = {len(run) for run in program.runs if run}
-    return bool(written) and not written & {len(run) for run in entry.runs}
+    return bool(written) and not written & {len(run) for run in (*entry.runs, *_first_runs(entry.programs))}
+
+
+def _first_runs(programs: Mapping[str, Program]) -> tuple[tuple[str, ...], ...]:
+    return next((programs[api].runs for api in MAKEFILES if api in programs and programs[api].runs), ())
 
 
 def as_written(entry: Entry) -> Kernel | None:
@@ -140,7 +143,7 @@ def as_written(entry: Entry) -> Kernel | None:
 
 
 def fingerprint(text: str) -> str:
-    """What the manifest remembers of a program, to notice that a checkout holds another one."""
+    """What the manifest remembers of a program."""
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -153,8 +156,7 @@ def _entry(src: Path, name: str, facts: dict) -> Entry:
     programs = {api: _telling(_smaller(program, facts.get("constants", {})), facts.get("defines", ())) for api, program in programs.items()}
     if omp := programs.get("omp"):
         programs = {"serial": _serial(omp, facts), **programs}
-    own = next((programs[api].runs for api in MAKEFILES if api in programs and programs[api].runs), ((),))
-    runs, inputs, why = _resolve(src, name, own, facts.get("made", {}))
+    runs, inputs, why = _resolve(src, name, _first_runs(programs) or ((),), facts.get("made", {}))
     reduced = tuple(tuple(map(str, run)) for run in facts.get("args", ()))
     fixed = sorted({f for p in programs.values() for f in hecbench_sources.fixed_inputs(p.text)})
     if not why and fixed:
@@ -192,8 +194,7 @@ def _program(src: Path, name: str, api: str) -> Program:
     folder, rules = src / f"{name}-{api}", read_makefile(src, name, api)
     if rules is None:
         return Program(api, "", why="no Makefile")
-    units = units_of(src, name, api, rules)
-    if not units:
+    if not (units := units_of(src, name, api, rules)):
         return Program(api, "", why="no source file in its folder")
     search = (folder, *(folder / f[2:] for f in rules.flags if f.startswith("-I")), src / f"{name}-cuda")
     defines = tuple(f for f in rules.flags if f.startswith("-D"))
@@ -216,8 +217,7 @@ def units_of(src: Path, name: str, api: str, rules: makefile.Makefile) -> tuple[
 
 def _compiled(folder: Path, twin: Path, stem: str) -> str:
     """The unit of an object file: in its folder, else its twin's."""
-    names = [stem + suffix for suffix in makefile.UNIT]
-    return next((name for place in (folder, twin) for name in names if (place / name).exists()), "")
+    return next((stem + end for place in (folder, twin) for end in makefile.UNIT if (place / (stem + end)).exists()), "")
 
 
 def _by_rule(folder: Path, unit: str) -> str:
