@@ -27,6 +27,7 @@ CASES = [  # reference, candidate, may they be called equal?
     ("time 0.5 energy 1.250000", "time 0.5 energy 9.990000", "no"),
     ("Time step 10: max 1.25", "Time step 10: max 9.99", "no"),
     ("gives us 12", "gives us 99", "no"),
+    ("speed 1.3456e+02 6.665e+03 0.0112", "speed 1.4456e+02 6.665e+03 0.0112", "no"),
     ("3 of 10 failed to converge, residual 0.25", "3 of 10 failed to converge, residual 0.99", "no"),
     ("1,234,567", "1234567", "yes"),
     ("Kernel time: 0.125 s", "Kernel time: 0.250 s", "yes"),

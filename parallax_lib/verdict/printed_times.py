@@ -222,7 +222,7 @@ def _field_by_words(kind: str, last: str, statistics: bool) -> str:
     """A statistic of times whose unit stands elsewhere in the line, or how many times faster something is."""
     if kind != "real":
         return ""
-    return RATE if last in ("speedup", "speed") else TIME if statistics and last in STATISTIC else ""
+    return RATE if last == "speedup" else TIME if statistics and last in STATISTIC else ""
 
 
 def tells_only(pieces: list[Piece]) -> bool:
