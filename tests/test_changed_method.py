@@ -72,7 +72,7 @@ EDITS = {
     "again": [],
     "comment": [(PROPOSALS, "    scale = sigma * ", "    # as it was\n    scale = sigma * ")],
     "raises": [(PROPOSALS, "    scale = sigma * ", "    raise RuntimeError('not written yet')\n    scale = sigma * ")],
-    "shifted": [(PROPOSALS, "h + scale * normal(", "h + scale + scale * normal(")],
+    "shifted": [(PROPOSALS, "h + scale * sent(", "h + scale + scale * sent(")],
     "chooser": [(POLICIES, "descending=True", "descending=False")],
     "prompt": [("parallax_lib/tasks/prompts.py", "You translate programs", "You rewrite programs")],
     "decoding": [("parallax_lib/translator/drawing.py", "chosen = logits.argmax(-1)", "chosen = logits.argmin(-1)")],
