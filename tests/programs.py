@@ -43,6 +43,32 @@ UNISTD = "#include <fcntl.h>\n#include <sys/wait.h>\n#include <unistd.h>\n"
 MAIN = "int main(int argc, char **argv) {"
 RACY = OMP.replace(" reduction(+ : s)", "").replace("double s = 0", "volatile double s = 0")
 RACY = RACY.replace("s += x[i]", "for (int k = 0; k < 5; k++) s = s + 0.2 * x[i]")  # long enough for threads to overlap
+INDEXED = """#include <cstdio>
+#include <cstdlib>
+#include <omp.h>
+int main(int argc, char **argv) {
+  int n = atoi(argv[1]), blocks = (n + 63) / 64, *x = (int *)malloc(n * sizeof(int));
+  long *out = (long *)malloc(blocks * sizeof(long)), sum = 0;
+  for (int i = 0; i < n; i++) x[i] = i % 100;
+  #pragma omp target teams num_teams(blocks) thread_limit(64) map(to: x[0:n]) map(from: out[0:blocks])
+  {
+    long part[64];
+    #pragma omp parallel num_threads(64)
+    {
+      int t = omp_get_thread_num(), i = omp_get_team_num() * 64 + t;
+      part[t] = i < n ? (long)x[i] * x[i] : 0;
+      #pragma omp barrier
+      for (int d = 32; d; d /= 2) {
+        if (t < d) part[t] += part[t + d];
+        #pragma omp barrier
+      }
+      if (t == 0) out[omp_get_team_num()] = part[0];
+    }
+  }
+  for (int b = 0; b < blocks; b++) sum += out[b];
+  printf("Sum of squares: %ld\\n", sum);
+}
+"""  # thread numbers stand for CUDA's indices
 needs_nvcc = pytest.mark.skipif(toolchain.cuda_home() is None, reason="nvcc is not installed")
 
 

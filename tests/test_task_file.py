@@ -6,7 +6,7 @@ import json
 import pyarrow
 import pyarrow.parquet
 import pytest
-from programs import sandboxed
+from programs import INDEXED, sandboxed
 
 from parallax_lib.__main__ import main
 from parallax_lib.core.errors import UserError
@@ -188,34 +188,6 @@ int main(int argc, char **argv) {
 }
 """
 )
-INDEXED = (
-    HEAD
-    + """#include <omp.h>
-int main(int argc, char **argv) {
-  int n = atoi(argv[1]), blocks = (n + 63) / 64;
-  int *x = new int[n];
-  long *out = new long[blocks], sum = 0;
-  for (int i = 0; i < n; i++) x[i] = i % 100;
-  #pragma omp target teams num_teams(blocks) thread_limit(64) map(to: x[0:n]) map(from: out[0:blocks])
-  {
-    long part[64];
-    #pragma omp parallel num_threads(64)
-    {
-      int t = omp_get_thread_num(), i = omp_get_team_num() * 64 + t;
-      part[t] = i < n ? (long)x[i] * x[i] : 0;
-      #pragma omp barrier
-      for (int d = 32; d; d /= 2) {
-        if (t < d) part[t] += part[t + d];
-        #pragma omp barrier
-      }
-      if (t == 0) out[omp_get_team_num()] = part[0];
-    }
-  }
-  for (int b = 0; b < blocks; b++) sum += out[b];
-  printf("Sum on the GPU: %ld\\n", sum);
-}
-"""
-)
 LOOP = (
     HEAD
     + """int main(int argc, char **argv) {
@@ -237,12 +209,13 @@ def test_a_cuda_program_alone_says_what_is_right(tmp_path):
     right = verdict(LOOP, kernel, "cuda")
     assert right.validated and "correctness only" in right.parallel_evidence
     assert verdict(LOOP.replace("i < n", "i < n / 2"), kernel, "cuda").reason == "wrong_output"
-    indexed = verdict(INDEXED, kernel, "cuda")
+    said = INDEXED.replace("Sum of squares:", "Sum on the GPU:")
+    indexed = verdict(said, kernel, "cuda")
     assert indexed.validated and "with whole teams" in indexed.checked
-    unmapped = verdict(INDEXED.replace("map(to: x[0:n])", ""), kernel, "cuda")  # crashes on a device with memory of its own
+    unmapped = verdict(said.replace("map(to: x[0:n])", ""), kernel, "cuda")  # crashes on a device with memory of its own
     assert unmapped.reason in ("crash", "wrong_output")
     for before, after in (("t < d", "t <= d / 2"), ("= part[0]", "= part[1]")):
-        assert verdict(INDEXED.replace(before, after), kernel, "cuda").reason in ("wrong_output", "nondeterministic"), after
+        assert verdict(said.replace(before, after), kernel, "cuda").reason in ("wrong_output", "nondeterministic"), after
 
 
 @sandboxed

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from programs import sandboxed
+from programs import INDEXED, sandboxed
 
 from parallax_lib.sandbox import sandbox
 from parallax_lib.sandbox.sandbox import Limits
@@ -129,32 +129,6 @@ int main(int argc, char **argv) {
   cudaDeviceSynchronize();
   for (int b = 0; b < blocks; b++) sum += out[b];
   printf("Total %ld\\n", sum);
-}
-"""
-INDEXED = """#include <cstdio>
-#include <cstdlib>
-#include <omp.h>
-int main(int argc, char **argv) {
-  int n = atoi(argv[1]), blocks = (n + 63) / 64, *x = (int *)malloc(n * sizeof(int));
-  long *out = (long *)malloc(blocks * sizeof(long)), sum = 0;
-  for (int i = 0; i < n; i++) x[i] = i % 100;
-  #pragma omp target teams num_teams(blocks) thread_limit(64) map(to: x[0:n]) map(from: out[0:blocks])
-  {
-    long part[64];
-    #pragma omp parallel num_threads(64)
-    {
-      int t = omp_get_thread_num(), i = omp_get_team_num() * 64 + t;
-      part[t] = i < n ? (long)x[i] * x[i] : 0;
-      #pragma omp barrier
-      for (int d = 32; d; d /= 2) {
-        if (t < d) part[t] += part[t + d];
-        #pragma omp barrier
-      }
-      if (t == 0) out[omp_get_team_num()] = part[0];
-    }
-  }
-  for (int b = 0; b < blocks; b++) sum += out[b];
-  printf("Sum of squares: %ld\\n", sum);
 }
 """
 

@@ -15,7 +15,7 @@ import random
 import re
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 
 from parallax_lib.core.cpp_text import BOM
@@ -140,13 +140,15 @@ def _archer_says(ran: Outcome, league: bool) -> tuple[str, str]:
 
 @contextmanager
 def one_core() -> Iterator[None]:
-    """What this thread starts shares one of the cores that it may use."""
+    """What this thread starts shares one of the cores that it may use; all of them where the machine does not allow that."""
     cores = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {random.choice(sorted(cores))})
+    with suppress(OSError):
+        os.sched_setaffinity(0, {random.choice(sorted(cores))})
     try:
         yield
     finally:
-        os.sched_setaffinity(0, cores)
+        with suppress(OSError):
+            os.sched_setaffinity(0, cores)
 
 
 def _cuda(code: str, args: tuple[str, ...], flags: tuple[str, ...], bench: Bench, given: dict[str, bytes]) -> Checked:
