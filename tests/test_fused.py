@@ -6,7 +6,8 @@ import pytest
 import tiny_families as tiny
 import torch
 
-from parallax_lib.prm import engine_states, incremental_scoring, train
+from parallax_lib.prm import backbones, engine_states, incremental_scoring, train
+from parallax_lib.prm import model as prm_model
 from parallax_lib.prm.model import PRMConfig, build
 from parallax_lib.prm.train_config import TrainConfig
 from parallax_lib.translator import decoding, engine, fused, joined, models
@@ -67,6 +68,7 @@ def test_a_compiled_prm_whose_adapters_are_merged_scores_as_before(tmp_path):
     candidates = torch.randn(4, 3, 5, 24, device=DEVICE)
 
     def scored():
+        engine_states.KNOWN.clear()  # as where a model is loaded: no forward was captured before
         scorer = incremental_scoring.Scorer(engine_states.EngineStates(model), engine_states.EngineStates(model).begin(3))
         found = []
         for given in candidates:
@@ -81,6 +83,21 @@ def test_a_compiled_prm_whose_adapters_are_merged_scores_as_before(tmp_path):
     fused.fuse(model.backbone.body)
     torch.testing.assert_close(scored(), plain, atol=1e-5, rtol=1e-4)
     assert plain.std() > 1e-4
+
+
+@pytest.mark.parametrize("least", [1, 10**9])
+def test_a_large_float32_prm_is_scored_by_tensor_cores_and_learns_without_them(tmp_path, monkeypatch, least):
+    monkeypatch.setattr(backbones, "LARGE", least)
+    tiny.build("qwen2").save_pretrained(tmp_path)
+    torch.manual_seed(0)
+    model = build(PRMConfig(backbone=str(tmp_path), latent_width=24)).eval()
+    latents, seen = torch.randn(64, 4, 24), []
+    plain = prm_model.scores(model, latents)
+    model.backbone.body.layers[0].register_forward_pre_hook(lambda *_: seen.append(torch.backends.cuda.matmul.allow_tf32))
+    torch.testing.assert_close(prm_model.scores(model.to(DEVICE), latents), plain, atol=5e-3, rtol=0)
+    model(latents.to(DEVICE))
+    assert seen == [DEVICE == "cuda" and least == 1, False]
+    assert not torch.backends.cuda.matmul.allow_tf32 and plain.std() > 1e-3
 
 
 @pytest.mark.slow

@@ -25,6 +25,9 @@ from parallax_lib.core.errors import UserError
 from parallax_lib.translator import fused, shapes, weights
 
 
+LARGE = 2**28  # parameters from which float32 scores on a GPU are of TF32 products: training's own are of bfloat16
+
+
 class CausalBody(nn.Module):
     """A Hugging Face decoder without its vocabulary ends; its state is a KV cache.
 
@@ -40,6 +43,7 @@ class CausalBody(nn.Module):
         self.body = _with_lora(body, lora_rank) if lora_rank else body
         self.fixed = {name for name, _ in self.named_parameters() if "lora_" not in name} if lora_rank else set()
         self.casts = True  # adapters turn what they read into float32
+        self.large = sum(p.numel() for p in self.parameters()) >= LARGE
 
     def run(self, inputs: Tensor, state=None, positions: Tensor | None = None, sees: Tensor | None = None):
         """inputs [M, T, H] after `state` -> hidden [M, T, H] and the state, grown in place.
@@ -72,7 +76,8 @@ class CausalBody(nn.Module):
                 if hasattr(module, "cast_input_dtype_enabled"):
                     module.cast_input_dtype_enabled = self.casts
         if under or not scoring:
-            yield
+            with _tensor_cores(where == "cuda" and self.large and not under and not torch.is_grad_enabled()):
+                yield
             return
         with torch.autocast(where, dtype=self.dtype, cache_enabled=False):  # a captured forward keeps no copy of a weight
             yield
@@ -119,6 +124,17 @@ class CausalBody(nn.Module):
     def select(self, state, rows: Tensor):
         state.batch_select_indices(rows)
         return state
+
+
+@contextmanager
+def _tensor_cores(used: bool) -> Iterator[None]:
+    """Products of float32 matrices on a GPU with ten bits of mantissa (TF32), some eight times as fast; `used` false: as it was."""
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = before or used
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
 
 
 class Recurrent(nn.Module):

@@ -40,6 +40,7 @@ def able(model) -> bool:
 def fuse(model) -> None:
     """Compiles the layers of a PRM whose prefixes the engine keeps, its adapters merged in; of others nothing.  It only scores then."""
     if able(model) and not fused.fused(model.backbone.body):
+        KNOWN.pop(model.backbone, None)  # forwards that were captured before read the adapters
         model.backbone.merge()
         joined.join(model.backbone.body)
         fused.fuse(model.backbone.body)
