@@ -38,19 +38,21 @@ def home(tmp_path_factory):
     return folder
 
 
-def launch(processes):
+def launch(processes, beneath="whole"):
+    if beneath == "split":
+        return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes), "tests/split_all.py"]
     many = ["torch.distributed.run", "--standalone", "--nproc_per_node", str(processes), "-m"] if processes > 1 else []
     return [sys.executable, "-m", *many, "parallax_lib"]
 
 
-def train(home, out, processes, rows="rows", **settings):
+def train(home, out, processes, rows="rows", beneath="whole", **settings):
     sets = {f"prm.{name}": value for name, value in (SETTINGS | settings).items()}
     words = ["train", "--jsonl", str(home / rows / "dataset.jsonl"), "--out", str(out)]
     words += [word for name, value in sets.items() for word in ("--set", f"{name}={value}")]
     if processes == 1:
         assert main(words) == 0
         return out
-    done = subprocess.run([*launch(processes), *words], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([*launch(processes, beneath), *words], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     return out
 
@@ -98,7 +100,7 @@ def test_two_processes_train_adapters_as_one_and_continue_each_others_checkpoint
     one, two = trained_by_one_and_two(home, tmp_path, **settings)
     for step in (5, 10):  # before and after the backbone has joined
         if step == 10:
-            same(one, train(home, stopped_at(step, one, tmp_path / "one-two"), 2, **settings))
+            same(one, train(home, stopped_at(step, one, tmp_path / "one-two"), 2, beneath="split", **settings))
         same(one, train(home, stopped_at(step, two, tmp_path / f"two-one-{step}"), 1, **settings))
 
 

@@ -17,7 +17,7 @@ import torch
 
 from parallax_lib.core import torchrun
 from parallax_lib.prm import model as prm_model
-from parallax_lib.prm import optimizer, train
+from parallax_lib.prm import optimizer, sharded, train
 from parallax_lib.prm.dataset import Dataset, prepare
 from parallax_lib.prm.train_config import TrainConfig
 from parallax_lib.study import memory
@@ -113,7 +113,9 @@ def _memory(model: prm_model.PRM, report: Report, count: int, precision: str, as
     peaks = torchrun.added(*(peak if rank == torchrun.rank() else 0.0 for rank in range(count)))
     shape, forward = replace(model.config, steps=asked.latents), min(asked.device_rows, asked.rows // count)
     kept = memory.activations(shape, forward, precision, asked.recompute, asked.compile)
-    planned = memory.MOMENT["02"] * (memory.bytes_of(model.config, precision)[1] / count + kept + memory.CONTEXT) / GIB
+    beneath, learned = memory.trained(model.config, precision)
+    beneath = beneath if sharded.kept_whole(beneath, device()) else beneath / count
+    planned = memory.MOMENT["02"] * (beneath + learned / count + kept + memory.CONTEXT) / GIB
     report.add(f"memory of a GPU at most, {named(asked)}", max(peaks), "GiB", planned)
 
 
