@@ -19,7 +19,6 @@ from parallax_lib.prm.backbones import CausalBody
 from parallax_lib.prm.model import learned
 from parallax_lib.translator import fused
 
-
 WHOLE = 0.25  # share of a GPU's memory up to which weights that are not learned are kept in every process
 
 
