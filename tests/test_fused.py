@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import tiny_families as tiny
 import torch
+from transformers import AutoModelForCausalLM
 
 from parallax_lib.prm import backbones, engine_states, incremental_scoring, train
 from parallax_lib.prm import model as prm_model
@@ -55,6 +56,26 @@ def test_compiled_layers_give_the_same_states_and_tokens(family):
     compiled = torch._dynamo.utils.counters["stats"]["unique_graphs"]
     states(translator)
     assert 0 < compiled == torch._dynamo.utils.counters["stats"]["unique_graphs"]
+
+
+@torch.inference_mode()
+def test_one_code_serves_all_layers_and_what_it_leaves_open_are_tokens(monkeypatch):
+    graphs = []
+
+    def seen(graph, given):
+        graphs.append((len(graph.graph.nodes), sum(isinstance(value, torch.SymInt) for value in given)))
+        return graph.forward
+
+    monkeypatch.setattr(fused, "BACKEND", seen)
+    config = tiny.build("qwen2").config
+    config.num_hidden_layers, config.layer_types = 4, ["full_attention"] * 4
+    torch.manual_seed(0)
+    translator = models.Translator(AutoModelForCausalLM.from_config(config).eval(), models.byte_tokenizer(), "qwen2")
+    prompts = [[1, 2, 3, 4, 5], [6, 7, 8]]
+    plain = engine.prefill(translator, prompts).hidden
+    fused.fuse(translator.body)
+    torch.testing.assert_close(engine.prefill(translator, prompts).hidden, plain)
+    assert len(graphs) == 5 and max(graphs)[1] <= 2  # the largest one is norms, products and rotations
 
 
 @pytest.mark.slow
