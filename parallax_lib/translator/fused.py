@@ -18,7 +18,7 @@ from parallax_lib.translator.captured import FixedSlab
 from parallax_lib.translator.slab import Slab, Spread
 
 BACKEND = "inductor"
-SETTINGS = {"recompile_limit": 64, "fake_tensor_cache_enabled": False}  # with shapes as symbols that cache took 40 % of the CPU time of tracing
+SETTINGS = {"recompile_limit": 64, "fake_tensor_cache_enabled": False}  # with shapes as symbols that cache took 40 % of tracing
 
 
 class LayerNumber:
