@@ -123,14 +123,15 @@ def test_a_large_float32_prm_is_scored_by_tensor_cores_and_learns_without_them(t
 
 @pytest.mark.slow
 @pytest.mark.skipif(DEVICE == "cpu", reason="prm.compile asks for a GPU, and a CPU traces layers with adapters for minutes")
-def test_training_through_compiled_layers_has_the_same_losses(tmp_path):
-    tiny.build("qwen2").to(torch.bfloat16).save_pretrained(tmp_path)
+@pytest.mark.parametrize("precision, within", [("fp32", 1e-4), ("bf16", 2e-2)])  # compiled code rounds less often to bfloat16
+def test_training_through_compiled_layers_has_the_same_losses(tmp_path, precision, within):
+    tiny.build("qwen2").to(torch.bfloat16 if precision == "bf16" else torch.float32).save_pretrained(tmp_path)
     latents = torch.randn(48, 4, 24, generator=torch.Generator().manual_seed(0)).numpy()
     targets = (latents[:, :1].sum(2) > 0).astype(float).repeat(4, 1)
     data = (latents, targets, targets * 0 + 1, [i // 4 for i in range(48)], ["train"] * 36 + ["valid"] * 12)
-    config = TrainConfig(epochs=2, batch=36, device_batch=18, unfreeze_step=0, precision="bf16", recompute=True)
+    config = TrainConfig(epochs=2, batch=36, device_batch=18, unfreeze_step=0, precision=precision, recompute=True)
     prm = PRMConfig(backbone=str(tmp_path), latent_width=24, lora_rank=2)
     plain = train.fit(*data, config, prm=prm, device=DEVICE)[1]
     history = train.fit(*data, replace(config, compile=True), prm=prm, device=DEVICE)[1]
     columns = ["train_loss", "valid_loss"]
-    torch.testing.assert_close(torch.tensor(history[columns].to_numpy()), torch.tensor(plain[columns].to_numpy()), atol=2e-3, rtol=0)
+    torch.testing.assert_close(torch.tensor(history[columns].to_numpy()), torch.tensor(plain[columns].to_numpy()), atol=within, rtol=0)
