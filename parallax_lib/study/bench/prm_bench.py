@@ -65,7 +65,7 @@ def measure(asked: Training, report: Report | None = None) -> dict[str, Any]:
     size, tokens = prm_model.size(model), asked.rows * asked.latents
     work = 4 if asked.lora else 6  # forward 2, gradients of activations 2, of weights 2; what is computed again is not counted
     reached = work * size * tokens / seconds / count
-    report.add(f"training, {named(asked)}, updates of {tokens:,} tokens, a process", reached / 1e12, "TFLOP/s", limits.product / 1e12)
+    report.add(f"training, {named(asked)}, {tokens:,} tokens, a process", reached / 1e12, "TFLOP/s", limits.product / 1e12)
     report.add("trajectories", asked.rows / seconds, "a second")
     if count == 1:
         scoring(model, data, asked, limits, report)
@@ -77,7 +77,7 @@ def named(asked: Training) -> str:
     """What is trained, and how."""
     parts = [f"LoRA {asked.lora}" if asked.lora else "the whole model", "bfloat16 weights" if asked.kahan else ""]
     parts += ["compiled" if asked.compile and device().type == "cuda" and torchrun.together() == 1 else ""]
-    return ", ".join(filter(None, [*parts, "layers computed twice" if asked.recompute else ""]))
+    return ", ".join(filter(None, [*parts, "recomputed" if asked.recompute else ""]))
 
 
 def rows(asked: Training) -> Dataset:
