@@ -46,7 +46,8 @@ def split(hollow: nn.Module, device: str, precision: str) -> nn.Module:
     mesh = init_device_mesh(torch.device(device).type, (torchrun.together(),))
     compute = {"param_dtype": torch.bfloat16, "reduce_dtype": torch.float32, "cast_forward_inputs": False} if precision == "bf16" else {}
     beneath = fixed(hollow)
-    whole = set(beneath) if kept_whole(sum(p.nbytes for p in beneath), torchrun.device_of(device)) else None
+    room = torchrun.from_first(lambda: kept_whole(sum(p.nbytes for p in beneath), torchrun.device_of(device)))
+    whole = set(beneath) if room else None
     for layer in fused.layers(hollow.backbone.body):
         fully_shard(layer, mesh=mesh, mp_policy=MixedPrecisionPolicy(**compute), ignored_params=whole)
     model = fully_shard(hollow, mesh=mesh, reshard_after_forward=True, ignored_params=whole).to_empty(device=torchrun.device_of(device))
