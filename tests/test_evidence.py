@@ -46,6 +46,23 @@ def test_a_runs_threads_are_read_from_outside_and_agree_with_its_own_counters(be
 
 
 @sandboxed
+@needs_libomp
+@pytest.mark.parametrize("wrong, reason", [((0,), "ok"), ((0, 1), "cheat_suspected"), ((0, 2), "ok")])
+def test_a_full_machine_that_charges_one_run_with_other_work_is_no_cheat(monkeypatch, wrong, reason):
+    """Runs whose threads seem to have worked for a second more than their counters say, by their number."""
+    looks = iter(range(100))
+    plain = parallel_evidence.contradiction
+
+    def outside(proof, threads):
+        return plain(proof, Threads(threads.total + 1, threads.others) if next(looks) in wrong else threads)
+
+    monkeypatch.setattr(parallel_evidence, "contradiction", outside)
+    verdict = judge(OMP)
+    assert verdict.reason == reason and next(looks) >= 2, verdict
+    assert reason == "ok" or "twice: counters say" in verdict.log
+
+
+@sandboxed
 def test_a_program_that_ends_without_the_markers_stop_is_incomplete(bench):
     """Its text and its nonce are right; nothing was seen of its threads."""
     early = UNISTD + OMP.replace("return 0;", "fflush(0); _exit(0);")

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import tiny_families as tiny
 import torch
+from transformers import AutoModelForCausalLM
 
 from parallax_lib.prm import backbones, engine_states, incremental_scoring, train
 from parallax_lib.prm import model as prm_model
@@ -57,6 +58,26 @@ def test_compiled_layers_give_the_same_states_and_tokens(family):
     assert 0 < compiled == torch._dynamo.utils.counters["stats"]["unique_graphs"]
 
 
+@torch.inference_mode()
+def test_one_code_serves_all_layers_and_what_it_leaves_open_are_tokens(monkeypatch):
+    graphs = []
+
+    def seen(graph, given):
+        graphs.append((len(graph.graph.nodes), sum(isinstance(value, torch.SymInt) for value in given)))
+        return graph.forward
+
+    monkeypatch.setattr(fused, "BACKEND", seen)
+    config = tiny.build("qwen2").config
+    config.num_hidden_layers, config.layer_types = 4, ["full_attention"] * 4
+    torch.manual_seed(0)
+    translator = models.Translator(AutoModelForCausalLM.from_config(config).eval(), models.byte_tokenizer(), "qwen2")
+    prompts = [[1, 2, 3, 4, 5], [6, 7, 8]]
+    plain = engine.prefill(translator, prompts).hidden
+    fused.fuse(translator.body)
+    torch.testing.assert_close(engine.prefill(translator, prompts).hidden, plain)
+    assert len(graphs) == 5 and max(graphs)[1] <= 2  # the largest one is norms, products and rotations
+
+
 @pytest.mark.slow
 def test_a_compiled_prm_whose_adapters_are_merged_scores_as_before(tmp_path):
     tiny.build("qwen2").save_pretrained(tmp_path)
@@ -102,14 +123,15 @@ def test_a_large_float32_prm_is_scored_by_tensor_cores_and_learns_without_them(t
 
 @pytest.mark.slow
 @pytest.mark.skipif(DEVICE == "cpu", reason="prm.compile asks for a GPU, and a CPU traces layers with adapters for minutes")
-def test_training_through_compiled_layers_has_the_same_losses(tmp_path):
-    tiny.build("qwen2").to(torch.bfloat16).save_pretrained(tmp_path)
+@pytest.mark.parametrize("precision, within", [("fp32", 1e-4), ("bf16", 2e-2)])  # compiled code rounds less often to bfloat16
+def test_training_through_compiled_layers_has_the_same_losses(tmp_path, precision, within):
+    tiny.build("qwen2").to(torch.bfloat16 if precision == "bf16" else torch.float32).save_pretrained(tmp_path)
     latents = torch.randn(48, 4, 24, generator=torch.Generator().manual_seed(0)).numpy()
     targets = (latents[:, :1].sum(2) > 0).astype(float).repeat(4, 1)
     data = (latents, targets, targets * 0 + 1, [i // 4 for i in range(48)], ["train"] * 36 + ["valid"] * 12)
-    config = TrainConfig(epochs=2, batch=36, device_batch=18, unfreeze_step=0, precision="bf16", recompute=True)
+    config = TrainConfig(epochs=2, batch=36, device_batch=18, unfreeze_step=0, precision=precision, recompute=True)
     prm = PRMConfig(backbone=str(tmp_path), latent_width=24, lora_rank=2)
     plain = train.fit(*data, config, prm=prm, device=DEVICE)[1]
     history = train.fit(*data, replace(config, compile=True), prm=prm, device=DEVICE)[1]
     columns = ["train_loss", "valid_loss"]
-    torch.testing.assert_close(torch.tensor(history[columns].to_numpy()), torch.tensor(plain[columns].to_numpy()), atol=2e-3, rtol=0)
+    torch.testing.assert_close(torch.tensor(history[columns].to_numpy()), torch.tensor(plain[columns].to_numpy()), atol=within, rtol=0)

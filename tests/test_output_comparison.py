@@ -366,6 +366,25 @@ def test_tolerance_is_learned_and_bounded():
     assert ok(rounding, "residual 2e-17") and not ok(rounding, "residual 5000.0")
 
 
+def test_six_digits_of_a_number_are_enough_and_no_other_six_are():
+    rng = random.Random(0)
+    for _ in range(2000):
+        value = rng.choice((1, -1)) * rng.uniform(1, 10) * 10.0 ** rng.randint(-8, 12)
+        case = learned(f"v {value:.9e}", f"v {value:.9e}")
+        assert agree(case, f"v {value:.6g}"), value
+        step = 10.0 ** (math.floor(math.log10(abs(value))) - 5)
+        away = value + rng.choice((1, -1)) * rng.uniform(1.6, 400) * step
+        assert not agree(case, f"v {away:.6g}"), (value, away)
+
+
+def test_runs_may_differ_in_the_sixth_digit_where_no_more_are_printed():
+    expected = learned("v 2.0", "v 2.0")
+    first, second, far = (output_comparison.read(f"v {v}") for v in ("113.216", "113.215", "113.213"))
+    assert output_comparison.same(expected, first, second) and not output_comparison.same(expected, first, far)
+    longer = output_comparison.read("v 113.2150000000001")
+    assert not output_comparison.same(expected, first, longer)
+
+
 @pytest.mark.parametrize("hash_, other", [("14695981039346656037", "14695981039346656038"), ("9007199254740993", "9007199254740992.0")])
 def test_integers_that_a_double_cannot_hold_are_compared_digit_by_digit(hash_, other):
     row = json.loads(json.dumps(asdict(learned(f"hash {hash_}", f"hash {hash_}"))))  # as the journal keeps it

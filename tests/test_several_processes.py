@@ -38,19 +38,21 @@ def home(tmp_path_factory):
     return folder
 
 
-def launch(processes):
+def launch(processes, beneath="whole"):
+    if beneath == "split":
+        return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes), "tests/split_all.py"]
     many = ["torch.distributed.run", "--standalone", "--nproc_per_node", str(processes), "-m"] if processes > 1 else []
     return [sys.executable, "-m", *many, "parallax_lib"]
 
 
-def train(home, out, processes, rows="rows", **settings):
+def train(home, out, processes, rows="rows", beneath="whole", **settings):
     sets = {f"prm.{name}": value for name, value in (SETTINGS | settings).items()}
     words = ["train", "--jsonl", str(home / rows / "dataset.jsonl"), "--out", str(out)]
     words += [word for name, value in sets.items() for word in ("--set", f"{name}={value}")]
     if processes == 1:
         assert main(words) == 0
         return out
-    done = subprocess.run([*launch(processes), *words], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([*launch(processes, beneath), *words], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     return out
 
@@ -82,28 +84,32 @@ def stopped_at(step, of, to):
     return to
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("more", [{"loss": "mse"}, {"loss": "listwise", "lora_rank": 4, "recompute": True}], ids=["whole", "lora"])
-def test_two_processes_train_as_one_and_continue_each_others_checkpoints(home, tmp_path, more):
-    settings = {"kind": home / "lm", **more}
+def trained_by_one_and_two(home, tmp_path, **settings):
+    """The folders of the same training by one process and by two."""
     one, two = (train(home, tmp_path / name, count, **settings) for name, count in (("one", 1), ("two", 2)))
     updates = same(one, two)
     assert updates >= 15 and pd.read_csv(one / "final" / "history.csv")["phase"].max() == 2
     names = [sorted(path.name for path in out.glob("*/*")) for out in (one, two)]
     assert names[0] == names[1] and "optimizer.pt" in names[0]
-    for step in (5, 10) if "lora_rank" in more else ():  # before and after the backbone has joined
+    return one, two
+
+
+@pytest.mark.slow
+def test_two_processes_train_adapters_as_one_and_continue_each_others_checkpoints(home, tmp_path):
+    settings = {"kind": home / "lm", "loss": "listwise", "lora_rank": 4, "recompute": True}
+    one, two = trained_by_one_and_two(home, tmp_path, **settings)
+    for step in (5, 10):  # before and after the backbone has joined
         if step == 10:
-            same(one, train(home, stopped_at(step, one, tmp_path / "one-two"), 2, **settings))
+            same(one, train(home, stopped_at(step, one, tmp_path / "one-two"), 2, beneath="split", **settings))
         same(one, train(home, stopped_at(step, two, tmp_path / f"two-one-{step}"), 1, **settings))
 
 
 @pytest.mark.slow
-def test_a_trained_prm_is_trained_on_with_other_rows(home, tmp_path):
-    before = train(home, tmp_path / "before", 1, kind=home / "lm", epochs=1)
-    settings = {"kind": home / "lm", "init": before / "final", "rows": "others"}
-    one, two = (train(home, tmp_path / name, count, **settings) for name, count in (("one", 1), ("two", 2)))
-    same(one, two)
-    fresh = train(home, tmp_path / "fresh", 1, kind=home / "lm", rows="others")
+def test_a_whole_prm_that_was_trained_is_trained_on_with_other_rows(home, tmp_path):
+    settings = {"kind": home / "lm", "loss": "mse"}
+    before = train(home, tmp_path / "before", 1, **settings, epochs=1)
+    two = trained_by_one_and_two(home, tmp_path, **settings, init=before / "final", rows="others")[1]
+    fresh = train(home, tmp_path / "fresh", 1, **settings, rows="others", epochs=1)  # its first update is compared
     first = [pd.read_csv(out / "final" / "history.csv")["train_loss"][0] for out in (two, fresh)]
     assert abs(first[0] - first[1]) > 0.01
 

@@ -24,7 +24,6 @@ from parallax_lib.core.config import id_or_folder
 from parallax_lib.core.errors import UserError
 from parallax_lib.translator import fused, shapes, weights
 
-
 LARGE = 2**28  # parameters from which float32 scores on a GPU are of TF32 products: training's own are of bfloat16
 
 

@@ -13,11 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as trees
 
-from parallax_lib.core import torchrun
+from parallax_lib.core import hardware, torchrun
 from parallax_lib.core.settings import SMALL_PRMS
 from parallax_lib.prm.backbones import CausalBody
 from parallax_lib.prm.model import learned
 from parallax_lib.translator import fused
+
+WHOLE = 0.25  # share of a GPU's memory up to which weights that are not learned are kept in every process
 
 
 def worthwhile(model: nn.Module) -> bool:
@@ -33,17 +35,36 @@ def outline(model: nn.Module) -> nn.Module:
 
 
 def split(hollow: nn.Module, device: str, precision: str) -> nn.Module:
-    """The outline's layers over all processes, a part of every weight in each; no values yet."""
+    """The outline's layers over all processes, a part of every weight in each; no values yet.
+
+    What lies beneath adapters is never learned and has no gradient: where it is small enough, each process keeps all of it, and
+    nothing is gathered but the adapters.
+    """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
     mesh = init_device_mesh(torch.device(device).type, (torchrun.together(),))
     compute = {"param_dtype": torch.bfloat16, "reduce_dtype": torch.float32, "cast_forward_inputs": False} if precision == "bf16" else {}
+    beneath = fixed(hollow)
+    whole = set(beneath) if kept_whole(sum(p.nbytes for p in beneath), torchrun.device_of(device)) else None
     for layer in fused.layers(hollow.backbone.body):
-        fully_shard(layer, mesh=mesh, mp_policy=MixedPrecisionPolicy(**compute))
-    model = fully_shard(hollow, mesh=mesh, reshard_after_forward=True).to_empty(device=torchrun.device_of(device))
+        fully_shard(layer, mesh=mesh, mp_policy=MixedPrecisionPolicy(**compute), ignored_params=whole)
+    model = fully_shard(hollow, mesh=mesh, reshard_after_forward=True, ignored_params=whole).to_empty(device=torchrun.device_of(device))
     _settle(model, precision)
     return model
+
+
+def fixed(model: nn.Module) -> list[nn.Parameter]:
+    """The weights beneath adapters."""
+    return [p for name, p in model.backbone.named_parameters() if name in model.backbone.fixed]
+
+
+def kept_whole(beneath: int, device: torch.device | str) -> bool:
+    """Whether each process keeps all of so many bytes beneath adapters on its device."""
+    where = torch.device(device)
+    gpu = where.type == "cuda"
+    room = torch.cuda.get_device_properties(where).total_memory if gpu else hardware.free_memory() // torchrun.together()
+    return beneath <= WHOLE * room
 
 
 @torch.no_grad()

@@ -95,12 +95,23 @@ def prm_bytes(params: Params, kind: str, width: int) -> tuple[int, int]:
 
 def bytes_of(config: prm_model.PRMConfig, precision: str = "fp32") -> tuple[int, int]:
     """(while it scores, while it is trained with that `prm.precision`) of a PRM of that description."""
+    scoring, beneath, values = _weights(config)
+    return scoring, beneath + bytes_of_weight(precision) * values
+
+
+def trained(config: prm_model.PRMConfig, precision: str) -> tuple[int, int]:
+    """Bytes of (what lies beneath adapters, what is learned with its gradient and moments)."""
+    _, beneath, values = _weights(config)
+    return beneath, bytes_of_weight(precision) * values
+
+
+def _weights(config: prm_model.PRMConfig) -> tuple[int, int, int]:
+    """(bytes of all weights, of those beneath adapters, count of those that are learned)."""
     with models.one_line(config.backbone, "prm.kind"), torch.device("meta"):
         model = prm_model.unfilled(config)
-    scoring = sum(v.numel() * v.element_size() for v in model.state_dict().values())
-    own = prm_model.learned(model)
-    beneath = scoring - sum(v.numel() * v.element_size() for v in own.values())
-    return scoring, beneath + bytes_of_weight(precision) * sum(v.numel() for v in own.values())
+    scoring = sum(v.nbytes for v in model.state_dict().values())
+    own = prm_model.learned(model).values()
+    return scoring, scoring - sum(v.nbytes for v in own), sum(v.numel() for v in own)
 
 
 def activations(config: prm_model.PRMConfig, rows: int, precision: str, recompute: bool = False, compiled: bool = False) -> int:

@@ -18,7 +18,33 @@ from parallax_lib.translator.captured import FixedSlab
 from parallax_lib.translator.slab import Slab, Spread
 
 BACKEND = "inductor"
-SETTINGS = {"allow_unspec_int_on_nn_module": True, "recompile_limit": 64}  # a layer's number is no constant of its code
+SETTINGS = {"recompile_limit": 64, "fake_tensor_cache_enabled": False}  # with shapes as symbols that cache took 40 % of tracing
+
+
+class LayerNumber:
+    """A layer's place in the cache as compiled code sees it: an object, so that one code serves all layers.
+
+    As an integer it would be a constant, and each layer compiled by itself; were all integers of modules symbols, so would be the
+    width of a head, and what reads a head's halves became three to fifteen times slower than memory allows.
+    """
+
+    def __init__(self, place: int):
+        self.place = place
+
+    def __index__(self) -> int:
+        return self.place
+
+    def __eq__(self, other) -> bool:
+        return self.place == other
+
+    def __le__(self, other) -> bool:
+        return self.place <= other
+
+    def __ge__(self, other) -> bool:
+        return self.place >= other
+
+    def __hash__(self) -> int:
+        return hash(self.place)
 
 
 def fuse(body: torch.nn.Module) -> None:
@@ -26,6 +52,9 @@ def fuse(body: torch.nn.Module) -> None:
     if fused(body):
         return
     keep_outside()
+    for module in body.modules():
+        if isinstance(getattr(module, "layer_idx", None), int):
+            module.layer_idx = LayerNumber(module.layer_idx)
     for layer in layers(body):
         layer.compile(dynamic=True, backend=BACKEND)
     body.runs_fused = True

@@ -5,6 +5,8 @@ Knows tensors.  Knows nothing of masks, positions or models.
 
 from __future__ import annotations
 
+from operator import index
+
 import torch
 import torch.nn.functional as F
 
@@ -27,6 +29,7 @@ class Slab:
     def update(self, key, value, layer_idx, *_, **__):
         """What HF attention calls: append Q columns to one layer, return all columns of it."""
         end = self.length + key.shape[2]
+        layer_idx = index(layer_idx)
         if layer_idx == len(self.layers):
             self.layers.append(tuple(x.new_zeros(*x.shape[:2], end + GROW, x.shape[3]) for x in (key, value)))
         keys, values = self.layers[layer_idx]

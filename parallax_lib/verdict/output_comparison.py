@@ -34,6 +34,7 @@ VERDICT = re.compile(
     r"\b(pass|passed|success|successful|succeeded|valid|match|matches|correct|ok)\b|\b(fail|error|mismatch|rmse|diff|deviation)\w*+", re.I
 )
 ROUNDED = 0.05  # as a part of it, what digits that are not printed may make out
+STREAM = 6  # digits that C++ streams and %g print where nothing else is asked for
 MOVING = 16  # lines whose words move from run to run that are looked at one by one
 
 
@@ -120,7 +121,18 @@ def _difference(expected: Expected, kept: tuple[Line, ...]) -> str:
 
 def _within(got: float, value: float, tolerance: float) -> bool:
     """Without a tolerance the two are compared as they are: a difference would be rounded where only one is an integer."""
-    return agrees(got, value) or (tolerance > 0 and abs(got - value) <= tolerance)
+    return agrees(got, value) or (tolerance > 0 and (abs(got - value) <= tolerance or _in_six_digits(got, value)))
+
+
+def _in_six_digits(got: float, value: float, units: float = 0.51) -> bool:
+    """Whether `got`, printed with six digits as C++ streams and %g do, is what `value` has in six digits.
+
+    units: how far they may be apart, in the sixth digit; a value between two of them is rounded either way.
+    """
+    if isinstance(value, int) or value == 0 or not math.isfinite(value) or not abs(got) < 1e300:
+        return False
+    digits = Decimal(repr(got)).normalize().as_tuple().digits
+    return len(digits) <= STREAM and abs(got - value) <= units * 10.0 ** (math.floor(math.log10(abs(value))) + 1 - STREAM)
 
 
 def _text(value: float) -> str:
@@ -170,7 +182,11 @@ def _alike(first: tuple[Token, ...], second: tuple[Token, ...]) -> bool:
 def _near(tolerance: float | None, a: Token, b: Token) -> bool:
     if tolerance is None or agrees(a, b):
         return True
-    return not isinstance(a, str) and not isinstance(b, str) and abs(a - b) <= max(tolerance, RELATIVE * abs(a))
+    if isinstance(a, str) or isinstance(b, str):
+        return False
+    if abs(a - b) <= max(tolerance, RELATIVE * abs(a)):
+        return True
+    return tolerance > 0 and _in_six_digits(a, b, 1.01) and _in_six_digits(b, a, 1.01)
 
 
 def other_text(reference: str, text: str) -> bool:

@@ -194,13 +194,24 @@ def repeat_unsettled(state: State) -> State:
 
 
 def compare_with_outside(state: State) -> State:
-    """Counters that the judged process prints have to agree with what the supervisor saw of its threads."""
+    """Counters that the judged process prints have to agree with what the supervisor saw of its threads.
+
+    A full machine can charge threads with time that no counter saw.  A run that disagrees is made again, and the second one counts.
+    """
     if state.built.runtime != "libomp":  # what g++'s own runtime runs has no counters
         return state
-    for run in (*state.runs, *state.again):
-        if forged := parallel_evidence.contradiction(run.ran.proof, run.ran.outcome.threads):
-            return ends(state, 2, "cheat_suspected", f"{run.threads} threads: {forged}")
-    return state
+    runs = [*state.runs, *state.again]
+    for i, run in enumerate(runs):
+        if not parallel_evidence.contradiction(run.ran.proof, run.ran.outcome.threads):
+            continue
+        ran = run_once(state.built.program, "omp", run.args, run.threads, state.bench, state.task.kernel.inputs)
+        state, runs[i] = spent(state, ran.outcome), replace(run, ran=ran)
+        if ran.reason != "ok":
+            return ends(state, 2, ran.reason, f"{run.threads} threads, again: {ran.log}")
+        if forged := parallel_evidence.contradiction(ran.proof, ran.outcome.threads):
+            return ends(state, 2, "cheat_suspected", f"{run.threads} threads, twice: {forged}")
+    first = len(state.runs)
+    return replace(state, runs=tuple(runs[:first]), again=tuple(runs[first:]))
 
 
 def prove(state: State) -> State:

@@ -29,7 +29,7 @@ def fractions(table: pd.DataFrame) -> go.Figure:
     for i, (machine, some) in enumerate(rows.groupby("machine", sort=False)):
         told = [f"{row.measured:,.3g} {row.unit}" + (f"; {row.beside}" if row.beside else "") for row in some.itertuples()]
         fig.add_bar(
-            y=[label(f"{what} ") for what in some["what"]], x=some["fraction"], orientation="h", name=label(machine), customdata=told,
+            y=[label(f"{what} ", 90) for what in some["what"]], x=some["fraction"], orientation="h", name=label(machine), customdata=told,
             marker_color=COLOURS[i % len(COLOURS)], hovertemplate="%{y}: %{x:.0%}, %{customdata}<extra></extra>",
         )  # fmt: skip
     fig.update_xaxes(tickformat=".0%", rangemode="tozero", title_text="share of the ceiling")

@@ -43,6 +43,7 @@ class Engine:
     tokenizer: str = ""
 
 
+SPLIT = (16, 1024)  # translations of a model over several GPUs
 LORA = 16  # rank of the PRM's adapters
 WIDTHS = (1, 4, 16)  # columns of a row
 SMALL = {"batches": (1, 4), "prompt": 64, "tokens": 24, "reading": (4, 64), "guided": (128, 3, 4), "translations": (8, 48)}

@@ -70,7 +70,10 @@ def _engine(args: argparse.Namespace, report: Any) -> dict[str, Any]:
     _alone("engine")
     gpus = hardware.gpus_asked(args.gpus)[1]
     given = _given(args, engine_bench.SMALL, "batches", "prompt", "tokenizer", "beside", "compile")
-    asked = engine_bench.Engine(args.shape, gpus, **given | {"batches": tuple(given.get("batches", engine_bench.Engine.batches))})
+    given |= {"batches": tuple(given.get("batches", engine_bench.Engine.batches))}
+    if gpus > 1:  # a model that one GPU cannot hold leaves less room for caches
+        given.setdefault("translations", engine_bench.SPLIT)
+    asked = engine_bench.Engine(args.shape, gpus, **given)
     if gpus == 1:
         return engine_bench.measure(asked, report)
     with open_executor(ExecutorConfig(gpu=args.gpus, retries=0, timeout_s=1800)) as executor:

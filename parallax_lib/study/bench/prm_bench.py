@@ -17,7 +17,7 @@ import torch
 
 from parallax_lib.core import torchrun
 from parallax_lib.prm import model as prm_model
-from parallax_lib.prm import optimizer, train
+from parallax_lib.prm import optimizer, sharded, train
 from parallax_lib.prm.dataset import Dataset, prepare
 from parallax_lib.prm.train_config import TrainConfig
 from parallax_lib.study import memory
@@ -65,7 +65,7 @@ def measure(asked: Training, report: Report | None = None) -> dict[str, Any]:
     size, tokens = prm_model.size(model), asked.rows * asked.latents
     work = 4 if asked.lora else 6  # forward 2, gradients of activations 2, of weights 2; what is computed again is not counted
     reached = work * size * tokens / seconds / count
-    report.add(f"training, {named(asked)}, updates of {tokens:,} tokens, a process", reached / 1e12, "TFLOP/s", limits.product / 1e12)
+    report.add(f"training, {named(asked)}, {tokens:,} tokens, a process", reached / 1e12, "TFLOP/s", limits.product / 1e12)
     report.add("trajectories", asked.rows / seconds, "a second")
     if count == 1:
         scoring(model, data, asked, limits, report)
@@ -77,7 +77,7 @@ def named(asked: Training) -> str:
     """What is trained, and how."""
     parts = [f"LoRA {asked.lora}" if asked.lora else "the whole model", "bfloat16 weights" if asked.kahan else ""]
     parts += ["compiled" if asked.compile and device().type == "cuda" and torchrun.together() == 1 else ""]
-    return ", ".join(filter(None, [*parts, "layers computed twice" if asked.recompute else ""]))
+    return ", ".join(filter(None, [*parts, "recomputed" if asked.recompute else ""]))
 
 
 def rows(asked: Training) -> Dataset:
@@ -113,7 +113,9 @@ def _memory(model: prm_model.PRM, report: Report, count: int, precision: str, as
     peaks = torchrun.added(*(peak if rank == torchrun.rank() else 0.0 for rank in range(count)))
     shape, forward = replace(model.config, steps=asked.latents), min(asked.device_rows, asked.rows // count)
     kept = memory.activations(shape, forward, precision, asked.recompute, asked.compile)
-    planned = memory.MOMENT["02"] * (memory.bytes_of(model.config, precision)[1] / count + kept + memory.CONTEXT) / GIB
+    beneath, learned = memory.trained(model.config, precision)
+    beneath = beneath if sharded.kept_whole(beneath, device()) else beneath / count
+    planned = memory.MOMENT["02"] * (beneath + learned / count + kept + memory.CONTEXT) / GIB
     report.add(f"memory of a GPU at most, {named(asked)}", max(peaks), "GiB", planned)
 
 

@@ -16,6 +16,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from parallax_lib.core.errors import UserError
@@ -95,6 +96,7 @@ def _attack(check: Check, level: Level, program: bytes) -> Outcome:
         return sandbox.run(["../job/a", check.attack, str(server.getsockname()[1])], {"a": program}, check.limits, level)
 
 
+@cache
 def _compiled(level: Level) -> bytes:
     command = ["g++", "-x", "c++", "-fpermissive", "-w", "-O1", "../job/a.c", "-o", "a"]
     out = sandbox.run(command, {"a.c": SOURCE.encode()}, Limits(wall_s=60), level, outputs=("a",))
