@@ -1,13 +1,13 @@
 """Makes parallax_lib/tasks/hecbench/manifest.yaml: arguments with which each OpenMP program ends in seconds on a CPU, and its labels.
 
-    python scripts/hecbench_manifest.py ROOT [--names a,b] [--state FILE] [--minutes M]
+    python scripts/hecbench_manifest.py ROOT [--names a,b] [--state FILE] [--minutes M] [--sizes]
 
-Per kernel it builds the OpenMP program, or the CUDA program where the OpenMP one is SIMT-style or missing, and tries reduced arguments
-in the sandbox under CPU_S seconds until the program ends
-well and does not fail its own check, then judges it as a translation of its derived serial program; while its output does
-not depend on its parallel work, larger arguments are tried; then another size, so that hidden
-inputs are not the visible one alone.  A row of the manifest that holds `constants` (size -> smaller value), `made`
-(input file -> recipe), `defines` (macros) or `args` by hand is measured with these.
+Per kernel it builds the OpenMP program, or the CUDA program where the OpenMP one is SIMT-style or missing, and tries reduced
+arguments in the sandbox under CPU_S seconds until the program ends well and does not fail its own check, then judges it and its
+derived serial program as translations of each other; while its output does not depend on its parallel work, larger arguments are
+tried; then two other sizes, so that hidden inputs are not the visible one alone.  `--sizes` adds these to the rows that lack them and
+measures nothing else.  A row of the manifest that holds `constants` (size -> smaller value), `made` (input file -> recipe), `defines`
+(macros) or `args` by hand is measured with these.
 One program at a time; what is done is kept in the state file, so that a stopped call goes on; kernels that are not
 measured keep their rows.  The manifest holds facts only.
 """
@@ -31,13 +31,15 @@ from parallax_lib.tasks.hecbench.checkout import Entry
 from parallax_lib.tasks.task import Kernel, Task
 from parallax_lib.verdict import output_comparison, parallel_evidence, serialised_control, toolchain
 from parallax_lib.verdict.bench import Bench, beside, run_env, run_once
-from parallax_lib.verdict.build import Ran, build
+from parallax_lib.verdict.build import Built, Ran, build
 from parallax_lib.verdict.validate import judge
 
 CPU_S = 4.0
 LIMITS = Limits(cpu_s=CPU_S, wall_s=240, memory_mb=3072, output_bytes=1 << 20, processes=1100)
 REPEAT = ("repeat", "iter", "repetition", "times", "runs")
 SMALL = 32  # smaller numbers are dimensions, options or block sizes and stay
+LINES = 3  # command lines of a kernel: the shown one and two others
+PARTS = (0.75, 0.5, 2, 3)  # other sizes, as parts of the first command line's
 REPEATS = (1, 8, 64, 4096, 1 << 20)  # of what is or looks like a repeat count, not above the Makefile's
 START = {"omp": 4, "cuda": 1}  # threads, or the emulator's schedule
 BY_HAND = ("constants", "made", "defines")
@@ -51,6 +53,7 @@ def main() -> None:
     parser.add_argument("--state", type=Path, default=Path("hecbench_state.json"))
     parser.add_argument("--cpu-s", type=float, default=CPU_S)
     parser.add_argument("--minutes", type=float, default=1e9)
+    parser.add_argument("--sizes", action="store_true", help="only add command lines of other sizes")
     args = parser.parse_args()
     state = json.loads(args.state.read_text()) if args.state.exists() else {}
     bench = Bench(toolchain.detect(), sandbox.probe(), replace(LIMITS, cpu_s=args.cpu_s))
@@ -64,7 +67,8 @@ def main() -> None:
             continue
         if time.monotonic() > until:
             break
-        state[entry.name] = measure(entry, bench, known.get(entry.name, {}).get("args", ()))
+        row = known.get(entry.name, {})
+        state[entry.name] = sized(entry, bench, row) if args.sizes else measure(entry, bench, row.get("args", ()))
         print(entry.name, state[entry.name], flush=True)
         args.state.write_text(json.dumps(state))
     write(state)
@@ -93,10 +97,9 @@ def speaker(entry: Entry) -> str:
 def measure(entry: Entry, bench: Bench, first: Sequence[Sequence] = ()) -> dict:
     """The manifest's row of one kernel.  `first`: the command lines that are tried before others."""
     api = speaker(entry)
-    program = entry.programs[api]
     row = {field: entry.facts[field] for field in BY_HAND if field in entry.facts}
     row |= {api: entry.written[api]}
-    built = build(program.text, bench.toolchains[api], (*program.flags, *program.defines) if api == "cuda" else program.flags, bench.level)
+    built = _built(entry, api, bench)
     if built.reason != "ok":
         return {**row, "left_out": f"{api} program: {built.reason}: {first_error(built.log)}"}
     vacuous, why = None, ""
@@ -114,14 +117,31 @@ def measure(entry: Entry, bench: Bench, first: Sequence[Sequence] = ()) -> dict:
     return vacuous or {**row, "left_out": f"{api} program: {why}"}
 
 
+def _built(entry: Entry, api: str, bench: Bench) -> Built:
+    program = entry.programs[api]
+    flags = (*program.flags, *program.defines) if api == "cuda" else program.flags
+    return build(program.text, bench.toolchains[api], flags, bench.level)
+
+
+def sized(entry: Entry, bench: Bench, row: dict) -> dict:
+    """The row with command lines of other sizes after its own."""
+    api = speaker(entry)
+    built = _built(entry, api, bench)
+    if not row.get("args") or built.reason != "ok":
+        return row
+    return row | {"args": [*row["args"], *map(list, others(entry, api, built.program, entry.runs, bench))]}
+
+
 def others(entry: Entry, api: str, program: bytes, runs, bench: Bench) -> list[tuple[str, ...]]:
-    """Up to one more command line, with other sizes: three quarters of them in steps of SMALL; [] where none ends well."""
-    run = runs[0]
-    smaller = tuple(str(max(SMALL, int(a) * 3 // 4 // SMALL * SMALL)) if a.isdigit() and int(a) > SMALL else a for a in run)
-    if len(runs) > 1 or smaller == run:
-        return []
-    ran = run_once(program, api, smaller, START[api], bench, entry.inputs)
-    return [smaller] if ran.reason == "ok" and not output_comparison.own_check(ran.text) else []
+    """Command lines of other sizes than the first one's, in steps of SMALL, that end well; with `runs` not more than LINES."""
+    found: list[tuple[str, ...]] = []
+    for part in PARTS:
+        run = tuple(str(max(SMALL, int(int(a) * part) // SMALL * SMALL)) if a.isdigit() and int(a) >= SMALL else a for a in runs[0])
+        if len(runs) + len(found) >= LINES or run in (*runs, *found):
+            continue
+        ran = run_once(program, api, run, START[api], bench, entry.inputs)
+        found += [run] if ran.reason == "ok" and not output_comparison.own_check(ran.text) else []
+    return found
 
 
 def shows_its_work(entry: Entry, api: str, program: bytes, runs, ran: list[Ran], bench: Bench) -> bool:
@@ -135,7 +155,8 @@ def shows_its_work(entry: Entry, api: str, program: bytes, runs, ran: list[Ran],
 
 
 def serial(entry: Entry, runs, bench: Bench) -> str:
-    """The first of `checkout.SERIAL` with which the OpenMP program validates as a translation of the derived serial one, else why none."""
+    """The first of `checkout.SERIAL` with which the OpenMP and the derived serial program validate as translations of each other, else why
+    none.  Both ways: where a serial program does not build or fails its own check, OpenMP's lines say what is right, and OpenMP passes."""
     omp, why = entry.programs["omp"], ""
     slow = replace(bench.limits, cpu_s=3 * bench.limits.cpu_s)
     for said, defined in hecbench.SERIAL.items():
@@ -144,10 +165,12 @@ def serial(entry: Entry, runs, bench: Bench) -> str:
         sources = {"serial": hecbench_sources.strip_omp(omp.text, defined), "omp": omp.text}
         more = {"oracle": "own", "inputs": entry.inputs}
         kernel = Kernel(entry.name, entry.name, "hecbench", sources, runs[0], runs, dict.fromkeys(sources, omp.flags), **more)
-        verdict = judge(omp.text, Task(kernel, "serial", "omp"), bench.toolchains, bench.level, slow)
-        if verdict.validated:
+        tasks = (Task(kernel, "omp", "serial"), Task(kernel, "serial", "omp"))
+        verdicts = (judge(sources[task.target], task, bench.toolchains, bench.level, slow) for task in tasks)
+        failed = next((verdict for verdict in verdicts if not verdict.validated), None)
+        if failed is None:
             return said
-        why = why or f"{verdict.reason}: {first_error(verdict.log)}"
+        why = why or f"{failed.reason}: {first_error(failed.log)}"
     return why
 
 

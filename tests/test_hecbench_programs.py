@@ -171,6 +171,10 @@ def test_a_file_that_the_checkout_only_names_is_made_as_the_row_says_and_is_ther
     lines = first.inputs["points.csv"].decode().splitlines()
     rows = [line.split(",") for line in lines[1:]]
     assert lines[0] == "4" and len(rows) == 4 and all(0 <= int(a) <= 9 and -1 <= float(b) <= 1 for a, b in rows)
+    shown = [[f"{hecbench.SHOWN}{file}.csv", "3"] for file in ("points", "more")]
+    facts = {"made": facts["made"] | {"more.csv": {"table": [2, 0, 9]}}, "args": shown}
+    (two,) = hecbench.entries(checkout, ("far",), {"far": facts})  # no Makefile names more.csv: it is for another hidden run
+    assert set(two.inputs) == {"points.csv", "more.csv"} and len(two.inputs["more.csv"].splitlines()) == 2 and len(two.runs) == 2
     (checkout / "src" / "far-omp" / "points.csv").write_text("1,2\n")  # beside the program, where the path is mistaken
     (entry,) = hecbench.entries(checkout, ("far",), {})
     assert not entry.why and [*entry.inputs.values()] == [b"1,2\n"]
