@@ -118,7 +118,7 @@ def given_back(tmp_path_factory):
                 process.send_signal(signal.SIGCONT)
             said = process.stdout.read()
         assert process.returncode == 0
-        return result_buffers.read(said.partition(f"@results {'0' * 32} ")[2].partition("\n@proof")[0])
+        return result_buffers.read(said.partition(f"@results {'0' * 32} ")[2].partition("\n@end")[0])
 
     return run
 

@@ -11,7 +11,7 @@ import pytest
 from parallax_lib.sandbox import sandbox
 from parallax_lib.sandbox.sandbox import Limits
 from parallax_lib.tasks.task import Kernel, Task
-from parallax_lib.verdict import result_buffers, toolchain
+from parallax_lib.verdict import parallel_evidence, result_buffers, toolchain
 from parallax_lib.verdict.assurance import data_mutants, hecbench_mutants
 from parallax_lib.verdict.build import build
 from parallax_lib.verdict.reference import THREADS, Bench, run_once
@@ -183,6 +183,28 @@ def found(given_back, api: str, how: str, reference: str = "cuda") -> list:
     expected = result_buffers.learn(given_back(reference, "0"))
     assert [str(b) for b in expected] == ["4096 floats", "4096 integers"]
     return [result_buffers.compare(expected, run) for run in given_back(api, how)]
+
+
+LARGE = """#include <cstdio>
+#include <vector>
+int main() {
+  std::vector<float> x(1 << 25, 1.0f);
+  float *p = x.data();
+  #pragma omp target teams distribute parallel for map(tofrom: p[0 : 1 << 25])
+  for (int i = 0; i < 1 << 25; i++) p[i] += i % 7;
+  puts(x[3] == 4 ? "PASS" : "FAIL");
+}
+"""
+
+
+def test_telling_what_came_back_is_no_work_of_the_program_s(bench):
+    """Counters and supervisor agree, though it takes longer than what the program does with its 128 MB."""
+    if not bench.toolchains["omp"].llvm.offload:
+        pytest.skip("needs clang's x86_64 offload device")
+    built = build(LARGE, bench.toolchains["omp"], (), bench.level, results=True)
+    ran = run_once(built.program, "omp", (), 2, bench)
+    assert ran.reason == "ok" and sum(b.bytes for b in result_buffers.read(ran.results)) == 4 << 25
+    assert built.runtime != "libomp" or parallel_evidence.contradiction(ran.proof, ran.outcome.threads) == ""
 
 
 @pytest.mark.parametrize("how", "0xbamsr")

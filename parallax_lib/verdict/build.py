@@ -242,10 +242,13 @@ def execute(
                       stdin=nonce.encode(), roots=toolchain.run_roots, gpu=toolchain.gpu, farewell=end.encode())  # fmt: skip
     if out.status != "ok":
         return Ran(out.status, "", _ending(out), out)
-    if out.printed.count(end) != 1 or not out.printed.endswith(end) or not out.printed.startswith(BEGIN) or out.threads is None:
+    said, ended, told = out.printed.partition(end)
+    head = f"\n@results {nonce} "  # what the device gave back is told after the stop, and ends like the rest
+    whole = not told or (told.startswith(head) and told.endswith(end) and told.count(end) == 1)
+    if not (ended and whole and said.startswith(BEGIN) and out.threads):
         return Ran("incomplete", "", "the program did not return from main or call exit", out)
-    said, _, proof = out.printed.removeprefix(BEGIN).removesuffix(end).partition(f"\n@proof {nonce} ")
-    text, _, results = said.partition(f"\n@results {nonce} ")
+    results = told.removeprefix(head).removesuffix(end)
+    text, _, proof = said.removeprefix(BEGIN).partition(f"\n@proof {nonce} ")
     return Ran("ok", text, out.stderr, out, dict(word.split("=", 1) for word in proof.split() if "=" in word), results)
 
 
