@@ -249,13 +249,12 @@ def _serial(omp: Program, facts: dict) -> Program:
 
 def _resolve(src: Path, name: str, runs, made: Mapping[str, Mapping] = NONE) -> tuple[tuple[tuple[str, ...], ...], dict[str, bytes], str]:
     """(arguments with input files where the sandbox shows them, those files, why the program cannot run)."""
-    inputs: dict[str, bytes] = {}
+    inputs = {file: made_inputs.made(recipe) for file, recipe in made.items()}
     resolved = []
     for run in runs:
         args = []
         for i, arg in enumerate(run):
-            if recipe := made.get(Path(arg).name):
-                inputs[Path(arg).name] = made_inputs.made(recipe)
+            if Path(arg).name in made:
                 args.append(SHOWN + Path(arg).name)
                 continue
             place, why = _input(src, name, arg, run[i - 1] if i else "", inputs)
