@@ -1,5 +1,6 @@
 """Programs of a checkout as one text: smaller sizes, units kept apart, sources where rules of a Makefile say."""
 
+import array
 import io
 import json
 import re
@@ -171,6 +172,8 @@ def test_a_file_that_the_checkout_only_names_is_made_as_the_row_says_and_is_ther
     lines = first.inputs["points.csv"].decode().splitlines()
     rows = [line.split(",") for line in lines[1:]]
     assert lines[0] == "4" and len(rows) == 4 and all(0 <= int(a) <= 9 and -1 <= float(b) <= 1 for a, b in rows)
+    listed = {"made": facts["made"] | {"named_in_points.txt": {"bytes": 3}}}  # no argument names it
+    assert {*hecbench.entries(checkout, ("far",), {"far": listed})[0].inputs} == {"points.csv", "named_in_points.txt"}
     shown = [[f"{hecbench.SHOWN}{file}.csv", "3"] for file in ("points", "more")]
     facts = {"made": facts["made"] | {"more.csv": {"table": [2, 0, 9]}}, "args": shown}
     (two,) = hecbench.entries(checkout, ("far",), {"far": facts})  # no Makefile names more.csv: it is for another hidden run
@@ -190,6 +193,24 @@ def test_made_images_are_what_an_image_library_reads():
     assert len(made_inputs.made({"bytes": 100})) == 100
     with pytest.raises(ValueError, match="one of table"):
         made_inputs.made({"table": [1, 0, 1], "bytes": 3})
+
+
+def test_made_files_of_several_parts_are_what_a_reader_of_their_format_reads():
+    graph = {"parts": [{"first": 4, "table": [4, "#", 2, 2, 2]}, {"first": "0\n8", "table": [8, 0, 3]}]}
+    nodes, *rest = made_inputs.made(graph).decode().split()
+    assert (nodes, rest[:8], rest[8:10]) == ("4", ["0", "2", "2", "2", "4", "2", "6", "2"], ["0", "8"])
+    assert len(rest[10:]) == 8 and {*map(int, rest[10:])} <= {0, 1, 2, 3}
+    reads = made_inputs.made({"table": [3, "ACGT", 9, "T", 2], "between": "\t"}).decode().splitlines()
+    assert len(reads) == 3 == len({*reads}) and all(re.fullmatch(r"[ACGT]{9}\tTT", line) for line in reads)
+    numbers = made_inputs.made({"parts": [{"packed": ["<i", 1, 6, 6]}, {"packed": ["<f", 6, -1.0, 1.0]}]})
+    assert array.array("i", numbers[:4]).tolist() == [6]
+    drawn = array.array("f", numbers[4:]).tolist()
+    assert len(drawn) == 6 == len({*drawn}) and all(-1 <= number <= 1 for number in drawn)
+
+
+def test_a_file_that_a_program_opens_to_write_is_no_input():
+    assert hecbench_sources.fixed_inputs('out.open("snapshot.bin", std::ios::out | std::ios::binary);') == ()
+    assert hecbench_sources.fixed_inputs('in.open("table.bin", std::ios::in | std::ios::binary);') == ("table.bin",)
 
 
 def test_macros_by_hand_stand_in_every_program(checkout):
