@@ -12,7 +12,7 @@ from parallax_lib.sandbox.sandbox import Limits
 from parallax_lib.sandbox.thread_times import Threads
 from parallax_lib.tasks.task import SEEDS, Kernel, Task, drawn
 from parallax_lib.verdict import bench as bench_module
-from parallax_lib.verdict import build, llvm, own_text, parallel_evidence, reference, timing, toolchain, validate, work_share
+from parallax_lib.verdict import build, llvm, own_text, parallel_evidence, reference, stages, timing, toolchain, validate, work_share
 
 pytestmark = pytest.mark.usefixtures("references_once", "unadmitted")
 
@@ -60,6 +60,26 @@ def test_a_full_machine_that_charges_one_run_with_other_work_is_no_cheat(monkeyp
     verdict = judge(OMP)
     assert verdict.reason == reason and next(looks) >= 2, verdict
     assert reason == "ok" or "twice: counters say" in verdict.log
+
+
+@sandboxed
+@needs_libomp
+def test_a_run_that_is_made_again_has_to_print_what_is_right(monkeypatch):
+    """Else a program that tells its second run from its first would work in parallel there alone, on whatever it likes."""
+    plain, run_once, looked = parallel_evidence.contradiction, stages.run_once, []
+
+    def outside(proof, threads):
+        looked.append(proof)
+        return "seen otherwise" if len(looked) == 1 else plain(proof, threads)
+
+    def other(*given):
+        ran = run_once(*given)
+        return replace(ran, text=ran.text.translate(str.maketrans("0123456789", "1234567890"))) if looked else ran
+
+    monkeypatch.setattr(parallel_evidence, "contradiction", outside)
+    monkeypatch.setattr(stages, "run_once", other)
+    verdict = judge(OMP)
+    assert verdict.reason in ("nondeterministic", "wrong_output") and len(looked) >= 2, verdict
 
 
 @sandboxed

@@ -121,6 +121,21 @@ def test_a_large_float32_prm_is_scored_by_tensor_cores_and_learns_without_them(t
     assert not torch.backends.cuda.matmul.allow_tf32 and plain.std() > 1e-3
 
 
+def test_tensor_cores_are_as_they_were_after_an_error_and_untouched_where_they_are_not_asked_for():
+    switch = torch.backends.cuda.matmul
+    with pytest.raises(ValueError), backbones._tensor_cores(True):
+        assert switch.allow_tf32
+        raise ValueError
+    assert not switch.allow_tf32
+    before, switch.fp32_precision = switch.fp32_precision, "tf32"  # torch's newer name: to read the older one raises RuntimeError then
+    try:
+        with backbones._tensor_cores(False):
+            assert switch.fp32_precision == "tf32"
+    finally:
+        switch.fp32_precision = before
+    assert not switch.allow_tf32
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(DEVICE == "cpu", reason="prm.compile asks for a GPU, and a CPU traces layers with adapters for minutes")
 @pytest.mark.parametrize("precision, within", [("fp32", 1e-4), ("bf16", 2e-2)])  # compiled code rounds less often to bfloat16

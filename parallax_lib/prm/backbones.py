@@ -127,9 +127,15 @@ class CausalBody(nn.Module):
 
 @contextmanager
 def _tensor_cores(used: bool) -> Iterator[None]:
-    """Products of float32 matrices on a GPU with ten bits of mantissa (TF32), some eight times as fast; `used` false: as it was."""
+    """Products of float32 matrices on a GPU with ten bits of mantissa (TF32), some eight times as fast; `used` false: as it was.
+
+    The switch is the whole process's.  It is read only where it is used: torch raises RuntimeError where it was set by its newer name.
+    """
+    if not used:
+        yield
+        return
     before = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = before or used
+    torch.backends.cuda.matmul.allow_tf32 = True
     try:
         yield
     finally:

@@ -196,7 +196,8 @@ def repeat_unsettled(state: State) -> State:
 def compare_with_outside(state: State) -> State:
     """Counters that the judged process prints have to agree with what the supervisor saw of its threads.
 
-    A full machine can charge threads with time that no counter saw.  A run that disagrees is made again, and the second one counts.
+    A full machine can charge threads with time that no counter saw.  A run that disagrees is made again, and the second one counts;
+    what it prints is compared too.
     """
     if state.built.runtime != "libomp":  # what g++'s own runtime runs has no counters
         return state
@@ -210,8 +211,21 @@ def compare_with_outside(state: State) -> State:
             return ends(state, 2, ran.reason, f"{run.threads} threads, again: {ran.log}")
         if forged := parallel_evidence.contradiction(ran.proof, ran.outcome.threads):
             return ends(state, 2, "cheat_suspected", f"{run.threads} threads, twice: {forged}")
+        state = _printed_again(state, run.args, ran)
     first = len(state.runs)
     return replace(state, runs=tuple(runs[:first]), again=tuple(runs[first:]))
+
+
+def _printed_again(state: State, args: tuple[str, ...], ran: Ran) -> State:
+    """The state with what one more run of an input printed; its difference is the state's where there was none."""
+    if state.difference[0]:
+        return state
+    kernel, printed = state.task.kernel, state.printed
+    place = inputs(kernel).index(args)
+    lines = (*printed[place], output_comparison.READ[kernel.oracle](ran.text))
+    if (difference := output_comparison.differs(state.reference.cases[place], list(lines)))[0]:
+        return replace(state, printed=(*printed[:place], lines), difference=difference)
+    return replace(state, printed=(*printed[:place], lines, *printed[place + 1 :]))
 
 
 def prove(state: State) -> State:
