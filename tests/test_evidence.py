@@ -83,6 +83,20 @@ def test_a_run_that_is_made_again_has_to_print_what_is_right(monkeypatch):
 
 
 @sandboxed
+@needs_libomp
+def test_further_runs_of_unsettled_work_have_to_print_what_is_right(monkeypatch):
+    unsettled, run_once = [], stages.run_once
+
+    def other(*given):
+        ran = run_once(*given)
+        return replace(ran, text=ran.text.translate(str.maketrans("0123456789", "1234567890"))) if unsettled else ran
+
+    monkeypatch.setattr(parallel_evidence, "settled", lambda runs: unsettled.append(runs))
+    monkeypatch.setattr(stages, "run_once", other)
+    assert judge(OMP).reason in ("nondeterministic", "wrong_output") and unsettled
+
+
+@sandboxed
 def test_a_program_that_ends_without_the_markers_stop_is_incomplete(bench):
     """Its text and its nonce are right; nothing was seen of its threads."""
     early = UNISTD + OMP.replace("return 0;", "fflush(0); _exit(0);")

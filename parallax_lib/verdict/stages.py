@@ -187,6 +187,7 @@ def repeat_unsettled(state: State) -> State:
             ran = run_once(state.built.program, "omp", args, n, state.bench, state.task.kernel.inputs)
             kept = (Run(args, n, ran),) if ran.reason == "ok" else ()
             state = spent(replace(state, again=state.again + kept), ran.outcome)
+            state = _printed_again(state, args, ran) if kept else state
     return state
 
 
