@@ -127,7 +127,7 @@ class CausalBody(nn.Module):
 
 @contextmanager
 def _tensor_cores(used: bool) -> Iterator[None]:
-    """Products of float32 matrices on a GPU with ten bits of mantissa (TF32), some eight times as fast; `used` false: as it was.
+    """Products of float32 matrices on a GPU with ten bits of mantissa (TF32), some six times as fast; `used` false: as it was.
 
     The switch is the whole process's.  It is read only where it is used: torch raises RuntimeError where it was set by its newer name.
     """

@@ -1,4 +1,5 @@
-"""A PRM whose weights, gradients and optimiser state are split over several processes by FSDP2, one a GPU.
+"""A PRM whose weights, gradients and optimiser state are split over several processes by FSDP2, one a GPU; what lies beneath
+adapters may stay whole in each.
 
 What is gathered for files is whole tensors, as one process has them.  Knows modules, tensors and `core.torchrun`.  Knows no
 data and no losses.  FSDP2 is imported where it is used: one process has no need of it, and it takes a second.
