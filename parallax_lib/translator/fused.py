@@ -25,7 +25,7 @@ class LayerNumber:
     """A layer's place in the cache as compiled code sees it: an object, so that one code serves all layers.
 
     As an integer it would be a constant, and each layer compiled by itself; were all integers of modules symbols, so would be the
-    width of a head, and what reads a head's halves became three to fifteen times slower than memory allows.
+    width of a head, and code over its halves would hold for every width.
     """
 
     def __init__(self, place: int):
