@@ -254,10 +254,10 @@ def tasks(args) -> int:
 def size(args) -> None:
     params = load_file(args.params, tuple(args.set))  # before torch is loaded, which takes a while
     from parallax_lib.search import methods
-    from parallax_lib.study import memory
+    from parallax_lib.study import memory_text
 
     methods.check(params)
-    print(memory.text(params))
+    print(memory_text.text(params))
 
 
 def tools(args) -> int:

@@ -20,7 +20,7 @@ from parallax_lib.prm import model as prm_model
 from parallax_lib.prm import train
 from parallax_lib.prm.dataset import prepare
 from parallax_lib.search import prompt_room, rollouts
-from parallax_lib.study import memory
+from parallax_lib.study import memory, memory_text
 from parallax_lib.tasks.suites import load_suite
 from parallax_lib.tasks.task import tasks
 from parallax_lib.translator import engine, models, tensor_parallel
@@ -157,7 +157,7 @@ def test_the_width_is_told_without_the_weights(lm):
 def test_what_does_not_fit_is_told_with_what_would_help(total, rank, said, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda i: types.SimpleNamespace(total_memory=total * memory.GIB))
-    told = memory._fits(settings(prm={"kind": "x", "lora_rank": rank}), {"01": 34.0, "02": 14.0 if rank else 98.0, "04": 70.0})
+    told = memory_text._fits(settings(prm={"kind": "x", "lora_rank": rank}), {"01": 34.0, "02": 14.0 if rank else 98.0, "04": 70.0})
     assert said in told and ("such as 16" in told) == (total == 80 and not rank)
 
 
@@ -197,3 +197,22 @@ def test_a_bad_width_is_told_as_such(capsys):
 def test_a_file_that_is_not_there_is_told_before_torch_is_loaded():
     said = "import sys; from parallax_lib.__main__ import main; assert main(['size', 'nope.yaml']) == 2 and 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", said], check=True)
+
+
+@pytest.mark.parametrize("rank, count, held_beneath", [(0, 1, 0), (0, 4, 0), (4, 2, 1), (4, 2, 2)])
+def test_a_prm_of_several_processes_takes_a_part_of_what_it_learns_on_each(lm, rank, count, held_beneath):
+    """Adam in float32 keeps four numbers of a learned weight; what lies beneath adapters is whole where a quarter of the GPU is enough."""
+    shape = prm_model.PRMConfig(backbone=str(lm[0]), latent_width=32, lora_rank=rank)
+    model = prm_model.unfilled(shape)
+    learned = sum(p.numel() for p in prm_model.learned(model).values())
+    beneath = sum(v.nbytes for v in model.state_dict().values()) - sum(v.nbytes for v in prm_model.learned(model).values())
+    room = {0: 1, 1: 4 * beneath, 2: 4 * beneath - 4}[held_beneath]
+    told = memory.on_each(shape, "fp32", 1000, count, room) / memory.MOMENT["02"] * memory.GIB - memory.CONTEXT
+    whole = count == 1 or held_beneath == 1
+    assert told == pytest.approx((beneath if whole else beneath / count) + 16 * learned / count + 1000)
+
+
+def test_a_language_model_as_prm_is_told_for_torchrun_and_a_small_one_is_not(lm):
+    large = memory_text.text(settings(translator={"model": str(lm[0])}, prm={"kind": str(lm[0])}))
+    assert "stage 02 by torchrun" in large and "over 8" in large
+    assert "torchrun" not in memory_text.text(settings(translator={"model": str(lm[0])}))

@@ -47,7 +47,7 @@ def split(hollow: nn.Module, device: str, precision: str) -> nn.Module:
     mesh = init_device_mesh(torch.device(device).type, (torchrun.together(),))
     compute = {"param_dtype": torch.bfloat16, "reduce_dtype": torch.float32, "cast_forward_inputs": False} if precision == "bf16" else {}
     beneath = fixed(hollow)
-    room = torchrun.from_first(lambda: kept_whole(sum(p.nbytes for p in beneath), torchrun.device_of(device)))
+    room = torchrun.from_first(lambda: kept_whole(sum(p.nbytes for p in beneath), room_of(torchrun.device_of(device))))
     whole = set(beneath) if room else None
     for layer in fused.layers(hollow.backbone.body):
         fully_shard(layer, mesh=mesh, mp_policy=MixedPrecisionPolicy(**compute), ignored_params=whole)
@@ -61,12 +61,16 @@ def fixed(model: nn.Module) -> list[nn.Parameter]:
     return [p for name, p in model.backbone.named_parameters() if name in model.backbone.fixed]
 
 
-def kept_whole(beneath: int, device: torch.device | str) -> bool:
-    """Whether each process keeps all of so many bytes beneath adapters on its device."""
+def kept_whole(beneath: int, room: int) -> bool:
+    """Whether each process keeps all of so many bytes beneath adapters, on a device with so many."""
+    return beneath <= WHOLE * room
+
+
+def room_of(device: torch.device | str) -> int:
+    """Bytes of a GPU's memory; on a CPU a process's part of what is free."""
     where = torch.device(device)
     gpu = where.type == "cuda"
-    room = torch.cuda.get_device_properties(where).total_memory if gpu else hardware.free_memory() // torchrun.together()
-    return beneath <= WHOLE * room
+    return torch.cuda.get_device_properties(where).total_memory if gpu else hardware.free_memory() // torchrun.together()
 
 
 @torch.no_grad()

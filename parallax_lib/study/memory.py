@@ -21,6 +21,7 @@ from parallax_lib.core.hardware import GPU_GIB
 from parallax_lib.core.settings import SMALL_PRMS, Params
 from parallax_lib.core.settings import Translator as TranslatorParams
 from parallax_lib.prm import model as prm_model
+from parallax_lib.prm import sharded
 from parallax_lib.prm.optimizer import bytes_of_weight
 from parallax_lib.search import placement, program_rows, prompt_room, rollouts
 from parallax_lib.study.training import prm_shape
@@ -31,7 +32,6 @@ from parallax_lib.translator.engine import GROW
 
 GIB = 2**30
 ASKED = 200  # tokens of a prompt beside the source
-WRITING = "a smaller decode.batch, or fewer executor.workers"
 MOMENT = {"01": 1.15, "02": 1.05, "03": 1.05, "04": 1.15}  # with what is not in the table; 1.10 on an H200 at 7B shapes in stage 04
 CONTEXT = 0.6 * GIB  # CUDA context and what torch keeps
 COUNTS = (1, 2, 4, 8)  # of GPUs, that are proposed
@@ -88,9 +88,14 @@ def _described(params: TranslatorParams) -> LM:
 @cache
 def prm_bytes(params: Params, kind: str, width: int) -> tuple[int, int]:
     """(while it scores, while it is trained) of a PRM of that kind over latents `width` wide."""
+    return bytes_of(described_prm(params, kind, width), params.prm.precision)
+
+
+def described_prm(params: Params, kind: str, width: int) -> prm_model.PRMConfig:
+    """The description of a PRM of that kind over latents `width` wide."""
     shape = prm_shape(params, kind)
     latent_width = width * (2 if shape.reads == "both" else 1)
-    return bytes_of(replace(shape, backbone=kind, latent_width=latent_width, steps=params.latent.steps), params.prm.precision)
+    return replace(shape, backbone=kind, latent_width=latent_width, steps=params.latent.steps)
 
 
 def bytes_of(config: prm_model.PRMConfig, precision: str = "fp32") -> tuple[int, int]:
@@ -179,15 +184,14 @@ def table(params: Params, gpus: int = 0) -> pd.DataFrame:
         guide, guide_bytes, together = given.backbone, bytes_of(given)[0], 1
     chooser = (f"PRM {params.prm.kind} and its optimiser", kinds[params.prm.kind][1]) if params.prm.folds else (f"PRM {guide}", guide_bytes)
     largest = max(kinds, key=lambda kind: kinds[kind][1])
-    shape, prm = replace(prm_shape(params, largest), backbone=largest, steps=params.latent.steps), params.prm
-    kept = activations(shape, prm.device_batch, prm.precision, prm.recompute, prm.compile)
+    kept, trained_in = kept_of(params, largest), "02 03" if params.prm.folds else "02"
     size, precision = tensor_parallel.held(lm.model, 1), str(lm.dtype).removeprefix("torch.")
     part = f", one of {lm.gpus} parts" if lm.gpus > 1 else ""
     rows = [
         ("01 04", f"translator {params.translator.model}, {size / 1e9:.2f} B parameters, {precision}{part}", lm.bytes),
         ("01 04", f"cache of {count} rows of {asked:,} + {new:,} tokens, room to grow", cache),
         ("02", f"PRM {largest} and its optimiser", kinds[largest][1]),
-        *([("02 03" if prm.folds else "02", f"activations of {prm.device_batch} rollouts in one forward", kept)] if kept else []),
+        *([(trained_in, f"activations of {params.prm.device_batch} rollouts in one forward", kept)] if kept else []),
         ("03", *chooser),
         ("04", f"PRM {guide}" + (f", {together} of them" if together > 1 else ""), together * guide_bytes),
         ("01 02 03 04", "CUDA itself", CONTEXT),
@@ -196,6 +200,19 @@ def table(params: Params, gpus: int = 0) -> pd.DataFrame:
     if here and (params.prm.reads != "states" or params.prm.context != "none"):  # stage 02 asks the translator what the PRM reads
         rows[0] = ("01 02 03 04" if params.prm.folds else "01 02 04", *rows[0][1:])
     return pd.DataFrame([(stages, what, size / GIB) for stages, what, size in rows], columns=["stages", "what", "gib"])
+
+
+def kept_of(params: Params, kind: str) -> int:
+    """`activations` of a forward of that kind of PRM in stage 02."""
+    shape, prm = replace(prm_shape(params, kind), backbone=kind, steps=params.latent.steps), params.prm
+    return activations(shape, prm.device_batch, prm.precision, prm.recompute, prm.compile)
+
+
+def on_each(config: prm_model.PRMConfig, precision: str, kept: int, count: int, room: int) -> float:
+    """GiB on each of `count` GPUs with `room` bytes that train a PRM of that description (`prm/sharded.py`); kept: `activations`."""
+    beneath, learned = trained(config, precision)
+    here = beneath if count == 1 or sharded.kept_whole(beneath, room) else beneath / count
+    return MOMENT["02"] * (here + learned / count + kept + CONTEXT) / GIB
 
 
 def needed(rows: pd.DataFrame) -> dict[str, float]:
@@ -236,39 +253,3 @@ def refuse(params: Params, stage: str) -> None:
     if name in params.executor.gpu_else:
         raise UserError(f"executor.gpu_else: {name}: stage {stage} needs {' + '.join(parts)}, {rest}; leave it out")
     raise UserError(f"executor.gpu: {params.executor.gpu}: stage {stage} needs {' + '.join(parts)}, {rest}; {remedy}")
-
-
-def text(params: Params) -> str:
-    """The table, the stages' sums, and whether they fit the named GPUs or this machine's."""
-    rows, count = table(params), hardware.gpus_asked(params.executor.gpu)[1]
-    guess = "prompts are counted as a token for 3 bytes: the tokenizer is not on this disk"
-    guessed = [guess] if shapes.known(params.translator.model) else []
-    sums = needed(rows)
-    lines = [rows.assign(gib=rows["gib"].round(1)).to_string(index=False), ""]
-    for stage, size in sums.items():
-        whose = f"on each of {count} GPUs" if count > 1 and stage in ("01", "04") else "a process"
-        lines.append(f"stage {stage}: {size:.1f} GiB {whose}, {1 - 1 / MOMENT[stage]:.0%} of it for activations")
-    fitting = f"executor.gpu that holds stages 01 and 04: {', '.join(choices(params)) or 'none; lower decode.batch or collect.resamples'}"
-    return "\n".join([*lines, *guessed, fitting, *_named(params, sums), _fits(params, sums)])
-
-
-def _named(params: Params, sums: dict[str, float]) -> list[str]:
-    """Whether the GPUs that `executor.gpu` names hold stages 01 and 04; nothing where it names none whose memory is known."""
-    name, _ = hardware.gpus_asked(params.executor.gpu)
-    if name not in GPU_GIB:
-        return []
-    room = placement.gpu_share(params) * GPU_GIB[name]
-    over = [f"stage {stage} wants {sums[stage]:.0f}" for stage in ("01", "04") if sums[stage] > room]
-    return [f"{params.executor.gpu}: {GPU_GIB[name]} GiB a GPU, {room:.0f} for translators: {', '.join(over) or 'it fits'}"]
-
-
-def _fits(params: Params, sums: dict[str, float]) -> str:
-    if not torch.cuda.is_available():
-        return "this machine: torch sees no GPU"
-    has = torch.cuda.get_device_properties(0).total_memory / GIB
-    room = placement.gpu_share(params) * has  # of one process that writes programs; judged ones need the rest
-    summary = f"this machine: {has:.0f} GiB a GPU, {room:.0f} for each process that writes programs"
-    training = "a smaller prm.lora_rank" if params.prm.lora_rank else "prm.lora_rank, such as 16, for a language model as PRM"
-    most = {"01": (room, WRITING), "02": (has, training), "03": (has, training), "04": (room, WRITING)}
-    over = [f"stage {stage} wants {size:.0f}: {most[stage][1]} would help" for stage, size in sums.items() if size > most[stage][0]]
-    return "\n".join([summary, *over]) if over else f"{summary}: it fits"

@@ -22,7 +22,7 @@ from parallax_lib.prm.dataset import Dataset, prepare
 from parallax_lib.prm.train_config import TrainConfig
 from parallax_lib.study import memory
 from parallax_lib.study.bench import random_models
-from parallax_lib.study.bench.report import GIB, Ceilings, Report, ceilings, clock, device, device_name, ms, peak_gib
+from parallax_lib.study.bench.report import Ceilings, Report, ceilings, clock, device, device_name, ms, peak_gib
 
 WARM = 3  # updates that are not timed
 
@@ -113,9 +113,7 @@ def _memory(model: prm_model.PRM, report: Report, count: int, precision: str, as
     peaks = torchrun.added(*(peak if rank == torchrun.rank() else 0.0 for rank in range(count)))
     shape, forward = replace(model.config, steps=asked.latents), min(asked.device_rows, asked.rows // count)
     kept = memory.activations(shape, forward, precision, asked.recompute, asked.compile)
-    beneath, learned = memory.trained(model.config, precision)
-    beneath = beneath if sharded.kept_whole(beneath, device()) else beneath / count
-    planned = memory.MOMENT["02"] * (beneath + learned / count + kept + memory.CONTEXT) / GIB
+    planned = memory.on_each(model.config, precision, kept, count, sharded.room_of(device()))
     report.add(f"memory of a GPU at most, {named(asked)}", max(peaks), "GiB", planned)
 
 
