@@ -85,7 +85,7 @@ REPEATED = (
     "\x1b[1;", "a 1%\r", "error ", "5 s ", "5 ms 7 ", "time 5.5 ", "min 5.5 ms ", "2024-01-15 ", "12:34:56", "Jan 1 ", "1.5+100", "a1.5",
     "5 ab/s ", "nan ", "w 1\n", "1\n", "w 1.5\n", "5 of 10 failed ",
 )  # fmt: skip
-SHORT, LONG = 800, 25_000  # characters
+SHORT, LONG = 400, 25_000  # characters
 GROWTH = 2.6  # of the work when the text is twice as long; 4 for quadratic work
 LITTLE_MORE = 2.3  # times the CPU time for twice the text: 2 for linear work, 4 for quadratic
 SIXTEENFOLD = 48  # times the CPU time for sixteen times the text: 16 for linear work, 256 for quadratic
