@@ -13,7 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from parallax_lib.core.imports import without_grammar_of_iris
 from parallax_lib.verdict import admission, reference, validate
+
+with without_grammar_of_iris():
+    import nbformat  # noqa: F401  (by every test process; three seconds otherwise)
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each process that a test starts compiles the whole library
