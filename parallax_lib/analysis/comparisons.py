@@ -237,7 +237,7 @@ def headline(differences: pd.DataFrame, gaps: pd.DataFrame) -> str:
     lines = []
     for r in differences.itertuples():
         points = f"{r.comparison}: {100 * r.diff:+.1f} points [{100 * r.low:+.1f}, {100 * r.high:+.1f}], {r.tasks} tasks"
-        null = "no difference shown" if math.isnan(r.mde) else f"no difference shown; {100 * r.mde:.0f} points would have been"
+        null = "no difference shown" if math.isnan(r.mde) else f"no difference shown; {100 * r.mde:.1f} points would have been"
         lines.append(f"{points}, {r.wins} wins, {r.ties} ties, {r.losses} losses" + (f": {null}" if r.low <= 0 <= r.high else ""))
     for r in gaps[gaps["arm"] == GUIDED].itertuples():
         share = f"guided closes {100 * r.closed:.0f} % [{100 * r.low:.0f}, {100 * r.high:.0f}] of it"
