@@ -184,6 +184,24 @@ def test_only_a_program_that_every_count_shows_on_one_thread_is_refused():
     assert work_share.compared(lambda: work_share.Work(why_not="no build"), pair)[1:] == (False, "work not compared: no build")
 
 
+def test_one_count_of_the_serial_program_that_is_too_large_lets_nothing_pass(bench, monkeypatch):
+    """On two busy cores the release gate saw one that was 1.6 times too large, for a cause that was not found."""
+    inputs, found = (("9",), ("1",)), []
+
+    def count(code, toolchain, flags, where, which, files, threads, times):
+        large = 1.6 if threads == 1 and not found else 1  # the first count alone
+        found.append(threads)
+        most = {1: 9_000_000, work_share.THREADS: 2_000_000}[threads]
+        sizes = [int(large * most) if args == ("9",) else 9_000 for args in which]
+        return work_share.Work(tuple(dict.fromkeys(work_share.MEASURES, size) for size in sizes))
+
+    monkeypatch.setattr(work_share, "count", count)
+    pair = work_share.of_kernel(KERNEL, bench.toolchains["omp"], reference.counting(bench), inputs[::-1])
+    assert pair.inputs == inputs and pair.serial[0] == dict.fromkeys(work_share.MEASURES, 9_000_000) and found.count(1) == 2
+    one_thread = dict.fromkeys(work_share.MEASURES, 9_000_000), dict.fromkeys(work_share.MEASURES, 9_000)
+    assert work_share.one_does_it_all(one_thread, pair)[0]
+
+
 def test_the_rule_on_counts():
     """Against the sentence in the docstring: a part of what is shared, growth only, bytes before blocks."""
     def of(blocks, reads, writes=0, **device):

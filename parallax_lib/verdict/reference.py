@@ -20,7 +20,7 @@ from parallax_lib.verdict.build import build
 from parallax_lib.verdict.harness import BUILD_LIMITS, PROBES, guard_source, proof_source
 from parallax_lib.verdict.toolchain import Toolchain
 
-HARNESS_VERSION = 30  # part of every cache key: raise it when a change here or in what this imports can change a verdict
+HARNESS_VERSION = 31  # part of every cache key: raise it when a change here or in what this imports can change a verdict
 RETRIES = 2  # of what fails on our side
 ROUNDED = ("-O3", "-ffast-math")
 FRESH = ("165", "90")  # bytes in what a reference gets from the heap, in its two runs

@@ -80,7 +80,10 @@ class Pair:
 
 
 def of_kernel(kernel: Kernel, toolchain: Toolchain, where: Place, inputs: tuple[tuple[str, ...], ...]) -> Pair:
-    """Counts of the kernel's own programs, where it has an OpenMP one, on the inputs with most and with least work by count."""
+    """Counts of the kernel's own programs, where it has an OpenMP one, on the inputs with most and with least work by count.
+
+    The serial program is counted twice and the lesser count stands: one that is too large would let every program pass.
+    """
     if "omp" not in kernel.sources or "omp" in kernel.unreliable:
         return Pair(why_not=NO_PROGRAM)
 
@@ -93,8 +96,12 @@ def of_kernel(kernel: Kernel, toolchain: Toolchain, where: Place, inputs: tuple[
         return Pair(why_not=one.why_not)
     by_work = sorted(range(len(inputs)), key=lambda i: _weight(one.counts[i]), reverse=True)
     chosen = by_work[:1] + by_work[1:][-1:]
-    shared = counted("omp", tuple(inputs[i] for i in chosen), THREADS, TIMES)
-    return Pair(tuple(inputs[i] for i in chosen), tuple(one.counts[i] for i in chosen), shared.counts, shared.why_not)
+    asked = tuple(inputs[i] for i in chosen)
+    again, shared = counted("serial" if serial else "omp", asked, 1, 1), counted("omp", asked, THREADS, TIMES)
+    if again.why_not or shared.why_not:
+        return Pair(why_not=again.why_not or shared.why_not)
+    alone = tuple(min(one.counts[i], second, key=_weight) for i, second in zip(chosen, again.counts, strict=True))
+    return Pair(asked, alone, shared.counts)
 
 
 def count(
