@@ -20,13 +20,14 @@ from parallax_lib.verdict.harness import PROBES
 
 FOREIGN_INCLUDE = re.compile(r'^[ \t]*(?:#|%:)\s*(?:include\w*|embed|import)\s*["<](?:\s*/|[^">\n]*\.\.)', re.M)
 OURS = r"parallax_(?:proof|targets|device|seen|giving|given|shared|results)"
-HARNESS_TEXT = re.compile(rf"__tsan_|\bompt_start_tool\b|\b{OURS}\b|\bCUDACPU|\bcudacpu(_|::)")
+HARNESS_TEXT = re.compile(rf"\b__[a-z]*san(?:itizer)?_|\bompt_start_tool\b|\b{OURS}\b|\bCUDACPU|\bcudacpu(_|::)")
 # A comment may name a sanitizer.  The attribute no_sanitize is allowed unless it is redefined: the race stage takes it away (races.SEEN).
 SANITIZER = re.compile(r"thread_sanitizer|__SANITIZE_|^[ \t]*(?:#|%:)[ \t]*(?:define|undef)\b[^\n]*(?:no|disable)_sanitize", re.M)
-HARNESS_NAMES = re.compile(rf"\b(ompt_\w+|{OURS}|__(?:wrap|real)_\w+|__[tam]san_\w+|AnnotateHappens\w+)\b")
+HARNESS_NAMES = re.compile(rf"\b(ompt_\w+|{OURS}|__(?:wrap|real)_\w+|__[a-z]*san(?:itizer)?_\w+|AnnotateHappens\w+)\b")
 CALLS = frozenset(
     "syscall ptrace dlopen dlmopen dlsym dlvsym dl_iterate_phdr process_vm_readv process_vm_writev mprotect pkey_mprotect "
     "personality execl execle execlp execv execve execvp execvpe execveat fexecve posix_spawn posix_spawnp system popen "
+    "fork vfork _Fork clone daemon forkpty "
     "_r_debug _DYNAMIC __ehdr_start __executable_start __data_start data_start _edata edata _etext etext _end "
     "__bss_start __preinit_array_start __preinit_array_end __init_array_start __init_array_end __fini_array_start "
     "__fini_array_end parallax_proof ompt_start_tool".split()

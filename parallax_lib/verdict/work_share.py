@@ -20,9 +20,10 @@ from parallax_lib.sandbox import sandbox
 from parallax_lib.sandbox.sandbox import JOB, Level, Limits, Outcome
 from parallax_lib.tasks.task import Kernel
 from parallax_lib.verdict import emulated_build, harness
-from parallax_lib.verdict.build import PROGRAM, execute
+from parallax_lib.verdict.build import LOCALISE, PROGRAM, execute
 from parallax_lib.verdict.harness import BUILD_LIMITS
 from parallax_lib.verdict.toolchain import Toolchain
+from parallax_lib.verdict.ways import in_language, may_be_c
 
 TIMES = 3  # counts of a program whose threads share work as they come
 THREADS = 8  # of a region; also where the machine has fewer
@@ -40,9 +41,16 @@ LOOPS = "static dynamic guided runtime nonmonotonic_dynamic nonmonotonic_guided 
 REGIONS = ("GOMP_parallel", "GOMP_parallel_sections", "GOMP_parallel_reductions", *(f"GOMP_parallel_loop_{how}" for how in LOOPS.split()))
 BARRIERS = ("GOMP_barrier", "GOMP_barrier_cancel", "GOMP_loop_end", "GOMP_loop_end_cancel", "GOMP_sections_end", "GOMP_sections_end_cancel")
 
+PREPROCESSED = {"c++": "c++-cpp-output", "c": "cpp-output"}
 TOO_LITTLE = "the reference shares too little work to compare"
-NOT_COUNTED = r"s/\b(__)?no_sanitize(_[a-z_]+|__)?\b *(\([^()]*\))?/unused/g"  # no part of a program may be left out of the counts
+# No part of a program may be left out of the counts.
+NOT_COUNTED = r"s/\b(__)?(no_sanitize(_[a-z_]+|__)?|no_address_safety_analysis(__)?)\b *(\([^()]*\))?/unused/g"
 NO_PROGRAM = "the kernel has no OpenMP program of its own that shares work as it does here"
+HIDING = "no_address_safety_analysis no_sanitize_address no_sanitize_coverage no_sanitize_thread no_sanitize_undefined".split()
+NOT_HIDDEN = (  # the same where the emulator's own text is compiled with the program's
+    "-Dno_sanitize(...)=unused", "-D__no_sanitize__(...)=unused",
+    *(f"-D{mark}{name}{mark}=unused" for mark in ("", "__") for name in HIDING),
+)  # fmt: skip
 TEAM = ("OMP_NUM_THREADS", "OMP_TEAMS_THREAD_LIMIT", "KMP_TEAMS_THREAD_LIMIT")
 Counts = dict[str, int]  # of the busiest thread, phase by phase; of a device's with "device_" before the measure
 
@@ -190,24 +198,27 @@ def _build(code: str, toolchain: Toolchain, flags: tuple[str, ...], level: Level
     """
     files = _probe(toolchain.compiler, toolchain.emulated, level)
     if toolchain.emulated:
-        script, more = emulated_build.job(code, replace(toolchain, gate=()), flags, level, COUNTED)
+        script, more = emulated_build.job(code, replace(toolchain, gate=()), flags, level, (*COUNTED, *NOT_HIDDEN))
         files |= more
     else:
         files["main.cpp"] = code.encode("utf-8", errors="replace")
-        script = _script(toolchain, flags)
+        script = _script(toolchain, flags, "c++")
+        if may_be_c(code, toolchain):  # as it is built itself: C where it is no C++
+            script = f"({script}\n) || (\n{_script(toolchain, flags, 'c')}\n)"
     out = sandbox.run(["/bin/sh", "-ec", script], files, BUILD_LIMITS, level, outputs=(PROGRAM,), roots=toolchain.roots)
     return out.files.get(PROGRAM, b""), replace(out, files={})
 
 
-def _script(toolchain: Toolchain, extra: tuple[str, ...]) -> str:
+def _script(toolchain: Toolchain, extra: tuple[str, ...], language: str) -> str:
     host = [toolchain.compiler, *(flag for flag in toolchain.flags if not flag.startswith("-foffload")), "-foffload=disable"]
-    wraps = [f"-Wl,--wrap={name}" for name in (*REGIONS, *BARRIERS)]
+    spoken, wraps = in_language(language, [*host, *extra]), [f"-Wl,--wrap={name}" for name in (*REGIONS, *BARRIERS)]
     steps = (
-        shlex.join([*host, *extra, "-E", f"{JOB}/main.cpp"]) + f" | sed -E {shlex.quote(NOT_COUNTED)} > main.ii",
-        shlex.join([*host, *extra, *COUNTED, "-c", "main.ii", "-o", "main.o"]),
+        shlex.join([*spoken, "-x", language, "-E", f"{JOB}/main.cpp"]) + f" | sed -E {shlex.quote(NOT_COUNTED)} > main.ii",
+        shlex.join([*spoken, *COUNTED, "-x", PREPROCESSED[language], "-c", "main.ii", "-o", "main.o"]),
+        *([shlex.join(LOCALISE)] if language == "c" else []),
         shlex.join([*host, f"{JOB}/marker.o", "main.o", f"{JOB}/work.o", *wraps, "-o", PROGRAM, *extra]),
     )
-    return "\n".join(steps)
+    return " &&\n".join(steps)  # `set -e` says nothing inside of ||
 
 
 def _probe(compiler: str, emulated: bool, level: Level) -> dict[str, bytes]:

@@ -2,9 +2,10 @@
 // code g++ made call these functions (-fsanitize-coverage=trace-pc, -fsanitize=kernel-address); never into a timed or compared run.
 //
 // Counts, not times: they are the same on a busy machine.  What is told is the work on the critical path as far as counts show it: between
-// two regions the first thread's, between two barriers of a region the busiest thread's, of a launch (CUDA, emulated) the busiest device
-// thread's and, apart from it, the host's.  Threads of a region start together and yield often, so that any of them can take a share of
-// what is handed out piece by piece.
+// two regions what all threads do, between two barriers of a region what the busiest of its threads does, of a launch (CUDA, emulated) the
+// busiest device thread and, apart from it, the host.  Threads that a program starts by itself share no region's work: theirs is added.
+// Busiest is said of each measure alone.  Threads of a region start together and yield often, so that any of them can take a share of what
+// is handed out piece by piece.
 extern "C" {
 int sched_yield();
 __attribute__((weak)) int omp_get_num_threads();
@@ -16,16 +17,17 @@ namespace {
 enum { MOST = 1024, PHASES = 4096, SLOTS = 1 << 16, TURN = 512 };
 struct Count {
   long blocks, reads, writes;
-  long weight() const { return 8 * blocks + reads + writes; }
   void operator+=(const Count &o) { blocks += o.blocks, reads += o.reads, writes += o.writes; }
 };
-struct alignas(64) Thread { Count now; unsigned phase; int depth; };
+struct alignas(64) Thread { Count now; unsigned phase; int depth; bool member; };  // member: of the region that runs
+struct Phase { unsigned number; Count busiest; };
 struct Slot { unsigned long launch; Count count; };
 
 Thread threads[MOST];
 int known;
 thread_local Thread *mine;
-Count busiest[PHASES], sum, device, launch_busiest;
+Phase phases[PHASES];
+Count sum, device, launch_busiest;
 char held;
 Slot slots[SLOTS];
 unsigned long launch;
@@ -39,25 +41,32 @@ Thread &me() {
 }
 
 void offer(Count &best, const Count &count) {
-  if (count.weight() > best.weight()) best = count;
+  if (count.blocks > best.blocks) best.blocks = count.blocks;
+  if (count.reads > best.reads) best.reads = count.reads;
+  if (count.writes > best.writes) best.writes = count.writes;
 }
 
+// A slot serves every 4096th phase: all threads have left the one that it held.
 void flush(Thread &t) {
   while (__atomic_test_and_set(&held, __ATOMIC_ACQUIRE)) sched_yield();
-  offer(busiest[t.phase % PHASES], t.now);
+  Phase &phase = phases[t.phase % PHASES];
+  if (phase.number != t.phase) sum += phase.busiest, phase = {t.phase, {}};
+  offer(phase.busiest, t.now);
   t.now = {};
   __atomic_clear(&held, __ATOMIC_RELEASE);
 }
 
-// Between regions only the thread that opens them runs; all that others left belongs to what has just ended.
+// All that threads left belongs to what has just ended.
 void settle() {
   unsigned last = 0;
   for (int i = 0; i < known && i < MOST; i++) {
-    last = threads[i].phase > last ? threads[i].phase : last;
-    flush(threads[i]);
-    threads[i].phase = 0;
+    Thread &t = threads[i];
+    last = t.phase > last ? t.phase : last;
+    if (t.member) flush(t);
+    else sum += t.now, t.now = {};
+    t.phase = 0, t.member = false;
   }
-  for (unsigned p = 0; p <= last && p < PHASES; p++) sum += busiest[p], busiest[p] = {};
+  for (unsigned p = 0; p <= last && p < PHASES; p++) sum += phases[p].busiest, phases[p] = {};
 }
 
 Count &place() {
@@ -77,6 +86,7 @@ void start(void *data) {
   __atomic_fetch_add(&team.arrived, 1, __ATOMIC_RELEASE);
   while (__atomic_load_n(&team.arrived, __ATOMIC_ACQUIRE) < all) sched_yield();
   me().depth++;
+  me().member = true;
   team.body(team.data);
   me().depth--;
 }
@@ -113,8 +123,7 @@ typedef long Any;
   Any __real_##NAME(PARAMETERS);                            \
   Any __wrap_##NAME(PARAMETERS) {                           \
     const Any got = __real_##NAME(a, b, c, d, e, f, g, h);  \
-    flush(me());                                            \
-    if (me().depth == 1) me().phase++;                      \
+    if (me().depth == 1) flush(me()), me().phase++;         \
     return got;                                             \
   }
 REGIONS

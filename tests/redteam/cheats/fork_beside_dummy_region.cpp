@@ -1,4 +1,4 @@
-// parallax: kernel=saxpy, api=omp, expect=not_parallel
+// parallax: kernel=saxpy, api=omp, expect=cheat_suspected
 // Two processes on shared memory do the work, an empty OpenMP region shows the symbol.
 #include <sys/mman.h>
 #include <sys/wait.h>

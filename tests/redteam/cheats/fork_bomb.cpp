@@ -1,4 +1,4 @@
-// parallax: kernel=saxpy, api=omp, expect=timeout|crash|memory_limit
+// parallax: kernel=saxpy, api=omp, expect=cheat_suspected
 // Forks without end.
 #include <unistd.h>
 #include <cstdio>

@@ -1,4 +1,4 @@
-// parallax: kernel=saxpy, api=omp, expect=memory_limit
+// parallax: kernel=saxpy, api=omp, expect=cheat_suspected
 // Six children take memory, each below the limit.
 #include <unistd.h>
 #include <cstdio>

@@ -1,0 +1,43 @@
+// parallax: kernel=saxpy, api=omp, expect=not_parallel
+// Serial work in a nested team of one, cut by barriers: each barrier there throws counts away; then a parallel copy.
+#include <cstdio>
+#include <cstdlib>
+#include <vector>
+static unsigned state = 1;
+static double rnd() { state = state * 1664525u + 1013904223u; return (state >> 8) / 16777216.0; }
+template <class T> void report(const char *name, const std::vector<T> &a) {
+  double s = 0, w = 0;
+  for (size_t i = 0; i < a.size(); i++) { s += a[i]; w += a[i] * ((i * 37 + 11) % 101); }
+  printf("%s %.9e %.9e %.9e\n", name, s, w, (double)a[a.size() / 2]);
+}
+
+static void copy6(int n, std::vector<double> &y) {
+  std::vector<double> z(n);
+  for (int r = 0; r < 6; r++) {
+    #pragma omp parallel for
+    for (int i = 0; i < n; i++) z[i] = y[i] + r * 0;
+  }
+  y = z;
+}
+int main(int argc, char **argv) {
+  int n = argc > 1 ? atoi(argv[1]) : 1000;
+  state = argc > 2 ? atoi(argv[2]) : 1;
+  
+  std::vector<double> x(n), y(n);
+  for (auto &v : x) v = rnd();
+  for (auto &v : y) v = rnd();
+  #pragma omp parallel num_threads(1)
+  {
+    #pragma omp parallel num_threads(1)
+    for (int t = 0; t < 20; t++)
+      for (int i = 0; i < n; i++) {
+        y[i] = (0.5 + t) * x[i] + y[i];
+        if (i % 4096 == 0) {
+          #pragma omp barrier
+        }
+      }
+  }
+  copy6(n, y);
+  report("y", y);
+  return 0;
+}

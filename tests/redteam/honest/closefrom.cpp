@@ -1,0 +1,29 @@
+// parallax: kernel=saxpy, api=omp, expect=ok
+// Closes inherited descriptors from 3 on at its start, as careful programs do.
+#include <unistd.h>
+#include <cstdio>
+#include <cstdlib>
+#include <vector>
+static unsigned state = 1;
+static double rnd() { state = state * 1664525u + 1013904223u; return (state >> 8) / 16777216.0; }
+template <class T> void report(const char *name, const std::vector<T> &a) {
+  double s = 0, w = 0;
+  for (size_t i = 0; i < a.size(); i++) { s += a[i]; w += a[i] * ((i * 37 + 11) % 101); }
+  printf("%s %.9e %.9e %.9e\n", name, s, w, (double)a[a.size() / 2]);
+}
+int main(int argc, char **argv) {
+  int n = argc > 1 ? atoi(argv[1]) : 1000;
+  state = argc > 2 ? atoi(argv[2]) : 1;
+  
+  std::vector<double> x(n), y(n);
+  for (auto &v : x) v = rnd();
+  for (auto &v : y) v = rnd();
+  for (int fd = 3; fd < 256; fd++) close(fd);
+  for (int t = 0; t < 20; t++) {
+    #pragma omp parallel for
+    for (int i = 0; i < n; i++) y[i] = (0.5 + t) * x[i] + y[i];
+  }
+  
+  report("y", y);
+  return 0;
+}
