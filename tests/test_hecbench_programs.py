@@ -111,6 +111,28 @@ def test_units_are_found_where_the_rules_of_object_files_say_as_make_finds_them(
     assert makefile.read("source = a.cpp\na.o: b.cpp\n", {}).compiled == {}  # named sources count
 
 
+LINKED = """main: main.o ./part/sum.o kept.c
+\tcc main.o part/sum.o kept.c -o main
+main.o: common.h ./main.c
+\tcc -c ./main.c -o main.o
+./part/sum.o: common.h part/sum.c
+\tcc -c part/sum.c -o part/sum.o
+"""
+
+
+def test_units_are_those_that_the_program_is_linked_from_where_no_variable_names_them(tmp_path):
+    folder = tmp_path / "src" / "linked-cuda"
+    (folder / "part").mkdir(parents=True)
+    for name in ("main.c", "part/sum.c", "kept.c", "unused.c", "common.h"):
+        (folder / name).write_text("")
+    (folder / "Makefile").write_text(LINKED)
+    said = subprocess.run(["make", "-C", folder, "-n"], capture_output=True, text=True).stdout
+    units = hecbench.units_of(tmp_path / "src", "linked", "cuda", hecbench.read_makefile(tmp_path / "src", "linked", "cuda"))
+    assert {*units} == {*re.findall(r"(?:\./)?([\w/]+\.c)\b", said)} == {"main.c", "part/sum.c", "kept.c"}
+    assert makefile.read("obj = a.o\nmain: b.o\n", {}).objects == ("a",)  # a variable counts
+    assert makefile.read("a.o: b.h\n%: %.o c.cpp\n", {}).objects == ()  # nothing is said to be linked
+
+
 FIRST = """#include <cstdio>
 const char *name(int x);
 #define WARP 32
@@ -210,7 +232,10 @@ def test_made_files_of_several_parts_are_what_a_reader_of_their_format_reads():
 
 def test_a_file_that_a_program_opens_to_write_is_no_input():
     assert hecbench_sources.fixed_inputs('out.open("snapshot.bin", std::ios::out | std::ios::binary);') == ()
+    assert hecbench_sources.fixed_inputs('out.open("snapshot.bin", ios::binary | ios::out);') == ()
     assert hecbench_sources.fixed_inputs('in.open("table.bin", std::ios::in | std::ios::binary);') == ("table.bin",)
+    assert hecbench_sources.fixed_inputs('both.open("table.bin", ios::binary | ios::out | ios::in);') == ("table.bin",)  # has to be there
+    assert hecbench_sources.fixed_inputs('in.open("a.bin", ios::binary); out.open("b.bin", ios::out);') == ("a.bin",)
 
 
 def test_macros_by_hand_stand_in_every_program(checkout):

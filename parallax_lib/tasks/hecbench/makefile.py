@@ -31,7 +31,8 @@ ALLOWED_FLAG = re.compile(
 class Makefile:
     """sources: translation units as written; flags: the allowed ones; runs: arguments of each run line, in order.
 
-    objects: stems of the object files that are linked, where no variable names their sources.
+    objects: stems of the object files that are linked, where no variable names their sources: of a variable, else what the first rule
+    that needs some needs, by name.
     compiled: stem of an object file -> the unit that its rule names first.
     """
 
@@ -50,9 +51,17 @@ def read(text: str, given: dict[str, str]) -> Makefile:
     units = tuple(dict.fromkeys(str(PurePosixPath(w)) for w in sources if w.endswith(UNIT)))
     allowed = tuple(dict.fromkeys(f for f in flags if ALLOWED_FLAG.fullmatch(f)))
     objects = [w for name in OBJECTS for w in _expand(variables.get(name, ""), variables).split() if w.endswith(".o")]
+    objects = objects or _linked(rules, variables)
     stems = tuple(dict.fromkeys(str(PurePosixPath(w).with_suffix("")) for w in objects))
     compiled = {} if units else dict(_compiled(rules, variables))
     return Makefile(units, allowed, tuple(_runs(recipe, variables)), () if units else stems, compiled)
+
+
+def _linked(rules: list[tuple[str, str]], variables: dict[str, str]) -> list[str]:
+    """The object files and units that the first rule with object files needs, in the order of their names."""
+    needed = ([word for word in _expand(names, variables).split() if "%" not in word] for _, names in rules)
+    words = next((words for words in needed if any(word.endswith(".o") for word in words)), [])
+    return sorted(str(PurePosixPath(word)) for word in words if word.endswith((".o", *UNIT)))
 
 
 def _compiled(rules: list[tuple[str, str]], variables: dict[str, str]):
