@@ -54,6 +54,17 @@ def at_least(least: int) -> Callable[[str], int]:
     return number
 
 
+def seconds(text: str) -> float:
+    """An option's type: seconds, at most a day."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 86_400:  # nan is neither
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0 and up to a day")
+    return value
+
+
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m parallax_lib", description=__doc__)
     sub = top.add_subparsers(required=True, metavar="command")
@@ -173,7 +184,7 @@ def _tasks_options(sub) -> None:
     own.add_argument("--kernels", default="", metavar="a,b")
     own.add_argument("--directions", default="", metavar="serial-omp,omp-cuda")
     own.add_argument("--workers", type=at_least(1), default=2)
-    own.add_argument("--cpu-s", type=float, default=20.0, help="CPU seconds of one run")
+    own.add_argument("--cpu-s", type=seconds, default=20.0, help="CPU seconds of one run")
     own.add_argument("--journal", type=Path, help="file that keeps verdicts, so that a stopped check goes on; default data/runs/tasks/")
     own.add_argument("--out", type=Path, metavar="tasks.json", help="write every row here")
     own.set_defaults(go=commands.tasks)
@@ -200,7 +211,7 @@ def _judge_options(sub) -> None:
     one.add_argument("--hidden", action="append", default=[], metavar="'1500 7'", help="command line of a checked run; repeat for more")
     one.add_argument("--flags", default="", metavar="'-lm -DN=8'", help="further compiler flags, of both programs")
     one.add_argument("--compare", choices=("numbers", "lines"), default="numbers")
-    one.add_argument("--cpu-s", type=float, default=10.0, help="CPU seconds of one run")
+    one.add_argument("--cpu-s", type=seconds, default=10.0, help="CPU seconds of one run")
     one.add_argument("--memory-mb", type=at_least(1), default=2048)
     one.add_argument("--races", choices=("off", "on", "auto"), default="auto")
     one.add_argument("--timing", choices=("off", "on"), default="off")

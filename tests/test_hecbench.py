@@ -424,6 +424,14 @@ def test_counts_below_their_least_are_refused(option, capsys):
     assert stopped.value.code == 2 and "is not a whole number from" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("value", ["nan", "-1", "0", "inf", "1e9", "ten"])
+def test_a_time_that_is_none_is_refused_in_one_line(value, capsys):
+    for command in (["judge", "a.cpp", "b.cpp", "--source", "serial", "--target", "omp"], ["tasks", "a.jsonl"]):
+        with pytest.raises(SystemExit) as stopped:
+            main([*command, f"--cpu-s={value}"])
+        assert stopped.value.code == 2 and "is not a number of seconds" in capsys.readouterr().err
+
+
 def test_the_audit_reads_a_checkout(checkout, tmp_path):
     assert {"twin", "words"} <= {kernel.name for kernel in oracle_audit.read_suite(checkout)}
     (tmp_path / "empty").mkdir()
