@@ -27,7 +27,7 @@ HARNESS_NAMES = re.compile(rf"\b(ompt_\w+|{OURS}|__(?:wrap|real)_\w+|__[a-z]*san
 CALLS = frozenset(
     "syscall ptrace dlopen dlmopen dlsym dlvsym dl_iterate_phdr process_vm_readv process_vm_writev mprotect pkey_mprotect "
     "personality execl execle execlp execv execve execvp execvpe execveat fexecve posix_spawn posix_spawnp system popen "
-    "fork vfork _Fork clone daemon forkpty "
+    "fork vfork _Fork __fork __vfork __libc_fork clone __clone daemon forkpty "
     "_r_debug _DYNAMIC __ehdr_start __executable_start __data_start data_start _edata edata _etext etext _end "
     "__bss_start __preinit_array_start __preinit_array_end __init_array_start __init_array_end __fini_array_start "
     "__fini_array_end parallax_proof ompt_start_tool".split()
