@@ -156,3 +156,17 @@ def test_slots_of_built_in_types_are_known_by_name():
         return joined(1, 2)
 
     assert source_digest(one) == source_digest(one) and source_digest(one) != source_digest(other)
+
+
+def test_a_method_that_is_kept_out_of_compiled_code_counts_as_it_is():
+    """A process that has compiled a model finds what it wrote before."""
+
+    class Plain:
+        def update(self, x):
+            return x + 1
+
+    before = source_digest(Plain)
+    Plain.update = torch.compiler.disable(Plain.update)
+    assert source_digest(Plain) == before
+    Plain.update = torch.compiler.disable(lambda self, x: x + 2)
+    assert source_digest(Plain) != before

@@ -78,6 +78,8 @@ def _read(value: Any, refer: Callable[[Any], str]) -> Any:
 
 
 def _function(fn: types.FunctionType, refer) -> list:
+    if plain := getattr(fn, "_torchdynamo_orig_callable", None):  # kept out of compiled code: as it runs, so it counts
+        return _function(plain, refer)
     if not is_own(fn.__code__.co_filename):
         return [_name(fn), *([refer(fn.__wrapped__)] if hasattr(fn, "__wrapped__") else [])]
     code, looked_up = _compiled(fn.__code__)
