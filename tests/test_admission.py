@@ -329,6 +329,7 @@ def test_limits_of_the_shell_are_named():
         for said in surroundings(("bwrap", part), ("degraded", "serial"), before=f"ulimit -{letter} {amount}"):
             assert said == "ok" or (said.startswith("refused") and f"ulimit -{letter}" in said and "user namespaces" not in said), said
     assert surroundings(("degraded", "serial"), before="ulimit -S -v 3000000") == ["ok"]  # what may be lifted is
+    assert surroundings(("bwrap", "serial"), ("degraded", "serial"), before="ulimit -n 150") == ["ok"] * 2  # a lower descriptor
 
 
 def test_lines_for_limits_name_what_to_type(monkeypatch):

@@ -134,16 +134,27 @@ def work_of(bench, code, threads=work_share.THREADS):
     return made.counts
 
 
-FLAG = "static int seen[64]; static volatile double sink[64];\n"
+FLAG = "#include <omp.h>\n#include <thread>\nstatic int seen[64]; static volatile double sink[64];\n"
+PIECE = "for (int i = (long)n * k / 16; i < (long)n * (k + 1) / 16; i++) s += x[i];"
+PIECES = f"for (int k = 0; k < 16; k++) std::thread([&] {{ {PIECE} }}).join();\n"
+TICKET = "  int ticket = 0;\n#pragma omp parallel\n  {\n    int mine;\n#pragma omp atomic capture\n    mine = ticket++;\n"
+TICKET += "    if (mine == 0) {\n"
 ONE_DOES_ALL = {
     "computed, then copied": BODY + "  static double copies[64];\n#pragma omp parallel for\n  for (int i = 0; i < 64; i++) copies[i] = s;\n"
     "  s = copies[7];\n",
-    "a ticket": "  int ticket = 0;\n#pragma omp parallel\n  {\n    int mine;\n#pragma omp atomic capture\n    mine = ticket++;\n"
-    "    if (mine == 0) {\n" + BODY + "    } else { double v = 1; for (int i = 0; i < n; i++) v = v * 0.5 + 1; sink[mine] = v; }\n  }\n",
+    "a ticket": TICKET + BODY + "    } else { double v = 1; for (int i = 0; i < n; i++) v = v * 0.5 + 1; sink[mine] = v; }\n  }\n",
     "by turns": "#pragma omp parallel\n  for (int k = 0; k < 16; k++)\n#pragma omp single\n"
     "    for (int i = (long)n * k / 16; i < (long)n * (k + 1) / 16; i++) s += x[i];\n",
     "each does all": "  double p = 0;\n#pragma omp parallel firstprivate(s)\n  {\n" + BODY
     + "#pragma omp single\n    p = s;\n  }\n  s = p;\n",
+    "a ticket beside more blocks": TICKET + BODY
+    + "    } else { double v = 1; for (int i = 0; i < 3 * n; i++) v = v * 0.5 + 1; sink[mine] = v; }\n  }\n",
+    "threads of its own": PIECES,
+    "threads of its own in a region": "#pragma omp parallel\n  if (omp_get_thread_num() == 0) " + PIECES,
+    "barriers of a team of one": "#pragma omp parallel\n#pragma omp single\n#pragma omp parallel num_threads(1)\n"
+    f"  for (int k = 0; k < 16; k++) {{\n    {PIECE}\n#pragma omp barrier\n  }}\n",
+    "more barriers than places for phases": "#pragma omp parallel\n  for (int k = 0; k < 6000; k++) {\n"
+    f"    if (omp_get_thread_num() == k % 2) {PIECE.replace('16', '6000')}\n#pragma omp barrier\n  }}\n",
 }
 SHARED = {
     "dynamic": "#pragma omp parallel for schedule(dynamic, 64) reduction(+ : s)\n" + BODY,
@@ -169,6 +180,9 @@ def test_one_thread_that_does_what_the_reference_shares_is_told_by_counts(bench)
 def test_counts_are_the_same_in_every_run_and_no_attribute_escapes_them(bench):
     hidden = SERIAL.replace("double total", '__attribute__((no_sanitize("kernel-address"), no_sanitize_coverage)) double total')
     assert work_of(bench, SERIAL, 1) == work_of(bench, SERIAL, 1) == work_of(bench, hidden, 1)
+    named = SERIAL.replace("double total", "__attribute__((no_address_safety_analysis)) double total")
+    c_alone = SERIAL.replace("(double *)malloc", "malloc")  # no C++
+    assert work_of(bench, named, 1) == work_of(bench, SERIAL, 1) == work_of(bench, c_alone, 1)
     total = work_of(bench, SERIAL, 1)[0]
     assert 8 * int(HIDDEN[0][0]) <= total["reads"] <= 16 * int(HIDDEN[0][0]) and total["blocks"] >= 2 * int(HIDDEN[0][0])
 

@@ -79,7 +79,7 @@ REPEATED = (
     "if (a < b) c[i] = 1;\n", "```\n", "```cpp\n", "```\n/*\n```\n", "``` ", "`", "~~~\n", "> ", "- ```", "<think>", "</think>",
     "<code>", "<|", "int main(", "main() ", "int ", "a::", "#include <", "#include < . ", '#include "', "# include\n", '# 1 "',
     '# 1 "a"\n', "syscall (", "syscall(186);", "__attribute__((", "[[ifunc(", "cudaLaunch", "Kernel", "cudaLaunchKernel",
-    '_Pragma("omp ', "usage ", "usage <", "<a>", 'fopen("', "ifstream a ", "U GOMP_", " U x\n", "0 T omp_x\n", "0 i x\n",
+    '_Pragma("omp ', "usage ", "usage <", "<a>", 'fopen("', 'open("a", ', "ifstream a ", "U GOMP_", " U x\n", "0 T omp_x\n", "0 i x\n",
     "@section .", "reduction(", "reduction(()", "map(", "error: ", "WARNING: ThreadSanitizer: data race ", "main.cpp:", "1'",
     "asm(", "\x1b[0m", "\ufeff", "é", "0.840180", "7", "1 ", "1,", ",234", "1'234", "a1", "1a", ".", "-1", "1.1.", "0x1", "1e", "3x",
     "\x1b[1;", "a 1%\r", "error ", "5 s ", "5 ms 7 ", "time 5.5 ", "min 5.5 ms ", "2024-01-15 ", "12:34:56", "Jan 1 ", "1.5+100", "a1.5",

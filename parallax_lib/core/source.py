@@ -57,6 +57,8 @@ source_digest.version = 1  # to be raised when the digest of the same code becom
 
 def _read(value: Any, refer: Callable[[Any], str]) -> Any:
     """What counts of a value, as plain data; all that it holds or reaches is passed to `refer`."""
+    if isinstance(value, types.FunctionType):  # what torch keeps out of compiled code counts as what it is
+        value = getattr(value, "_torchdynamo_orig_callable", value)
     if callable(value) and (version := _version(value)) is not None:
         return [_name(value), version]
     for kinds, read in READERS:
@@ -78,8 +80,6 @@ def _read(value: Any, refer: Callable[[Any], str]) -> Any:
 
 
 def _function(fn: types.FunctionType, refer) -> list:
-    if plain := getattr(fn, "_torchdynamo_orig_callable", None):  # kept out of compiled code: as it runs, so it counts
-        return _function(plain, refer)
     if not is_own(fn.__code__.co_filename):
         return [_name(fn), *([refer(fn.__wrapped__)] if hasattr(fn, "__wrapped__") else [])]
     code, looked_up = _compiled(fn.__code__)

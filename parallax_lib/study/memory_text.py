@@ -15,6 +15,7 @@ from parallax_lib.search import placement
 from parallax_lib.study.memory import COUNTS, GIB, MOMENT, choices, describe, described_prm, kept_of, needed, on_each, table
 from parallax_lib.translator import shapes
 
+USUAL = "H100"  # where no GPU is named and none is here
 WRITING = "a smaller decode.batch, or fewer executor.workers"
 
 
@@ -38,12 +39,13 @@ def _torchrun(params: Params) -> list[str]:
     if kind in SMALL_PRMS:
         return []
     name, _ = hardware.gpus_asked(params.executor.gpu)
-    room = GPU_GIB[name] * GIB if name in GPU_GIB else sharded.room_of("cuda" if torch.cuda.is_available() else "cpu")
+    name = name if name in GPU_GIB else "" if torch.cuda.is_available() else USUAL
+    room = GPU_GIB[name] * GIB if name else sharded.room_of("cuda")
     width = describe(params.translator).model.config.get_text_config().hidden_size
     config = described_prm(params, kind, width)
     each = {n: on_each(config, params.prm.precision, kept_of(params, kind), n, room) for n in COUNTS[1:]}
     parts = ", ".join(f"{gib:.1f} GiB over {n}" for n, gib in each.items())
-    return [f"stage 02 by torchrun, on each GPU, the PRM alone: {parts}"]
+    return [f"stage 02 by torchrun, on each {name or 'GPU of this machine'}, the PRM alone: {parts}"]
 
 
 def _named(params: Params, sums: dict[str, float]) -> list[str]:

@@ -20,9 +20,11 @@ from parallax_lib.verdict.harness import PROBES
 
 FOREIGN_INCLUDE = re.compile(r'^[ \t]*(?:#|%:)\s*(?:include\w*|embed|import)\s*["<](?:\s*/|[^">\n]*\.\.)', re.M)
 OURS = r"parallax_(?:proof|targets|device|seen|giving|given|shared|results)"
-HARNESS_TEXT = re.compile(rf"\b__[a-z]*san(?:itizer)?_|\bompt_start_tool\b|\b{OURS}\b|\bCUDACPU|\bcudacpu(_|::)")
+HARNESS_TEXT = re.compile(rf"__tsan_|\bompt_start_tool\b|\b{OURS}\b|\bCUDACPU|\bcudacpu(_|::)")
 # A comment may name a sanitizer.  The attribute no_sanitize is allowed unless it is redefined: the race stage takes it away (races.SEEN).
-SANITIZER = re.compile(r"thread_sanitizer|__SANITIZE_|^[ \t]*(?:#|%:)[ \t]*(?:define|undef)\b[^\n]*(?:no|disable)_sanitize", re.M)
+SANITIZER = re.compile(
+    r"thread_sanitizer|\b__[a-z]*san(?:itizer)?_|__SANITIZE_|^[ \t]*(?:#|%:)[ \t]*(?:define|undef)\b[^\n]*(?:no|disable)_sanitize", re.M
+)
 HARNESS_NAMES = re.compile(rf"\b(ompt_\w+|{OURS}|__(?:wrap|real)_\w+|__[a-z]*san(?:itizer)?_\w+|AnnotateHappens\w+)\b")
 CALLS = frozenset(
     "syscall ptrace dlopen dlmopen dlsym dlvsym dl_iterate_phdr process_vm_readv process_vm_writev mprotect pkey_mprotect "

@@ -36,7 +36,7 @@ THREAD_ID = re.compile(r"\bomp_get_(?:thread_num|team_num)\s*\(")
 TARGET = re.compile(r"^[ \t]*#[ \t]*pragma[ \t]+omp\b.*\btarget\b", re.M)
 READS = re.compile(
     r'\bfopen\s*\(\s*"([^"]+)"\s*,\s*"r|\bifstream\s+\w+\s*[({]\s*"([^"]+)"'
-    r'|\bopen\s*\(\s*"([^"]+)"\s*,\s*(?!(?![^)]*::in\b)[^)]*::(?:out|app|trunc)\b)(?:std::)?(?:ios|ifstream|O_RDONLY)'
+    r'|\bopen\s*\(\s*"([^"]+)"\s*,\s*(?!(?![^)]{0,200}::in\b)[^)]{0,200}::(?:out|app|trunc)\b)(?:std::)?(?:ios|ifstream|O_RDONLY)'
 )
 USAGE = re.compile(r"[Uu]sage")
 ARGUMENTS = re.compile(r"(?:<[^<>\"]+>[^<>\"]*+)+")

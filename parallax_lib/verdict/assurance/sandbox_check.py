@@ -252,7 +252,7 @@ CHECKS = (
     Check("AF_VSOCK and AF_ALG are refused", "vsock"),
     Check("ptrace is refused", "ptrace"),
     Check("hidden memory (memfd) is refused", "memfd"),
-    Check("mounts and System V shared memory are refused", "mount"),
+    Check("mounts and shared memory, queues and semaphores of System V are refused", "mount"),
     Check("no nested user namespaces", "userns"),
     Check("no way back to root", "root"),
     Check("killing everyone reaches nobody outside", "kill_all", status=("ok", "crash")),

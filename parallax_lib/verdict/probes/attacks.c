@@ -10,8 +10,10 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/msg.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
+#include <sys/sem.h>
 #include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -82,6 +84,8 @@ int main(int argc, char **argv) {
   ATTACK("mount") {
     if (mount("x", "/tmp", "tmpfs", 0, 0) == 0) puts("mount");
     if (shmget(IPC_PRIVATE, 4096, 0600 | IPC_CREAT) >= 0) puts("shared memory of System V");
+    if (msgget(IPC_PRIVATE, 0600 | IPC_CREAT) >= 0) puts("message queue of System V");
+    if (semget(IPC_PRIVATE, 1, 0600 | IPC_CREAT) >= 0) puts("semaphores of System V");
   }
   ATTACK("memfd") { if (memfd_create("x", 0) >= 0) puts("memfd"); }
   ATTACK("root") { if (setuid(0) == 0 && getuid() == 0) puts("root"); }
